@@ -1,0 +1,33 @@
+"""RecBole, extended: converters for e-commerce logs, session recommenders, honest evaluation.
+
+Importing this package changes nothing and loads neither torch nor RecBole; `install()` does, once, when asked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "convert", "install", "run"]
+
+
+def install() -> None:
+    """Mend RecBole for today's stack and register our models, datasets and splits with it. Idempotent."""
+    from recbole_ext import compat, registry
+
+    compat.apply()
+    registry.register()
+
+
+def run(model: str, dataset: str, **config: Any) -> dict[str, Any]:
+    """Run one experiment and return its record; `config` holds RecBole's keys and ours (see quick_start.run)."""
+    from recbole_ext.quick_start import run as run_experiment
+
+    return run_experiment(model, dataset, config)
+
+
+def convert(source: str, raw: Any, out: Any, **options: Any) -> dict[str, Any]:
+    """Turn raw logs into atomic files and return the manifest (see recbole_ext.convert.convert)."""
+    from recbole_ext.convert import convert as convert_logs
+
+    return convert_logs(source, raw, out, **options)
