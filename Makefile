@@ -1,0 +1,42 @@
+# make demo: set up and run the main job on generated logs. make test: set up and pass the tests.
+PYTHON ?= python3.11
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+BASE = .venv
+NEWEST = .venv-newest
+MODEL ?= HRNNFeat
+
+.PHONY: setup demo test test-newest lint wheel clean
+
+setup: $(BASE)/ready
+
+$(BASE)/ready: constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(BASE)
+	$(BASE)/bin/pip install -q -c constraints.txt setuptools wheel
+	$(BASE)/bin/pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+	touch $@
+
+$(NEWEST)/ready: constraints-newest.txt requirements-newest.txt
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/pip install -q -c constraints-newest.txt -r requirements-newest.txt
+	$(NEWEST)/bin/pip install -q --no-deps recbole==1.2.1
+	touch $@
+
+demo: setup
+	$(BASE)/bin/python run.py --model=$(MODEL) --dataset=diginetica-demo
+
+test: setup
+	$(BASE)/bin/python -m pytest
+
+test-newest: $(NEWEST)/ready
+	$(NEWEST)/bin/python -m pytest -m 'not base_only'
+
+lint: setup
+	$(BASE)/bin/ruff check .
+	$(BASE)/bin/ruff format --check .
+	$(BASE)/bin/mypy
+
+wheel: setup
+	$(BASE)/bin/python -m build --no-isolation
+
+clean:
+	rm -rf $(BASE) $(NEWEST) build dist *.egg-info

@@ -1,0 +1,41 @@
+"""Atomic files where they are missing: generated demo logs and raw logs are converted once, on the way to a run."""
+
+from __future__ import annotations
+
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from recbole_ext.config import UsageError
+
+
+def prepare_atomic_files(config: Any) -> None:
+    """Convert the data set's raw logs when its `.inter` file is missing.
+
+    Keys: `source` names the converter, `raw_path` the folder of the raw logs (default raw_data/<dataset>),
+    `convert_options` the converter's options, `generate` the generator's options for demo data.
+
+    Raises:
+        UsageError: there are no atomic files and the data set's yaml names no source.
+        ConvertError: the raw logs are missing or cannot be read.
+    """
+    name, out = config["dataset"], Path(config["data_path"])
+    if config["benchmark_filename"] or (out / f"{name}.inter").is_file() or name == "ml-100k":
+        return
+    source = config["source"]
+    if not source:
+        raise UsageError(
+            f"{out / name}.inter does not exist and no `source` says which raw logs it comes from: "
+            f"put the atomic files there, or write configs/dataset/{name}.yaml"
+        )
+    from recbole_ext.convert import convert  # polars is only needed to convert
+
+    raw = Path(config["raw_path"] or Path("raw_data") / name)
+    logger = getLogger()
+    if config["generate"] and not raw.exists():
+        from recbole_ext.convert.synthetic import generate
+
+        logger.warning("generating demo logs in %s", raw)
+        generate(out=raw, **config["generate"])
+    logger.warning("converting %s to atomic files in %s", raw, out)
+    convert(source, raw, out, **(config["convert_options"] or {}))

@@ -1,0 +1,280 @@
+"""Sessions chained by user, packed for a recurrent network: the data side of hierarchical RNNs (Quadrana et al. 2017).
+
+A user is a chain of sessions in time order. A batch holds some users' sessions step by step: step m has every user's
+m-th session, longest first, its events in time-major order, which is the layout of torch's PackedSequence. So one GRU
+call runs one step of all users, nothing is padded, and there is no loop over items.
+
+A session whose user is unknown is a user with one session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass
+class UserBatch:
+    """Packed sessions of some users; E events, S sessions, M steps, R rows to be scored.
+
+    items: (E,) int64 item of each event. targets: (E,) int64 next item of the session, 0 = none to be learnt.
+    session_user: (S,) int64 in [0, users). session_step: (S,) int64, 0 = the user's first session of the batch.
+    event_session: (E,) int64 session of each event. state_event: (S,) int64 the event whose hidden state the user
+    level takes over (the last one before the user's next session starts). rows: (R,) int64 event that ends the prefix
+    to be scored. batch_sizes: per step, PackedSequence's batch sizes (CPU). step_events, step_sessions: (M,) counts.
+    """
+
+    items: Tensor
+    targets: Tensor
+    session_user: Tensor
+    session_step: Tensor
+    event_session: Tensor
+    state_event: Tensor
+    rows: Tensor
+    batch_sizes: list[Tensor]
+    step_events: list[int]
+    step_sessions: list[int]
+    users: int
+
+    def to(self, device: torch.device | str) -> UserBatch:
+        """The same batch with its index tensors on `device`; batch sizes stay on the CPU, as PackedSequence wants."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(
+            self,
+            **{k: v.to(device, non_blocking=True) for k, v in moved.items() if isinstance(v, Tensor)},
+        )
+
+    def __len__(self) -> int:
+        return int(self.items.shape[0])
+
+
+def pack(
+    items: np.ndarray,
+    targets: np.ndarray,
+    lengths: np.ndarray,
+    users: np.ndarray,
+    steps: np.ndarray,
+    state_lengths: np.ndarray,
+    rows: np.ndarray,
+) -> UserBatch:
+    """Lay sessions out step by step, longest first, time-major.
+
+    Args:
+        items, targets: (E,) events of the sessions, one session after the other.
+        lengths, users, steps, state_lengths: (S,) events, batch user, step, and events that count for the user state.
+        rows: (R,) positions in `items` whose hidden state is wanted.
+    """
+    sessions = len(lengths)
+    order = np.lexsort((-lengths, steps))  # step by step, longest first
+    place = np.empty(sessions, dtype=np.int64)
+    place[order] = np.arange(sessions)
+    starts = np.concatenate(([0], np.cumsum(lengths)[:-1])).astype(np.int64)
+    session_of = np.repeat(np.arange(sessions), lengths)
+    position = np.arange(len(items)) - starts[session_of]
+    packed = np.lexsort((place[session_of], position, steps[session_of]))
+    where = np.empty(len(items), dtype=np.int64)
+    where[packed] = np.arange(len(items))
+
+    step_count = int(steps.max()) + 1 if sessions else 0
+    step_events = np.bincount(steps[session_of], minlength=step_count)
+    step_sessions = np.bincount(steps, minlength=step_count)
+    batch_sizes, begin = [], 0
+    for count in step_events.tolist():
+        batch_sizes.append(torch.from_numpy(np.bincount(position[packed[begin : begin + count]])))
+        begin += count
+    return UserBatch(
+        items=torch.from_numpy(items[packed]),
+        targets=torch.from_numpy(targets[packed]),
+        session_user=torch.from_numpy(users[order].astype(np.int64)),
+        session_step=torch.from_numpy(steps[order].astype(np.int64)),
+        event_session=torch.from_numpy(place[session_of][packed]),
+        state_event=torch.from_numpy(where[(starts + state_lengths - 1)[order]]),
+        rows=torch.from_numpy(where[rows]),
+        batch_sizes=batch_sizes,
+        step_events=step_events.tolist(),
+        step_sessions=step_sessions.tolist(),
+        users=int(users.max()) + 1 if sessions else 0,
+    )
+
+
+class UserSequences:
+    """Every session of a SessionDataset, chained by user in order of session start."""
+
+    def __init__(self, dataset: Any):
+        """Read the flat columns of a SessionDataset (events, session_start, session_length, train_length)."""
+        config = dataset.config
+        events = dataset.events
+        self.items: np.ndarray = events[config["ITEM_ID_FIELD"]].numpy()
+        self.start = np.asarray(dataset.session_start, dtype=np.int64)
+        self.length = np.asarray(dataset.session_length, dtype=np.int64)
+        self.train_length = np.asarray(dataset.train_length, dtype=np.int64)
+        self.user = self._users(events, config["LINK_USER_FIELD"])
+        self.chain = np.argsort(self.user, kind="stable")  # sessions are in time order, so chains are too
+        chained_user = self.user[self.chain]
+        self.first = np.searchsorted(chained_user, np.arange(self.user.max(initial=-1) + 2))
+        self.rank = np.empty(len(self.start), dtype=np.int64)  # how many earlier sessions the session's user has
+        self.rank[self.chain] = np.arange(len(self.chain)) - self.first[chained_user]
+        self.state_length = self._state_lengths(events, config["TIME_FIELD"])
+
+    def _users(self, events: Any, field: str) -> np.ndarray:
+        sessions = len(self.start)
+        if field not in events:
+            return np.arange(sessions)
+        known = events[field].numpy()[self.start]
+        if isinstance(known, np.ndarray) and known.dtype.kind == "f":
+            raise ValueError(f"LINK_USER_FIELD {field} is a float column: it has to be a token column")
+        alone = np.arange(sessions) + known.max(initial=0) + 1  # an unknown user is a user of one session
+        return np.unique(np.where(known > 0, known, alone), return_inverse=True)[1].reshape(-1)
+
+    def _state_lengths(self, events: Any, field: str) -> np.ndarray:
+        """Events of each session up to the start of its user's next one: later ones must not reach that one."""
+        if field not in events:
+            return self.length
+        times = events[field].numpy()
+        has_next = self.user[self.chain][1:] == self.user[self.chain][:-1]
+        limit = np.full(len(self.start), np.inf)
+        limit[self.chain[:-1][has_next]] = times[self.start[self.chain[1:][has_next]]]
+        in_time = times <= np.repeat(limit, self.length)
+        return np.maximum(np.add.reduceat(in_time, self.start), 1) if len(self.start) else self.length
+
+    @property
+    def returning_users(self) -> int:
+        """Users with more than one session."""
+        return int((np.diff(self.first) > 1).sum())
+
+    def earlier_sessions(self, event_index: np.ndarray) -> np.ndarray:
+        """(R,) how many earlier sessions the user of each target event has."""
+        return self.rank[self.session_of(event_index)]
+
+    def session_of(self, event_index: np.ndarray) -> np.ndarray:
+        """(R,) session that holds each flat event index."""
+        return np.searchsorted(self.start, event_index, side="right") - 1
+
+    def train_chains(self, max_sessions: int) -> list[np.ndarray]:
+        """Training sessions by user, at most `max_sessions` in a chain; a longer one is cut and starts anew."""
+        sessions = self.chain[self.train_length[self.chain] > 0]
+        user = self.user[sessions]
+        if not len(sessions):
+            return []
+        opens = np.concatenate(([True], user[1:] != user[:-1]))
+        first = np.flatnonzero(opens)
+        rank = np.arange(len(sessions)) - first[np.cumsum(opens) - 1]
+        cuts = np.flatnonzero(rank % max_sessions == 0)
+        chains = np.split(sessions, cuts[1:])
+        # a chain without a single (prefix, target) pair teaches nothing
+        useful = np.add.reduceat((self.train_length[sessions] > 1).astype(np.int64), cuts) > 0
+        return [c for c, keep in zip(chains, useful) if keep]
+
+    def train_batch(self, chains: list[np.ndarray]) -> UserBatch:
+        """Whole chains with the next item of every event as target."""
+        sessions = np.concatenate(chains)
+        users = np.repeat(np.arange(len(chains)), [len(c) for c in chains])
+        steps = np.concatenate([np.arange(len(c)) for c in chains])
+        lengths = self.train_length[sessions]
+        index = _ranges(self.start[sessions], lengths)
+        items = self.items[index]
+        targets = np.append(items[1:], 0)
+        targets[np.cumsum(lengths) - 1] = 0  # a session's last event has no target
+        state = np.minimum(self.state_length[sessions], lengths)
+        return pack(items, targets, lengths, users, steps, state, np.empty(0, dtype=np.int64))
+
+    def eval_batch(self, event_index: np.ndarray, with_history: bool = True) -> UserBatch:
+        """The prefixes before the target events `event_index` (R,), each after its user's earlier sessions.
+
+        One chain serves all rows of a user: a recurrent state only knows what came before it.
+        """
+        session = self.session_of(event_index)
+        if with_history:
+            owner = self.user[session]
+            chain_user, row_user = np.unique(owner, return_inverse=True)
+            last = np.zeros(len(chain_user), dtype=np.int64)
+            np.maximum.at(last, row_user.reshape(-1), self.rank[session])
+            sessions = self.chain[_ranges(self.first[chain_user], last + 1)]
+            users = np.repeat(np.arange(len(chain_user)), last + 1)
+            steps = self.rank[sessions]
+        else:
+            sessions = np.unique(session)
+            users, steps = np.arange(len(sessions)), np.zeros(len(sessions), dtype=np.int64)
+        lengths = self.length[sessions]
+        starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
+        slot = np.full(len(self.start), -1, dtype=np.int64)
+        slot[sessions] = starts
+        rows = slot[session] + (event_index - 1 - self.start[session])
+        items = self.items[_ranges(self.start[sessions], lengths)]
+        state = self.state_length[sessions]
+        return pack(items, np.zeros_like(items), lengths, users, steps, state, rows)
+
+
+def rows_batch(item_seq: Tensor, item_length: Tensor, targets: Tensor | None = None) -> UserBatch:
+    """Rows that carry only their own prefix (B, L), 0 = padding on the right: each is an unknown user's session."""
+    lengths = item_length.cpu().numpy().astype(np.int64)
+    sequence = item_seq.cpu().numpy()
+    items = sequence[np.arange(sequence.shape[1])[None, :] < lengths[:, None]]
+    ends = np.cumsum(lengths) - 1
+    learnt = np.zeros_like(items)
+    if targets is not None:
+        learnt[ends] = targets.cpu().numpy()
+    index = np.arange(len(lengths))
+    return pack(items, learnt, lengths, index, np.zeros_like(index), lengths, ends)
+
+
+class UserTrainLoader:
+    """Training batches of whole user chains, about `train_batch_size` targets each, shuffled by user every epoch.
+
+    It has what RecBole's Trainer and Collector ask of a loader: iteration, length, `dataset`, `shuffle`, `sampler`.
+    """
+
+    def __init__(self, config: Any, dataset: Any, sampler: Any = None, shuffle: bool = True):
+        self.config = config
+        self.dataset = self._dataset = dataset
+        self.shuffle = shuffle
+        self.sampler = self  # under DDP the Trainer calls sampler.set_epoch
+        self.epoch = 0
+        self.generator = torch.Generator().manual_seed(config["seed"])
+        self.sequences: UserSequences = dataset.user_sequences
+        chained = config["user_state"] != "none"
+        self.chains = self.sequences.train_chains(config["max_user_sessions"] if chained else 1)
+        length = self.sequences.train_length
+        self.targets = np.array([int((length[c] - 1).sum()) for c in self.chains], dtype=np.int64)
+        if not self.targets.sum():
+            raise ValueError("no training session has two events: check the split and the filters")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle as epoch `epoch` on every process."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        share = 1 if self.config["single_spec"] else self.config["world_size"]
+        return max(1, round(self.targets.sum() / self.config["train_batch_size"]) // share)
+
+    def __iter__(self) -> Iterator[UserBatch]:
+        for chosen in self._batches():
+            yield self.sequences.train_batch([self.chains[i] for i in chosen])
+
+    def _batches(self) -> list[np.ndarray]:
+        generator = self.generator
+        if not self.config["single_spec"]:  # all processes draw one order and take turns
+            generator = torch.Generator().manual_seed(self.config["seed"] + self.epoch)
+        count = len(self.chains)
+        order = torch.randperm(count, generator=generator).numpy() if self.shuffle else np.arange(count)
+        filled = np.cumsum(self.targets[order])
+        batches = max(1, round(filled[-1] / self.config["train_batch_size"]))
+        middle = filled - self.targets[order] / 2  # a user goes where the middle of its targets falls
+        batch_of = np.minimum((middle * batches / filled[-1]).astype(np.int64), batches - 1)
+        parts = [p for p in np.split(order, np.flatnonzero(np.diff(batch_of)) + 1) if self.targets[p].sum()]
+        if self.config["single_spec"]:
+            return parts
+        world, rank = self.config["world_size"], self.config["local_rank"] + self.config["offset"]
+        parts += parts[: -len(parts) % world]  # as many steps on every process, as RecBole's sampler pads too
+        return parts[rank::world]
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Concatenated aranges: starts[i] … starts[i] + lengths[i] - 1 for every i."""
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths - starts, lengths)

@@ -1,0 +1,1 @@
+"""Ranks and top items of every target, beside RecBole's Evaluator."""

@@ -1,0 +1,126 @@
+"""One experiment, start to end: configuration, data, training, evaluation, record."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+USAGE = """usage: python run.py --model=NAME --dataset=NAME [--key=value ...]
+
+  --model=HRNNFeat           one of ours, or any RecBole model (GRU4Rec, SASRec, NARM, Pop, ...)
+  --dataset=diginetica       a file of configs/dataset/, or a folder of atomic files in atomic_data/
+  --config_files="a.yaml b.yaml"   more settings, later files win
+  --key=value                any key of RecBole or of configs/*.yaml, for example --epochs=5 --raw_path=FOLDER
+"""
+
+
+def run(
+    model: str,
+    dataset: str,
+    config_dict: dict[str, Any] | None = None,
+    config_file_list: Sequence[str] | None = None,
+    saved: bool = True,
+) -> dict[str, Any]:
+    """Train `model` on `dataset`, evaluate it on the test part, and return the run's record.
+
+    Args:
+        config_dict: keys of RecBole and of configs/*.yaml; they win over every file.
+        config_file_list: yaml files, later ones win.
+        saved: keep the best checkpoint and test that; otherwise the last epoch's weights are tested.
+
+    Raises:
+        recbole_ext.config.UsageError: an unknown name or key, or a combination that cannot work.
+        recbole_ext.convert.ConvertError: raw logs that are missing or cannot be read.
+    """
+    import recbole_ext
+
+    recbole_ext.install()
+    from recbole.config import Config
+    from recbole.utils import init_logger, init_seed
+
+    from recbole_ext.config import check_keys, check_names, command_line
+    from recbole_ext.data.sources import prepare_atomic_files
+
+    check_names(model, dataset)
+    with command_line([]):
+        config = Config(model, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
+    check_keys(config)
+    if "show_progress" not in config.external_config_dict:
+        config["show_progress"] = sys.stderr.isatty()  # a bar in a log file is noise
+    prepare_atomic_files(config)
+    init_seed(config["seed"], config["reproducibility"])
+    init_logger(config)
+    getLogger().info(config)
+    return _experiment(config, saved)
+
+
+def _experiment(config: Any, saved: bool) -> dict[str, Any]:
+    import recbole.data
+    from recbole.utils import get_model, get_trainer, init_seed
+
+    from recbole_ext.evaluate.ranks import RankCollector
+    from recbole_ext.report.record import Run
+
+    run = Run(config)
+    logger = getLogger()
+    began = time.perf_counter()
+    dataset = recbole.data.create_dataset(config)
+    train, valid, test = recbole.data.data_preparation(config, dataset)
+    logger.info(dataset)
+    run.data_ready(train, valid, test, time.perf_counter() - began)
+
+    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    model = get_model(config["model"])(config, train._dataset).to(config["device"])
+    logger.info(model)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    trainer.eval_collector = RankCollector(config)
+    if config["resume_from"]:
+        trainer.resume_checkpoint(config["resume_from"])
+
+    began = time.perf_counter()
+    best_score, best_valid = trainer.fit(
+        train, valid, saved=saved, show_progress=config["show_progress"], callback_fn=run.epoch(trainer)
+    )
+    run.trained(trainer, best_score, best_valid, time.perf_counter() - began)
+
+    began = time.perf_counter()
+    trainer.eval_collector.start()
+    result = trainer.evaluate(test, load_best_model=saved, show_progress=config["show_progress"])
+    targets = trainer.eval_collector.targets()
+    run.tested(result, targets, test._dataset, time.perf_counter() - began)
+    return run.write()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line of run.py and `python -m recbole_ext`; returns the exit code, 2 for a user's mistake."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(USAGE)
+        return 0 if arguments else 2
+    from recbole_ext.config import UsageError, parse_command_line
+    from recbole_ext.convert import ConvertError
+
+    try:
+        settings = parse_command_line(arguments)
+        model, dataset = settings.pop("model", None), settings.pop("dataset", None)
+        if not model or not dataset:
+            raise UsageError("--model=NAME and --dataset=NAME are both needed, for example --model=HRNNFeat --dataset=diginetica-demo")
+        files = str(settings.pop("config_files", "")).split()
+        for file in files:
+            if not Path(file).is_file():
+                raise UsageError(f"--config_files names {file}, which does not exist")
+        from recbole_ext.report.tables import result_table
+
+        record = run(model, dataset, settings, files)
+        print(result_table(record))
+    except (UsageError, ConvertError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the best checkpoint so far is kept; continue with --resume_from=FILE", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,82 @@
+"""How RecBole finds our models, trainers, data sets and loaders by name.
+
+A model `Foo` is `recbole_ext/model/foo.py` plus `configs/model/Foo.yaml`; nothing else names it. The module may also
+hold `FooTrainer`. RecBole looks modules up under its own package names, so ours are entered there (no import hook).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_registered = False
+
+
+def model_names() -> list[str]:
+    """Names of our own models: every configs/model/*.yaml whose lower-cased name is a module of recbole_ext.model."""
+    from recbole_ext.config import configs_dir
+
+    modules = {file.stem for file in (Path(__file__).parent / "model").glob("*.py")}
+    return sorted(f.stem for f in (configs_dir() / "model").glob("*.yaml") if f.stem.lower() in modules)
+
+
+def register() -> None:
+    """Enter our models, trainers, data sets and loaders into RecBole's look-up places. Idempotent."""
+    global _registered
+    if _registered:
+        return
+    for name in model_names():
+        _register_model(name)
+    _register_prefix_models()
+    _register_data()
+    _registered = True
+
+
+def _register_model(name: str) -> None:
+    import recbole.trainer
+
+    module = importlib.import_module(f"recbole_ext.model.{name.lower()}")
+    _enter(f"recbole.model.sequential_recommender.{name.lower()}", module)
+    trainer = getattr(module, f"{name}Trainer", None)
+    if trainer is not None:
+        setattr(recbole.trainer, f"{name}Trainer", trainer)
+
+
+def _enter(path: str, module: ModuleType) -> None:
+    # find_spec(path) answers with sys.modules[path].__spec__, and import_module(path) with the module itself
+    sys.modules[path] = module
+    package, _, leaf = path.rpartition(".")
+    setattr(importlib.import_module(package), leaf, module)
+
+
+def _register_prefix_models() -> None:
+    from recbole_ext.data.general import PREFIX_MODELS
+
+    for name, cls in PREFIX_MODELS.items():
+        module = importlib.import_module(f"recbole.model.general_recommender.{name.lower()}")
+        setattr(module, name, cls)
+
+
+def _register_data() -> None:
+    import recbole.data
+    import recbole.data.utils
+    import recbole.quick_start.quick_start as quick_start
+
+    import recbole_ext.data as ours
+
+    recbole_create = recbole.data.utils.create_dataset
+    recbole_get = recbole.data.utils.get_dataloader
+
+    def create_dataset(config: Any) -> Any:
+        return ours.create_dataset(config, recbole_create)
+
+    def get_dataloader(config: Any, phase: str) -> Any:
+        return ours.get_dataloader(config, phase, recbole_get)
+
+    for module in (recbole.data, recbole.data.utils, quick_start):
+        for function in (create_dataset, get_dataloader):
+            if hasattr(module, function.__name__):
+                setattr(module, function.__name__, function)

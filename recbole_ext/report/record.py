@@ -1,0 +1,156 @@
+"""A run is a record: one folder with record.json, ranks.npz (per-target ranks and top items) and a learning curve."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import recbole_ext
+from recbole_ext.config import config_to_plain
+from recbole_ext.data import protocol_label
+from recbole_ext.report.curves import plot_learning_curve
+
+PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "polars")
+
+
+class Run:
+    """Collects what a run does and writes it down at its end."""
+
+    def __init__(self, config: Any):
+        started = datetime.now(UTC)
+        stamp = started.strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        self.config = config
+        self.folder = Path(config["runs_dir"]) / config["dataset"] / f"{config['model']}-{config['seed']}-{stamp}"
+        self.epochs: list[dict[str, Any]] = []
+        self.arrays: dict[str, np.ndarray] = {}
+        self.record: dict[str, Any] = {
+            "format": 1,
+            "model": config["model"],
+            "dataset": config["dataset"],
+            "seed": config["seed"],
+            "protocol": protocol_label(config),
+            "valid_metric": config["valid_metric"],
+            "started": started.isoformat(timespec="seconds"),
+            "command": sys.argv,
+            "config": config_to_plain(config),
+            "versions": _versions(),
+            "commit": _commit(),
+            "device": _device_name(config["device"]),
+            "threads": torch.get_num_threads(),
+            "data": _manifest(config),
+            "seconds": {},
+        }
+
+    def data_ready(self, train: Any, valid: Any, test: Any, seconds: float) -> None:
+        """Note sizes of the loaders' data sets and the time they took."""
+        self.record["seconds"]["prepare"] = seconds
+        self.record["counts"] = {
+            "train_rows": len(train._dataset),
+            "valid_rows": len(valid._dataset) if valid else 0,
+            "test_targets": len(test._dataset),
+            "items": train._dataset.item_num - 1,
+        }
+
+    def epoch(self, trainer: Any) -> Callable[[int, float], None]:
+        """RecBole's end-of-epoch callback."""
+
+        def note(index: int, valid_score: float) -> None:
+            loss = trainer.train_loss_dict[index]
+            self.epochs.append({"epoch": index, "train_loss": float(loss), "valid_score": float(valid_score)})
+
+        return note
+
+    def trained(self, trainer: Any, best_score: float, best_valid: dict[str, float] | None, seconds: float) -> None:
+        """Note the course of training; epochs without an evaluation have a loss only."""
+        scored = {e["epoch"]: e for e in self.epochs}
+        self.epochs = [
+            scored.get(i, {"epoch": i, "train_loss": float(loss), "valid_score": None})
+            for i, loss in trainer.train_loss_dict.items()
+        ]
+        self.record["seconds"]["train"] = seconds
+        self.record["epochs"] = self.epochs
+        self.record["epochs_run"] = len(self.epochs)
+        self.record["best_valid_score"] = float(best_score)
+        self.record["valid"] = {k: float(v) for k, v in (best_valid or {}).items()}
+        self.record["checkpoint"] = trainer.saved_model_file
+
+    def tested(self, result: dict[str, float], targets: dict[str, np.ndarray], dataset: Any, seconds: float) -> None:
+        """Note the test metrics and keep the targets' ranks, with tokens so that other runs can be joined to them."""
+        self.record["seconds"]["test"] = seconds
+        self.record["test"] = {k: float(v) for k, v in result.items()}
+        if not targets:
+            return
+        self.record["counts"]["test_targets"] = len(targets["rank"])
+        tokens = np.asarray(dataset.field2id_token[dataset.iid_field], dtype=str)
+        sessions = np.asarray(dataset.field2id_token[dataset.uid_field], dtype=str)
+        self.arrays = {k: v.astype(np.int32) for k, v in targets.items()}
+        self.arrays["item_token"] = tokens
+        if dataset.uid_field in targets:
+            self.arrays["session_token"] = sessions[targets[dataset.uid_field]]
+
+    def write(self) -> dict[str, Any]:
+        """Write the folder, record.json last, and return the record."""
+        self.folder.mkdir(parents=True)
+        files = {"record": self.folder / "record.json"}
+        if self.arrays:
+            files["ranks"] = self.folder / "ranks.npz"
+            np.savez_compressed(files["ranks"], **self.arrays)
+        if self.epochs:
+            files["learning curve"] = self.folder / "learning_curve.png"
+            title = f"{self.record['model']} on {self.record['dataset']}"
+            plot_learning_curve(self.epochs, self.record["valid_metric"], title, files["learning curve"])
+        self.record["files"] = {label: str(path) for label, path in files.items()}
+        waiting = files["record"].with_suffix(".tmp")
+        waiting.write_text(json.dumps(self.record, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+        os.replace(waiting, files["record"])
+        return self.record
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "recbole_ext": recbole_ext.__version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _commit() -> str | None:
+    """The checkout's commit, marked where files differ from it; None outside a checkout."""
+    root = Path(recbole_ext.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip()
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def _manifest(config: Any) -> dict[str, Any] | None:
+    path = Path(config["data_path"]) / "manifest.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -1,0 +1,35 @@
+"""Plain-text tables for the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def result_table(record: dict[str, Any]) -> str:
+    """The test metrics of a run, one row a metric, one column a cut-off, and what they were measured on."""
+    metrics: dict[str, dict[int, float]] = {}
+    single: dict[str, float] = {}
+    for key, value in record["test"].items():
+        name, _, k = key.partition("@")
+        name = "HR" if name == "hit" else name.upper() if name in ("ndcg", "mrr") else name.capitalize()
+        if k:
+            metrics.setdefault(name, {})[int(k)] = value
+        else:
+            single[name] = value
+    cutoffs = sorted({k for row in metrics.values() for k in row})
+    head = f"{record['model']} on {record['dataset']} (seed {record['seed']})"
+    lines = ["", head, "-" * len(head), "  " + record["protocol"]]
+    lines.append(f"  {record['counts']['test_targets']:,} test targets, {record['counts']['items']:,} items ranked")
+    lines.append("")
+    lines.append(f"{'':10}" + "".join(f"{'@' + str(k):>9}" for k in cutoffs))
+    for name, row in metrics.items():
+        lines.append(f"  {name:8}" + "".join(f"{row[k]:9.4f}" if k in row else f"{'':9}" for k in cutoffs))
+    lines += [f"  {name:8}{value:9.4f}" for name, value in single.items()]
+    seconds = record["seconds"]
+    lines.append("")
+    lines.append(
+        f"  {record['epochs_run']} epochs in {seconds['train']:.1f} s on {record['device']}, "
+        f"best validation {record['valid_metric']} {record['best_valid_score']:.4f}"
+    )
+    lines += [f"  {label:15}{path}" for label, path in record["files"].items()]
+    return "\n".join(lines)

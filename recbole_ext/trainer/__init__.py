@@ -1,0 +1,1 @@
+"""What RecBole's Trainer cannot do by itself."""
