@@ -1,0 +1,142 @@
+"""Patches for what RecBole asks of numpy, pandas, scipy and its metric collector (RecBole 1.2.1)."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import warnings
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+# RecBole's names -> today's; np.long exists again in numpy 2 and is then left as it is
+NUMPY_ALIASES = {
+    "bool": np.bool_,
+    "int": np.int_,
+    "float": np.float64,
+    "complex": np.complex128,
+    "object": np.object_,
+    "str": np.str_,
+    "long": np.int_,
+    "unicode": np.str_,
+}
+
+
+def patch_numpy_aliases() -> None:
+    """Give numpy the old aliases that RecBole's code reads, only where they are missing."""
+    from recbole.config.configurator import Config
+
+    def compatibility_settings(self: Any) -> None:
+        set_numpy_aliases()
+
+    Config.compatibility_settings = compatibility_settings
+    set_numpy_aliases()  # metrics and Interaction read np.float without a Config as well
+
+
+def set_numpy_aliases() -> None:
+    """Set the missing ones of NUMPY_ALIASES on numpy."""
+    for name, value in NUMPY_ALIASES.items():
+        if name not in vars(np):  # hasattr would make numpy 1 warn
+            setattr(np, name, value)
+
+
+def patch_pandas_three() -> None:
+    """Shadow `len` and `pd` in RecBole's data set modules and replace `Dataset._fill_nan`.
+
+    On pandas 2 the result is what RecBole gave there; on pandas 3 it is the same again.
+    """
+    from recbole.data.dataset import dataset, kg_dataset, sequential_dataset
+
+    for module in (dataset, kg_dataset, sequential_dataset):
+        setattr(module, "len", elementwise_len)  # noqa: B010 - a module global that shadows the builtin
+    dataset.pd = _PandasForRecBole("pandas")
+    dataset.Dataset._fill_nan = _fill_nan
+    load_feat = dataset.Dataset._load_feat
+
+    def _load_feat(self: Any, filepath: str, source: Any) -> Any:
+        with warnings.catch_warnings():  # of its chained fillna, which has nothing left to fill
+            warnings.simplefilter("ignore")
+            return load_feat(self, filepath, source)
+
+    dataset.Dataset._load_feat = _load_feat
+
+
+def elementwise_len(value: Any) -> Any:
+    """builtins.len, but the Series of lengths for a Series of arrays, as `agg(len)` gave on pandas 2."""
+    of_objects = isinstance(value, pd.Series) and value.dtype == object and builtins.len(value) > 0
+    if of_objects and isinstance(value.iloc[0], np.ndarray | list | tuple):
+        return value.map(builtins.len)
+    return builtins.len(value)
+
+
+class _PandasForRecBole(ModuleType):
+    """pandas as `recbole.data.dataset.dataset` sees it: everything pandas has, with our `read_csv`."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(pd, name)
+
+    @staticmethod
+    def read_csv(filepath: str, **options: Any) -> pd.DataFrame:
+        """Read an atomic file (header `name:type`): tokens as Python strings, a missing `*_seq` as ""."""
+        # dtype=str means a different array in pandas 3; object gives str and NaN in both
+        options["dtype"] = {k: object if t is str else t for k, t in options.get("dtype", {}).items()}
+        if builtins.len(options.get("delimiter", "")) == 1:
+            # the C engine reads the same, several times faster; round_trip is Python's float()
+            options.update(engine="c", float_precision="round_trip", low_memory=False)
+        frame = pd.read_csv(filepath, **options)
+        for column in frame.columns:
+            if column.endswith("_seq"):
+                frame[column] = frame[column].fillna("")
+        return frame
+
+
+def _fill_nan(self: Any) -> None:
+    """`Dataset._fill_nan` without chained inplace calls: token 0 ([PAD]), float the mean, sequence []."""
+    from recbole.utils import FeatureType
+
+    for feat_name in self.feat_name_list:
+        feat = getattr(self, feat_name)
+        for field in feat:
+            ftype = self.field2type[field]
+            if ftype == FeatureType.TOKEN:
+                feat[field] = feat[field].fillna(0)
+            elif ftype == FeatureType.FLOAT:
+                feat[field] = feat[field].fillna(feat[field].mean())
+            else:
+                empty = np.array([], dtype=np.int64 if ftype == FeatureType.TOKEN_SEQ else np.float64)
+                feat[field] = [empty if isinstance(value, float) else value for value in feat[field]]
+
+
+def patch_scipy_dok() -> None:
+    """Give dok_matrix back the private `_update(dict)` that seven RecBole models call, where it is gone."""
+    from scipy.sparse import dok_matrix
+
+    if hasattr(dok_matrix, "_update"):
+        return
+
+    def _update(self: Any, data: dict[tuple[int, int], float]) -> None:
+        self._dict.update(data)
+
+    dok_matrix._update = _update
+
+
+def patch_collector() -> None:
+    """Replace `Collector.get_data_struct` by one that moves only tensors to the CPU."""
+    import torch
+    from recbole.evaluator.collector import Collector
+
+    per_evaluation = ("rec.topk", "rec.meanrank", "rec.score", "rec.items", "data.label")
+
+    def get_data_struct(self: Any) -> Any:
+        data = self.data_struct._data_dict
+        for key, value in data.items():
+            if isinstance(value, torch.Tensor):
+                data[key] = value.cpu()
+        returned = copy.deepcopy(self.data_struct)
+        for key in per_evaluation:
+            data.pop(key, None)
+        return returned
+
+    Collector.get_data_struct = get_data_struct

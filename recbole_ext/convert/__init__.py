@@ -1,0 +1,58 @@
+"""Raw logs to atomic files: one module a source, each with `add_arguments(parser)` and `convert(raw, out,
+**options)`.
+
+Converting knows neither RecBole nor torch; polars is the engine. A new source is one module and one line in
+SOURCES.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from recbole_ext.convert.atomic import ConvertError
+
+__all__ = ["SOURCES", "ConvertError", "convert", "source_module"]
+
+SOURCES: dict[str, str] = {
+    "diginetica": "recbole_ext.convert.diginetica",
+    "session-lists": "recbole_ext.convert.session_lists",
+    "synthetic": "recbole_ext.convert.synthetic",
+}
+
+
+def source_module(source: str) -> ModuleType:
+    """The module that reads `source`, imported on demand; ConvertError for a name not in SOURCES."""
+    if source not in SOURCES:
+        near = difflib.get_close_matches(source, SOURCES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(SOURCES)}."
+        raise ConvertError(f"No converter for {source!r}: {hint}")
+    return importlib.import_module(SOURCES[source])
+
+
+def convert(source: str, raw: str | Path, out: str | Path, **options: Any) -> dict[str, Any]:
+    """Convert the logs in `raw` to atomic files in `out` and return the manifest.
+
+    `options` are those of the source's command line, with underscores: strict=True, max_bad_rows=0.05 …
+    Raises ConvertError, one sentence, for whatever the user can mend.
+    """
+    manifest: dict[str, Any] = source_module(source).convert(Path(raw), Path(out), **options)
+    return manifest
+
+
+class _Room(ModuleType):
+    """This package as the function of its name.
+
+    Python puts a package in its parent's namespace when it is first imported, so `recbole_ext.convert` is the
+    public function before that and this package after it: both must answer a call alike.
+    """
+
+    def __call__(self, source: str, raw: str | Path, out: str | Path, **options: Any) -> dict[str, Any]:
+        return convert(source, raw, out, **options)
+
+
+sys.modules[__name__].__class__ = _Room

@@ -1,0 +1,239 @@
+"""Atomic files and their manifest: RecBole's tab-separated format, written whole or not at all.
+
+The format is RecBole's (https://recbole.io/atomic_files.html); the manifest beside the files, which accounts
+for every row of every source, is ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recbole_ext import __version__
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+EXAMPLES_PER_REASON = 5
+EXAMPLE_LENGTH = 200
+
+# The types of the columns that converters share; a converter with other columns passes their types itself.
+COLUMN_TYPES: dict[str, str] = {
+    "session_id": "token",
+    "user_id": "token",
+    "item_id": "token",
+    "timestamp": "float",
+    "event": "token",
+    "split": "token",
+    "category": "token",
+    "category_path": "token_seq",
+    "price": "float",
+    "name": "token_seq",
+}
+
+
+class ConvertError(Exception):
+    """What stops a conversion, in one sentence for the user: what is wrong, where, and what to do."""
+
+
+class RowReport:
+    """What became of every row of one source file: read, kept, dropped by reason, the first few shown."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.read = 0
+        self.dropped: dict[str, int] = {}
+        self.examples: list[dict[str, Any]] = []
+
+    @property
+    def kept(self) -> int:
+        """Rows read less rows dropped."""
+        return self.read - sum(self.dropped.values())
+
+    def drop(self, reason: str, count: int, examples: Iterable[tuple[int | None, str]] = ()) -> None:
+        """Count `count` more rows dropped for `reason`; `examples` are (line number, text) pairs."""
+        if count == 0:
+            return
+        self.dropped[reason] = self.dropped.get(reason, 0) + count
+        shown = sum(1 for example in self.examples if example["reason"] == reason)
+        for line, text in list(examples)[: EXAMPLES_PER_REASON - shown]:
+            self.examples.append(
+                {"file": self.file, "line": line, "reason": reason, "text": text[:EXAMPLE_LENGTH]}
+            )
+
+    def drop_rows(self, rows: pl.DataFrame, reason: str) -> None:
+        """Count all `rows` as dropped for `reason`; a column `line`, where there is one, places them."""
+        first = rows.head(EXAMPLES_PER_REASON)
+        lines = first["line"].to_list() if "line" in first.columns else [None] * first.height
+        values = first.select(pl.exclude("line")).rows()
+        texts = [";".join("" if value is None else str(value) for value in row) for row in values]
+        self.drop(reason, rows.height, zip(lines, texts))
+
+    def as_dict(self) -> dict[str, Any]:
+        """The manifest's entry for this file (the examples go elsewhere)."""
+        return {"read": self.read, "kept": self.kept, "dropped": dict(sorted(self.dropped.items()))}
+
+
+def file_record(path: Path) -> dict[str, Any]:
+    """Name, size in bytes and SHA-256 of one file."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
+
+
+def make_manifest(
+    converter: str,
+    *,
+    sources: Iterable[Path],
+    reports: Iterable[RowReport],
+    options: Mapping[str, Any],
+    notes: Mapping[str, int],
+    counts: Mapping[str, Any],
+    time_origin: float | None = None,
+) -> dict[str, Any]:
+    """The manifest of one conversion, but for what only the writer knows (outputs, version, creation time).
+
+    `time_origin` is in unix seconds: what to add to a `timestamp` to have the time of day back.
+    """
+    reports = list(reports)
+    return {
+        "converter": converter,
+        "options": {key: str(value) if isinstance(value, Path) else value for key, value in options.items()},
+        "time_origin": time_origin,
+        "sources": [file_record(path) for path in sources],
+        "rows": {report.file: report.as_dict() for report in reports},
+        "examples": [example for report in reports for example in report.examples],
+        "notes": {reason: count for reason, count in notes.items() if count},
+        "counts": dict(counts),
+    }
+
+
+def write_dataset(
+    out: Path,
+    inter: pl.DataFrame,
+    item: pl.DataFrame | None,
+    manifest: Mapping[str, Any],
+    types: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Write OUT/NAME.inter, OUT/NAME.item and OUT/manifest.json (NAME = last part of OUT); return the
+    manifest.
+
+    Columns are written in the frames' order and with the types of `COLUMN_TYPES`, or of `types` where that
+    names them; sequences are space-joined strings already; nulls become empty fields. All is written to a
+    temporary folder beside OUT and moved into place at the end, the manifest last; whatever goes wrong before
+    that leaves the files that were there as they were.
+
+    Raises ConvertError for a column without a type, for text that would break the format, and where OUT is a
+    file.
+    """
+    out = Path(out).absolute()
+    tables = {f"{out.name}.inter": inter} | ({} if item is None else {f"{out.name}.item": item})
+    known = {**COLUMN_TYPES, **(types or {})}
+    for file, table in tables.items():
+        _check_table(file, table, known)
+    if out.exists() and not out.is_dir():
+        raise ConvertError(
+            f"{out} is a file, and the atomic files need a folder: name another one with --out."
+        )
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        outputs = [_write_table(scratch / file, table, known) for file, table in tables.items()]
+        full = {
+            "format": FORMAT,
+            "converter": manifest.get("converter"),
+            "version": __version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **manifest,
+            "outputs": outputs,
+        }
+        (scratch / MANIFEST).write_text(
+            json.dumps(full, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        _move_into_place(scratch, out, [*tables, MANIFEST])
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return full
+
+
+def read_manifest(out: Path) -> dict[str, Any] | None:
+    """The manifest of OUT; None where there is none or the files beside it have other sizes."""
+    try:
+        manifest = json.loads((Path(out) / MANIFEST).read_text(encoding="utf-8"))
+        for output in manifest["outputs"]:
+            if (Path(out) / output["name"]).stat().st_size != output["bytes"]:
+                return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return manifest
+
+
+def _check_table(file: str, table: pl.DataFrame, types: Mapping[str, str]) -> None:
+    """Refuse a column without a type, and text that a tab-separated reader would take apart."""
+    for column in table.columns:
+        if column not in types:
+            raise ConvertError(
+                f"{file}: column {column!r} has no type: give it one (token, token_seq, float …)."
+            )
+        if table.schema[column] != pl.String:
+            continue
+        broken = table.get_column(column).str.contains('[\t\n\r"]').fill_null(False)
+        if broken.any():
+            text = table.get_column(column).filter(broken)[0]
+            raise ConvertError(
+                f"{file}: {text[:EXAMPLE_LENGTH]!r} in column {column!r} holds a tab, a line break or a "
+                "quotation mark, which atomic files cannot carry: take it out of the source."
+            )
+
+
+def _write_table(path: Path, table: pl.DataFrame, types: Mapping[str, str]) -> dict[str, Any]:
+    """Write one table with RecBole's typed header and return its manifest entry."""
+    typed = table.rename({column: f"{column}:{types[column]}" for column in table.columns})
+    typed.write_csv(path, separator="\t", quote_style="never", null_value="")
+    record = file_record(path)
+    return {"name": path.name, "rows": table.height, "bytes": record["bytes"], "sha256": record["sha256"]}
+
+
+def _keep(path: Path, copy: Path) -> None:
+    """A second name for a file, or a copy where the file system has no hard links."""
+    try:
+        os.link(path, copy)
+    except OSError:
+        shutil.copy2(path, copy)
+
+
+def _move_into_place(scratch: Path, out: Path, files: list[str]) -> None:
+    """Move `files` from `scratch` to `out` in order; if a move fails, put back what was there."""
+    made = not out.exists()
+    out.mkdir(exist_ok=True)
+    old = scratch / "old"
+    old.mkdir()
+    # An .item of an earlier conversion does not describe the items of this one.
+    written = {output["name"] for output in (read_manifest(out) or {}).get("outputs", [])}
+    stale = ({f"{out.name}.item"} & written) - set(files)
+    for file in [*files, *stale]:
+        if (out / file).exists():
+            _keep(out / file, old / file)
+    try:
+        for file in files:
+            os.replace(scratch / file, out / file)
+        for file in stale:
+            (out / file).unlink()
+    except BaseException:
+        for file in [*files, *stale]:
+            if (old / file).exists():
+                os.replace(old / file, out / file)
+            else:
+                (out / file).unlink(missing_ok=True)
+        if made:
+            out.rmdir()
+        raise

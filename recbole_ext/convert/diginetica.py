@@ -1,0 +1,259 @@
+"""Diginetica (CIKM Cup 2016 Track 2): item views, purchases, categories and products to atomic files.
+
+Reference: https://competitions.codalab.org/competitions/11161. The time of an event is the day of its
+session's first view plus `timeframe`, in UTC; the `eventdate` of a purchase is the purchase's own day, which
+its timeframe counts already, so it is checked but not added. Within a session events stand by milliseconds,
+written as whole seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recbole_ext.convert.atomic import ConvertError, RowReport, make_manifest, write_dataset
+from recbole_ext.convert.rows import (
+    BadRows,
+    Source,
+    date_column,
+    duration_column,
+    find_source,
+    id_column,
+    number_column,
+    read_rows,
+    tokens_column,
+)
+from recbole_ext.convert.sessions import in_session_order, with_session_users
+
+FILES = {
+    "views": "train-item-views.csv",
+    "purchases": "train-purchases.csv",
+    "categories": "product-categories.csv",
+    "products": "products.csv",
+}
+BUNDLE = "dataset-train-diginetica.zip"  # the owner's archive of all of them
+OWNER = "CIKM Cup 2016 Track 2, Diginetica, https://competitions.codalab.org/competitions/11161"
+UNKNOWN = ("", "NA")
+DAY_MS = 86_400_000
+# The owner's purchases reach 153 days past their session's start; only what surely is no timeframe is refused
+LONGEST_MS = 366 * DAY_MS
+FLOAT32_EXACT = 2**24  # seconds, 194 days
+WITHOUT_VIEWS = "purchase of a session without views"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line: RAW, --out and the options of `convert`."""
+    parser.add_argument("raw", type=Path, metavar="RAW", help="folder that holds the owner's files")
+    parser.add_argument(
+        "--out", type=Path, default=Path("atomic_data/diginetica"), help="(default %(default)s)"
+    )
+    for option, name in FILES.items():
+        parser.add_argument(f"--{option}", type=Path, metavar="FILE", help=f"read FILE in place of {name}")
+    parser.add_argument("--strict", action="store_true", help="any bad row stops the conversion")
+    parser.add_argument(
+        "--max-bad-rows",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="bad rows skipped (default %(default)s)",
+    )
+    parser.add_argument(
+        "--all-items", action="store_true", help="keep items without events in the .item file"
+    )
+    parser.add_argument(
+        "--first-date",
+        default="2016-01-01",
+        metavar="DAY",
+        help="earliest day of the log (default %(default)s)",
+    )
+    parser.add_argument(
+        "--last-date", default="2016-12-31", metavar="DAY", help="latest day of the log (default %(default)s)"
+    )
+
+
+def convert(
+    raw: Path,
+    out: Path,
+    *,
+    views: Path | str | None = None,
+    purchases: Path | str | None = None,
+    categories: Path | str | None = None,
+    products: Path | str | None = None,
+    strict: bool = False,
+    max_bad_rows: float = 0.01,
+    all_items: bool = False,
+    first_date: date | str = "2016-01-01",
+    last_date: date | str = "2016-12-31",
+) -> dict[str, Any]:
+    """Convert the logs in `raw` to atomic files in `out` and return the manifest.
+
+    `views`, `purchases`, `categories`, `products` name files to read in place of the owner's. Only views must
+    be there. At most a share `max_bad_rows` of a file's rows is skipped as bad, none when `strict`; days lie
+    from `first_date` to `last_date`. Raises ConvertError for whatever the user can mend.
+    """
+    raw, out = Path(raw), Path(out)
+    chosen = {"views": views, "purchases": purchases, "categories": categories, "products": products}
+    days = _day("--first-date", first_date), _day("--last-date", last_date)
+    allowed = BadRows(max_bad_rows, strict)
+    sources = {
+        option: source
+        for option, name in FILES.items()
+        if (source := find_source(raw, name, chosen[option], BUNDLE)) is not None
+    }
+    if "views" not in sources:
+        raise ConvertError(
+            f"No {FILES['views']} (or .csv.gz, .zip) in {raw}: put the owner's files there ({OWNER}), "
+            "or try the generated demo logs with `make demo`."
+        )
+    notes = {f"no {FILES[option]}": 1 for option in FILES if option not in sources}
+
+    events, reports = _read_events(sources, allowed, days, notes)
+    events = in_session_order(events)
+    events, user_notes = with_session_users(events)
+    notes |= user_notes
+    inter, origin = _inter(events, notes)
+    item, item_reports = _items(sources, allowed, inter.select("item_id").unique(), all_items, notes)
+
+    counts = {
+        "sessions": inter["session_id"].n_unique(),
+        "users": inter["user_id"].drop_nulls().n_unique(),
+        "items": inter["item_id"].n_unique(),
+        "events": {kind: inter.filter(pl.col("event") == kind).height for kind in ("view", "purchase")},
+    }
+    options = {
+        **{f"{option}_file": chosen[option] for option in FILES if chosen[option] is not None},
+        "strict": strict,
+        "max_bad_rows": max_bad_rows,
+        "all_items": all_items,
+        "first_date": days[0].isoformat(),
+        "last_date": days[1].isoformat(),
+    }
+    manifest = make_manifest(
+        "diginetica",
+        sources=dict.fromkeys(source.path for source in sources.values()),
+        reports=[*reports, *item_reports],
+        options=options,
+        notes=notes,
+        counts=counts,
+        time_origin=float(origin),
+    )
+    return write_dataset(out, inter, item, manifest)
+
+
+def _day(option: str, value: date | str) -> date:
+    try:
+        return value if isinstance(value, date) else date.fromisoformat(value)
+    except ValueError:
+        raise ConvertError(f"{option} is {value!r}: write a day as YYYY-MM-DD.") from None
+
+
+def _read_events(
+    sources: dict[str, Source], allowed: BadRows, days: tuple[date, date], notes: dict[str, int]
+) -> tuple[pl.DataFrame, list[RowReport]]:
+    """Views, then purchases, in file order: session_id, user_id, item_id, time_ms (unix ms), event."""
+    session, user, item = (
+        id_column("session_id", "sessionId"),
+        id_column("user_id", "userId", unknown=UNKNOWN),
+        id_column("item_id", "itemId"),
+    )
+    timeframe = duration_column("timeframe", "timeframe", LONGEST_MS)
+    eventdate = date_column("eventdate", "eventdate", *days)
+    columns = ["session_id", "user_id", "item_id", "timeframe"]
+
+    views, report = read_rows(sources["views"], [session, user, item, timeframe, eventdate], allowed)
+    if views.is_empty():
+        raise ConvertError(f"{sources['views'].path} holds no usable row: check that it is the owner's file.")
+    session_days = views.group_by("session_id").agg(
+        pl.col("eventdate").min().alias("day"), pl.col("eventdate").n_unique().alias("days")
+    )
+    notes["session with views on two days (first day counts)"] = session_days.filter(
+        pl.col("days") > 1
+    ).height
+    parts, reports = [views.select(*columns, pl.lit("view").alias("event"))], [report]
+    if "purchases" in sources:
+        order = id_column("order", "ordernumber", unknown=UNKNOWN)
+        bought, report = read_rows(
+            sources["purchases"], [session, user, timeframe, eventdate, order, item], allowed
+        )
+        report.drop_rows(
+            bought.join(session_days, on="session_id", how="anti", maintain_order="left"), WITHOUT_VIEWS
+        )
+        bought = bought.join(session_days, on="session_id", how="semi", maintain_order="left")
+        parts.append(bought.select(*columns, pl.lit("purchase").alias("event")))
+        reports.append(report)
+    start_ms = pl.col("day").cast(pl.Int64) * DAY_MS  # a Date counts days since 1970-01-01, in UTC
+    events = (
+        pl.concat(parts)
+        .join(session_days, on="session_id", maintain_order="left")
+        .select(
+            "session_id", "user_id", "item_id", (start_ms + pl.col("timeframe")).alias("time_ms"), "event"
+        )
+    )
+    return events, reports
+
+
+def _inter(events: pl.DataFrame, notes: dict[str, int]) -> tuple[pl.DataFrame, int]:
+    """Ordered events -> (.inter table, `timestamp` in seconds since the first event; its unix second)."""
+    seconds = events["time_ms"] // 1000
+    origin = int(seconds.min())  # type: ignore[arg-type]
+    inter = events.with_columns(timestamp=seconds - origin).select(
+        "session_id", "user_id", "item_id", "timestamp", "event"
+    )
+    late = inter.filter(pl.col("timestamp") > FLOAT32_EXACT).height
+    notes["event over 194 days after the first (float32 rounds its second)"] = late
+    return inter, origin
+
+
+def _items(
+    sources: dict[str, Source],
+    allowed: BadRows,
+    occurring: pl.DataFrame,
+    all_items: bool,
+    notes: dict[str, int],
+) -> tuple[pl.DataFrame, list[RowReport]]:
+    """The .item table, by item id, with the features whose files are there, and these files' reports."""
+    item = id_column("item_id", "itemId")
+    items, tables, reports = occurring, [], []
+    if "categories" in sources:
+        columns = [item, id_column("category", "categoryId", unknown=UNKNOWN)]
+        table, report = read_rows(sources["categories"], columns, allowed)
+        tables.append(_one_row_an_item(table, report, "item has another category already"))
+        reports.append(report)
+    if "products" in sources:
+        columns = [
+            item,
+            number_column("pricelog2", "pricelog2", -20, 40, unknown=UNKNOWN),
+            tokens_column("name", "product.name.tokens", unknown=UNKNOWN),
+        ]
+        table, report = read_rows(sources["products"], columns, allowed)
+        table = table.with_columns(price=(2.0 ** pl.col("pricelog2")).round(6)).drop("pricelog2")
+        tables.append(
+            _one_row_an_item(table, report, "item has another product row already").select(
+                "line", "item_id", "price", "name"
+            )
+        )
+        reports.append(report)
+
+    for option, table in zip([o for o in ("categories", "products") if o in sources], tables):
+        notes[f"item of {FILES[option]} without events"] = table.join(
+            occurring, on="item_id", how="anti"
+        ).height
+        if all_items:
+            items = pl.concat([items, table.select("item_id")]).unique()
+    for table in tables:
+        items = items.join(table.drop("line"), on="item_id", how="left")
+    for feature in ("category", "price", "name"):
+        if feature in items.columns:
+            notes[f"item without {feature}"] = items[feature].null_count()
+    return items.sort("item_id"), reports
+
+
+def _one_row_an_item(table: pl.DataFrame, report: RowReport, reason: str) -> pl.DataFrame:
+    """The first row of every item; later ones, which say something else, are counted as dropped."""
+    first = table["item_id"].is_first_distinct()
+    report.drop_rows(table.filter(~first), reason)
+    return table.filter(first)

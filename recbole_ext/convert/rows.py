@@ -1,0 +1,375 @@
+"""Delimited logs to typed columns, with every row accounted for: kept, or dropped for a named reason.
+
+Read by blocks of whole lines, so memory is bounded by the typed columns and every line keeps its number;
+parsed by polars expressions, never by a loop over rows. What is not exactly a value of its column is a bad
+row, never coerced.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import IO
+
+import polars as pl
+
+from recbole_ext.convert.atomic import ConvertError, RowReport
+
+BLOCK_BYTES = 1 << 25
+LONGEST_LINE = 1 << 26  # a longer one is no log: most likely a binary file, or one without line breaks
+DUPLICATE = "duplicate row"
+UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
+
+Test = Callable[[pl.Expr], pl.Expr]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a log: our name, the owner's, what makes a text bad and how a good one becomes a value.
+
+    `faults` are (reason, test on the text) pairs, the first that holds names the row's fault; `unknown` are
+    texts that mean that there is no value (null), which is not a fault. Spellings that differ from the
+    owner's in case, `_` or `.` alone are the same column (sessionId = session_id).
+    """
+
+    name: str
+    owner: str
+    value: Test
+    faults: tuple[tuple[str, Test], ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BadRows:
+    """How many bad rows of one file are borne: a share of the rows read, or none when strict."""
+
+    share: float = 0.01
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ConvertError(f"max_bad_rows is {self.share}: give a share of the rows between 0 and 1.")
+
+    def check(self, report: RowReport, bad: int) -> None:
+        """Raise ConvertError, naming the first bad row, if `bad` rows of the report's file are too many."""
+        if bad == 0 or (not self.strict and bad <= self.share * report.read):
+            return
+        first = min(report.examples, key=lambda example: example["line"])
+        allowed = "--strict allows none" if self.strict else f"max_bad_rows {self.share:g} allows fewer"
+        advice = "leave out --strict" if self.strict else "raise --max-bad-rows"
+        raise ConvertError(
+            f"{report.file}: {bad} of {report.read} rows are bad and {allowed}; the first is line "
+            f"{first['line']} ({first['reason']}: {first['text']!r}): mend the file or {advice}."
+        )
+
+
+@dataclass(frozen=True)
+class Source:
+    """A log on disk: plain, gzip, or zip (then `member` may name the file inside)."""
+
+    path: Path
+    member: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name that users see in messages and in the manifest."""
+        return f"{self.path.name}/{self.member}" if self.member else self.path.name
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """The file's bytes, decompressed; what it is is told by its first bytes, not by its name."""
+        with self.path.open("rb") as stream:
+            head = stream.read(4)
+            stream.seek(0)
+            if head[:2] == b"\x1f\x8b":
+                with gzip.open(stream) as unpacked:
+                    yield unpacked  # type: ignore[misc]
+            elif head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+                with zipfile.ZipFile(stream) as archive, self._member(archive) as unpacked:
+                    yield unpacked
+            else:
+                yield stream
+
+    def _member(self, archive: zipfile.ZipFile) -> IO[bytes]:
+        """The archive's member to read: the named one, else that of the archive's name, else the only one."""
+        files = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+        stem = self.path.name.removesuffix(".zip").removesuffix(".csv") + ".csv"
+        named = [name for name in files if name.rsplit("/", 1)[-1] == (self.member or stem)]
+        candidates = named or ([] if self.member else files)
+        if len(candidates) != 1:
+            raise ConvertError(
+                f"{self.path} holds {len(candidates)} files that could be {self.member or stem}: "
+                "pack exactly one."
+            )
+        try:
+            return archive.open(candidates[0])
+        except RuntimeError as error:  # encrypted, or a compression that Python does not know
+            raise ConvertError(f"{self.path} cannot be unpacked ({error}): unpack it by hand.") from error
+
+
+def find_source(
+    raw: Path, name: str, chosen: Path | str | None = None, bundle: str | None = None
+) -> Source | None:
+    """The file of the owner's `name` (xyz.csv) in `raw`, as .csv, .csv.gz, .csv.zip or .zip, or inside
+    `bundle`.
+
+    `chosen` names another file in its place, in `raw` or by its path. None where the owner's file is not
+    there; ConvertError where the chosen one is not.
+    """
+    if chosen is not None:
+        for path in (raw / chosen, Path(chosen)):
+            if path.is_file():
+                return Source(path)
+        raise ConvertError(
+            f"No file {chosen} in {raw} or in the working folder, chosen in place of {name}: check it."
+        )
+    for file in (name, f"{name}.gz", f"{name}.zip", name.removesuffix(".csv") + ".zip"):
+        if (raw / file).is_file():
+            return Source(raw / file)
+    if bundle and (raw / bundle).is_file():
+        try:
+            with zipfile.ZipFile(raw / bundle) as archive:
+                inside = {member.rsplit("/", 1)[-1] for member in archive.namelist()}
+        except UNREADABLE as error:
+            raise ConvertError(f"{raw / bundle} cannot be read ({error}): download it again.") from error
+        return Source(raw / bundle, name) if name in inside else None
+    return None
+
+
+def id_column(name: str, owner: str, unknown: Sequence[str] = ()) -> Column:
+    """An id: decimal digits without sign, point, exponent or leading zeros, up to 18 of them -> Int64."""
+    fault = (f"{owner} is not a whole number", lambda text: ~text.str.contains(r"^(0|[1-9][0-9]{0,17})$"))
+    return Column(name, owner, lambda text: text.cast(pl.Int64, strict=False), (fault,), tuple(unknown))
+
+
+def duration_column(name: str, owner: str, longest: int) -> Column:
+    """A time since the session's start: whole, not negative, at most `longest` -> Int64."""
+    faults: tuple[tuple[str, Test], ...] = (
+        (f"{owner} is negative", lambda text: text.str.contains(r"^-[0-9]+$")),
+        (f"{owner} is not a whole number", lambda text: ~text.str.contains(r"^[0-9]+$")),
+        (
+            f"{owner} is out of range",
+            lambda text: ~(text.cast(pl.Int64, strict=False) <= longest).fill_null(False),
+        ),
+    )
+    return Column(name, owner, lambda text: text.cast(pl.Int64, strict=False), faults)
+
+
+def date_column(name: str, owner: str, first: date, last: date) -> Column:
+    """A day written YYYY-MM-DD, from `first` to `last` -> Date."""
+
+    def day(text: pl.Expr) -> pl.Expr:
+        return text.str.to_date("%Y-%m-%d", strict=False)
+
+    faults: tuple[tuple[str, Test], ...] = (
+        (
+            f"{owner} is not a date",
+            lambda text: ~text.str.contains(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$") | day(text).is_null(),
+        ),
+        (f"{owner} is out of range", lambda text: ~day(text).is_between(first, last)),
+    )
+    return Column(name, owner, day, faults)
+
+
+def number_column(name: str, owner: str, low: float, high: float, unknown: Sequence[str] = ()) -> Column:
+    """A decimal number from `low` to `high` -> Float64."""
+
+    def number(text: pl.Expr) -> pl.Expr:
+        return text.cast(pl.Float64, strict=False)
+
+    faults: tuple[tuple[str, Test], ...] = (
+        (
+            f"{owner} is not a number",
+            lambda text: ~text.str.contains(r"^[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?$"),
+        ),
+        (f"{owner} is out of range", lambda text: ~number(text).is_between(low, high).fill_null(False)),
+    )
+    return Column(name, owner, number, faults, tuple(unknown))
+
+
+def tokens_column(name: str, owner: str, unknown: Sequence[str] = ()) -> Column:
+    """Comma-separated tokens without blanks or quotation marks -> space-joined String; empty ones go."""
+    fault = (f"{owner} holds blanks or quotation marks", lambda text: text.str.contains(r"[\s\"]"))
+
+    def joined(text: pl.Expr) -> pl.Expr:
+        tokens = text.str.replace_all(",+", " ").str.strip_chars(" ")
+        return pl.when(tokens != "").then(tokens)
+
+    return Column(name, owner, joined, (fault,), tuple(unknown))
+
+
+def read_rows(
+    source: Source, columns: Sequence[Column], allowed: BadRows, separator: str = ";"
+) -> tuple[pl.DataFrame, RowReport]:
+    """Read a log with a header line into one typed column for each of `columns`, after `line` (1-based,
+    UInt32).
+
+    Rows come in file order, without bad rows and without rows that repeat an earlier one in all of `columns`.
+    Columns that are not asked for are ignored; blank lines are no rows. Raises ConvertError for a file that
+    is empty, broken, lacks a column or has another separator, and for more bad rows than `allowed`.
+    """
+    report = RowReport(source.label)
+    frames: list[pl.DataFrame] = []
+    bad = 0
+    header: list[int] = []
+    width = 0
+    line = 1
+    try:
+        with source.open() as stream:
+            for block in _blocks(stream, source):
+                ends = block.count(b"\n")
+                if line == 1:
+                    head, _, block = block.partition(b"\n")
+                    names = _header(head, source, columns, separator)
+                    header, width = [_position(names, column) for column in columns], len(names)
+                    first_line = 2
+                else:
+                    first_line = line
+                rows, dropped = _parse(block, first_line, columns, header, width, separator)
+                line += ends
+                report.read += rows.height + dropped.height
+                bad += dropped.height
+                _count(report, dropped)
+                frames.append(rows)
+                if allowed.strict:
+                    allowed.check(report, bad)
+    except UNREADABLE as error:
+        system = isinstance(error, OSError) and error.errno is not None
+        advice = (
+            "check the disk and the file's permissions"
+            if system
+            else "it is damaged or cut off, fetch it again"
+        )
+        reason = str(error) or type(error).__name__
+        raise ConvertError(f"{source.path} cannot be read past line {line} ({reason}): {advice}.") from error
+    if not frames:
+        raise ConvertError(f"{source.path} is empty: fetch it again.")
+    allowed.check(report, bad)
+    return _without_duplicates(pl.concat(frames), report), report
+
+
+def _blocks(stream: IO[bytes], source: Source) -> Iterator[bytes]:
+    """The stream in blocks of whole lines."""
+    rest = b""
+    while chunk := stream.read(BLOCK_BYTES):
+        chunk = rest + chunk
+        cut = chunk.rfind(b"\n") + 1
+        rest = chunk[cut:]
+        if len(rest) > LONGEST_LINE:
+            raise ConvertError(
+                f"{source.path} has a line of over {LONGEST_LINE} bytes: it is no log, check the file."
+            )
+        if cut:
+            yield chunk[:cut]
+    if rest:
+        yield rest
+
+
+def _plain(name: str) -> str:
+    """A column name without what spellings differ in."""
+    return name.strip(' \t\r"').lower().replace("_", "").replace(".", "")
+
+
+def _header(head: bytes, source: Source, columns: Sequence[Column], separator: str) -> list[str]:
+    """The plain names of the header line; ConvertError, saying what is wrong, if a column is missing."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ConvertError(f"{source.path} is UTF-16: save it as UTF-8.")
+    text = head.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    names = [_plain(name) for name in text.split(separator)]
+    missing = [column.owner for column in columns if _plain(column.owner) not in names]
+    if missing:
+        for other in ",;\t|":
+            if set(map(_plain, text.split(other))) >= {_plain(column.owner) for column in columns}:
+                raise ConvertError(
+                    f"{source.path}, line 1: columns are separated by {other!r} instead of {separator!r}: "
+                    "rewrite the file with the owner's separator."
+                )
+        raise ConvertError(
+            f"{source.path}, line 1: no column {', '.join(missing)} in {text.strip()[:200]!r}: "
+            "give the file the owner's header line."
+        )
+    twice = [column.owner for column in columns if names.count(_plain(column.owner)) > 1]
+    if twice:
+        raise ConvertError(
+            f"{source.path}, line 1: column {', '.join(twice)} is there twice: keep one of them."
+        )
+    return names
+
+
+def _position(names: list[str], column: Column) -> int:
+    return names.index(_plain(column.owner))
+
+
+def _parse(
+    block: bytes, first_line: int, columns: Sequence[Column], positions: list[int], width: int, separator: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One block of lines -> (typed good rows with `line`, bad rows as `line`, `text`, `reason`)."""
+    try:
+        text, broken = block.decode("utf-8"), False
+    except UnicodeDecodeError:
+        text, broken = block.decode("utf-8", errors="replace"), True
+    lines = (
+        pl.Series("text", [text], dtype=pl.String)
+        .str.split("\n")
+        .explode()
+        .to_frame()
+        .with_row_index("line", offset=first_line)
+        .with_columns(pl.col("text").str.strip_chars_end("\r"))
+        .filter(pl.col("text").str.strip_chars() != "")
+    )
+    whole = pl.col("text")
+    reasons = [
+        pl.when(whole.str.count_matches(separator, literal=True) != width - 1).then(
+            pl.lit("wrong number of fields")
+        )
+    ]
+    if broken:
+        reasons.append(pl.when(whole.str.contains("\ufffd", literal=True)).then(pl.lit("not UTF-8")))
+    fields = lines.select(whole.str.split_exact(separator, width - 1).alias("fields"))[
+        "fields"
+    ].struct.unnest()
+    quotes = '"' in text
+    lines = lines.hstack(
+        fields.select(
+            _unquoted(pl.col(f"field_{position}"), quotes).alias(f"_{column.name}")
+            for column, position in zip(columns, positions)
+        )
+    )
+    values = []
+    for column in columns:
+        field = pl.col(f"_{column.name}")
+        known = ~field.is_in(list(column.unknown))
+        reasons += [pl.when(known & is_bad(field)).then(pl.lit(reason)) for reason, is_bad in column.faults]
+        values.append(pl.when(known).then(column.value(field)).alias(column.name))
+    lines = lines.with_columns(pl.coalesce(reasons).alias("reason"))
+    good = lines.filter(pl.col("reason").is_null()).select(pl.col("line").cast(pl.UInt32), *values)
+    return good, lines.filter(pl.col("reason").is_not_null()).select("line", "text", "reason")
+
+
+def _unquoted(field: pl.Expr, quotes: bool) -> pl.Expr:
+    """A field without the blanks and (where the block has `quotes`) the pair of marks around it."""
+    field = field.str.strip_chars(" \t")
+    if not quotes:
+        return field
+    return field.str.replace(r'^"([^"]*)"$', "$1").str.strip_chars(" \t")
+
+
+def _count(report: RowReport, dropped: pl.DataFrame) -> None:
+    """Count the bad rows of one block, by reason."""
+    for (reason,), rows in dropped.group_by("reason", maintain_order=True):
+        report.drop(str(reason), rows.height, rows.head(5).select("line", "text").iter_rows())
+
+
+def _without_duplicates(rows: pl.DataFrame, report: RowReport) -> pl.DataFrame:
+    """The first of every set of equal rows; the others are counted."""
+    first = rows.select(pl.struct(pl.exclude("line")).is_first_distinct()).to_series()
+    if first.all():
+        return rows
+    report.drop_rows(rows.filter(~first), DUPLICATE)
+    return rows.filter(first)

@@ -1,0 +1,348 @@
+"""Session lists (the pickles of SR-GNN, COTREC and successors) to atomic files, with the published split.
+
+Reference: https://github.com/CRIPAC-DIG/SR-GNN, `datasets/preprocess.py`. There `test.txt` holds every prefix
+of a test session with its next item; here test sessions are put back together, so that each event after a
+session's first is one published pair. Where the pairs are no whole sessions (COTREC drops prefixes of one
+item) each pair stays a session.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recbole_ext.convert.atomic import ConvertError, RowReport, make_manifest, write_dataset
+from recbole_ext.convert.plain_pickle import load
+from recbole_ext.convert.rows import (
+    UNREADABLE,
+    BadRows,
+    Column,
+    Source,
+    Test,
+    id_column,
+    number_column,
+    read_rows,
+)
+
+TRAIN, TEST = "all_train_seq.txt", "test.txt"
+MAX_EVENTS = 2**24  # `timestamp` is the running number of the event, exact in float32 below this
+MAX_PREFIX_ITEMS = 2**26  # prefixes of test sessions overlap, so they may hold many times their events
+MAX_ITEM = 10**18
+ITEM_NAMES = ("item", "item_id", "itemid")
+RESERVED = ("session_id", "user_id", "item_id", "timestamp", "event", "split")
+FEATURE_TYPES = ("token", "token_seq", "float", "float_seq")
+OWN_PAIR = "test pair kept as a session of its own (the pairs are no whole sessions)"
+
+Session = Sequence[int]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line: RAW, --out and the options of `convert`."""
+    parser.add_argument("raw", type=Path, metavar="DIR", help=f"folder that holds {TRAIN} and {TEST}")
+    parser.add_argument(
+        "--out", type=Path, default=Path("atomic_data/session-lists"), help="(default %(default)s)"
+    )
+    parser.add_argument(
+        "--item-features",
+        type=Path,
+        metavar="CSV",
+        help="item,<feature>[:<type>]… (token unless a type is named)",
+    )
+    parser.add_argument(
+        "--train", type=Path, default=Path(TRAIN), metavar="FILE", help="(default %(default)s)"
+    )
+    parser.add_argument("--test", type=Path, default=Path(TEST), metavar="FILE", help="(default %(default)s)")
+    parser.add_argument("--strict", action="store_true", help="any bad session or row stops the conversion")
+    parser.add_argument(
+        "--max-bad-rows",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="bad ones skipped (default %(default)s)",
+    )
+    parser.add_argument(
+        "--all-items", action="store_true", help="keep items of the CSV that are in no session"
+    )
+
+
+def convert(
+    raw: Path | str,
+    out: Path | str,
+    *,
+    item_features: Path | str | None = None,
+    train: Path | str = TRAIN,
+    test: Path | str = TEST,
+    strict: bool = False,
+    max_bad_rows: float = 0.01,
+    all_items: bool = False,
+) -> dict[str, Any]:
+    """Convert the session lists in `raw` to atomic files in `out` and return the manifest.
+
+    `train` (a list of lists of item numbers), `test` ((prefixes, targets)) and the csv of `item_features` lie
+    in `raw` or where their path says. Training sessions come first, both parts in file order; `timestamp` is
+    the event's running number, `split` is train or test. The manifest's `eval_targets` says which events of a
+    test session are targets so that they are the published pairs: `all` after the first, or the `last`. In
+    messages and in the manifest a `line` of a pickle is the number of the session or pair in it. Raises
+    ConvertError for whatever the user can mend.
+    """
+    raw, out = Path(raw), Path(out)
+    allowed = BadRows(max_bad_rows, strict)
+    train_path, test_path = _find(raw, train, "--train"), _find(raw, test, "--test")
+    train_report, test_report = RowReport(train_path.name), RowReport(test_path.name)
+    train_sessions = _read_train(train_path, train_report, allowed)
+    pairs = _read_pairs(test_path, test_report, allowed)
+    whole = rebuild_sessions(pairs)
+    test_sessions = whole if whole is not None else pairs
+
+    inter = _inter(train_sessions, test_sessions)
+    by_split = {split: inter.filter(pl.col("split") == split) for split in ("train", "test")}
+    items = {split: events["item_id"].unique() for split, events in by_split.items()}
+    notes = {
+        "train session of a single event": sum(len(session) == 1 for session in train_sessions),
+        "item of test sessions only": len(set(items["test"]) - set(items["train"])),
+        OWN_PAIR: 0 if whole is not None else len(pairs),
+    }
+    sources, reports = [train_path, test_path], [train_report, test_report]
+    item: pl.DataFrame | None = None
+    types: dict[str, str] = {}
+    if item_features is not None:
+        features_path = _find(raw, item_features, "--item-features")
+        occurring = inter.select("item_id").unique()
+        item, types, report, item_notes = _read_features(Source(features_path), occurring, allowed, all_items)
+        sources, reports, notes = [*sources, features_path], [*reports, report], notes | item_notes
+    manifest = make_manifest(
+        "session-lists",
+        sources=sources,
+        reports=reports,
+        options={
+            "train": train,
+            "test": test,
+            "item_features": item_features,
+            "strict": strict,
+            "max_bad_rows": max_bad_rows,
+            "all_items": all_items,
+        },
+        notes=notes,
+        counts={
+            "sessions": len(train_sessions) + len(test_sessions),
+            "train_sessions": len(train_sessions),
+            "test_sessions": len(test_sessions),
+            "test_pairs": len(pairs),
+            "users": 0,
+            "items": inter["item_id"].n_unique(),
+            "events": {split: events.height for split, events in by_split.items()},
+        },
+    )
+    return write_dataset(
+        out, inter, item, manifest | {"eval_targets": "last" if whole is None else "all"}, types
+    )
+
+
+def rebuild_sessions(pairs: Sequence[Session]) -> list[Session] | None:
+    """The test sessions whose events after the first are `pairs`, or None where the pairs are not like that.
+
+    A pair is its prefix with its target at the end. SR-GNN writes the pairs of a session one after another,
+    longest first, down to the prefix of one item: [1 2 3] [1 2] is the session 1 2 3.
+    """
+    sessions: list[Session] = []
+    open_prefix: Session = ()  # what the next pair of the same session must be; empty: a new session begins
+    for pair in pairs:
+        if not open_prefix:
+            sessions.append(pair)
+        elif pair != open_prefix:
+            return None
+        open_prefix = pair[:-1] if len(pair) > 2 else ()
+    return None if open_prefix else sessions
+
+
+# --- reading the pickles
+
+
+def _find(raw: Path, name: Path | str, option: str) -> Path:
+    """`name` in `raw`, or by its own path."""
+    for path in (raw / name, Path(name)):
+        if path.is_file():
+            return path
+    raise ConvertError(
+        f"No file {name} in {raw} or by itself: put it there or name another one with {option}."
+    )
+
+
+def _is_lists(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(entry, list | tuple) for entry in value)
+
+
+def _read_train(path: Path, report: RowReport, allowed: BadRows) -> list[Session]:
+    """The usable sessions of a pickled list of lists of item numbers, in file order."""
+    sessions = load(path)
+    if isinstance(sessions, list | tuple) and len(sessions) == 2 and _is_lists(sessions[0]) and sessions[0]:
+        raise ConvertError(
+            f"{path} holds (prefixes, targets), but training needs whole sessions: name the file with them, "
+            f"{TRAIN} in most collections, with --train."
+        )
+    if not _is_lists(sessions):
+        raise ConvertError(
+            f"{path} holds no list of sessions (lists of item numbers): name the right file with --train."
+        )
+    _check_size(path, sessions, MAX_EVENTS)
+    return _usable(path, sessions, [_fault(session) for session in sessions], report, allowed)
+
+
+def _read_pairs(path: Path, report: RowReport, allowed: BadRows) -> list[Session]:
+    """The usable pairs of a pickled (prefixes, targets), each as its prefix with its target at the end."""
+    pairs = load(path)
+    if not (isinstance(pairs, list | tuple) and len(pairs) == 2 and _is_lists(pairs[:1])):
+        raise ConvertError(f"{path} does not hold (prefixes, targets): name the right file with --test.")
+    prefixes, targets = pairs
+    if not _is_lists(prefixes) or not isinstance(targets, list | tuple) or len(prefixes) != len(targets):
+        raise ConvertError(
+            f"{path} does not hold a list of prefixes and a list of as many targets: name the right file "
+            "with --test."
+        )
+    _check_size(path, prefixes, MAX_PREFIX_ITEMS)
+    whole = [[*prefix, target] for prefix, target in zip(prefixes, targets)]
+    faults = [_fault(pair) if prefix else "empty prefix" for pair, prefix in zip(whole, prefixes)]
+    return _usable(path, whole, faults, report, allowed)
+
+
+def _check_size(path: Path, lists: Sequence[Session], limit: int) -> None:
+    """A megabyte of pickle can stand for a terabyte of shared lists: sum sizes before reading items."""
+    size = sum(map(len, lists))
+    if size >= limit:
+        raise ConvertError(
+            f"{path} holds {size:,} events, but fewer than {limit:,} can be converted: split it."
+        )
+
+
+def _fault(session: Sequence[Any]) -> str | None:
+    """Why a session cannot be used, or None."""
+    if not session:
+        return "empty session"
+    if set(map(type, session)) != {int}:  # bool is no int here
+        return "item is not a whole number"
+    if min(session) < 0:
+        return "item number is negative"
+    return None if max(session) < MAX_ITEM else "item number has over 18 digits"
+
+
+def _usable(
+    path: Path, lists: Sequence[Session], faults: Sequence[str | None], report: RowReport, allowed: BadRows
+) -> list[Session]:
+    """The lists without fault; the others are counted, named by their number, and held to the limit."""
+    report.read = len(lists)
+    bad = [(number, fault) for number, fault in enumerate(faults, 1) if fault is not None]
+    for number, fault in bad:
+        report.drop(fault, 1, [(number, _shown(lists[number - 1]))])
+    allowed.check(report, len(bad))
+    usable: list[Session] = [list(entry) for entry, fault in zip(lists, faults) if fault is None]
+    if not usable:
+        raise ConvertError(f"{path} holds no usable session: check that it is the right file.")
+    return usable
+
+
+def _shown(session: Sequence[Any]) -> str:
+    """The first items of a session for a message; lists may hold themselves, numbers be huge."""
+    return " ".join(
+        repr(item)[:40]
+        if isinstance(item, str | float | None) or (isinstance(item, int) and abs(item) < MAX_ITEM)
+        else f"<{type(item).__name__}>"
+        for item in session[:20]
+    )
+
+
+# --- tables
+
+
+def _inter(train: Sequence[Session], test: Sequence[Session]) -> pl.DataFrame:
+    """The .inter table: sessions numbered from 1, training ones first, events numbered from 0."""
+    lengths = np.fromiter((len(session) for session in chain(train, test)), dtype=np.int64)
+    n_events = int(lengths.sum())
+    if n_events >= MAX_EVENTS:
+        raise ConvertError(
+            f"The sessions hold {n_events:,} events, but fewer than {MAX_EVENTS:,} keep their order in a "
+            "float32 timestamp: convert fewer training sessions."
+        )
+    items = np.fromiter(chain.from_iterable(chain(train, test)), dtype=np.int64, count=n_events)
+    session = np.repeat(np.arange(1, len(lengths) + 1), lengths)
+    return pl.DataFrame(
+        {"session_id": session, "item_id": items, "timestamp": np.arange(n_events)}
+    ).with_columns(
+        split=pl.when(pl.col("session_id") <= len(train)).then(pl.lit("train")).otherwise(pl.lit("test"))
+    )
+
+
+def _read_features(
+    source: Source, occurring: pl.DataFrame, allowed: BadRows, all_items: bool
+) -> tuple[pl.DataFrame, dict[str, str], RowReport, dict[str, int]]:
+    """The .item table with the columns of a csv, their types, the csv's report, notes on missing values."""
+    columns, types = _feature_columns(source)
+    table, report = read_rows(source, columns, allowed, separator=",")
+    first = table["item_id"].is_first_distinct()
+    report.drop_rows(table.filter(~first), "item has another row already")
+    table = table.filter(first)
+    if not all_items:
+        report.drop_rows(
+            table.join(occurring, on="item_id", how="anti", maintain_order="left"), "item in no session"
+        )
+    keys = pl.concat([occurring, table.select("item_id")]).unique() if all_items else occurring
+    item = keys.join(table.drop("line"), on="item_id", how="left").sort("item_id")
+    return item, types, report, {f"item without {name}": item[name].null_count() for name in types}
+
+
+def _feature_columns(source: Source) -> tuple[list[Column], dict[str, str]]:
+    """How to read the csv by its header line: the item column, then the features, and the features' types."""
+    try:
+        with source.open() as stream:
+            head = stream.readline(1 << 20)
+    except UNREADABLE as error:
+        raise ConvertError(
+            f"{source.path} cannot be read ({error}): it is damaged or cut off, fetch it again."
+        ) from error
+    owners = [name.strip(' \t\r\n"') for name in head.decode("utf-8-sig", errors="replace").split(",")]
+    where = f"{source.path}, line 1"
+    item_columns = [owner for owner in owners if owner.partition(":")[0].lower() in ITEM_NAMES]
+    if len(item_columns) != 1 or len(owners) < 2:
+        raise ConvertError(
+            f"{where}: {', '.join(owners)[:200]!r} should name one item column ({', '.join(ITEM_NAMES)}) "
+            "and one or "
+            "more features, separated by commas: mend the header."
+        )
+    columns, types = [id_column("item_id", item_columns[0])], {}
+    for owner in owners:
+        name, _, kind = owner.partition(":")
+        kind = kind or "token"
+        if owner == item_columns[0]:
+            continue
+        if not name or name in types or name in RESERVED or kind not in FEATURE_TYPES:
+            raise ConvertError(
+                f"{where}: column {owner!r} should be <name> or <name>:<type>, a name of its own, type "
+                f"one of {', '.join(FEATURE_TYPES)}: mend the header."
+            )
+        types[name] = kind
+        columns.append(_feature_column(name, owner, kind))
+    return columns, types
+
+
+def _feature_column(name: str, owner: str, kind: str) -> Column:
+    """A feature of one of FEATURE_TYPES; an empty field is a missing value."""
+    if kind == "float":
+        return number_column(name, owner, -3e38, 3e38, unknown=("",))
+    faults: list[tuple[str, Test]] = [
+        (f"{owner} holds a tab or quotation mark", lambda text: text.str.contains('[\t"]'))
+    ]
+    if kind == "float_seq":
+        number = r"[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?"
+        faults.append(
+            (
+                f"{owner} is not numbers with blanks between",
+                lambda text: ~text.str.contains(f"^{number}( +{number})*$"),
+            )
+        )
+    value: Test = (lambda text: text) if kind == "token" else (lambda text: text.str.replace_all(" +", " "))
+    return Column(name, owner, value, tuple(faults), unknown=("",))

@@ -1,0 +1,151 @@
+"""From atomic files to batches: which data set, loader and evaluation protocol a model gets.
+
+Importing this package loads neither torch nor RecBole; its functions need both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from logging import getLogger
+from typing import Any
+
+from recbole_ext.config import UsageError
+
+NO_NEGATIVES = {
+    "distribution": "none",
+    "sample_num": "none",
+    "alpha": "none",
+    "dynamic": False,
+    "candidate_num": 0,
+}
+
+
+def dataset_class(config: Any) -> type | None:
+    """Data set class of the configured model; None leaves the choice to RecBole.
+
+    RecBole's own stay in charge under `data_layout: recbole`, with `benchmark_filename`, for models with a
+    `<Model>Dataset` of RecBole's, and for models that need a trained user vector.
+
+    Raises UsageError when the split keeps sessions whole and the model cannot be evaluated so.
+    """
+    from recbole_ext.data.splits import split_of, straddles
+
+    if config["benchmark_filename"]:
+        return None
+    split, _ = split_of(config)
+    chosen = _row_class(config)
+    if chosen is None and not straddles(split):
+        raise UsageError(_refusal(config, split))
+    return chosen
+
+
+def _row_class(config: Any) -> type | None:
+    import recbole.data.dataset
+    from recbole.utils import ModelType
+
+    from recbole_ext.data.general import SessionEventsDataset
+    from recbole_ext.data.session_dataset import SessionDataset
+
+    if _layout(config) == "recbole":
+        return None
+    own = getattr(getattr(config, "model_class", None), "dataset_class", None)
+    if own is not None:
+        return own
+    if hasattr(recbole.data.dataset, f"{config['model']}Dataset"):
+        return None
+    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+        return SessionDataset
+    return SessionEventsDataset if _scores_prefixes(config) else None
+
+
+def _layout(config: Any) -> str:
+    layout = config["data_layout"] or "pointers"
+    if layout not in ("pointers", "recbole"):
+        raise UsageError(f"data_layout is {layout}: write pointers or recbole")
+    return layout
+
+
+def _scores_prefixes(config: Any) -> bool:
+    from recbole_ext.data.general import PREFIX_MODELS
+
+    return config["model"] in PREFIX_MODELS and config["knn_method"] != "user"
+
+
+def _refusal(config: Any, split: str) -> str:
+    import recbole.data.dataset
+
+    model = config["model"]
+    if _layout(config) == "recbole":
+        return f"data_layout recbole knows the splits LS, RS and TS, not {split}: set data_layout: pointers"
+    if hasattr(recbole.data.dataset, f"{model}Dataset"):
+        return f"{model} reads RecBole's {model}Dataset, which does not know split {split}: use split LS, RS or TS"
+    if model == "ItemKNN":
+        return (
+            f"ItemKNN with knn_method user compares training sessions, so it cannot score the unseen test "
+            f"sessions of split {split}: set knn_method: item or use split LS"
+        )
+    return (
+        f"{model} learns a vector per training session, so it cannot score the unseen test sessions of "
+        f"split {split}: use split LS or a sequential model"
+    )
+
+
+def protocol_label(config: Any) -> str:
+    """What one ranking is: "one ranking per (prefix, target) row", or "RecBole user-wise protocol"."""
+    from recbole.utils import ModelType
+
+    by_row = dataset_class(config) is not None or config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+    return "one ranking per (prefix, target) row" if by_row else "RecBole user-wise protocol"
+
+
+def loader_class(config: Any, dataset: Any, phase: str) -> type | None:
+    """Loader class for "train", "valid" or "test" of a data set (class or object); None leaves it to RecBole.
+
+    A data set class may bring its own with `loader_class(phase)`.
+    """
+    from recbole.utils import ModelType
+
+    from recbole_ext.data.loaders import RowFullSortEvalDataLoader, RowNegSampleEvalDataLoader
+    from recbole_ext.data.session_dataset import SessionDataset
+
+    phase = "test" if phase == "evaluation" else phase
+    declared = getattr(dataset, "loader_class", None)
+    own = declared(phase) if declared is not None else None
+    cls = dataset if isinstance(dataset, type) else type(dataset)
+    if own is not None or phase == "train" or not issubclass(cls, SessionDataset):
+        return own
+    mode = config["eval_args"]["mode"][phase]
+    if mode == "full":
+        return None if config["MODEL_TYPE"] == ModelType.SEQUENTIAL else RowFullSortEvalDataLoader
+    return RowNegSampleEvalDataLoader if mode.startswith(("uni", "pop")) else None
+
+
+def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
+    """The model's data set, loaded and filtered but not split; `recbole_create` is RecBole's own function."""
+    cls = dataset_class(config)
+    if cls is None:
+        _hide_split_column(config)
+        return recbole_create(config)
+    if config["save_dataset"] or config["dataset_save_path"]:
+        getLogger().warning("save_dataset and dataset_save_path are used with data_layout: recbole only")
+    if _scores_prefixes(config):
+        config["train_neg_sample_args"] = dict(NO_NEGATIVES)  # none of them learns from negatives
+    return cls(config)
+
+
+def _hide_split_column(config: Any) -> None:
+    """Keep the data's `split` column from models that read every column, where RecBole loads the files."""
+    from recbole_ext.data.splits import SPLIT_COLUMN
+
+    if config["load_col"] or config["benchmark_filename"]:
+        return
+    unload = dict(config["unload_col"] or {})
+    unload["inter"] = [*unload.get("inter", []), SPLIT_COLUMN]
+    config["unload_col"] = unload
+
+
+def get_dataloader(config: Any, phase: str, recbole_get: Callable[[Any, str], type]) -> type:
+    """Loader class of the configured model for `phase`; `recbole_get` is RecBole's own function."""
+    cls = dataset_class(config)
+    own = loader_class(config, cls, phase) if cls is not None else None
+    return own or recbole_get(config, phase)

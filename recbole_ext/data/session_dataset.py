@@ -1,0 +1,282 @@
+"""Sessions as flat columns with pointers: RecBole's SequentialDataset without padded copies or row loops.
+
+RecBole 1.2.1 copies every prefix, padded, into memory (sequential_dataset.py:104-146). Here each column is
+kept once, in event order, and a row of `inter_feat` only names its target event; `__getitem__` gathers the
+prefixes of a batch. Rows, their order and every tensor equal RecBole's under LS, RS and TS. What differs: events
+are ordered by time in float64, before RecBole casts it to float32; splits `session_time` and `given` exist.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.dataset import SequentialDataset
+from recbole.data.interaction import Interaction
+from recbole.utils import FeatureType
+
+from recbole_ext.config import UsageError
+from recbole_ext.data import splits
+
+
+class SessionDataset(SequentialDataset):
+    """(prefix, target) rows over shared flat columns; a session is RecBole's "user".
+
+    After `build()`, on the data set and on each of its three parts:
+
+    events: Interaction of E events, all `.inter` columns, by (session start, session, time, file order).
+    session_start, session_length: (S,) int64, first event and number of events of each session in that order.
+    session_time: (S,) float64, time of each session's first event.
+    train_length: (S,) int64, how many leading events of each session belong to training; 0: none.
+    train_items: (item_num,) bool, items of training events, first events of sessions included.
+    inter_feat: one row per (prefix, target): the target event's columns, `item_length` = min(its position,
+        MAX_ITEM_LIST_LENGTH), and `event_index`, the target's place in `events`: the prefix is the
+        `item_length` events before it. RecBole's loaders, sort, split and copy move it with the row as they
+        move any column. It is not in field2type, so RecBole's models, which list their inputs there, do not
+        see it.
+    part: "train", "valid", "test"; None for the whole.
+
+    Raises UsageError when the log has no time column or the split cannot be made.
+    """
+
+    event_field = "event_index"
+    part: str | None = None
+    inter_feat: Any  # a pandas.DataFrame of events until build(), then an Interaction of rows
+
+    def __init__(self, config: Any):
+        self.events: Any = None
+        self._labels: np.ndarray | None = None  # (S,) the split column
+        super().__init__(config)
+
+    @classmethod
+    def loader_class(cls, phase: str) -> type | None:
+        """A loader of its own for "train", "valid" or "test"; None: the usual one."""
+        return None
+
+    # --- from data frames to rows ----------------------------------------------------------------------
+
+    def _fill_nan(self) -> None:
+        if not self.time_field or self.time_field not in self.inter_feat:
+            raise UsageError(
+                f"the .inter file of {self.dataset_name} has no column {self.time_field}, so events have no "
+                "order: set TIME_FIELD to its time column (load_col has to keep it)"
+            )
+        features = self.item_feat if self.item_feat is not None else {}
+        self._missing = {
+            field: torch.from_numpy(features[field].isna().to_numpy())
+            for field in features
+            if self.field2type[field] == FeatureType.FLOAT
+        }
+        super()._fill_nan()
+        # before normalisation, discretisation and float32, each of which loses order
+        self._times = self.inter_feat[self.time_field].to_numpy(dtype=np.float64)
+
+    def _change_feat_format(self) -> None:
+        self._order_events()
+        self._take_split_column()
+        super()._change_feat_format()
+
+    def _order_events(self) -> None:
+        session = self.inter_feat[self.uid_field].to_numpy()
+        start = np.full(self.user_num, np.inf)
+        np.minimum.at(start, session, self._times)
+        keys = (self._times, session, start[session])  # last one first
+        if not _ascending(keys):
+            order = np.lexsort(keys)
+            self.inter_feat = self.inter_feat.iloc[order].reset_index(drop=True)
+            session = session[order]
+        del self._times
+        self.session_start = np.flatnonzero(np.concatenate(([True], session[1:] != session[:-1])))
+        self.session_length = np.diff(np.append(self.session_start, len(session)))
+        self.session_time = start[session[self.session_start]]
+
+    def _take_split_column(self) -> None:
+        column = splits.SPLIT_COLUMN
+        if column not in self.inter_feat:
+            return
+        if splits.split_of(self.config)[0] == "given":
+            tokens = np.asarray(self.field2id_token[column])[self.inter_feat[column].to_numpy()]
+            sessions = self.inter_feat[self.uid_field].to_numpy()[self.session_start]
+            names = np.asarray(self.field2id_token[self.uid_field])[sessions]
+            self._labels = splits.session_labels(tokens, self.session_start, self.session_length, names)
+        self._del_col(self.inter_feat, column)
+
+    def data_augmentation(self) -> None:
+        """Replace the events in `inter_feat` by one light row per (prefix, target); the events stay in `events`."""
+        self._aug_presets()
+        self.events = self.inter_feat
+        suffix = self.config["LIST_SUFFIX"]
+        self.list_fields = {field: field + suffix for field in self.events if field != self.uid_field}
+        position = self._position()
+        target = np.flatnonzero(position > 0)
+        if splits.straddles(self.config["eval_args"]["split"]):
+            # RecBole's order, so that its splits break ties in time as they do there
+            session = self.events[self.uid_field].numpy()[target]
+            target = target[np.argsort(session, kind="stable")]
+        index = torch.from_numpy(target)
+        rows = {field: column[index] for field, column in self.events.interaction.items()}
+        length = np.minimum(position[target], self.max_item_list_len)
+        rows[self.item_list_length_field] = torch.from_numpy(length)
+        rows[self.event_field] = index
+        self.inter_feat = Interaction(rows)
+
+    def _position(self) -> np.ndarray:
+        """(E,) place of each event in its session, from 0."""
+        return np.arange(self.session_length.sum()) - np.repeat(self.session_start, self.session_length)
+
+    def _drop_unused_col(self) -> None:
+        unused = self.config["unused_col"] or {}
+        for source, fields in unused.items():
+            feat = getattr(self, f"{source}_feat")
+            for field in fields:
+                column = next((c for c, name in self.list_fields.items() if name == field), None)
+                if source == "inter" and column is not None:
+                    del self.list_fields[column]
+                elif field in feat:
+                    self._del_col(feat, field)
+                else:
+                    self.logger.warning(f"unused_col names {field}, which {source}_feat does not have")
+
+    # --- batches ---------------------------------------------------------------------------------------
+
+    def __getitem__(self, index: Any, join: bool = True) -> Interaction:
+        """Rows with their prefixes gathered: `<column>_list` (B, MAX_ITEM_LIST_LENGTH), zeros on the right."""
+        if self.event_field not in self.inter_feat:  # not built yet, or rows without prefixes
+            return super().__getitem__(index, join)
+        if isinstance(index, np.ndarray | list):
+            index = torch.as_tensor(index, dtype=torch.long)
+        rows = {field: column[index] for field, column in self.inter_feat.interaction.items()}
+        rows.update(self._prefixes(rows[self.event_field], rows[self.item_list_length_field]))
+        batch = Interaction(rows)
+        return self.join(batch) if join else batch
+
+    def _prefixes(self, target: torch.Tensor, length: torch.Tensor) -> dict[str, torch.Tensor]:
+        step = torch.arange(self.max_item_list_len)
+        padding = step >= length.unsqueeze(-1)  # (B, L)
+        place = (target - length).unsqueeze(-1) + step
+        place.masked_fill_(padding, 0)
+        lists = {}
+        for field, list_field in self.list_fields.items():
+            values = self.events[field][place]  # (B, L) or (B, L, D)
+            hidden = padding.reshape(padding.shape + (1,) * (values.dim() - padding.dim()))
+            lists[list_field] = values.masked_fill_(hidden, 0)
+        return lists
+
+    # --- splits ----------------------------------------------------------------------------------------
+
+    def build(self) -> list[SessionDataset]:
+        """Split into train, valid and test as `eval_args.split` and `eval_targets` say; valid may be empty."""
+        name, _ = splits.split_of(self.config)
+        if self.config["eval_args"]["order"] != "TO":
+            raise UsageError(
+                f"eval_args.order is {self.config['eval_args']['order']}: sessions need TO (time order)"
+            )
+        if self.config["eval_targets"] not in (None, "all", "last"):
+            raise UsageError(f"eval_targets is {self.config['eval_targets']}: write all or last")
+        if splits.straddles(name):
+            parts = super().build()
+            self._set_training(
+                _leading_events(parts[0].inter_feat[self.event_field].numpy(), self.session_start)
+            )
+        else:
+            self._change_feat_format()
+            part_of = splits.session_parts(self.config, self.session_time, self._labels, self.dataset_path)
+            self._set_training(np.where(part_of == splits.TRAIN, self.session_length, 0))
+            self._fill_from_training()
+            self._drop_unused_col()
+            of_row = np.repeat(part_of, self.session_length)[self.inter_feat[self.event_field].numpy()]
+            parts = [self.copy(self._rows(of_row == part)) for part in splits.PARTS.values()]
+        for part, label in zip(parts, splits.PARTS, strict=True):
+            part.part = label
+            part.train_length, part.train_items = self.train_length, self.train_items
+            if label == "train":
+                part._as_training()
+            elif self.config["eval_targets"] == "last":
+                part._keep_last_targets()
+        return parts
+
+    def _rows(self, keep: np.ndarray) -> Interaction:
+        index = torch.from_numpy(np.flatnonzero(keep))
+        return Interaction({field: column[index] for field, column in self.inter_feat.interaction.items()})
+
+    def _set_training(self, train_length: np.ndarray) -> None:
+        self.train_length = train_length
+        trained = self.events[self.iid_field][torch.from_numpy(self._training_events())]
+        self.train_items = torch.zeros(self.item_num, dtype=torch.bool)
+        self.train_items[trained] = True
+
+    def _training_events(self) -> np.ndarray:
+        """Indices of the leading `train_length` events of each session."""
+        return np.flatnonzero(self._position() < np.repeat(self.train_length, self.session_length))
+
+    def _fill_from_training(self) -> None:
+        """Fill missing float item features with the mean over training items; RecBole's mean knows future items."""
+        for field, missing in self._missing.items():
+            values = self.item_feat[field]
+            if values.dim() > 1 or not missing.any():  # discretised ones keep RecBole's value
+                continue
+            known = values[self.train_items & ~missing].double().sort().values  # one order, whatever the ids
+            values[missing] = known.mean().to(values.dtype) if len(known) else 0
+
+    def _as_training(self) -> None:
+        """Hook: what the training part holds besides its (prefix, target) rows."""
+
+    def _keep_last_targets(self) -> None:
+        target = self.inter_feat[self.event_field].numpy()
+        session = np.searchsorted(self.session_start, target, side="right") - 1
+        last = np.full(len(self.session_start), -1)
+        np.maximum.at(last, session, target)
+        self.inter_feat = self._rows(target == last[session])
+
+    # --- counts ----------------------------------------------------------------------------------------
+
+    def _own_events(self) -> np.ndarray:
+        """Events this part stands for: leading ones in training, else targets (and a first event before one)."""
+        if self.part is None:
+            return np.arange(len(self.events))
+        if self.part == "train":
+            return self._training_events()
+        target = self.inter_feat[self.event_field].numpy()
+        return np.concatenate((target, target[self.inter_feat[self.item_list_length_field].numpy() == 1] - 1))
+
+    def counter(self, field: str) -> Counter:
+        """How often each value of a token column occurs in this part's events, first events included."""
+        if self.events is None or field not in self.events or self.field2type[field] != FeatureType.TOKEN:
+            return super().counter(field)
+        values, counts = np.unique(self.events[field].numpy()[self._own_events()], return_counts=True)
+        return Counter(dict(zip(values.tolist(), counts.tolist())))
+
+    def inter_matrix(self, form: str = "coo", value_field: str | None = None) -> Any:
+        """Sparse (user_num, item_num) session × item matrix of this part's events; repeats add up in csr.
+
+        The training part's holds all training events, first ones of sessions included, as RecBole's does.
+        """
+        if self.events is None:
+            raise ValueError("inter_matrix needs a data set that has been built")
+        index = torch.from_numpy(self._own_events())
+        fields = [self.uid_field, self.iid_field] + ([value_field] if value_field else [])
+        missing = [field for field in fields if field not in self.events]
+        if missing:
+            raise ValueError(f"value_field {missing[0]} is not a column of the .inter file")
+        events = Interaction({field: self.events[field][index] for field in fields})
+        return self._create_sparse_matrix(events, self.uid_field, self.iid_field, form, value_field)
+
+
+def _ascending(keys: tuple[np.ndarray, ...]) -> bool:
+    """Whether rows are already in the order of np.lexsort(keys): by the last key, then the one before it, …"""
+    undecided = np.ones(max(len(keys[0]) - 1, 0), dtype=bool)
+    for key in reversed(keys):
+        before, after = key[:-1], key[1:]
+        if (undecided & (before > after)).any():
+            return False
+        undecided &= before == after
+    return True
+
+
+def _leading_events(target: np.ndarray, session_start: np.ndarray) -> np.ndarray:
+    """(S,) leading events up to each session's last training target (R,), 0 for a session without one."""
+    last = np.full(len(session_start), -1)
+    np.maximum.at(last, np.searchsorted(session_start, target, side="right") - 1, target)
+    return np.where(last < 0, 0, last - session_start + 1)

@@ -1,0 +1,237 @@
+"""Which sessions train, validate and test: the split of `eval_args.split` read, checked, applied and described.
+
+`LS`, `RS` and `TS` are RecBole's and cut inside sessions. `session_time` and `given` keep sessions whole: the former
+cuts by session start, the latter takes the `split` column that the data brings. Session splits by time are those of
+Quadrana et al. 2017 and of SR-GNN's preprocessing (last days of the log are the test part).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_ext.config import UsageError
+
+TRAIN, VALID, TEST = 0, 1, 2
+SPLIT_COLUMN = "split"  # .inter column of train, valid, test; read by split `given`, never by a model
+PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
+DAY = 86400
+
+_STRADDLING = ("LS", "RS", "TS")
+_WHOLE_SESSIONS = ("session_time", "given")
+_EVERYTHING = ("[0,inf)", "(-inf,inf)", "[0,inf]", "none", "false", "")
+
+
+def split_of(config: Any) -> tuple[str, Any]:
+    """Name and value of `eval_args.split`; raises UsageError when it is not one of the five."""
+    split = config["eval_args"]["split"]
+    known = ", ".join(_STRADDLING + _WHOLE_SESSIONS)
+    if not isinstance(split, Mapping) or len(split) != 1:
+        raise UsageError(
+            f"eval_args.split is {split}: write one of {known} with its value, such as {{RS: [8, 1, 1]}}"
+        )
+    ((name, value),) = split.items()
+    if name not in _STRADDLING + _WHOLE_SESSIONS:
+        raise UsageError(f"eval_args.split names {name}: choose one of {known}")
+    return name, value
+
+
+def straddles(split: str | Mapping[str, Any]) -> bool:
+    """Whether this split (its name, or `eval_args.split`) puts events of one session into several parts."""
+    name = split if isinstance(split, str) else next(iter(split))
+    return name in _STRADDLING
+
+
+def describe_split(config: Any) -> str:
+    """One line for output: the split, whether sessions straddle it, targets, what looked at the whole log."""
+    name, value = split_of(config)
+    text = f"{name} {_plain(value)}: "
+    if straddles(name):
+        text += "sessions straddle the split by definition"
+    elif name == "given":
+        text += "the data's own split, no session straddles"
+    else:
+        text += "by session start, no session straddles"
+    text += f"; targets: {config['eval_targets'] or 'all'}"
+    whole_log = [
+        f"{key} {config[key]}"
+        for key in ("user_inter_num_interval", "item_inter_num_interval", "normalize_field", "normalize_all")
+        if config[key] is not None and str(config[key]).replace(" ", "").lower() not in _EVERYTHING
+    ]
+    if whole_log:
+        text += f"; computed on the whole log, test part included: {', '.join(whole_log)}"
+    return text
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {item}" for key, item in value.items()) or "without options"
+    return str(value)
+
+
+def session_parts(config: Any, starts: np.ndarray, labels: np.ndarray | None, folder: str) -> np.ndarray:
+    """TRAIN, VALID or TEST of every session, (S,) int8, under `session_time` or `given`.
+
+    Args:
+        starts: (S,) float64 seconds, ascending: first event of each session.
+        labels: (S,) int8 of the `split` column, None where the data has none.
+        folder: where the atomic files lie; its manifest.json says what time 0 is.
+
+    Raises UsageError when a value cannot be used, or leaves the training or the test part empty.
+    """
+    name, value = split_of(config)
+    if name == "given":
+        parts = _given(value, labels)
+    elif isinstance(value, Mapping):
+        parts = by_days(starts, *_days(value), time_origin(folder))
+    else:
+        parts = by_share(starts, _shares(value))
+    for label, part in (("training", TRAIN), ("test", TEST)):
+        if not (parts == part).any():
+            raise UsageError(
+                f"eval_args.split {{{name}: {value}}} leaves no {label} session of {len(parts)}: change its value"
+            )
+    return parts
+
+
+def by_share(starts: np.ndarray, shares: tuple[float, float, float]) -> np.ndarray:
+    """Parts by share of sessions in order of start, (S,) int8.
+
+    Valid and test shares are rounded down, to one session at least where the share is not 0. Sessions that start
+    at the same instant as the first one after a cut all fall after the cut.
+    """
+    count = len(starts)
+    held_out = [max(1, math.floor(share * count + 1e-9)) if share else 0 for share in shares[1:]]
+    parts = np.full(count, TRAIN, dtype=np.int8)
+    if sum(held_out) >= count:
+        return parts  # nothing to train on: the caller says so
+    for part, cut in ((VALID, count - sum(held_out)), (TEST, count - held_out[1])):
+        if cut < count:
+            parts[np.searchsorted(starts, starts[cut], side="left") :] = part
+    if shares[1] and not (parts == VALID).any():
+        raise UsageError(
+            "eval_args.split session_time leaves no validation session, as too many sessions start at one "
+            "instant: raise the second share"
+        )
+    return parts
+
+
+def by_days(starts: np.ndarray, test_days: int, valid_days: int, origin: float) -> np.ndarray:
+    """Parts by calendar day of the session start in UTC, (S,) int8.
+
+    Day 1 of the test part, counted back, is the calendar day (00:00 to 24:00 UTC) of the last session start, also if
+    the log ends early that day; the `valid_days` days before the test days are validation. A session belongs to the
+    day it starts on with all its events. `origin` is the unix time of timestamp 0.
+    """
+    day = np.floor((starts + origin) / DAY)
+    back = day.max(initial=0) - day  # 0 on the last day
+    parts = np.where(back < test_days, TEST, np.where(back < test_days + valid_days, VALID, TRAIN))
+    return parts.astype(np.int8)
+
+
+def by_label(labels: np.ndarray, valid_share: float) -> np.ndarray:
+    """Parts by the data's labels (S,); without valid ones, the last `valid_share` of train sessions become so."""
+    parts = labels.astype(np.int8)
+    train = np.flatnonzero(parts == TRAIN)
+    if (parts == VALID).any() or not valid_share:
+        return parts
+    held_out = max(1, math.floor(valid_share * len(train) + 1e-9))
+    parts[train[-held_out:]] = VALID
+    return parts
+
+
+def _given(value: Any, labels: np.ndarray | None) -> np.ndarray:
+    options = value or {}
+    if not isinstance(options, Mapping) or set(options) - {"valid_share"}:
+        raise UsageError(
+            f"eval_args.split given has the value {value}: write {{given: {{valid_share: 0.1}}}}"
+        )
+    share = options.get("valid_share", 0.1)
+    if not _is_number(share) or not 0 <= share < 1:
+        raise UsageError(f"eval_args.split given has valid_share {share}: write a number from 0 to below 1")
+    if labels is None:
+        raise UsageError(
+            f"eval_args.split is given, but the .inter file has no column {SPLIT_COLUMN}:token (or load_col "
+            "leaves it out): add it with train, valid and test, or use session_time"
+        )
+    return by_label(labels, share)
+
+
+def _days(value: Mapping[str, Any]) -> tuple[int, int]:
+    options = {"valid_days": value.get("test_days"), **value}
+    whole = all(isinstance(item, int) and not isinstance(item, bool) for item in options.values())
+    usable = whole and set(options) == {"test_days", "valid_days"}
+    if not usable or options["test_days"] < 1 or options["valid_days"] < 0:
+        raise UsageError(
+            f"eval_args.split session_time has the value {dict(value)}: write whole days, as in "
+            "{test_days: 1, valid_days: 1}, or three shares"
+        )
+    return options["test_days"], options["valid_days"]
+
+
+def _shares(value: Any) -> tuple[float, float, float]:
+    numbers = isinstance(value, list | tuple) and len(value) == 3 and all(_is_number(item) for item in value)
+    if not numbers or min(value) < 0 or not value[0] or not value[2]:
+        raise UsageError(
+            f"eval_args.split session_time has the value {value}: write three shares (train, valid, test), as in "
+            "[0.8, 0.1, 0.1], or {test_days: 1, valid_days: 1}"
+        )
+    total = sum(value)
+    return value[0] / total, value[1] / total, value[2] / total
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def time_origin(folder: str) -> float:
+    """Unix time of timestamp 0, from manifest.json beside the atomic files; 0 (unix timestamps) without one."""
+    manifest = Path(folder) / "manifest.json"
+    if not manifest.is_file():
+        return 0.0
+    try:
+        origin = json.loads(manifest.read_text(encoding="utf-8")).get("time_origin")
+    except (ValueError, AttributeError) as error:
+        raise UsageError(f"{manifest} is not a manifest ({error}): convert the raw logs again") from error
+    if not _is_number(origin):
+        raise UsageError(
+            f"{manifest} has no time_origin, so the log has no days: write shares such as "
+            "{session_time: [0.8, 0.1, 0.1]}, or use split given"
+        )
+    return float(origin)
+
+
+def session_labels(
+    tokens: np.ndarray, first: np.ndarray, length: np.ndarray, names: np.ndarray
+) -> np.ndarray:
+    """The `split` column per session, (S,) int8.
+
+    Args:
+        tokens: (E,) the column, one value per event; `first`, `length`: (S,) events of each session.
+        names: (S,) session tokens, for messages.
+
+    Raises UsageError for another value than train, valid, test, and for a session with two values.
+    """
+    per_session = tokens[first]
+    wrong = ~np.isin(per_session, list(PARTS))
+    if wrong.any():
+        at = int(np.flatnonzero(wrong)[0])
+        raise UsageError(
+            f"column {SPLIT_COLUMN} of session {names[at]} holds {str(per_session[at])!r}: "
+            "it may hold train, valid or test"
+        )
+    mixed = tokens != np.repeat(per_session, length)
+    if mixed.any():
+        at = int(np.repeat(np.arange(len(first)), length)[np.flatnonzero(mixed)[0]])
+        raise UsageError(
+            f"column {SPLIT_COLUMN} of session {names[at]} changes within the session: give it one value"
+        )
+    labels = np.empty(len(first), dtype=np.int8)
+    for label, part in PARTS.items():
+        labels[per_session == label] = part
+    return labels

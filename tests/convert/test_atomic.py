@@ -1,0 +1,142 @@
+"""Atomic files: the format, the manifest, and that they are written whole or not at all."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recbole_ext.convert import atomic
+from recbole_ext.convert.atomic import ConvertError, RowReport, make_manifest, read_manifest, write_dataset
+
+INTER = pl.DataFrame({"session_id": [1, 1], "user_id": [None, 7], "item_id": ["5", "6"], "timestamp": [0, 3]})
+ITEM = pl.DataFrame(
+    {"item_id": [5, 6], "category": ["a", None], "name": ["red shoe", None], "price": [0.5, None]}
+)
+
+
+def manifest(**changes: object) -> dict:
+    parts = {"sources": [], "reports": [], "options": {}, "notes": {}, "counts": {"sessions": 1}}
+    return make_manifest("test", **(parts | changes))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_format_and_manifest(tmp_path: Path) -> None:
+    source = tmp_path / "log.csv"
+    source.write_bytes(b"a;b\n")
+    report = RowReport("log.csv")
+    report.read = 10
+    report.drop("odd", 7, [(line, "x" * 500) for line in range(2, 9)])
+    options = {"strict": True, "views": Path("v.csv")}
+    written = write_dataset(
+        tmp_path / "deep" / "shop",
+        INTER,
+        ITEM,
+        manifest(sources=[source], reports=[report], options=options, notes={"n": 2, "none": 0}),
+    )
+    out = tmp_path / "deep" / "shop"
+    assert (out / "shop.inter").read_text() == (
+        "session_id:token\tuser_id:token\titem_id:token\ttimestamp:float\n1\t\t5\t0\n1\t7\t6\t3\n"
+    )
+    assert (out / "shop.item").read_text() == (
+        "item_id:token\tcategory:token\tname:token_seq\tprice:float\n5\ta\tred shoe\t0.5\n6\t\t\t\n"
+    )
+    assert sorted(contents(out)) == ["manifest.json", "shop.inter", "shop.item"]
+    assert json.loads((out / "manifest.json").read_text()) == written == read_manifest(out)
+    assert written["format"] == 1 and written["converter"] == "test" and written["version"]
+    assert written["sources"] == [
+        {"name": "log.csv", "bytes": 4, "sha256": hashlib.sha256(b"a;b\n").hexdigest()}
+    ]
+    assert [output["rows"] for output in written["outputs"]] == [2, 2]
+    assert written["outputs"][0]["sha256"] == hashlib.sha256((out / "shop.inter").read_bytes()).hexdigest()
+    assert written["rows"] == {"log.csv": {"read": 10, "kept": 3, "dropped": {"odd": 7}}}
+    assert [example["line"] for example in written["examples"]] == [2, 3, 4, 5, 6]
+    assert len(written["examples"][0]["text"]) == 200
+    assert written["options"] == {"strict": True, "views": "v.csv"}
+    assert written["notes"] == {"n": 2}
+    assert os.listdir(tmp_path / "deep") == ["shop"]
+
+
+def test_other_columns_bring_their_types(tmp_path: Path) -> None:
+    table = INTER.with_columns(colour=pl.lit("red"))
+    with pytest.raises(ConvertError, match=r"d\.inter: column 'colour' has no type"):
+        write_dataset(tmp_path / "d", table, None, manifest())
+    write_dataset(tmp_path / "d", table, None, manifest(), types={"colour": "token"})
+    assert (tmp_path / "d" / "d.inter").read_text().splitlines()[0].endswith("\tcolour:token")
+
+
+@pytest.mark.parametrize("text", ["a\tb", "a\nb", "a\rb", 'a"b'])
+def test_text_that_breaks_the_format_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConvertError, match=r"d\.item: .* in column 'category'"):
+        write_dataset(tmp_path / "d", INTER, ITEM.with_columns(category=pl.lit(text)), manifest())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "d").write_text("mine")
+    with pytest.raises(ConvertError, match="is a file"):
+        write_dataset(tmp_path / "d", INTER, ITEM, manifest())
+    assert (tmp_path / "d").read_text() == "mine"
+
+
+@pytest.mark.parametrize("stop", [OSError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("survived", [0, 1, 2])
+@pytest.mark.parametrize("before", [True, False])
+def test_interrupted_between_files_leaves_the_old_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException, survived: int, before: bool
+) -> None:
+    """The move of file number `survived` fails: the files moved until then are put back, or taken away."""
+    out = tmp_path / "d"
+    if before:
+        write_dataset(out, INTER.head(1), ITEM.head(1), manifest())
+        (out / "notes.txt").write_text("mine")
+    old = contents(out) if before else None
+    moves = []
+
+    def replace(source: Path, target: Path) -> None:
+        moves.append(target)
+        if len(moves) == survived + 1:
+            raise stop
+        os.rename(source, target)
+
+    monkeypatch.setattr(atomic.os, "replace", replace)
+    with pytest.raises(type(stop)):
+        write_dataset(out, INTER, ITEM, manifest())
+    monkeypatch.undo()
+    assert len(moves) > survived
+    assert (contents(out) if out.exists() else None) == old
+    assert os.listdir(tmp_path) == (["d"] if before else [])
+
+
+def test_the_manifest_is_moved_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = []
+    replace = os.replace
+    monkeypatch.setattr(atomic.os, "replace", lambda a, b: (moved.append(Path(b).name), replace(a, b)))
+    write_dataset(tmp_path / "d", INTER, ITEM, manifest())
+    assert moved == ["d.inter", "d.item", "manifest.json"]
+
+
+def test_writing_again_replaces_ours_and_leaves_the_rest(tmp_path: Path) -> None:
+    out = tmp_path / "d"
+    write_dataset(out, INTER, ITEM, manifest())
+    (out / "notes.txt").write_text("mine")
+    write_dataset(out, INTER, None, manifest())
+    assert sorted(contents(out)) == ["d.inter", "manifest.json", "notes.txt"]  # no .item of other items
+    assert [output["name"] for output in read_manifest(out)["outputs"]] == ["d.inter"]
+
+
+def test_read_manifest_wants_files_that_fit(tmp_path: Path) -> None:
+    out = tmp_path / "d"
+    assert read_manifest(out) is None
+    write_dataset(out, INTER, ITEM, manifest())
+    assert read_manifest(out) is not None
+    with (out / "d.item").open("a") as stream:
+        stream.write("7\t\t\t\n")
+    assert read_manifest(out) is None
+    (out / "manifest.json").write_text("{")
+    assert read_manifest(out) is None
