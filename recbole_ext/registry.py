@@ -56,8 +56,13 @@ def _register_prefix_models() -> None:
     from recbole_ext.data.general import PREFIX_MODELS
 
     for name, cls in PREFIX_MODELS.items():
-        module = importlib.import_module(f"recbole.model.general_recommender.{name.lower()}")
-        setattr(module, name, cls)
+        path = f"recbole.model.general_recommender.{name.lower()}"
+        original = importlib.import_module(path)
+        # a stand-in module, as RecBole's class looks itself up in its own module: super(Pop, self)
+        stand_in = ModuleType(path, original.__doc__)
+        stand_in.__dict__.update(original.__dict__)
+        setattr(stand_in, name, cls)
+        _enter(path, stand_in)
 
 
 def _register_data() -> None:

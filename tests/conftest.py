@@ -1,8 +1,10 @@
-"""Shared fixtures: the real data folder, and one process-wide install of the extension."""
+"""Shared fixtures: the real data folder, small logs written by the tests, and configs that read them."""
 
+import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,3 +17,98 @@ def shared_data() -> Path:
     if not (place / "diginetica").is_dir():
         pytest.skip(f"no real data at {place}: set RECBOLE_EXT_SHARED_DATA to the folder that holds diginetica/")
     return place
+
+
+@pytest.fixture
+def write_log(tmp_path):
+    """Write NAME.inter (and .item, manifest.json) under tmp_path/data/NAME; rows are dicts of column: value."""
+
+    def write(rows, name="toy", items=None, manifest=None, types=None):
+        types = {
+            "session_id": "token",
+            "user_id": "token",
+            "item_id": "token",
+            "timestamp": "float",
+            "event": "token",
+            "split": "token",
+            "category": "token",
+            "price": "float",
+            "tags": "token_seq",
+            "scores": "float_seq",
+            **(types or {}),
+        }
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, table in (("inter", rows), ("item", items)):
+            if table is None:
+                continue
+            columns = list(table[0])
+            lines = ["\t".join(f"{column}:{types[column]}" for column in columns)]
+            lines += ["\t".join(str(row[column]) for column in columns) for row in table]
+            (folder / f"{name}.{suffix}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if manifest is not None:
+            (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        return name
+
+    return write
+
+
+@pytest.fixture
+def make_config(tmp_path):
+    """RecBole's Config of a model on a log of `write_log`, after recbole_ext.install()."""
+    import recbole_ext
+
+    recbole_ext.install()
+    from recbole.config import Config
+
+    def make(model="GRU4Rec", dataset="toy", split=None, **settings):
+        eval_args = {"order": "TO", "group_by": "user", "mode": settings.pop("mode", "full")}
+        eval_args["split"] = split or {"LS": "valid_and_test"}
+        values = {
+            "data_path": str(tmp_path / "data"),
+            "checkpoint_dir": str(tmp_path / "saved"),
+            "USER_ID_FIELD": "session_id",
+            "load_col": None,
+            "filter_inter_by_user_or_item": False,
+            "eval_args": eval_args,
+            "epochs": 1,
+            "train_batch_size": 64,
+            "eval_batch_size": 64,
+            "metrics": ["Hit", "NDCG", "MRR"],
+            "topk": [1, 5],
+            "valid_metric": "NDCG@5",
+            "show_progress": False,
+            "use_gpu": False,
+            "state": "ERROR",
+            "metric_decimal_place": 9,
+            **settings,
+        }
+        return Config(model, dataset, config_dict=values)
+
+    return make
+
+
+@pytest.fixture
+def random_log():
+    """Rows of a log in the atomic files' order: sessions of 1 to `longest` events, ties and repeated items."""
+
+    def rows(sessions=60, items=30, longest=9, seed=0, ties=True):
+        random = np.random.default_rng(seed)
+        starts = np.sort(random.integers(0, 5000, sessions))
+        log = []
+        for number, start in enumerate(starts):
+            time = float(start)
+            for _ in range(random.integers(1, longest + 1)):
+                log.append(
+                    {
+                        "session_id": f"s{number}",
+                        "user_id": "" if number % 3 == 0 else f"u{number % 7}",
+                        "item_id": f"i{random.integers(items)}",
+                        "timestamp": time,
+                        "event": random.choice(["view", "purchase"]),
+                    }
+                )
+                time += float(random.integers(0 if ties else 1, 40))
+        return log
+
+    return rows

@@ -229,7 +229,7 @@ POPULARITY = ["ItemCoverage", "AveragePopularity", "GiniIndex", "ShannonEntropy"
 
 
 def collector_ints(folder: Path) -> Any:
-    """Three users with two recommended items each, of five items; items 1, 2, 3 were seen 6, 3 and 1 times."""
+    """Three users with two recommended items each, of five; items 1, 2, 3 were seen 6, 3 and 1 times."""
     from recbole.evaluator import Collector, Evaluator
 
     conf = make_config("Pop", folder, metrics=POPULARITY, topk=[2], valid_metric="ItemCoverage@2")
@@ -356,7 +356,7 @@ def no_fault_here(name: str) -> str:
 
 
 def in_own_process(name: str, folder: Path, skip: list[str]) -> dict[str, Any]:
-    """A scenario with all patches but `skip`, in a new interpreter: {"result": …} or {"error": "Type: text"}."""
+    """A scenario with all patches but `skip`, in a new interpreter: {"result": …} or {"error": "…"}."""
     script = [sys.executable, "-W", "ignore", __file__, name, str(folder), *skip]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(script, cwd=folder, env=env, capture_output=True, text=True, timeout=300)

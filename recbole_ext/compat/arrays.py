@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import builtins
 import copy
+import functools
 import warnings
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -53,14 +55,19 @@ def patch_pandas_three() -> None:
         setattr(module, "len", elementwise_len)  # noqa: B010 - a module global that shadows the builtin
     dataset.pd = _PandasForRecBole("pandas")
     dataset.Dataset._fill_nan = _fill_nan
-    load_feat = dataset.Dataset._load_feat
+    # chained fillna, which has nothing left to fill; read-only columns, which are copied
+    dataset.Dataset._load_feat = _without_warnings(dataset.Dataset._load_feat)
+    dataset.Dataset._dataframe_to_interaction = _without_warnings(dataset.Dataset._dataframe_to_interaction)
 
-    def _load_feat(self: Any, filepath: str, source: Any) -> Any:
-        with warnings.catch_warnings():  # of its chained fillna, which has nothing left to fill
+
+def _without_warnings(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def quiet(*args: Any, **kwargs: Any) -> Any:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return load_feat(self, filepath, source)
+            return function(*args, **kwargs)
 
-    dataset.Dataset._load_feat = _load_feat
+    return quiet
 
 
 def elementwise_len(value: Any) -> Any:

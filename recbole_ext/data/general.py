@@ -40,6 +40,10 @@ class _RowModel:
     device: torch.device
 
     def __init__(self, config: Any, dataset: Any):
+        if "prefix_field" in self.__dict__:
+            # RecBole's `super(Pop, self).__init__` looks the name Pop up in its module, where ours may now stand
+            GeneralRecommender.__init__(self, config, dataset)
+            return
         self.prefix_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
         super().__init__(config, dataset)  # type: ignore[call-arg]
 
@@ -112,7 +116,7 @@ class ItemKNN(_MatrixModel, itemknn.ItemKNN):
     rows_attribute = "pred_mat"
 
     def __init__(self, config: Any, dataset: Any):
-        if not isinstance(dataset, SessionDataset):
+        if "prefix_field" in self.__dict__ or not isinstance(dataset, SessionDataset):
             super().__init__(config, dataset)
             return
         GeneralRecommender.__init__(self, config, dataset)
@@ -132,7 +136,7 @@ class ItemKNN(_MatrixModel, itemknn.ItemKNN):
         if self.prefix_field not in interaction:
             return super().predict(interaction)
         scores = self._rows(interaction)
-        item = interaction[self.ITEM_ID].cpu().numpy()
+        item = np.array(interaction[self.ITEM_ID].cpu())  # a copy, as scipy asks for memory of numpy's own
         return torch.from_numpy(np.asarray(scores[np.arange(len(item)), item]).ravel()).to(self.device)
 
 

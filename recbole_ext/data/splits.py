@@ -22,6 +22,8 @@ SPLIT_COLUMN = "split"  # .inter column of train, valid, test; read by split `gi
 PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 DAY = 86400
 
+CORE_KEYS = ("user_inter_num_interval", "item_inter_num_interval")
+
 _STRADDLING = ("LS", "RS", "TS")
 _WHOLE_SESSIONS = ("session_time", "given")
 _EVERYTHING = ("[0,inf)", "(-inf,inf)", "[0,inf]", "none", "false", "")
@@ -58,20 +60,37 @@ def describe_split(config: Any) -> str:
     else:
         text += "by session start, no session straddles"
     text += f"; targets: {config['eval_targets'] or 'all'}"
-    whole_log = [
-        f"{key} {config[key]}"
-        for key in ("user_inter_num_interval", "item_inter_num_interval", "normalize_field", "normalize_all")
-        if config[key] is not None and str(config[key]).replace(" ", "").lower() not in _EVERYTHING
-    ]
+    keys = (*CORE_KEYS, "normalize_field", "normalize_all")
+    whole_log = [f"{key} {config[key]}" for key in keys if limits(config[key])]
     if whole_log:
         text += f"; computed on the whole log, test part included: {', '.join(whole_log)}"
     return text
+
+
+def limits(value: Any) -> bool:
+    """Whether a k-core interval (or a list of columns to normalise) does anything."""
+    return value is not None and str(value).replace(" ", "").lower() not in _EVERYTHING
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {item}" for key, item in value.items()) or "without options"
     return str(value)
+
+
+def grouped(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows group by group, groups by first occurrence as in RecBole, rows of a group in their order.
+
+    `ids` (R,) is not empty. Returns (R,) int64 each: row numbers in that order, place of each in its group, size of
+    its group.
+    """
+    _, first, group, sizes = np.unique(ids, return_index=True, return_inverse=True, return_counts=True)
+    group = group.reshape(-1)
+    order = np.argsort(first[group], kind="stable")
+    total = sizes[group][order]
+    opens = np.flatnonzero(np.concatenate(([True], np.diff(first[group][order]) != 0)))
+    position = np.arange(len(ids)) - np.repeat(opens, total[opens])
+    return order, position, total
 
 
 def session_parts(config: Any, starts: np.ndarray, labels: np.ndarray | None, folder: str) -> np.ndarray:

@@ -237,7 +237,7 @@ class UserTrainLoader:
         self.epoch = 0
         self.generator = torch.Generator().manual_seed(config["seed"])
         self.sequences: UserSequences = dataset.user_sequences
-        chained = config["user_state"] != "none"
+        chained = config["user_state"] not in (None, "none")
         self.chains = self.sequences.train_chains(config["max_user_sessions"] if chained else 1)
         length = self.sequences.train_length
         self.targets = np.array([int((length[c] - 1).sum()) for c in self.chains], dtype=np.int64)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from recbole_ext.data.user_dataset import UserSessionDataset
+from recbole_ext.config import UsageError
 from recbole_ext.data.user_sequences import UserBatch, rows_batch
 from recbole_ext.model.item_encoder import ItemEncoder, item_feature_fields
 from recbole_ext.model.losses import LOSSES, cross_entropy, in_batch
@@ -184,6 +185,8 @@ class HRNNFeat(SequentialRecommender):
 
 
 def _choice(config: Any, key: str, allowed: tuple[str, ...]) -> str:
-    if config[key] not in allowed:
-        raise ValueError(f"{key} is {config[key]!r}: it has to be one of {', '.join(allowed)}")
-    return config[key]
+    # `--user_state=none` on a command line is read as yaml's null
+    value = "none" if config[key] is None and key in config else config[key]
+    if value not in allowed:
+        raise UsageError(f"{key} is {value!r}: it has to be one of {', '.join(allowed)}")
+    return value

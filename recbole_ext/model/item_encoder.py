@@ -14,6 +14,8 @@ import torch
 from recbole.utils import FeatureType
 from torch import Tensor, nn
 
+from recbole_ext.config import UsageError
+
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 
 
@@ -86,7 +88,7 @@ class ItemEncoder(nn.Module):
         super().__init__()
         self.fusion = config["feature_fusion"] if fields else "sum"
         if self.fusion not in ("sum", "gate", "parallel"):
-            raise ValueError(f"feature_fusion is {self.fusion!r}: it has to be sum, gate or parallel")
+            raise UsageError(f"feature_fusion is {self.fusion!r}: it has to be sum, gate or parallel")
         self.id_dropout = float(config["id_dropout"]) if fields else 0.0
         self.n_items = dataset.item_num
         seen = torch.as_tensor(dataset.train_items, dtype=torch.bool)

@@ -19,6 +19,7 @@ import torch
 import recbole_ext
 from recbole_ext.config import config_to_plain
 from recbole_ext.data import protocol_label
+from recbole_ext.data.splits import describe_split
 from recbole_ext.report.curves import plot_learning_curve
 
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "polars")
@@ -40,6 +41,7 @@ class Run:
             "dataset": config["dataset"],
             "seed": config["seed"],
             "protocol": protocol_label(config),
+            "split": describe_split(config),
             "valid_metric": config["valid_metric"],
             "started": started.isoformat(timespec="seconds"),
             "command": sys.argv,

@@ -18,7 +18,7 @@ def result_table(record: dict[str, Any]) -> str:
             single[name] = value
     cutoffs = sorted({k for row in metrics.values() for k in row})
     head = f"{record['model']} on {record['dataset']} (seed {record['seed']})"
-    lines = ["", head, "-" * len(head), "  " + record["protocol"]]
+    lines = ["", head, "-" * len(head), "  " + record["protocol"], "  split " + record["split"]]
     lines.append(f"  {record['counts']['test_targets']:,} test targets, {record['counts']['items']:,} items ranked")
     lines.append("")
     lines.append(f"{'':10}" + "".join(f"{'@' + str(k):>9}" for k in cutoffs))

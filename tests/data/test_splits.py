@@ -1,0 +1,311 @@
+"""Splits worked out on paper on six sessions, what may not reach training, and the sentences for wrong values."""
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_ext.config import UsageError
+from recbole_ext.data import splits
+
+DAY = 86400
+
+# session: (start, items, split); in the file's order. d and e start together; b runs past everyone's start.
+SESSIONS = {
+    "a": (0, "pqr", "train"),
+    "b": (100, "qrqr", "train"),
+    "c": (200, "p", "train"),
+    "d": (300, "rp", "train"),
+    "e": (300, "sq", "test"),
+    "f": (400, "stp", "test"),
+}
+
+
+def six(label=True, extra=(), scale=1):
+    rows = []
+    for name, (start, items, part) in [*SESSIONS.items(), *extra]:
+        for step, item in enumerate(items):
+            row = {"session_id": name, "item_id": item, "timestamp": start * scale + 150 * step}
+            rows.append({**row, "split": part} if label else row)
+    return rows
+
+
+def build(config, cls=None):
+    from recbole_ext.data.session_dataset import SessionDataset
+
+    return (cls or SessionDataset)(config).build()
+
+
+def pairs(part):
+    """[(session, prefix, target)] of a part, in order, as tokens."""
+    rows = part[np.arange(len(part))] if len(part) else None
+    if rows is None:
+        return []
+    items, sessions = part.field2id_token["item_id"], part.field2id_token["session_id"]
+    return [
+        (sessions[s], "".join(items[i] for i in prefix if i), items[target])
+        for s, prefix, target in zip(rows["session_id"], rows["item_id_list"].tolist(), rows["item_id"])
+    ]
+
+
+def tokens(part):
+    return "".join(sorted(part.field2id_token["item_id"][np.flatnonzero(part.train_items)]))
+
+
+@pytest.mark.parametrize(
+    ("split", "train", "valid", "test"),
+    [
+        # floor(6 * .2) = 1 each: the test cut falls before f, the validation cut before e, and d starts with e
+        ({"session_time": [0.6, 0.2, 0.2]}, "abc", "de", "f"),
+        # a test third is e f; d starts with e and joins them
+        ({"session_time": [2, 0, 1]}, "abc", "", "def"),
+        ({"given": {}}, "abc", "d", "ef"),
+        ({"given": {"valid_share": 0.5}}, "ab", "cd", "ef"),
+        ({"given": {"valid_share": 0}}, "abcd", "", "ef"),
+        ({"given": None}, "abc", "d", "ef"),
+    ],
+)
+def test_whole_sessions(write_log, make_config, split, train, valid, test):
+    write_log(six())
+    parts = build(make_config(split=split))
+    for part, names in zip(parts, (train, valid, test)):
+        expected = [
+            (s, SESSIONS[s][1][:n], SESSIONS[s][1][n]) for s in names for n in range(1, len(SESSIONS[s][1]))
+        ]
+        assert pairs(part) == expected
+    lengths = [len(SESSIONS[s][1]) if s in train else 0 for s in SESSIONS]
+    trained = "".join(sorted(set("".join(SESSIONS[s][1] for s in train))))
+    for part in parts:
+        assert part.train_length.tolist() == lengths
+        assert tokens(part) == trained
+
+
+def test_given_keeps_the_datas_validation(write_log, make_config):
+    rows = six()
+    for row in rows:
+        if row["session_id"] == "b":
+            row["split"] = "valid"
+    write_log(rows)
+    train, valid, _ = build(make_config(split={"given": {"valid_share": 0.5}}))
+    assert {s for s, _, _ in pairs(valid)} == {"b"}
+    assert train.train_length.tolist() == [3, 0, 1, 2, 0, 0]
+
+
+def test_leave_one_out(write_log, make_config):
+    write_log(six(label=False))
+    train, valid, test = build(make_config(split={"LS": "valid_and_test"}))
+    assert sorted(pairs(train)) == [("a", "p", "q"), ("b", "q", "r"), ("d", "r", "p"), ("e", "s", "q"), ("f", "s", "t")]
+    assert sorted(pairs(valid)) == [("b", "qr", "q")]
+    assert sorted(pairs(test)) == [("a", "pq", "r"), ("b", "qrq", "r"), ("f", "st", "p")]
+    assert train.train_length.tolist() == [2, 2, 0, 2, 2, 2]
+
+
+def test_last_targets(write_log, make_config):
+    write_log(six())
+    train, valid, test = build(make_config(split={"given": {}}, eval_targets="last"))
+    assert len(train) == 2 + 3
+    assert pairs(valid) == [("d", "r", "p")]
+    assert pairs(test) == [("e", "s", "q"), ("f", "st", "p")]
+    ratio = make_config(split={"RS": [0.4, 0.3, 0.3]}, eval_targets="last")
+    _, valid, test = build(ratio)
+    assert len({s for s, _, _ in pairs(test)}) == len(test) > 0
+
+
+def test_days_are_utc_calendar_days_of_the_session_start():
+    # the log starts at 22:00 UTC; starts at 22:00, 23:59:59, next day 00:00:00, day 3 12:00, day 4 00:00:01
+    starts = np.array([0, 2 * 3600 - 1, 2 * 3600, 2 * 3600 + 1.5 * DAY, 2 * 3600 + 2 * DAY + 1])
+    origin = 20_000 * DAY + 22 * 3600.0
+    T, V, E = splits.TRAIN, splits.VALID, splits.TEST
+    assert splits.by_days(starts, 1, 1, origin).tolist() == [T, T, T, V, E]
+    assert splits.by_days(starts, 1, 2, origin).tolist() == [T, T, V, V, E]
+    assert splits.by_days(starts, 2, 0, origin).tolist() == [T, T, T, E, E]
+    # 22:00, 1:00 and 22:00 of the next day
+    assert splits.by_days(np.array([0.0, 3 * 3600, DAY]), 1, 0, 22 * 3600.0).tolist() == [T, E, E]
+
+
+def test_days_read_the_manifests_time_origin(write_log, make_config):
+    # starts 0, 3 h, 24 h; with 22:00 as origin 3 h is on the last day, from 0:00 it is not
+    extra = [("a", (0, "pq", "")), ("b", (3 * 3600, "pq", "")), ("c", (DAY, "qp", ""))]
+    rows = [row for row in six(label=False, extra=extra) if row["timestamp"] >= 0][-6:]
+    split = {"session_time": {"test_days": 1, "valid_days": 0}}
+    write_log(rows, "plain")
+    write_log(rows, "night", manifest={"time_origin": 22 * 3600})
+    assert [len(p) for p in build(make_config(dataset="plain", split=split))] == [2, 0, 1]
+    assert [len(p) for p in build(make_config(dataset="night", split=split))] == [1, 0, 2]
+    write_log(rows, "timeless", manifest={"time_origin": None})
+    with pytest.raises(UsageError, match="has no time_origin"):
+        build(make_config(dataset="timeless", split=split))
+
+
+def test_shares_are_of_sessions_and_never_cut_an_instant():
+    starts = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], dtype=float)
+    T, V, E = splits.TRAIN, splits.VALID, splits.TEST
+    assert splits.by_share(starts, (0.8, 0.1, 0.1)).tolist() == [T] * 8 + [V, E]
+    assert splits.by_share(starts, (0.7, 0.0, 0.3)).tolist() == [T] * 7 + [E] * 3
+    assert splits.by_share(starts, (0.97, 0.01, 0.02)).tolist() == [T] * 8 + [V, E]
+    starts[8] = 7  # with the session before it: both fall after the test cut
+    assert splits.by_share(starts, (0.6, 0.2, 0.2)).tolist() == [T] * 6 + [V] + [E] * 3
+    starts[5:9] = 5
+    with pytest.raises(UsageError, match="no validation session"):
+        splits.by_share(starts, (0.5, 0.3, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("split", "part"),
+    [
+        ({"session_time": [0.6, 0.4]}, "three shares"),
+        ({"session_time": [1, 1, 0]}, "three shares"),
+        ({"session_time": [1, -1, 1]}, "three shares"),
+        ({"session_time": {"test_days": 0}}, "whole days"),
+        ({"session_time": {"test_days": 1.5}}, "whole days"),
+        ({"session_time": {"days": 1}}, "whole days"),
+        ({"session_time": {"test_days": 400}}, "no training session"),
+        ({"given": {"valid": 0.1}}, "valid_share: 0.1"),
+        ({"given": {"valid_share": 1}}, "from 0 to below 1"),
+        ({"LSS": "valid_and_test"}, "choose one of LS, RS, TS, session_time, given"),
+        ({"LS": "valid_and_test", "RS": [1, 1, 1]}, "write one of LS"),
+    ],
+)
+def test_wrong_values_get_one_sentence(write_log, make_config, split, part):
+    write_log(six())
+    with pytest.raises(UsageError, match=part) as error:
+        build(make_config(split=split))
+    assert "\n" not in str(error.value)
+
+
+def test_split_column_is_checked(write_log, make_config):
+    write_log(six(label=False))
+    with pytest.raises(UsageError, match="no column split:token"):
+        build(make_config(split={"given": {}}))
+    rows = six()
+    rows[1]["split"] = "test"
+    write_log(rows, "mixed")
+    with pytest.raises(UsageError, match="session a changes"):
+        build(make_config(dataset="mixed", split={"given": {}}))
+    rows = six()
+    rows[7]["split"] = "dev"
+    write_log(rows, "unknown")
+    with pytest.raises(UsageError, match="session c holds 'dev'"):
+        build(make_config(dataset="unknown", split={"given": {}}))
+    write_log([row for row in six() if row["split"] == "train"], "half")
+    with pytest.raises(UsageError, match="no test session"):
+        build(make_config(dataset="half", split={"given": {}}))
+
+
+@pytest.mark.parametrize("split", [{"given": {}}, {"session_time": [0.6, 0.2, 0.2]}, {"LS": "valid_and_test"}])
+def test_split_column_reaches_no_model(write_log, make_config, split):
+    write_log(six())
+    for part in build(make_config(split=split)):
+        assert not [field for field in part[slice(None)].interaction if field.startswith("split")]
+        assert "split" not in part.field2type and "split_list" not in part.field2type
+        assert "split" not in part.events
+
+
+def log_with_future(planted):
+    """Training sessions a, b, c; validation d; test f. `planted` adds and changes what starts from d on."""
+    items = [
+        {"item_id": i, "category": f"c{n}", "price": p} for n, (i, p) in enumerate(zip("pqr", ("2.5", "", "4.1")))
+    ]
+    rows = six(label=False)
+    if planted:
+        rows = [row for row in rows if row["session_id"] != "f"]
+        extra = [("g", (310, "zzpz", "")), ("h", (390, "qzrz", "")), ("k", (401, "yrz", ""))]
+        rows += six(label=False, extra=extra)[len(six()) :]
+        rows.insert(0, rows.pop())  # and ids given out in another order
+        items.insert(0, {"item_id": "z", "category": "future", "price": "1e6"})
+    return rows, items
+
+
+def training_view(part):
+    """Everything a model can see of training, by token: rows, prefixes, counts and training items' features."""
+    items = part.field2id_token["item_id"]
+    categories = part.field2id_token["category"]
+    trained = np.flatnonzero(part.train_items)
+    features = {
+        items[i]: (categories[part.item_feat["category"][i]], part.item_feat["price"][i].numpy().tobytes())
+        for i in trained
+    }
+    times = part[slice(None)]["timestamp_list"].numpy().tobytes()
+    counts = {items[i]: n for i, n in part.item_counter.items()}
+    return pairs(part), times, features, counts, tokens(part), part.inter_matrix("csr").sum()
+
+
+@pytest.mark.parametrize("kind", ["SessionDataset", "SessionEventsDataset"])
+def test_the_future_does_not_reach_training(write_log, make_config, kind):
+    """Sessions, an item and its features planted after the training part leave training unchanged bit for bit."""
+    from recbole_ext.data.general import SessionEventsDataset
+    from recbole_ext.data.session_dataset import SessionDataset
+
+    cls = {"SessionDataset": SessionDataset, "SessionEventsDataset": SessionEventsDataset}[kind]
+    views, parts = [], []
+    for name, planted in (("past", False), ("future", True)):
+        rows, items = log_with_future(planted)
+        write_log(rows, name, items=items, manifest={"time_origin": 0})
+        # training is what starts before 300: 3 of 6 sessions, then 3 of 8
+        split = {"session_time": [3, 2, 3] if planted else [3, 2, 1]}
+        train, valid, test = build(make_config(dataset=name, split=split), cls)
+        if cls is SessionDataset:
+            views.append(training_view(train))
+        else:
+            names = train.field2id_token["item_id"]
+            views.append((names[train.inter_feat["item_id"]].tolist(), training_view_counts(train)))
+        parts.append((train, valid, test))
+    assert views[0] == views[1]
+    train, valid, test = parts[1]
+    assert not train.train_items[train.token2id("item_id", "z")]
+    assert any(prefix.count("z") for _, prefix, _ in pairs(test) + pairs(valid))  # it is there, later
+
+
+def training_view_counts(part):
+    items = part.field2id_token["item_id"]
+    return {items[i]: n for i, n in part.item_counter.items()}, tokens(part)
+
+
+def test_missing_prices_are_filled_from_training_items(write_log, make_config):
+    rows, items = log_with_future(planted=True)
+    write_log(rows, items=items)
+    train, _, _ = build(make_config(split={"session_time": [3, 2, 3]}))
+    price = train.item_feat["price"][train.token2id("item_id", "q")]
+    assert float(price) == pytest.approx((2.5 + 4.1) / 2)
+
+
+def test_held_out_sessions_see_their_own_prefix_only(write_log, make_config):
+    write_log(six())
+    _, valid, test = build(make_config(split={"session_time": [0.6, 0.2, 0.2]}))
+    for part in (valid, test):
+        rows = part[slice(None)]
+        session = np.searchsorted(part.session_start, rows["event_index"].numpy(), side="right") - 1
+        first = rows["event_index"] - rows["item_length"]
+        assert (first.numpy() == part.session_start[session]).all()
+        assert (part.events["session_id"][first] == rows["session_id"]).all()
+
+
+def test_descriptions(make_config, write_log):
+    write_log(six())
+    line = splits.describe_split(make_config(split={"LS": "valid_and_test"}))
+    assert line == "LS valid_and_test: sessions straddle the split by definition; targets: all"
+    line = splits.describe_split(
+        make_config(
+            split={"session_time": {"test_days": 7, "valid_days": 7}},
+            eval_targets="last",
+            item_inter_num_interval="[5,inf)",
+            user_inter_num_interval="[0, inf)",
+        )
+    )
+    assert line == (
+        "session_time test_days 7, valid_days 7: by session start, no session straddles; targets: last; "
+        "computed on the whole log, test part included: item_inter_num_interval [5,inf)"
+    )
+    for name in ("LS", "RS", "TS"):
+        assert splits.straddles(name) and splits.straddles({name: None})
+    for name in ("session_time", "given"):
+        assert not splits.straddles(name)
+
+
+def test_filters_run_before_the_split(write_log, make_config):
+    """k-core as in RecBole: c has one event and goes; t occurs once and goes; e's label stays whole."""
+    write_log(six())
+    core = {"user_inter_num_interval": "[2,inf)", "item_inter_num_interval": "[2,inf)"}
+    parts = build(make_config(split={"given": {"valid_share": 0}}, **core))
+    assert pairs(parts[2]) == [("e", "s", "q"), ("f", "s", "p")]
+    assert parts[0].train_length.tolist() == [3, 4, 2, 0, 0]
+    assert torch.equal(parts[0].train_items, parts[2].train_items)

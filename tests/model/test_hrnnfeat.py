@@ -1,0 +1,360 @@
+"""HRNNFeat against its equations, written out one user and one event at a time, and what each part must do."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+SPLIT = {"session_time": [0.7, 0.1, 0.2]}
+VARIANTS = [
+    {"user_state": "init", "feature_fusion": "parallel"},
+    {"user_state": "all", "feature_fusion": "gate"},
+    {"user_state": "init", "feature_fusion": "sum", "user_to_output": True, "score": "dot"},
+    {"user_state": "none", "feature_fusion": "parallel", "hidden_size": 7},
+]
+
+
+@pytest.fixture
+def items():
+    """Features of every kind for 30 items, some missing."""
+    random = np.random.default_rng(5)
+    rows = []
+    for i in range(30):
+        price = "" if i % 9 == 0 else round(float(random.lognormal(3, 1)), 2)
+        scores = " ".join(str(round(float(x), 2)) for x in random.normal(size=3))
+        rows.append(
+            {
+                "item_id": f"i{i}",
+                "category": "" if i % 7 == 0 else f"c{i % 4}",
+                "price": price,
+                "tags": " ".join(f"t{t}" for t in random.integers(0, 8, random.integers(0, 4))),
+                "scores": scores,
+            }
+        )
+    return rows
+
+
+@pytest.fixture
+def build(write_log, make_config):
+    """(config, train, valid, test loaders, model) of HRNNFeat on a log."""
+
+    def make(rows, items=None, split=SPLIT, seed=3, **settings):
+        from recbole.data import create_dataset, data_preparation
+        from recbole.utils import get_model, init_seed
+
+        write_log(rows, items=items)
+        defaults = {"embedding_size": 6, "hidden_size": 6}
+        config = make_config("HRNNFeat", split=split, **{**defaults, **settings})
+        loaders = data_preparation(config, create_dataset(config))
+        init_seed(seed, True)
+        model = get_model("HRNNFeat")(config, loaders[0]._dataset)
+        return config, *loaders, model.eval()
+
+    return make
+
+
+def scores_of(model, loader):
+    """(T, n_items) scores of all rows, in order."""
+    with torch.no_grad():
+        return torch.cat([model.full_sort_predict(batch[0]) for batch in loader])
+
+
+def train(config, model, loader, epochs, rate=0.02):
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    model.train()
+    for _ in range(epochs):
+        for batch in loader:
+            optimizer.zero_grad()
+            model.calculate_loss(batch).backward()
+            optimizer.step()
+    return model.eval()
+
+
+def gru(weights, x, h):
+    """One step of torch's GRU cell from its four weights."""
+    w_ih, w_hh, b_ih, b_hh = weights
+    i_r, i_z, i_n = (w_ih @ x + b_ih).chunk(3)
+    h_r, h_z, h_n = (w_hh @ h + b_hh).chunk(3)
+    r, z = torch.sigmoid(i_r + h_r), torch.sigmoid(i_z + h_z)
+    return (1 - z) * torch.tanh(i_n + r * h_n) + z * h
+
+
+def by_the_book(model, history, prefix):
+    """Scores after `prefix`, following earlier sessions `history`, by the equations of the class docstring."""
+    table = model.items.table()
+    parts, hidden = model.items.parts, model.hidden
+    c = torch.zeros(hidden)
+    for number, session in enumerate([*history, prefix]):
+        states = []
+        for part, net in enumerate(model.session_grus):
+            weights = [getattr(net, f"{n}_l0") for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+            h = torch.zeros(hidden)
+            if model.user_state != "none" and number > 0:
+                h = torch.tanh(model.init_maps[part].weight @ c + model.init_maps[part].bias)
+            for item in session:
+                x = table[item].split(parts)[part]
+                h = gru(weights, torch.cat((x, c)) if model.user_state == "all" else x, h)
+            states.append(h)
+        if session is prefix:
+            break
+        if model.user_state != "none":
+            cell = model.user_gru
+            c = gru([cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh], torch.cat(states), c)
+    if model.user_to_output:
+        states = [h + model.user_outputs[part].weight @ c for part, h in enumerate(states)]
+    out = torch.cat([model.outputs[part](h) for part, h in enumerate(states)])
+    if model.score_kind == "cosine":
+        return F.normalize(table, dim=1) @ F.normalize(out, dim=0) / model.temperature
+    return table @ out
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(map(str, v.values())))
+def test_batched_scores_equal_the_equations_one_user_at_a_time(build, random_log, items, variant):
+    rows = random_log(sessions=50, ties=False)
+    _, _, _, test, model = build(rows, items, **variant)
+    ours = scores_of(model, test)
+    data = test._dataset
+    token = data.field2token_id["item_id"]
+    events = {}
+    for row in rows:
+        events.setdefault(row["session_id"], []).append(row)
+    checked = 0
+    for number, index in enumerate(data.inter_feat["event_index"].tolist()):
+        row = data.inter_feat[number]
+        session = events[data.id2token("session_id", int(row["session_id"]))]
+        length = int(row["item_length"])
+        user, start = session[0]["user_id"], session[0]["timestamp"]
+        history = [
+            [token[e["item_id"]] for e in other if e["timestamp"] <= following(events, other)]
+            for other in events.values()
+            if user and other[0]["user_id"] == user and before(events, other, session)
+        ]
+        prefix = [token[e["item_id"]] for e in session[:length]]
+        with torch.no_grad():
+            expected = by_the_book(model, history if model.user_state != "none" else [], prefix)
+        known = ours[number] > -torch.inf
+        torch.testing.assert_close(ours[number][known], expected[known], atol=1e-5, rtol=1e-5)
+        checked += bool(history)
+        assert start >= 0 and index > 0
+    assert checked > 5, "no row had an earlier session"
+
+
+def before(events, one, other):
+    order = list(events)
+    return order.index(one[0]["session_id"]) < order.index(other[0]["session_id"])
+
+
+def following(events, session):
+    """Start of the user's next session."""
+    user, later = session[0]["user_id"], False
+    for other in events.values():
+        if later and other[0]["user_id"] == user:
+            return other[0]["timestamp"]
+        later = later or other is session
+    return float("inf")
+
+
+def test_rows_alone_score_as_in_a_batch(build, random_log, items):
+    _, _, _, test, model = build(random_log(), items, user_state="all")
+    together = scores_of(model, test)
+    with torch.no_grad():
+        for number in range(len(test._dataset)):
+            alone = model.full_sort_predict(test._dataset[np.array([number])])
+            torch.testing.assert_close(alone[0], together[number], atol=1e-5, rtol=1e-5)
+
+
+def test_predict_is_the_full_ranking_s_column(build, random_log, items):
+    _, _, _, test, model = build(random_log(), items)
+    for batch, *_ in test:
+        with torch.no_grad():
+            full = model.full_sort_predict(batch)
+            own = model.predict(batch)
+        expected = full.gather(1, batch["item_id"].unsqueeze(1)).squeeze(1)
+        known = expected > -torch.inf
+        torch.testing.assert_close(own[known], expected[known], atol=1e-5, rtol=1e-5)
+
+
+def visits(first):
+    """A returning user whose first session holds `first`, and a fixed rest; enough sessions to split by time."""
+    sessions = [
+        ("z1", "", ["i1", "i2", "i3", "i4", "i5", "i6"]),  # ids are given in order of appearance
+        ("a1", "a", first),
+        ("b1", "b", ["i1", "i2", "i3"]),
+        ("a2", "a", ["i1", "i2", "i4"]),
+        ("d1", "d", ["i1", "i2", "i4"]),
+    ]
+    return [
+        {"session_id": s, "user_id": u, "item_id": item, "timestamp": float(100 * number + step)}
+        for number, (s, u, chosen) in enumerate(sessions)
+        for step, item in enumerate(chosen)
+    ]
+
+
+@pytest.mark.parametrize("state", ["init", "all"])
+def test_the_first_session_changes_the_second_and_only_that(build, state):
+    share = {"session_time": [0.6, 0.0, 0.4]}
+    scores = []
+    for first in (["i5", "i6", "i3"], ["i6", "i3", "i5"]):
+        _, _, _, test, model = build(visits(first), split=share, user_state=state)
+        sessions = test._dataset.id2token("session_id", test._dataset.inter_feat["session_id"])
+        scores.append(scores_of(model, test)[:, 1:])
+    second, first = sessions == "a2", sessions == "d1"
+    assert second.sum() == first.sum() == 2
+    assert torch.equal(scores[0][first], scores[1][first])
+    assert not torch.allclose(scores[0][second], scores[1][second], atol=1e-3)
+    assert torch.equal(scores[0][second], scores[0][first]) is False
+
+
+def test_the_gradient_flows_through_the_user_level(build):
+    _, loader, _, _, model = build(visits(["i5", "i6", "i3"]), split={"session_time": [0.8, 0.0, 0.2]})
+    model.train()
+    model.dropout_input.p = model.dropout_session.p = 0.0
+    sequences = loader.sequences
+    chain = next(c for c in loader.chains if len(c) == 2)
+    batch = sequences.train_batch([chain])
+    table = model.items.table().detach().requires_grad_()
+    states = model.encode(batch, table)
+    second = batch.session_step[batch.event_session] == 1
+    states[second].sum().backward()
+    first_items = batch.items[~second]
+    only_first = [i for i in first_items.tolist() if i not in batch.items[second].tolist()]
+    assert only_first and all(table.grad[i].abs().sum() > 0 for i in only_first)
+
+
+def test_a_log_without_users_is_a_plain_recurrent_network(build, random_log, caplog):
+    rows = [{k: v for k, v in row.items() if k != "user_id"} for row in random_log()]
+    with caplog.at_level("INFO"):
+        _, _, _, test, model = build(rows)
+    assert model.user_state == "none" and not hasattr(model, "user_gru")
+    assert "no user has a second session" in caplog.text
+    assert torch.isfinite(scores_of(model, test)[:, 1:]).any()
+
+
+def test_features_off_is_features_absent(build, random_log, items):
+    rows = random_log()
+    results = []
+    for table, settings in ((None, {}), (items, {"item_features": []})):
+        config, loader, _, test, model = build(rows, table, **settings)
+        train(config, model, loader, 2)
+        tokens = test._dataset.field2token_id["item_id"]
+        columns = [tokens[t] for t in sorted({row["item_id"] for row in rows})]
+        results.append(scores_of(model, test)[:, columns])
+    assert torch.equal(*results)
+
+
+def test_features_of_every_kind_reach_the_score(build, random_log, items):
+    rows = random_log()
+    _, _, _, test, model = build(rows, items)
+    assert set(model.items.features.fields) == {"category", "price", "tags", "scores"}
+    before_change = scores_of(model, test)
+    for field in model.items.features.fields:
+        values = getattr(model.items.features, f"value_{field}")
+        kept = values.clone()
+        values.zero_()
+        assert not torch.allclose(scores_of(model, test), before_change), field
+        values.copy_(kept)
+
+
+def test_unseen_items_are_known_by_their_features_alone(build, random_log, items):
+    rows = random_log()
+    late = max(row["timestamp"] for row in rows) + 100
+    for step, item in enumerate(["i1", "i2"]):
+        rows.append(
+            {"session_id": "z", "user_id": "", "item_id": item, "timestamp": late + step, "event": "view"}
+        )
+    extra = [{**items[1], "item_id": "new"}, {**items[0], "item_id": "bare", "category": "", "price": ""}]
+    extra[1].update(tags="", scores="")
+    _, _, _, test, model = build(rows, items + extra, item_features=["category", "tags"])
+    tokens = test._dataset.field2token_id["item_id"]
+    before_change = scores_of(model, test)
+    with torch.no_grad():
+        model.items.ids.weight[tokens["new"]] += 100.0
+    assert torch.equal(scores_of(model, test), before_change), "a random id vector took part"
+    assert torch.isfinite(before_change[:, tokens["new"]]).all()
+    assert torch.isinf(before_change[:, tokens["bare"]]).all(), "nothing is known of it, so it ranks last"
+
+
+def test_id_dropout_leaves_the_features(build, random_log, items):
+    _, _, _, _, model = build(random_log(), items, id_dropout=1.0, feature_fusion="sum")
+    model.train()
+    with torch.no_grad():
+        assert torch.equal(model.items.table(), model.items.features())
+        model.eval()
+        assert not torch.allclose(model.items.table(), model.items.features())
+
+
+def toy():
+    """20 sessions whose next item follows from the item before it."""
+    rows = []
+    for number in range(20):
+        for step in range(4):
+            item = f"i{(number * 3 + step) % 12}"
+            rows.append(
+                {
+                    "session_id": f"s{number}",
+                    "user_id": f"u{number % 8}",
+                    "item_id": item,
+                    "timestamp": float(number * 100 + step),
+                }
+            )
+    return rows
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"loss_type": loss} for loss in ("CE", "BPR", "TOP1")]
+    + [{"user_state": "all", "feature_fusion": "gate"}, {"feature_fusion": "sum", "score": "dot"}],
+    ids=lambda s: "-".join(s.values()),
+)
+def test_tiny_log_is_learnt_by_heart(build, settings):
+    features = [{"item_id": f"i{i}", "category": f"c{i % 3}"} for i in range(12)]
+    config, loader, _, test, model = build(
+        toy(),
+        features,
+        split={"session_time": [0.8, 0.0, 0.2]},
+        embedding_size=16,
+        hidden_size=16,
+        dropout_input=0.0,
+        dropout_session=0.0,
+        id_dropout=0.0,
+        **settings,
+    )
+    train(config, model, loader, 60)
+    scores = scores_of(model, test)
+    best = scores.argmax(1)
+    assert (best == test._dataset.inter_feat["item_id"]).all()
+
+
+def test_loss_is_the_mean_over_all_targets(build):
+    _, loader, _, _, model = build(visits(["i5", "i6", "i3"]), split={"session_time": [0.8, 0.0, 0.2]})
+    sequences = loader.sequences
+    batch = sequences.train_batch(loader.chains)
+    candidates = model.candidates
+    with torch.no_grad():
+        total = []
+        for chain in loader.chains:
+            done = []
+            for session in chain:
+                begin = sequences.start[session]
+                seen = sequences.items[begin : begin + sequences.train_length[session]].tolist()
+                for n in range(1, len(seen)):
+                    scores = by_the_book(model, done, seen[:n])[candidates]
+                    total.append(-F.log_softmax(scores, 0)[candidates == seen[n]].item())
+                done.append(seen)
+        assert model.calculate_loss(batch).item() == pytest.approx(np.mean(total), abs=1e-5)
+
+
+def test_recbole_s_own_rows_train_it_too(build, random_log):
+    _, _, _, test, model = build(random_log())
+    batch = test._dataset[np.arange(4)]
+    loss = model.calculate_loss(batch)
+    seen = model.items.seen[batch["item_id"]].all()
+    assert loss.item() > 0 or not seen
+
+
+@pytest.mark.parametrize("key, value", [("loss_type", "TOP2"), ("user_state", "most"), ("feature_fusion", "mix")])
+def test_wrong_choices_are_named(build, random_log, items, key, value):
+    from recbole_ext.config import UsageError
+
+    with pytest.raises(UsageError, match=f"{key} is '{value}'"):
+        build(random_log(), items, **{key: value})
