@@ -45,10 +45,10 @@ def run(
     from recbole_ext.config import check_keys, check_names, command_line
     from recbole_ext.data.sources import prepare_atomic_files
 
-    settings = dict(config_dict or {})
-    check_names(model, dataset, settings.get("data_path"))
+    check_names(model)
     with command_line([]):
-        config = Config(model, dataset, list(config_file_list or []) or None, settings)
+        config = Config(model, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
+    check_names(model, dataset, Path(config["data_path"]).parent)
     check_keys(config)
     if "show_progress" not in config.external_config_dict:
         config["show_progress"] = sys.stderr.isatty()  # a bar in a log file is noise

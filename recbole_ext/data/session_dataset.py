@@ -21,6 +21,9 @@ from recbole_ext.config import UsageError
 from recbole_ext.data import splits
 
 
+NO_PART = -1  # an event that neither trains nor is ranked
+
+
 class SessionDataset(SequentialDataset):
     """(prefix, target) rows over shared flat columns; a session is RecBole's "user".
 
@@ -28,8 +31,10 @@ class SessionDataset(SequentialDataset):
 
     events: Interaction of E events, all `.inter` columns, by (session start, session, time, file order).
     session_start, session_length: (S,) int64, first event and number of events of each session in that order.
-    session_time: (S,) float64, time of each session's first event.
+    session_time: (S,) float64, time of each session's first event. event_time: (E,) float64.
     train_length: (S,) int64, how many leading events of each session belong to training; 0: none.
+        Under `session_time` events of a training session that happen after the first held-out session starts
+        (a purchase days later) belong to no part.
     train_items: (item_num,) bool, items of training events, first events of sessions included.
     inter_feat: one row per (prefix, target): the target event's columns, `item_length` = min(its position,
         MAX_ITEM_LIST_LENGTH), and `event_index`, the target's place in `events`: the prefix is the
@@ -92,6 +97,8 @@ class SessionDataset(SequentialDataset):
             order = np.lexsort(keys)
             self.inter_feat = self.inter_feat.iloc[order].reset_index(drop=True)
             session = session[order]
+            self._times = self._times[order]
+        self.event_time = self._times
         del self._times
         self.session_start = np.flatnonzero(np.concatenate(([True], session[1:] != session[:-1])))
         self.session_length = np.diff(np.append(self.session_start, len(session)))
@@ -180,8 +187,7 @@ class SessionDataset(SequentialDataset):
             raise UsageError(
                 f"eval_args.order is {self.config['eval_args']['order']}: sessions need TO (time order)"
             )
-        if self.config["eval_targets"] not in (None, "all", "last"):
-            raise UsageError(f"eval_targets is {self.config['eval_targets']}: write all or last")
+        targets = splits.eval_targets(self.config, self.dataset_path)
         if splits.straddles(name):
             parts = super().build()
             self._set_training(
@@ -190,10 +196,13 @@ class SessionDataset(SequentialDataset):
         else:
             self._change_feat_format()
             part_of = splits.session_parts(self.config, self.session_time, self._labels, self.dataset_path)
-            self._set_training(np.where(part_of == splits.TRAIN, self.session_length, 0))
+            self._set_training(self._train_lengths(part_of, name))
             self._fill_from_training()
             self._drop_unused_col()
-            of_row = np.repeat(part_of, self.session_length)[self.inter_feat[self.event_field].numpy()]
+            of_event = np.repeat(part_of, self.session_length)
+            in_training = self._position() < np.repeat(self.train_length, self.session_length)
+            of_event[(of_event == splits.TRAIN) & ~in_training] = NO_PART
+            of_row = of_event[self.inter_feat[self.event_field].numpy()]
             parts = [self.copy(self._rows(of_row == part)) for part in splits.PARTS.values()]
         if len(parts) != len(splits.PARTS):
             raise UsageError(f"eval_args.split {name} makes {len(parts)} parts: write three shares")
@@ -202,7 +211,7 @@ class SessionDataset(SequentialDataset):
             part.train_length, part.train_items = self.train_length, self.train_items
             if label == "train":
                 part._as_training()
-            elif self.config["eval_targets"] == "last":
+            elif targets == "last":
                 part._keep_last_targets()
         return parts
 
@@ -254,6 +263,18 @@ class SessionDataset(SequentialDataset):
     def _split(self, order: np.ndarray, part: np.ndarray, count: int) -> list[SessionDataset]:
         self._drop_unused_col()
         return [self.copy(self._rows_at(order[part == number])) for number in range(count)]
+
+    def _train_lengths(self, part_of: np.ndarray, split: str) -> np.ndarray:
+        """(S,) leading events of the training sessions; under `session_time` those before the held-out time."""
+        lengths = np.where(part_of == splits.TRAIN, self.session_length, 0)
+        if split != "session_time":
+            return lengths
+        held_out = self.session_time[part_of != splits.TRAIN].min()
+        known = np.add.reduceat(self.event_time < held_out, self.session_start)
+        late = int(np.maximum(lengths - known, 0).sum())
+        if late:
+            self.logger.info(f"{late} events of training sessions happen after the held-out time: left out")
+        return np.minimum(lengths, known)
 
     def _rows(self, keep: np.ndarray) -> Interaction:
         return self._rows_at(np.flatnonzero(keep))

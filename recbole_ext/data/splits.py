@@ -59,7 +59,7 @@ def describe_split(config: Any) -> str:
         text += "the data's own split, no session straddles"
     else:
         text += "by session start, no session straddles"
-    text += f"; targets: {config['eval_targets'] or 'all'}"
+    text += f"; targets: {eval_targets(config, config['data_path'])}"
     keys = (*CORE_KEYS, "normalize_field", "normalize_all")
     whole_log = [f"{key} {config[key]}" for key in keys if limits(config[key])]
     if whole_log:
@@ -208,21 +208,43 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def eval_targets(config: Any, folder: str) -> str:
+    """`all` or `last`: the config key `eval_targets`, or `last` where the data's own split names one target a session.
+
+    Some published (prefix, target) pairs are not all prefixes of a session; the converter then writes each pair as a
+    session and says so in manifest.json.
+    """
+    chosen = config["eval_targets"] or "all"
+    if chosen not in ("all", "last"):
+        raise UsageError(f"eval_targets is {chosen}: write all or last")
+    if split_of(config)[0] == "given" and _manifest(folder).get("eval_targets") == "last":
+        return "last"
+    return chosen
+
+
 def time_origin(folder: str) -> float:
     """Unix time of timestamp 0, from manifest.json beside the atomic files; 0 (unix timestamps) without one."""
-    manifest = Path(folder) / "manifest.json"
-    if not manifest.is_file():
+    manifest = _manifest(folder)
+    if not manifest:
         return 0.0
-    try:
-        origin = json.loads(manifest.read_text(encoding="utf-8")).get("time_origin")
-    except (ValueError, AttributeError) as error:
-        raise UsageError(f"{manifest} is not a manifest ({error}): convert the raw logs again") from error
+    origin = manifest.get("time_origin")
     if not _is_number(origin):
         raise UsageError(
-            f"{manifest} has no time_origin, so the log has no days: write shares such as "
+            f"{Path(folder) / 'manifest.json'} has no time_origin, so the log has no days: write shares such as "
             "{session_time: [0.8, 0.1, 0.1]}, or use split given"
         )
     return float(origin)
+
+
+def _manifest(folder: str) -> dict[str, Any]:
+    """The converter's manifest, {} without one."""
+    file = Path(folder) / "manifest.json"
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{file} is not a manifest ({error}): convert the raw logs again") from error
 
 
 def session_labels(

@@ -119,7 +119,7 @@ class UserSequences:
         self.first = np.searchsorted(chained_user, np.arange(self.user.max(initial=-1) + 2))
         self.rank = np.empty(len(self.start), dtype=np.int64)  # how many earlier sessions the session's user has
         self.rank[self.chain] = np.arange(len(self.chain)) - self.first[chained_user]
-        self.state_length = self._state_lengths(events, config["TIME_FIELD"])
+        self.state_length = self._state_lengths(np.asarray(dataset.event_time))
 
     def _users(self, events: Any, field: str) -> np.ndarray:
         sessions = len(self.start)
@@ -131,11 +131,8 @@ class UserSequences:
         alone = np.arange(sessions) + known.max(initial=0) + 1  # an unknown user is a user of one session
         return np.unique(np.where(known > 0, known, alone), return_inverse=True)[1].reshape(-1)
 
-    def _state_lengths(self, events: Any, field: str) -> np.ndarray:
+    def _state_lengths(self, times: np.ndarray) -> np.ndarray:
         """Events of each session up to the start of its user's next one: later ones must not reach that one."""
-        if field not in events:
-            return self.length
-        times = events[field].numpy()
         has_next = self.user[self.chain][1:] == self.user[self.chain][:-1]
         limit = np.full(len(self.start), np.inf)
         limit[self.chain[:-1][has_next]] = times[self.start[self.chain[1:][has_next]]]

@@ -67,16 +67,25 @@ def tokens(part):
 def test_whole_sessions(write_log, make_config, split, train, valid, test):
     write_log(six())
     parts = build(make_config(split=split))
+    # by time, d opens the held-out part at 300: a's third event and b's third and fourth happen then or later
+    length = {s: len(items) for s, (_, items, _) in SESSIONS.items()}
+    if "session_time" in split:
+        length |= {"a": 2, "b": 2}
     for part, names in zip(parts, (train, valid, test)):
-        expected = [
-            (s, SESSIONS[s][1][:n], SESSIONS[s][1][n]) for s in names for n in range(1, len(SESSIONS[s][1]))
-        ]
+        expected = [(s, SESSIONS[s][1][:n], SESSIONS[s][1][n]) for s in names for n in range(1, length[s])]
         assert pairs(part) == expected
-    lengths = [len(SESSIONS[s][1]) if s in train else 0 for s in SESSIONS]
-    trained = "".join(sorted(set("".join(SESSIONS[s][1] for s in train))))
+    trained = "".join(sorted(set("".join(SESSIONS[s][1][: length[s]] for s in train))))
     for part in parts:
-        assert part.train_length.tolist() == lengths
+        assert part.train_length.tolist() == [length[s] if s in train else 0 for s in SESSIONS]
         assert tokens(part) == trained
+
+
+def test_pairs_that_are_no_prefixes_keep_one_target_a_session(write_log, make_config):
+    write_log(six(), manifest={"eval_targets": "last"})
+    config = make_config(split={"given": {"valid_share": 0}})
+    _, _, test = build(config)
+    assert pairs(test) == [("e", "s", "q"), ("f", "st", "p")]
+    assert splits.describe_split(config).endswith("targets: last")
 
 
 def test_given_keeps_the_datas_validation(write_log, make_config):

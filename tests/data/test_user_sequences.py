@@ -20,12 +20,10 @@ def fake_dataset(train_length=None, users=USERS, times=TIMES, **config):
     events = {
         "item_id": torch.tensor(sum(SESSIONS, [])),
         "user_id": torch.tensor(np.repeat(users, lengths)),
-        "timestamp": torch.tensor(sum(times, []), dtype=torch.float32),
     }
     settings = {
         "ITEM_ID_FIELD": "item_id",
         "LINK_USER_FIELD": "user_id",
-        "TIME_FIELD": "timestamp",
         "seed": 1,
         "train_batch_size": 4,
         "single_spec": True,
@@ -36,6 +34,7 @@ def fake_dataset(train_length=None, users=USERS, times=TIMES, **config):
     dataset = SimpleNamespace(
         config=settings,
         events=events,
+        event_time=np.array(sum(times, []), dtype=np.float64),
         session_start=start,
         session_length=lengths,
         train_length=lengths if train_length is None else np.array(train_length),
