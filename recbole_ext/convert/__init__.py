@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from recbole_ext.convert.atomic import ConvertError
+from recbole_ext.convert.errors import ConvertError
 
 __all__ = ["SOURCES", "ConvertError", "convert", "source_module"]
 

@@ -19,6 +19,7 @@ from typing import Any
 import polars as pl
 
 from recbole_ext import __version__
+from recbole_ext.convert.errors import ConvertError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -38,10 +39,6 @@ COLUMN_TYPES: dict[str, str] = {
     "price": "float",
     "name": "token_seq",
 }
-
-
-class ConvertError(Exception):
-    """What stops a conversion, in one sentence for the user: what is wrong, where, and what to do."""
 
 
 class RowReport:

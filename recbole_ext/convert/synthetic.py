@@ -32,7 +32,7 @@ import numpy.typing as npt
 import polars as pl
 
 from recbole_ext import __version__
-from recbole_ext.convert.atomic import ConvertError
+from recbole_ext.convert.errors import ConvertError
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -20,7 +20,6 @@ from recbole.utils import FeatureType
 from recbole_ext.config import UsageError
 from recbole_ext.data import splits
 
-
 NO_PART = -1  # an event that neither trains nor is ranked
 
 
@@ -124,7 +123,9 @@ class SessionDataset(SequentialDataset):
         position = self._position()
         target = np.flatnonzero(position > 0)
         if not len(target):
-            raise UsageError(f"no session of {self.dataset_name} has two events: check USER_ID_FIELD and filters")
+            raise UsageError(
+                f"no session of {self.dataset_name} has two events: check USER_ID_FIELD and filters"
+            )
         if splits.straddles(self.config["eval_args"]["split"]):
             # RecBole's order, so that its splits break ties in time as they do there
             session = self.events[self.uid_field].numpy()[target]

@@ -67,7 +67,9 @@ def test_pop_counts_every_training_event(write_log, make_config):
     counts = {token: int(n) for token, n in zip(test._dataset.field2id_token["item_id"], model.item_cnt)}
     assert counts == {"[PAD]": 0, "a": 5, "b": 1, "c": 1}
     rows = test._dataset[slice(None)]
-    assert model.full_sort_predict(rows).view(1, -1).tolist() == [[0, 1, pytest.approx(0.2), pytest.approx(0.2)]]
+    assert model.full_sort_predict(rows).view(1, -1).tolist() == [
+        [0, 1, pytest.approx(0.2), pytest.approx(0.2)]
+    ]
     assert metrics["hit@1"] == 0
 
 
@@ -95,7 +97,9 @@ def test_item_knn_by_hand(write_log, make_config):
 
 
 @pytest.mark.parametrize("model", ["ItemKNN", "EASE", "SLIMElastic", "ADMMSLIM"])
-def test_prefix_scores_are_recboles_scores_of_that_row(write_log, make_config, random_log, monkeypatch, model):
+def test_prefix_scores_are_recboles_scores_of_that_row(
+    write_log, make_config, random_log, monkeypatch, model
+):
     """Give the models their own training rows as prefixes: RecBole's scores of those users come back."""
     from recbole.data.interaction import Interaction
 
@@ -105,7 +109,9 @@ def test_prefix_scores_are_recboles_scores_of_that_row(write_log, make_config, r
     config = make_config(model, split=SESSION_TIME, center_columns=True)
     (train, _, _), _ = prepare(config)
     dataset = train._dataset
-    upstream = next(c for c in PREFIX_MODELS[model].__mro__ if c.__module__.startswith("recbole.model.general"))
+    upstream = next(
+        c for c in PREFIX_MODELS[model].__mro__ if c.__module__.startswith("recbole.model.general")
+    )
     assert upstream.__name__ == model
     torch.manual_seed(0)
     np.random.seed(0)

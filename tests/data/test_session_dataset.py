@@ -50,7 +50,12 @@ SPLITS = [
 @pytest.mark.parametrize("max_length", [3, 50])
 def test_rows_equal_recboles(write_log, make_config, random_log, split, max_length):
     items = [
-        {"item_id": f"i{n}", "category": f"c{n % 4}", "price": "" if n == 3 else n / 7, "tags": "a b" if n % 2 else ""}
+        {
+            "item_id": f"i{n}",
+            "category": f"c{n % 4}",
+            "price": "" if n == 3 else n / 7,
+            "tags": "a b" if n % 2 else "",
+        }
         for n in range(0, 30, 2)
     ]
     write_log(random_log(), items=items)

@@ -102,7 +102,13 @@ def test_given_keeps_the_datas_validation(write_log, make_config):
 def test_leave_one_out(write_log, make_config):
     write_log(six(label=False))
     train, valid, test = build(make_config(split={"LS": "valid_and_test"}))
-    assert sorted(pairs(train)) == [("a", "p", "q"), ("b", "q", "r"), ("d", "r", "p"), ("e", "s", "q"), ("f", "s", "t")]
+    assert sorted(pairs(train)) == [
+        ("a", "p", "q"),
+        ("b", "q", "r"),
+        ("d", "r", "p"),
+        ("e", "s", "q"),
+        ("f", "s", "t"),
+    ]
     assert sorted(pairs(valid)) == [("b", "qr", "q")]
     assert sorted(pairs(test)) == [("a", "pq", "r"), ("b", "qrq", "r"), ("f", "st", "p")]
     assert train.train_length.tolist() == [2, 2, 0, 2, 2, 2]
@@ -200,7 +206,9 @@ def test_split_column_is_checked(write_log, make_config):
         build(make_config(dataset="half", split={"given": {}}))
 
 
-@pytest.mark.parametrize("split", [{"given": {}}, {"session_time": [0.6, 0.2, 0.2]}, {"LS": "valid_and_test"}])
+@pytest.mark.parametrize(
+    "split", [{"given": {}}, {"session_time": [0.6, 0.2, 0.2]}, {"LS": "valid_and_test"}]
+)
 def test_split_column_reaches_no_model(write_log, make_config, split):
     write_log(six())
     for part in build(make_config(split=split)):
@@ -212,7 +220,8 @@ def test_split_column_reaches_no_model(write_log, make_config, split):
 def log_with_future(planted):
     """Training sessions a, b, c; validation d; test f. `planted` adds and changes what starts from d on."""
     items = [
-        {"item_id": i, "category": f"c{n}", "price": p} for n, (i, p) in enumerate(zip("pqr", ("2.5", "", "4.1")))
+        {"item_id": i, "category": f"c{n}", "price": p}
+        for n, (i, p) in enumerate(zip("pqr", ("2.5", "", "4.1")))
     ]
     rows = six(label=False)
     if planted:
