@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BASE = .venv
 NEWEST = .venv-newest
-MODEL ?= HRNNFeat
+ARGS ?=
 
 .PHONY: setup demo test test-newest lint wheel clean
 
@@ -22,7 +22,7 @@ $(NEWEST)/ready: constraints-newest.txt requirements-newest.txt
 	touch $@
 
 demo: setup
-	$(BASE)/bin/python run.py --model=$(MODEL) --dataset=diginetica-demo
+	$(BASE)/bin/python run.py --model=HRNNFeat --dataset=diginetica-demo $(ARGS)
 
 test: setup
 	$(BASE)/bin/python -m pytest

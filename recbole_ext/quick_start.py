@@ -109,7 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = parse_command_line(arguments)
         model, dataset = settings.pop("model", None), settings.pop("dataset", None)
         if not model or not dataset:
-            raise UsageError("--model=NAME and --dataset=NAME are both needed, for example --model=HRNNFeat --dataset=diginetica-demo")
+            raise UsageError(
+                "--model=NAME and --dataset=NAME are both needed: try --model=HRNNFeat --dataset=diginetica-demo"
+            )
         files = str(settings.pop("config_files", "")).split()
         for file in files:
             if not Path(file).is_file():
@@ -122,6 +124,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: the best checkpoint so far is kept; continue with --resume_from=FILE", file=sys.stderr)
+        print(
+            "interrupted: the best checkpoint so far is kept; continue with --resume_from=FILE",
+            file=sys.stderr,
+        )
         return 130
     return 0

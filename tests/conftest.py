@@ -15,13 +15,15 @@ def shared_data() -> Path:
     """The real logs; their place is RECBOLE_EXT_SHARED_DATA, by default ../shared/data beside the checkout."""
     place = Path(os.environ.get("RECBOLE_EXT_SHARED_DATA", ROOT.parent / "shared" / "data"))
     if not (place / "diginetica").is_dir():
-        pytest.skip(f"no real data at {place}: set RECBOLE_EXT_SHARED_DATA to the folder that holds diginetica/")
+        pytest.skip(
+            f"no real data at {place}: set RECBOLE_EXT_SHARED_DATA to the folder that holds diginetica/"
+        )
     return place
 
 
 @pytest.fixture
 def write_log(tmp_path):
-    """Write NAME.inter (and .item, manifest.json) under tmp_path/data/NAME; rows are dicts of column: value."""
+    """Write NAME.inter (and .item, manifest.json) under tmp_path/data/NAME; rows are dicts."""
 
     def write(rows, name="toy", items=None, manifest=None, types=None):
         types = {
@@ -90,7 +92,7 @@ def make_config(tmp_path):
 
 @pytest.fixture
 def random_log():
-    """Rows of a log in the atomic files' order: sessions of 1 to `longest` events, ties and repeated items."""
+    """Rows of a log in the atomic files' order: 1 to `longest` events a session, ties, repeated items."""
 
     def rows(sessions=60, items=30, longest=9, seed=0, ties=True):
         random = np.random.default_rng(seed)

@@ -78,7 +78,10 @@ def _refusal(config: Any, split: str) -> str:
     if _layout(config) == "recbole":
         return f"data_layout recbole knows the splits LS, RS and TS, not {split}: set data_layout: pointers"
     if hasattr(recbole.data.dataset, f"{model}Dataset"):
-        return f"{model} reads RecBole's {model}Dataset, which does not know split {split}: use split LS, RS or TS"
+        return (
+            f"{model} reads RecBole's {model}Dataset, which does not know split {split}: "
+            "use split LS, RS or TS"
+        )
     if model == "ItemKNN":
         return (
             f"ItemKNN with knn_method user compares training sessions, so it cannot score the unseen test "

@@ -1,9 +1,10 @@
 """Non-sequential models on the sequential models' (prefix, target) rows.
 
-Pop, Random, ItemKNN, EASE (Steck 2019), SLIMElastic (Ning and Karypis 2011) and ADMMSLIM (Steck et al. 2020) need
-no trained user vector: they learn from the training part's session × item matrix and score any prefix. What
-differs from RecBole's own: the prefix takes the place of the user's row of that matrix (an item seen twice counts
-twice, as there), one ranking per row, history not masked. On RecBole's own data sets they behave as RecBole's do.
+Pop, Random, ItemKNN, EASE (Steck 2019), SLIMElastic (Ning and Karypis 2011) and ADMMSLIM (Steck et al. 2020)
+need no trained user vector: they learn from the training part's session × item matrix and score any prefix.
+What differs from RecBole's own: the prefix takes the place of the user's row of that matrix (an item seen
+twice counts twice, as there), one ranking per row, history not masked. On RecBole's data sets they are as
+RecBole's.
 """
 
 from __future__ import annotations
@@ -40,10 +41,6 @@ class _RowModel:
     device: torch.device
 
     def __init__(self, config: Any, dataset: Any):
-        if "prefix_field" in self.__dict__:
-            # RecBole's `super(Pop, self).__init__` looks the name Pop up in its module, where ours may now stand
-            GeneralRecommender.__init__(self, config, dataset)
-            return
         self.prefix_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
         super().__init__(config, dataset)  # type: ignore[call-arg]
 
@@ -116,7 +113,7 @@ class ItemKNN(_MatrixModel, itemknn.ItemKNN):
     rows_attribute = "pred_mat"
 
     def __init__(self, config: Any, dataset: Any):
-        if "prefix_field" in self.__dict__ or not isinstance(dataset, SessionDataset):
+        if not isinstance(dataset, SessionDataset):
             super().__init__(config, dataset)
             return
         GeneralRecommender.__init__(self, config, dataset)
@@ -141,7 +138,7 @@ class ItemKNN(_MatrixModel, itemknn.ItemKNN):
 
 
 def item_similarity(matrix: sp.csr_matrix, k: int, shrink: float) -> sp.csc_matrix:
-    """Cosine similarity of the columns of `matrix` (sessions × items), the k largest of each column, float32.
+    """Cosine similarity of the columns of `matrix` (sessions × items), float32: each column's k largest.
 
     w[i, j] = x_i·x_j / (|x_i||x_j| + shrink + 1e-6), w[j, j] = 0; values must not be negative.
     """

@@ -1,8 +1,8 @@
 """Evaluation loaders that rank each (prefix, target) row on its own, whatever the model's type.
 
-RecBole's loaders do so for sequential models under full ranking only: general models get one ranking per user,
-and with sampled negatives (uni100, pop100) all targets of a session share one, in which later rows overwrite
-earlier ones.
+RecBole's loaders do so for sequential models under full ranking only: general models get one ranking per
+user, and with sampled negatives (uni100, pop100) all targets of a session share one, in which later rows
+overwrite earlier ones.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 RecBole 1.2.1 copies every prefix, padded, into memory (sequential_dataset.py:104-146). Here each column is
 kept once, in event order, and a row of `inter_feat` only names its target event; `__getitem__` gathers the
-prefixes of a batch. Rows, their order and every tensor equal RecBole's under LS, RS and TS. What differs: events
-are ordered by time in float64, before RecBole casts it to float32; splits `session_time` and `given` exist.
+prefixes of a batch. Rows, their order and every tensor equal RecBole's under LS, RS and TS. What differs:
+events are ordered by time in float64, before RecBole casts it to float32; splits `session_time`, `given`.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class SessionDataset(SequentialDataset):
         self._del_col(self.inter_feat, column)
 
     def data_augmentation(self) -> None:
-        """Replace the events in `inter_feat` by one light row per (prefix, target); the events stay in `events`."""
+        """Make `inter_feat` one light row per (prefix, target); the events stay in `events`."""
         self._aug_presets()
         self.events = self.inter_feat
         suffix = self.config["LIST_SUFFIX"]
@@ -157,7 +157,7 @@ class SessionDataset(SequentialDataset):
     # --- batches ---------------------------------------------------------------------------------------
 
     def __getitem__(self, index: Any, join: bool = True) -> Interaction:
-        """Rows with their prefixes gathered: `<column>_list` (B, MAX_ITEM_LIST_LENGTH), zeros on the right."""
+        """Rows with their prefixes: `<column>_list` (B, MAX_ITEM_LIST_LENGTH), zeros on the right."""
         if self.event_field not in self.inter_feat:  # not built yet, or rows without prefixes
             return super().__getitem__(index, join)
         if isinstance(index, np.ndarray | list):
@@ -182,7 +182,7 @@ class SessionDataset(SequentialDataset):
     # --- splits ----------------------------------------------------------------------------------------
 
     def build(self) -> list[SessionDataset]:
-        """Split into train, valid and test as `eval_args.split` and `eval_targets` say; valid may be empty."""
+        """Split into train, valid, test as `eval_args.split` and `eval_targets` say; valid may be empty."""
         name, _ = splits.split_of(self.config)
         if self.config["eval_args"]["order"] != "TO":
             raise UsageError(
@@ -266,7 +266,7 @@ class SessionDataset(SequentialDataset):
         return [self.copy(self._rows_at(order[part == number])) for number in range(count)]
 
     def _train_lengths(self, part_of: np.ndarray, split: str) -> np.ndarray:
-        """(S,) leading events of the training sessions; under `session_time` those before the held-out time."""
+        """(S,) leading events of training sessions; under `session_time` those before the held-out time."""
         lengths = np.where(part_of == splits.TRAIN, self.session_length, 0)
         if split != "session_time":
             return lengths
@@ -295,7 +295,7 @@ class SessionDataset(SequentialDataset):
         return np.flatnonzero(self._position() < np.repeat(self.train_length, self.session_length))
 
     def _fill_from_training(self) -> None:
-        """Fill missing float item features with the mean over training items; RecBole's mean knows future items."""
+        """Fill missing float item features with training items' mean; RecBole's mean knows future items."""
         for field, missing in self._missing.items():
             values = self.item_feat[field]
             if values.dim() > 1 or not missing.any():  # discretised ones keep RecBole's value
@@ -316,7 +316,7 @@ class SessionDataset(SequentialDataset):
     # --- counts ----------------------------------------------------------------------------------------
 
     def _own_events(self) -> np.ndarray:
-        """Events this part stands for: leading ones in training, else targets (and a first event before one)."""
+        """This part's events: leading ones in training, else targets (and a first event before one)."""
         if self.part is None:
             return np.arange(len(self.events))
         if self.part == "train":
@@ -348,7 +348,7 @@ class SessionDataset(SequentialDataset):
 
 
 def _ascending(keys: tuple[np.ndarray, ...]) -> bool:
-    """Whether rows are already in the order of np.lexsort(keys): by the last key, then the one before it, …"""
+    """Whether rows are in the order of np.lexsort(keys): by the last key, then the one before it, …"""
     undecided = np.ones(max(len(keys[0]) - 1, 0), dtype=bool)
     for key in reversed(keys):
         before, after = key[:-1], key[1:]

@@ -1,8 +1,8 @@
-"""Which sessions train, validate and test: the split of `eval_args.split` read, checked, applied and described.
+"""Which sessions train, validate and test: `eval_args.split` read, checked, applied and described.
 
-`LS`, `RS` and `TS` are RecBole's and cut inside sessions. `session_time` and `given` keep sessions whole: the former
-cuts by session start, the latter takes the `split` column that the data brings. Session splits by time are those of
-Quadrana et al. 2017 and of SR-GNN's preprocessing (last days of the log are the test part).
+`LS`, `RS` and `TS` are RecBole's and cut inside sessions. `session_time` and `given` keep sessions whole: the
+former cuts by session start, the latter takes the `split` column that the data brings. Session splits by time
+are those of Quadrana et al. 2017 and of SR-GNN's preprocessing (last days of the log are the test part).
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def _plain(value: Any) -> str:
 def grouped(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows group by group, groups by first occurrence as in RecBole, rows of a group in their order.
 
-    `ids` (R,) is not empty. Returns (R,) int64 each: row numbers in that order, place of each in its group, size of
-    its group.
+    `ids` (R,) is not empty. Returns (R,) int64 each: row numbers in that order, place of each in its group,
+    size of its group.
     """
     _, first, group, sizes = np.unique(ids, return_index=True, return_inverse=True, return_counts=True)
     group = group.reshape(-1)
@@ -113,7 +113,8 @@ def session_parts(config: Any, starts: np.ndarray, labels: np.ndarray | None, fo
     for label, part in (("training", TRAIN), ("test", TEST)):
         if not (parts == part).any():
             raise UsageError(
-                f"eval_args.split {{{name}: {value}}} leaves no {label} session of {len(parts)}: change its value"
+                f"eval_args.split {{{name}: {value}}} leaves no {label} session of {len(parts)}: "
+                "change its value"
             )
     return parts
 
@@ -121,8 +122,8 @@ def session_parts(config: Any, starts: np.ndarray, labels: np.ndarray | None, fo
 def by_share(starts: np.ndarray, shares: tuple[float, float, float]) -> np.ndarray:
     """Parts by share of sessions in order of start, (S,) int8.
 
-    Valid and test shares are rounded down, to one session at least where the share is not 0. Sessions that start
-    at the same instant as the first one after a cut all fall after the cut.
+    Valid and test shares are rounded down, to one session at least where the share is not 0. Sessions that
+    start at the same instant as the first one after a cut all fall after the cut.
     """
     count = len(starts)
     held_out = [max(1, math.floor(share * count + 1e-9)) if share else 0 for share in shares[1:]]
@@ -143,9 +144,9 @@ def by_share(starts: np.ndarray, shares: tuple[float, float, float]) -> np.ndarr
 def by_days(starts: np.ndarray, test_days: int, valid_days: int, origin: float) -> np.ndarray:
     """Parts by calendar day of the session start in UTC, (S,) int8.
 
-    Day 1 of the test part, counted back, is the calendar day (00:00 to 24:00 UTC) of the last session start, also if
-    the log ends early that day; the `valid_days` days before the test days are validation. A session belongs to the
-    day it starts on with all its events. `origin` is the unix time of timestamp 0.
+    Day 1 of the test part, counted back, is the calendar day (00:00 to 24:00 UTC) of the last session start,
+    also if the log ends early that day; the `valid_days` days before the test days are validation. A session
+    belongs to the day it starts on. `origin` is the unix time of timestamp 0.
     """
     day = np.floor((starts + origin) / DAY)
     back = day.max(initial=0) - day  # 0 on the last day
@@ -154,7 +155,7 @@ def by_days(starts: np.ndarray, test_days: int, valid_days: int, origin: float) 
 
 
 def by_label(labels: np.ndarray, valid_share: float) -> np.ndarray:
-    """Parts by the data's labels (S,); without valid ones, the last `valid_share` of train sessions become so."""
+    """Parts by the data's labels (S,); without valid ones, the last `valid_share` of train sessions are."""
     parts = labels.astype(np.int8)
     train = np.flatnonzero(parts == TRAIN)
     if (parts == VALID).any() or not valid_share:
@@ -197,8 +198,8 @@ def _shares(value: Any) -> tuple[float, float, float]:
     numbers = isinstance(value, list | tuple) and len(value) == 3 and all(_is_number(item) for item in value)
     if not numbers or min(value) < 0 or not value[0] or not value[2]:
         raise UsageError(
-            f"eval_args.split session_time has the value {value}: write three shares (train, valid, test), as in "
-            "[0.8, 0.1, 0.1], or {test_days: 1, valid_days: 1}"
+            f"eval_args.split session_time has the value {value}: write three shares (train, valid, test), "
+            "as in [0.8, 0.1, 0.1], or {test_days: 1, valid_days: 1}"
         )
     total = sum(value)
     return value[0] / total, value[1] / total, value[2] / total
@@ -209,10 +210,10 @@ def _is_number(value: Any) -> bool:
 
 
 def eval_targets(config: Any, folder: str) -> str:
-    """`all` or `last`: the config key `eval_targets`, or `last` where the data's own split names one target a session.
+    """`all` or `last`: the key `eval_targets`, or `last` where the data's own split has one target a session.
 
-    Some published (prefix, target) pairs are not all prefixes of a session; the converter then writes each pair as a
-    session and says so in manifest.json.
+    Some published (prefix, target) pairs are not all prefixes of a session; the converter then writes each
+    pair as a session and says so in manifest.json.
     """
     chosen = config["eval_targets"] or "all"
     if chosen not in ("all", "last"):
@@ -223,14 +224,14 @@ def eval_targets(config: Any, folder: str) -> str:
 
 
 def time_origin(folder: str) -> float:
-    """Unix time of timestamp 0, from manifest.json beside the atomic files; 0 (unix timestamps) without one."""
+    """Unix time of timestamp 0, from manifest.json beside the atomic files; 0 (unix times) without one."""
     manifest = _manifest(folder)
     if not manifest:
         return 0.0
     origin = manifest.get("time_origin")
-    if not _is_number(origin):
+    if origin is None or not _is_number(origin):
         raise UsageError(
-            f"{Path(folder) / 'manifest.json'} has no time_origin, so the log has no days: write shares such as "
+            f"{Path(folder) / 'manifest.json'} has no time_origin, so the log has no days: write shares, as "
             "{session_time: [0.8, 0.1, 0.1]}, or use split given"
         )
     return float(origin)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 
 from recbole_ext.data.session_dataset import SessionDataset
-
 from recbole_ext.data.user_sequences import UserSequences, UserTrainLoader
 
 

@@ -43,11 +43,12 @@ class UserBatch:
 
     def to(self, device: torch.device | str) -> UserBatch:
         """The same batch with its index tensors on `device`; batch sizes stay on the CPU, as PackedSequence wants."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(
-            self,
-            **{k: v.to(device, non_blocking=True) for k, v in moved.items() if isinstance(v, Tensor)},
-        )
+        moved: dict[str, Any] = {
+            f.name: getattr(self, f.name).to(device, non_blocking=True)
+            for f in fields(self)
+            if isinstance(getattr(self, f.name), Tensor)
+        }
+        return replace(self, **moved)
 
     def __len__(self) -> int:
         return int(self.items.shape[0])
@@ -117,7 +118,9 @@ class UserSequences:
         self.chain = np.argsort(self.user, kind="stable")  # sessions are in time order, so chains are too
         chained_user = self.user[self.chain]
         self.first = np.searchsorted(chained_user, np.arange(self.user.max(initial=-1) + 2))
-        self.rank = np.empty(len(self.start), dtype=np.int64)  # how many earlier sessions the session's user has
+        self.rank = np.empty(
+            len(self.start), dtype=np.int64
+        )  # how many earlier sessions the session's user has
         self.rank[self.chain] = np.arange(len(self.chain)) - self.first[chained_user]
         self.state_length = self._state_lengths(np.asarray(dataset.event_time))
 

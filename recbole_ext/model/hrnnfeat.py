@@ -20,8 +20,8 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.config import UsageError
+from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.data.user_sequences import UserBatch, rows_batch
 from recbole_ext.model.item_encoder import ItemEncoder, item_feature_fields
 from recbole_ext.model.losses import LOSSES, cross_entropy, in_batch
@@ -39,12 +39,15 @@ class HRNNFeat(SequentialRecommender):
         c_m     = GRU_usr(h_{m,N}, c_{m-1}), c_0 = 0  user level, one step at each session's end
         h_{m,0} = tanh(W c_{m-1} + b) for m > 1, and 0 for a user's first session
 
-    user_state: `init` as above; `all` also feeds c_{m-1} into every step of session m; `none` leaves the user level out.
+    user_state: `init` as above; `all` also feeds c_{m-1} into every step of session m; `none` leaves the user level
+    out.
     `user_to_output` adds a map of c_{m-1} to h before scoring. Gradients flow through the user GRU across sessions.
     With `feature_fusion: parallel` a second session GRU reads the features, and the two states are joined for scoring.
     """
 
-    input_type = InputType.POINTWISE  # losses draw their negatives from the batch or the catalogue, not the loader
+    input_type = (
+        InputType.POINTWISE
+    )  # losses draw their negatives from the batch or the catalogue, not the loader
     dataset_class = UserSessionDataset
 
     def __init__(self, config: Any, dataset: Any):
@@ -55,7 +58,9 @@ class HRNNFeat(SequentialRecommender):
         self.temperature = float(config["temperature"]) if self.score_kind == "cosine" else 1.0
         self.sequences = getattr(dataset, "user_sequences", None)
         if self.user_state != "none" and self.sequences is not None and not self.sequences.returning_users:
-            self.logger.info("HRNNFeat: no user has a second session here, so this is a GRU with item features")
+            self.logger.info(
+                "HRNNFeat: no user has a second session here, so this is a GRU with item features"
+            )
             self.user_state = "none"
 
         dim, hidden = config["embedding_size"], config["hidden_size"]
@@ -65,7 +70,9 @@ class HRNNFeat(SequentialRecommender):
         context = hidden if self.user_state == "all" else 0
         parts = self.items.parts
         self.session_grus = nn.ModuleList(nn.GRU(part + context, hidden) for part in parts)
-        self.outputs = nn.ModuleList(nn.Identity() if part == hidden else nn.Linear(hidden, part) for part in parts)
+        self.outputs = nn.ModuleList(
+            nn.Identity() if part == hidden else nn.Linear(hidden, part) for part in parts
+        )
         if self.user_state != "none":
             self.user_gru = nn.GRUCell(hidden * len(parts), hidden)
             self.init_maps = nn.ModuleList(nn.Linear(hidden, hidden) for _ in parts)
@@ -113,7 +120,9 @@ class HRNNFeat(SequentialRecommender):
             event, session = events.stop, sessions.stop
         return torch.cat(states)
 
-    def _session_level(self, x: Tensor, sizes: Tensor, user: Tensor, of_event: Tensor, returning: bool) -> Tensor:
+    def _session_level(
+        self, x: Tensor, sizes: Tensor, user: Tensor, of_event: Tensor, returning: bool
+    ) -> Tensor:
         """(E_m, hidden * parts) session states of one step; user: (S_m, hidden) user states at the step's start."""
         states = []
         for part, (gru, piece) in enumerate(zip(self.session_grus, x.split(self.items.parts, dim=1))):

@@ -41,7 +41,9 @@ class FeatureEncoder(nn.Module):
                 known = torch.zeros(dataset.num(field), dtype=torch.bool)
                 known[tokens[seen].reshape(-1)] = True
                 known[0] = False
-                self.register_buffer(f"value_{field}", torch.where(known[tokens], tokens, 0), persistent=False)
+                self.register_buffer(
+                    f"value_{field}", torch.where(known[tokens], tokens, 0), persistent=False
+                )
                 self.embeddings[field] = nn.Embedding(dataset.num(field), dim, padding_idx=0)
             else:
                 if field in (dataset.config["numerical_features"] or []):
@@ -83,6 +85,8 @@ class ItemEncoder(nn.Module):
     id_dropout: share of items whose whole id part is dropped in a training step, so that the feature part learns to
     stand alone; the same items are dropped on both sides.
     """
+
+    seen: Tensor
 
     def __init__(self, config: Any, dataset: Any, fields: list[str], dim: int):
         super().__init__()

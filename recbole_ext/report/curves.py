@@ -15,6 +15,7 @@ def plot_learning_curve(epochs: Sequence[dict[str, Any]], metric: str, title: st
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     figure, left = plt.subplots(figsize=(6.4, 3.8), constrained_layout=True)
     x = [e["epoch"] + 1 for e in epochs]
@@ -29,6 +30,6 @@ def plot_learning_curve(epochs: Sequence[dict[str, Any]], metric: str, title: st
         right.annotate(f"best {best[1]:.4f}", best, textcoords="offset points", xytext=(0, -14), ha="center")
     right.set_ylabel(f"validation {metric}", color=COLOURS[1])
     left.set_title(title)
-    left.xaxis.get_major_locator().set_params(integer=True)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.savefig(path, dpi=150)
     plt.close(figure)

@@ -32,7 +32,9 @@ class Run:
         started = datetime.now(UTC)
         stamp = started.strftime("%Y%m%d-%H%M%S-%f")[:-3]
         self.config = config
-        self.folder = Path(config["runs_dir"]) / config["dataset"] / f"{config['model']}-{config['seed']}-{stamp}"
+        self.folder = (
+            Path(config["runs_dir"]) / config["dataset"] / f"{config['model']}-{config['seed']}-{stamp}"
+        )
         self.epochs: list[dict[str, Any]] = []
         self.arrays: dict[str, np.ndarray] = {}
         self.record: dict[str, Any] = {
@@ -73,7 +75,9 @@ class Run:
 
         return note
 
-    def trained(self, trainer: Any, best_score: float, best_valid: dict[str, float] | None, seconds: float) -> None:
+    def trained(
+        self, trainer: Any, best_score: float, best_valid: dict[str, float] | None, seconds: float
+    ) -> None:
         """Note the course of training; epochs without an evaluation have a loss only."""
         scored = {e["epoch"]: e for e in self.epochs}
         self.epochs = [
@@ -83,11 +87,14 @@ class Run:
         self.record["seconds"]["train"] = seconds
         self.record["epochs"] = self.epochs
         self.record["epochs_run"] = len(self.epochs)
-        self.record["best_valid_score"] = float(best_score)
+        evaluated = any(e["valid_score"] is not None for e in self.epochs)
+        self.record["best_valid_score"] = float(best_score) if evaluated else None
         self.record["valid"] = {k: float(v) for k, v in (best_valid or {}).items()}
         self.record["checkpoint"] = trainer.saved_model_file
 
-    def tested(self, result: dict[str, float], targets: dict[str, np.ndarray], dataset: Any, seconds: float) -> None:
+    def tested(
+        self, result: dict[str, float], targets: dict[str, np.ndarray], dataset: Any, seconds: float
+    ) -> None:
         """Note the test metrics and keep the targets' ranks, with tokens so that other runs can be joined to them."""
         self.record["seconds"]["test"] = seconds
         self.record["test"] = {k: float(v) for k, v in result.items()}
@@ -114,7 +121,7 @@ class Run:
             plot_learning_curve(self.epochs, self.record["valid_metric"], title, files["learning curve"])
         self.record["files"] = {label: str(path) for label, path in files.items()}
         waiting = files["record"].with_suffix(".tmp")
-        waiting.write_text(json.dumps(self.record, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+        waiting.write_text(json.dumps(self.record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(waiting, files["record"])
         return self.record
 

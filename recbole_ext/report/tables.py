@@ -19,7 +19,9 @@ def result_table(record: dict[str, Any]) -> str:
     cutoffs = sorted({k for row in metrics.values() for k in row})
     head = f"{record['model']} on {record['dataset']} (seed {record['seed']})"
     lines = ["", head, "-" * len(head), "  " + record["protocol"], "  split " + record["split"]]
-    lines.append(f"  {record['counts']['test_targets']:,} test targets, {record['counts']['items']:,} items ranked")
+    lines.append(
+        f"  {record['counts']['test_targets']:,} test targets, {record['counts']['items']:,} items ranked"
+    )
     lines.append("")
     lines.append(f"{'':10}" + "".join(f"{'@' + str(k):>9}" for k in cutoffs))
     for name, row in metrics.items():
@@ -27,9 +29,10 @@ def result_table(record: dict[str, Any]) -> str:
     lines += [f"  {name:8}{value:9.4f}" for name, value in single.items()]
     seconds = record["seconds"]
     lines.append("")
+    best = record["best_valid_score"]
+    scored = "no validation" if best is None else f"best validation {record['valid_metric']} {best:.4f}"
     lines.append(
-        f"  {record['epochs_run']} epochs in {seconds['train']:.1f} s on {record['device']}, "
-        f"best validation {record['valid_metric']} {record['best_valid_score']:.4f}"
+        f"  {record['epochs_run']} epochs in {seconds['train']:.1f} s on {record['device']}, {scored}"
     )
     lines += [f"  {label:15}{path}" for label, path in record["files"].items()]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Splits worked out on paper on six sessions, what may not reach training, and the sentences for wrong values."""
+"""Splits on paper for six sessions, what may not reach training, and the sentences for wrong values."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def tokens(part):
 @pytest.mark.parametrize(
     ("split", "train", "valid", "test"),
     [
-        # floor(6 * .2) = 1 each: the test cut falls before f, the validation cut before e, and d starts with e
+        # floor(6 * .2) = 1 each: the test cut falls before f, the validation cut before e; d starts with e
         ({"session_time": [0.6, 0.2, 0.2]}, "abc", "de", "f"),
         # a test third is e f; d starts with e and joins them
         ({"session_time": [2, 0, 1]}, "abc", "", "def"),
@@ -234,7 +234,7 @@ def log_with_future(planted):
 
 
 def training_view(part):
-    """Everything a model can see of training, by token: rows, prefixes, counts and training items' features."""
+    """What a model can see of training, by token: rows, prefixes, counts and training items' features."""
     items = part.field2id_token["item_id"]
     categories = part.field2id_token["category"]
     trained = np.flatnonzero(part.train_items)
@@ -249,7 +249,7 @@ def training_view(part):
 
 @pytest.mark.parametrize("kind", ["SessionDataset", "SessionEventsDataset"])
 def test_the_future_does_not_reach_training(write_log, make_config, kind):
-    """Sessions, an item and its features planted after the training part leave training unchanged bit for bit."""
+    """Sessions, an item and features planted after the training part leave training the same bit for bit."""
     from recbole_ext.data.general import SessionEventsDataset
     from recbole_ext.data.session_dataset import SessionDataset
 

@@ -79,7 +79,9 @@ def test_packed_layout_holds_every_session_with_next_items_as_targets():
     batch = sequences.train_batch([np.array([0, 1, 4]), np.array([3])])
     assert unpack(batch) == {(0, 0): [1, 2, 3], (0, 1): [4, 5], (0, 2): [1, 4, 6, 8], (1, 0): [8, 9]}
     pairs = sorted((int(i), int(t)) for i, t in zip(batch.items, batch.targets))
-    assert pairs == sorted([(1, 2), (2, 3), (3, 0), (4, 5), (5, 0), (1, 4), (4, 6), (6, 8), (8, 0), (8, 9), (9, 0)])
+    assert pairs == sorted(
+        [(1, 2), (2, 3), (3, 0), (4, 5), (5, 0), (1, 4), (4, 6), (6, 8), (8, 0), (8, 9), (9, 0)]
+    )
 
 
 def test_events_after_the_next_session_starts_do_not_reach_it():
@@ -103,7 +105,13 @@ def test_evaluation_rows_share_a_chain_and_keep_their_order():
     index = np.array([start[4] + 3, start[3] + 1, start[0] + 1, start[4] + 1, start[2] + 1])
     batch = sequences.eval_batch(index)
     assert batch.items[batch.rows].tolist() == [6, 8, 1, 1, 6]
-    assert unpack(batch) == {(0, 0): [1, 2, 3], (0, 1): [4, 5], (0, 2): [1, 4, 6, 8], (1, 0): [6, 7], (2, 0): [8, 9]}
+    assert unpack(batch) == {
+        (0, 0): [1, 2, 3],
+        (0, 1): [4, 5],
+        (0, 2): [1, 4, 6, 8],
+        (1, 0): [6, 7],
+        (2, 0): [8, 9],
+    }
     alone = sequences.eval_batch(index, with_history=False)
     assert alone.items[alone.rows].tolist() == [6, 8, 1, 1, 6] and len(alone.batch_sizes) == 1
 
@@ -131,7 +139,13 @@ def test_loader_serves_every_target_once_an_epoch():
 def test_processes_split_the_batches():
     seen = []
     for rank in range(2):
-        config = {"single_spec": False, "world_size": 2, "local_rank": rank, "offset": 0, "train_batch_size": 2}
+        config = {
+            "single_spec": False,
+            "world_size": 2,
+            "local_rank": rank,
+            "offset": 0,
+            "train_batch_size": 2,
+        }
         dataset = fake_dataset(**config)
         seen.append([b.items.tolist() for b in UserTrainLoader(dataset.config, dataset, shuffle=True)])
     assert len(seen[0]) == len(seen[1]) > 0

@@ -352,7 +352,9 @@ def test_recbole_s_own_rows_train_it_too(build, random_log):
     assert loss.item() > 0 or not seen
 
 
-@pytest.mark.parametrize("key, value", [("loss_type", "TOP2"), ("user_state", "most"), ("feature_fusion", "mix")])
+@pytest.mark.parametrize(
+    "key, value", [("loss_type", "TOP2"), ("user_state", "most"), ("feature_fusion", "mix")]
+)
 def test_wrong_choices_are_named(build, random_log, items, key, value):
     from recbole_ext.config import UsageError
 

@@ -1,0 +1,143 @@
+"""Every command of the README is run, on generated logs and for one epoch; the test commands themselves are not."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+TESTS = ("make test", "make test-newest", "make lint")  # they run these tests, or .ci/run runs them beside
+
+
+def blocks(language):
+    found = re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+    assert found
+    return found
+
+
+def commands():
+    lines = [re.sub(r"\s+#.*", "", line) for block in blocks("") for line in block.splitlines()]
+    inline = re.findall(r"`(make [a-z-]+)`", TEXT)
+    return [line for line in dict.fromkeys([*lines, *inline]) if line.startswith(("make", "python"))]
+
+
+COMMANDS = [command for command in commands() if command not in TESTS]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working directory with the checkout's front door and generated raw logs in FOLDER."""
+    place = tmp_path_factory.mktemp("readme")
+    for name in (
+        "run.py",
+        "configs",
+        "recbole_ext",
+        "Makefile",
+        "pyproject.toml",
+        "constraints.txt",
+        "README.md",
+    ):
+        (place / name).symlink_to(ROOT / name)
+    generate = "synthetic diginetica --scale 0.005 --seed 1 --out FOLDER".split()
+    subprocess.run([sys.executable, "-m", "recbole_ext.convert", *generate], cwd=place, check=True)
+    make_session_lists(place / "FOLDER")
+    small = "synthetic diginetica --scale 0.005 --seed 1 --out raw_data/diginetica-demo".split()
+    subprocess.run([sys.executable, "-m", "recbole_ext.convert", *small], cwd=place, check=True)
+    return place
+
+
+def make_session_lists(folder):
+    import pickle
+
+    sessions = [[1 + (s + n) % 9 for n in range(2 + s % 3)] for s in range(60)]
+    train, test = sessions[:50], sessions[50:]
+    pairs = [(s[:n], s[n]) for s in test for n in range(len(s) - 1, 0, -1)]
+    (folder / "all_train_seq.txt").write_bytes(pickle.dumps(train))
+    (folder / "test.txt").write_bytes(pickle.dumps(([p for p, _ in pairs], [t for _, t in pairs])))
+    lines = ["item,category", *(f"{i},{i % 3}" for i in range(1, 10))]
+    (folder / "item_category.csv").write_text("\n".join(lines) + "\n")
+
+
+def run(command, cwd):
+    environment = {**os.environ, "PYTHONPATH": str(cwd)}
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=900)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_readme_has_commands_to_run():
+    assert "make demo" in COMMANDS and len(COMMANDS) >= 6
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python")])
+def test_python_command(folder, command):
+    words = command.split()
+    words[0] = sys.executable
+    if words[1] == "run.py":
+        words += ["--epochs=1", "--use_gpu=False"]
+    output = run(words, folder)
+    if words[1] == "run.py":
+        assert "NDCG" in output and "@20" in output and "record.json" in output
+    else:
+        assert "sessions" in output
+
+
+def test_make_demo(folder):
+    place = Path(sys.prefix)
+    if not (place / "ready").exists():
+        pytest.skip("not in an environment of the Makefile, so make demo would install one")
+    output = run(["make", "-s", "-o", "setup", "demo", f"BASE={place}", "ARGS=--epochs=1"], folder)
+    assert "HRNNFeat on diginetica-demo" in output
+    (picture,) = re.findall(r"learning curve +(\S+)", output)
+    assert (folder / picture).stat().st_size > 5000
+
+
+def test_python_block(folder):
+    for block in blocks("python"):
+        quick = block.replace(
+            'dataset="diginetica-demo")', 'dataset="diginetica-demo", config_dict={"epochs": 1})'
+        )
+        script = folder / "block.py"
+        script.write_text(quick.replace("epochs=3", "epochs=1"))
+        run([sys.executable, "block.py"], folder)
+
+
+@pytest.mark.base_only
+def test_make_wheel_and_the_wheel_works_elsewhere(tmp_path):
+    pytest.importorskip("build")
+    place = Path(sys.prefix)
+    if not (place / "ready").exists():
+        pytest.skip("not in an environment of the Makefile, so make wheel would install one")
+    source = tmp_path / "source"
+    kept = ("recbole_ext", "configs", "Makefile", "pyproject.toml", "constraints.txt", "README.md", "LICENSE")
+    for name in kept:
+        source.mkdir(exist_ok=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, source / name)
+    run(["make", "-s", "-o", "setup", "wheel", f"BASE={place}"], source)
+    (wheel,) = (source / "dist").glob("*.whl")
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)],
+        tmp_path,
+    )
+    shutil.rmtree(source)
+    generate = "synthetic diginetica --scale 0.005 --seed 1 --out raw_data/diginetica-demo".split()
+    run_from = {**os.environ, "PYTHONPATH": str(site)}
+    arguments = ["--model=HRNNFeat", "--dataset=diginetica-demo", "--epochs=1", "--use_gpu=False"]
+    for words in (["recbole_ext.convert", *generate], ["recbole_ext", *arguments]):
+        done = subprocess.run(
+            [sys.executable, "-m", *words], cwd=elsewhere, env=run_from, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert "HRNNFeat on diginetica-demo" in done.stdout
+    code = "import recbole_ext; print(recbole_ext.__file__)"
+    where = subprocess.run(
+        [sys.executable, "-c", code], cwd=elsewhere, env=run_from, capture_output=True, text=True
+    )
+    assert str(site) in where.stdout
