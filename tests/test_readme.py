@@ -43,10 +43,19 @@ def folder(tmp_path_factory):
         "README.md",
     ):
         (place / name).symlink_to(ROOT / name)
-    generate = "synthetic diginetica --scale 0.005 --seed 1 --out FOLDER".split()
+    generate = ["synthetic", "diginetica", "--scale", "0.005", "--seed", "1", "--out", "FOLDER"]
     subprocess.run([sys.executable, "-m", "recbole_ext.convert", *generate], cwd=place, check=True)
     make_session_lists(place / "FOLDER")
-    small = "synthetic diginetica --scale 0.005 --seed 1 --out raw_data/diginetica-demo".split()
+    small = [
+        "synthetic",
+        "diginetica",
+        "--scale",
+        "0.005",
+        "--seed",
+        "1",
+        "--out",
+        "raw_data/diginetica-demo",
+    ]
     subprocess.run([sys.executable, "-m", "recbole_ext.convert", *small], cwd=place, check=True)
     return place
 
@@ -127,7 +136,16 @@ def test_make_wheel_and_the_wheel_works_elsewhere(tmp_path):
         tmp_path,
     )
     shutil.rmtree(source)
-    generate = "synthetic diginetica --scale 0.005 --seed 1 --out raw_data/diginetica-demo".split()
+    generate = [
+        "synthetic",
+        "diginetica",
+        "--scale",
+        "0.005",
+        "--seed",
+        "1",
+        "--out",
+        "raw_data/diginetica-demo",
+    ]
     run_from = {**os.environ, "PYTHONPATH": str(site)}
     arguments = ["--model=HRNNFeat", "--dataset=diginetica-demo", "--epochs=1", "--use_gpu=False"]
     for words in (["recbole_ext.convert", *generate], ["recbole_ext", *arguments]):
