@@ -1,8 +1,8 @@
 """Where configuration comes from: our yaml files, command line, checks of names and keys, plain data.
 
-Precedence, low to high: RecBole's overall.yaml, its quick-start and model files, our configs/overall.yaml,
-configs/model/<model>.yaml, RecBole's and our dataset/<dataset>.yaml, config_file_list, config_dict, command
-line. A file in ./configs of the working directory is read over the one of the same name that we ship.
+Precedence, low to high: RecBole's overall.yaml, its quick-start and model files, our configs/overall.yaml (and
+sessions.yaml for session data), configs/model/<model>.yaml, RecBole's and our dataset/<dataset>.yaml,
+config_file_list, config_dict, command line. A file in ./configs of the working directory is read over the one of the same name that we ship.
 RecBole's `Config` does all this once `recbole_ext.install()` has run (patch config_files of compat).
 """
 
@@ -108,6 +108,8 @@ def add_own_files(config: Any, model: str, dataset: str) -> None:
     loader = config.yaml_loader
     recbole_defaults = config.internal_config_dict
     overall = load_files(config_files("overall.yaml"), loader)
+    if is_session_data(dataset, config.external_config_dict.get("data_path")):
+        overall = merge(overall, load_files(config_files("sessions.yaml"), loader))
     if _uses_value_metrics(recbole_defaults):
         overall = {key: value for key, value in overall.items() if key not in _EVALUATION_KEYS}
     recbole_dataset = recbole_folder() / "properties" / "dataset" / f"{dataset}.yaml"
@@ -118,6 +120,23 @@ def add_own_files(config: Any, model: str, dataset: str) -> None:
         load_files(config_files(f"model/{model}.yaml"), loader),
         load_files(dataset_files + config_files(f"dataset/{dataset}.yaml"), loader),
     )
+
+
+def is_session_data(dataset: str, data_path: str | os.PathLike[str] | None = None) -> bool:
+    """Whether configs/sessions.yaml holds: a dataset yaml of ours or the user's, or a session_id column.
+
+    The column is looked for in <data_path>/<dataset>/<dataset>.inter, data_path being sessions.yaml's by default.
+    """
+    if config_files(f"dataset/{dataset}.yaml"):
+        return True
+    if data_path is None:
+        data_path = load_files(config_files("sessions.yaml"))["data_path"]
+    try:
+        with (Path(data_path) / dataset / f"{dataset}.inter").open(encoding="utf-8") as stream:
+            columns = stream.readline().split("\t")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(column.partition(":")[0] == "session_id" for column in columns)
 
 
 def _uses_value_metrics(defaults: Mapping[str, Any]) -> bool:

@@ -48,7 +48,8 @@ def run(
     check_names(model)
     with command_line([]):
         config = Config(model, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
-    check_names(model, dataset, Path(config["data_path"]).parent)
+    folder = Path(config["data_path"])
+    check_names(model, dataset, folder.parent if folder.exists() else "atomic_data")
     check_keys(config)
     if "show_progress" not in config.external_config_dict:
         config["show_progress"] = sys.stderr.isatty()  # a bar in a log file is noise

@@ -80,12 +80,29 @@ def test_models_for_click_through_rates_keep_their_own_evaluation():
         conf = make(model)
         assert conf["metrics"] == ["AUC", "LogLoss"] and conf["valid_metric"] == "AUC"
     assert make("FM")["eval_args"]["mode"] == {"valid": "labeled", "test": "labeled"}
-    assert make("FM")["data_layout"] == "pointers"  # the rest of ours is there
+    assert make("FM", "diginetica-demo")["data_layout"] == "pointers"  # the rest of ours is there
+    assert make("FM", "diginetica-demo")["metrics"] == ["AUC", "LogLoss"]
 
 
-def test_recboles_own_dataset_file_wins_over_our_overall():
-    assert make("BPR", "ml-100k")["USER_ID_FIELD"] == "user_id"
-    assert make("BPR", "toy")["USER_ID_FIELD"] == "session_id"
+SESSION_KEYS = ("USER_ID_FIELD", "data_layout", "valid_metric", "topk", "repeatable")
+
+
+def test_only_session_data_have_our_defaults():
+    recboles = ["user_id", "recbole", "MRR@10", [10], False]
+    ours = ["session_id", "pointers", "NDCG@10", [5, 10, 20], True]
+    for dataset in ("ml-100k", "toy"):
+        conf = make("BPR", dataset)
+        assert [conf[key] for key in SESSION_KEYS] == recboles
+        assert conf["eval_args"]["split"] == {"RS": [0.8, 0.1, 0.1]}
+    put("atomic_data/toy/toy.inter", "user_id:token\titem_id:token\n")
+    assert [make("BPR")[key] for key in SESSION_KEYS] == recboles
+    put("atomic_data/toy/toy.inter", "session_id:token\titem_id:token\n")
+    assert [make("BPR")[key] for key in SESSION_KEYS] == ours
+    put("elsewhere/shop/shop.inter", "item_id:token\tsession_id:token\n")
+    assert make("BPR", "shop", data_path="elsewhere")["USER_ID_FIELD"] == "session_id"
+    put("configs/dataset/mine.yaml", "epochs: 3\n")
+    assert [make("BPR", "mine")[key] for key in SESSION_KEYS] == ours
+    assert make("BPR", "diginetica-demo")["eval_args"]["split"] != {"RS": [0.8, 0.1, 0.1]}
 
 
 def test_cross_entropy_needs_no_negative_samples_unless_the_user_asks_for_them():

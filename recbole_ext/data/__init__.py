@@ -93,12 +93,26 @@ def _refusal(config: Any, split: str) -> str:
     )
 
 
+# RecBole's sequential models that also learn a vector per session (their "user")
+SESSION_VECTOR_MODELS = frozenset({"Caser", "FOSSIL", "FPMC", "HGN", "HRM", "NPE", "SHAN", "TransRec"})
+
+
 def protocol_label(config: Any) -> str:
-    """What one ranking is: "one ranking per (prefix, target) row", or "RecBole user-wise protocol"."""
+    """What one ranking is: "one ranking per (prefix, target) row", or "RecBole user-wise protocol".
+
+    A sequential model that learns a vector per session meets sessions without one under splits that keep sessions
+    whole: it runs, as any sequential model does, and the label says so.
+    """
     from recbole.utils import ModelType
 
-    by_row = dataset_class(config) is not None or config["MODEL_TYPE"] == ModelType.SEQUENTIAL
-    return "one ranking per (prefix, target) row" if by_row else "RecBole user-wise protocol"
+    from recbole_ext.data.splits import split_of, straddles
+
+    if dataset_class(config) is None and config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        return "RecBole user-wise protocol"
+    label = "one ranking per (prefix, target) row"
+    if config["model"] in SESSION_VECTOR_MODELS and not straddles(split_of(config)[0]):
+        label += f"; {config['model']}'s vectors of the test sessions are untrained"
+    return label
 
 
 def loader_class(config: Any, dataset: Any, phase: str) -> type | None:

@@ -56,6 +56,7 @@ class HRNNFeat(SequentialRecommender):
         self.score_kind = _choice(config, "score", SCORES)
         self.user_state = _choice(config, "user_state", USER_STATES)
         self.temperature = float(config["temperature"]) if self.score_kind == "cosine" else 1.0
+        self.notes: list[str] = []  # what a reader of the result has to know
         self.sequences = getattr(dataset, "user_sequences", None)
         if self.user_state != "none" and self.sequences is not None and not self.sequences.returning_users:
             self.logger.info(
@@ -65,7 +66,7 @@ class HRNNFeat(SequentialRecommender):
 
         dim, hidden = config["embedding_size"], config["hidden_size"]
         fields = item_feature_fields(dataset, config["item_features"])
-        self.logger.info("HRNNFeat: item features in use: %s", ", ".join(fields) or "none")
+        self.notes.append(f"item features in use: {', '.join(fields) or 'none'}")
         self.items = ItemEncoder(config, dataset, fields, dim)
         context = hidden if self.user_state == "all" else 0
         parts = self.items.parts
@@ -85,6 +86,8 @@ class HRNNFeat(SequentialRecommender):
         self.dropout_session = nn.Dropout(config["dropout_session"])
         self.dropout_init = nn.Dropout(config["dropout_init"])
         self._reset_parameters()
+        for note in self.notes:
+            self.logger.info("HRNNFeat: %s", note)
         self.register_buffer("candidates", torch.nonzero(self.items.seen).squeeze(1), persistent=False)
         column = torch.zeros(self.n_items, dtype=torch.int64)
         column[self.candidates] = torch.arange(len(self.candidates))

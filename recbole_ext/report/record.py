@@ -91,6 +91,7 @@ class Run:
         self.record["best_valid_score"] = float(best_score) if evaluated else None
         self.record["valid"] = {k: float(v) for k, v in (best_valid or {}).items()}
         self.record["checkpoint"] = trainer.saved_model_file
+        self.record["notes"] = list(getattr(trainer.model, "notes", []))
 
     def tested(
         self, result: dict[str, float], targets: dict[str, np.ndarray], dataset: Any, seconds: float

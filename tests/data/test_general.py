@@ -244,3 +244,15 @@ def test_sampled_evaluation_ranks_each_row_on_its_own(write_log, make_config, ra
             assert len(set(rows["event_index"][mine].tolist())) == 1
         seen += len(positive_u)
     assert seen == len(test._dataset)
+
+
+def test_the_label_names_untrained_session_vectors(write_log, make_config, random_log):
+    from recbole_ext.data import protocol_label
+
+    write_log(random_log())
+    by_time = {"session_time": [0.8, 0.1, 0.1]}
+    assert "Caser's vectors of the test sessions are untrained" in protocol_label(
+        make_config("Caser", split=by_time)
+    )
+    assert protocol_label(make_config("Caser")) == "one ranking per (prefix, target) row"
+    assert protocol_label(make_config("SASRec", split=by_time)) == "one ranking per (prefix, target) row"
