@@ -2,7 +2,8 @@
 
 Precedence, low to high: RecBole's overall.yaml, its quick-start and model files, our configs/overall.yaml (and
 sessions.yaml for session data), configs/model/<model>.yaml, RecBole's and our dataset/<dataset>.yaml,
-config_file_list, config_dict, command line. A file in ./configs of the working directory is read over the one of the same name that we ship.
+config_file_list, config_dict, command line. A file in ./configs of the working directory is read over the one of
+the same name that we ship.
 RecBole's `Config` does all this once `recbole_ext.install()` has run (patch config_files of compat).
 """
 

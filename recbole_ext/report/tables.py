@@ -19,6 +19,7 @@ def result_table(record: dict[str, Any]) -> str:
     cutoffs = sorted({k for row in metrics.values() for k in row})
     head = f"{record['model']} on {record['dataset']} (seed {record['seed']})"
     lines = ["", head, "-" * len(head), "  " + record["protocol"], "  split " + record["split"]]
+    lines += [f"  {note}" for note in record["notes"]]
     lines.append(
         f"  {record['counts']['test_targets']:,} test targets, {record['counts']['items']:,} items ranked"
     )
