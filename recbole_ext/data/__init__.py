@@ -157,7 +157,7 @@ def _hide_split_column(config: Any) -> None:
     if config["load_col"] or config["benchmark_filename"]:
         return
     unload = dict(config["unload_col"] or {})
-    unload["inter"] = [*unload.get("inter", []), SPLIT_COLUMN]
+    unload["inter"] = list(dict.fromkeys([*unload.get("inter", []), SPLIT_COLUMN]))
     config["unload_col"] = unload
 
 
