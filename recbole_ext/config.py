@@ -280,9 +280,13 @@ def recbole_folder() -> Path:
 
 def known_models() -> list[str]:
     """Names of RecBole's models and of ours, as they are to be written."""
-    from recbole_ext.registry import model_names
+    return sorted(_recbole_models().union(own_models()))
 
-    return sorted(_recbole_models().union(model_names()))
+
+def own_models() -> list[str]:
+    """Names of our own models: every configs/model/*.yaml whose lower-cased name is a module of recbole_ext.model."""
+    modules = {file.stem for file in (Path(__file__).resolve().parent / "model").glob("*.py")}
+    return sorted(f.stem for f in (configs_dir() / "model").glob("*.yaml") if f.stem.lower() in modules)
 
 
 @functools.cache

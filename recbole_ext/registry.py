@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from recbole_ext.config import own_models
+
 _registered = False
-
-
-def model_names() -> list[str]:
-    """Names of our own models: every configs/model/*.yaml whose lower-cased name is a module of recbole_ext.model."""
-    from recbole_ext.config import configs_dir
-
-    modules = {file.stem for file in (Path(__file__).parent / "model").glob("*.py")}
-    return sorted(f.stem for f in (configs_dir() / "model").glob("*.yaml") if f.stem.lower() in modules)
 
 
 def register() -> None:
@@ -28,7 +21,7 @@ def register() -> None:
     global _registered
     if _registered:
         return
-    for name in model_names():
+    for name in own_models():
         _register_model(name)
     _register_prefix_models()
     _register_data()

@@ -1,1 +1,0 @@
-"""What RecBole's Trainer cannot do by itself."""
