@@ -42,7 +42,7 @@ def run(
     from recbole.config import Config
     from recbole.utils import init_logger, init_seed
 
-    from recbole_ext.config import check_keys, check_names, command_line
+    from recbole_ext.config import UsageError, check_keys, check_names, command_line
     from recbole_ext.data.sources import prepare_atomic_files
 
     check_names(model)
@@ -51,6 +51,11 @@ def run(
     folder = Path(config["data_path"])
     check_names(model, dataset, folder.parent if folder.exists() else "atomic_data")
     check_keys(config)
+    if int(config["nproc"] or 1) > 1 or int(config["world_size"] or 1) > 1:
+        raise UsageError(
+            "a run with a record is one process: for several call recbole.quick_start.run(..., nproc=N) in Python "
+            "after recbole_ext.install()"
+        )
     if "show_progress" not in config.external_config_dict:
         config["show_progress"] = sys.stderr.isatty()  # a bar in a log file is noise
     prepare_atomic_files(config)
