@@ -3,7 +3,8 @@ PYTHON ?= python3.11
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BASE = .venv
 NEWEST = .venv-newest
-ARGS ?=
+EPOCHS ?= 10
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: setup demo test test-newest lint wheel clean
 
@@ -22,7 +23,7 @@ $(NEWEST)/ready: constraints-newest.txt requirements-newest.txt
 	touch $@
 
 demo: setup
-	$(BASE)/bin/python run.py --model=HRNNFeat --dataset=diginetica-demo $(ARGS)
+	$(BASE)/bin/python run.py --model=HRNNFeat --dataset=diginetica-demo --epochs=$(EPOCHS)
 
 test: setup
 	$(BASE)/bin/python -m pytest

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from logging import getLogger
 from pathlib import Path
@@ -108,6 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0 if arguments else 2
+    # torch's threads spin while they wait, which makes a busy machine many times slower; it is read once, at import
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # nothing a user can mend
+
     from recbole_ext.config import UsageError, parse_command_line
     from recbole_ext.convert import ConvertError
 

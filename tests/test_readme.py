@@ -100,7 +100,7 @@ def test_make_demo(folder):
     place = Path(sys.prefix)
     if not (place / "ready").exists():
         pytest.skip("not in an environment of the Makefile, so make demo would install one")
-    output = run(["make", "-s", "-o", "setup", "demo", f"BASE={place}", "ARGS=--epochs=1"], folder)
+    output = run(["make", "-s", "-o", "setup", "demo", f"BASE={place}", "EPOCHS=1"], folder)
     assert "HRNNFeat on diginetica-demo" in output
     (picture,) = re.findall(r"learning curve +(\S+)", output)
     assert (folder / picture).stat().st_size > 5000
