@@ -15,6 +15,7 @@ import enum
 import functools
 import importlib
 import importlib.util
+import math
 import os
 import re
 import sys
@@ -109,17 +110,19 @@ def add_own_files(config: Any, model: str, dataset: str) -> None:
     loader = config.yaml_loader
     recbole_defaults = config.internal_config_dict
     overall = load_files(config_files("overall.yaml"), loader)
-    if is_session_data(dataset, config.external_config_dict.get("data_path")):
+    given = config.external_config_dict
+    dataset_files = config_files(f"dataset/{dataset}.yaml")
+    if given.get("source") or is_session_data(dataset, given.get("data_path")):
         overall = merge(overall, load_files(config_files("sessions.yaml"), loader))
+        recbole_dataset = recbole_folder() / "properties" / "dataset" / f"{dataset}.yaml"
+        dataset_files = ([recbole_dataset] if recbole_dataset.is_file() else []) + dataset_files
     if _uses_value_metrics(recbole_defaults):
         overall = {key: value for key, value in overall.items() if key not in _EVALUATION_KEYS}
-    recbole_dataset = recbole_folder() / "properties" / "dataset" / f"{dataset}.yaml"
-    dataset_files = [recbole_dataset] if recbole_dataset.is_file() else []
     config.internal_config_dict = merge(
         recbole_defaults,
         overall,
         load_files(config_files(f"model/{model}.yaml"), loader),
-        load_files(dataset_files + config_files(f"dataset/{dataset}.yaml"), loader),
+        load_files(dataset_files, loader),
     )
 
 
@@ -381,6 +384,55 @@ def check_keys(config: Any) -> None:
             raise UsageError(f"unknown key {key}{_meant(key, known) or ': nothing reads it'}")
     for key, inner in _INNER_KEYS.items():
         _check_inner(key, config.external_config_dict.get(key), inner)
+
+
+def check_values(config: Any) -> None:
+    """Raise UsageError for a value that would only fail, or mislead, hours into a run."""
+    for key, low in (
+        ("epochs", 0),
+        ("seed", 0),
+        ("train_batch_size", 1),
+        ("eval_batch_size", 1),
+        ("eval_step", 0),
+    ):
+        number(config, key, low, whole=True)
+    for key in ("learning_rate", "weight_decay"):
+        number(config, key, 0)
+    learner = str(config["learner"]).lower()
+    if learner not in LEARNERS:
+        raise UsageError(
+            f"learner is {config['learner']}{_meant(learner, LEARNERS)}: write one of {', '.join(LEARNERS)}"
+        )
+    metric, _, k = str(config["valid_metric"]).partition("@")
+    metrics = [str(name).lower() for name in config["metrics"]]
+    if metric.lower() not in metrics or (k and int(k) not in config["topk"] if k.isdigit() else bool(k)):
+        raise UsageError(
+            f"valid_metric is {config['valid_metric']}, which is not measured: metrics are "
+            f"{', '.join(config['metrics'])} at {', '.join(map(str, config['topk']))}"
+        )
+
+
+LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+
+
+def number(config: Any, key: str, low: float, high: float = math.inf, *, whole: bool = False) -> float:
+    """The number at `key`; UsageError when it is none, not whole where it has to be, or outside [low, high]."""
+    value = config[key]
+    right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not right or not low <= value <= high:
+        kind = "a whole number" if whole else "a number"
+        bounds = f"from {low} to {high}" if high < math.inf else f"of {low} or more"
+        raise UsageError(f"{key} is {value!r}: it has to be {kind} {bounds}")
+    return value
+
+
+def one_of(config: Any, key: str, allowed: tuple[str, ...]) -> str:
+    """The word at `key`; UsageError when it is not among `allowed`."""
+    # `--user_state=none` on a command line is read as yaml's null
+    value = "none" if config[key] is None and key in config else config[key]
+    if value not in allowed:
+        raise UsageError(f"{key} is {value!r}: it has to be one of {', '.join(allowed)}")
+    return value
 
 
 def _check_inner(path: str, value: Any, known: Mapping[str, Any]) -> None:

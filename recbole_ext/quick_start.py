@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -44,15 +45,21 @@ def run(
     from recbole.config import Config
     from recbole.utils import init_logger, init_seed
 
-    from recbole_ext.config import UsageError, check_keys, check_names, command_line
+    from recbole_ext.config import UsageError, check_keys, check_names, check_values, command_line
     from recbole_ext.data.sources import prepare_atomic_files
 
     check_names(model)
-    with command_line([]):
-        config = Config(model, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
+    try:
+        with command_line([]):
+            config = Config(model, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
+    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
+        # all that Config does is read settings, so whatever it cannot read is one
+        raise UsageError(f"a setting cannot be used: {error}") from error
     folder = Path(config["data_path"])
-    check_names(model, dataset, folder.parent if folder.exists() else "atomic_data")
+    if not config["source"]:
+        check_names(model, dataset, folder.parent if folder.exists() else "atomic_data")
     check_keys(config)
+    check_values(config)
     if int(config["nproc"] or 1) > 1 or int(config["world_size"] or 1) > 1:
         raise UsageError(
             "a run with a record is one process: for several call recbole.quick_start.run(..., nproc=N) in Python "
@@ -88,12 +95,17 @@ def _experiment(config: Any, saved: bool) -> dict[str, Any]:
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.eval_collector = RankCollector(config)
     if config["resume_from"]:
-        trainer.resume_checkpoint(config["resume_from"])
+        _resume(trainer, config["resume_from"])
 
     began = time.perf_counter()
-    best_score, best_valid = trainer.fit(
-        train, valid, saved=saved, show_progress=config["show_progress"], callback_fn=run.epoch(trainer)
-    )
+    try:
+        best_score, best_valid = trainer.fit(
+            train, valid, saved=saved, show_progress=config["show_progress"], callback_fn=run.epoch(trainer)
+        )
+    except KeyboardInterrupt:
+        if Path(trainer.saved_model_file).exists():
+            print(f"continue with --resume_from={trainer.saved_model_file}", file=sys.stderr)
+        raise
     run.trained(trainer, best_score, best_valid, time.perf_counter() - began)
 
     began = time.perf_counter()
@@ -102,6 +114,19 @@ def _experiment(config: Any, saved: bool) -> dict[str, Any]:
     targets = trainer.eval_collector.targets()
     run.tested(result, targets, test._dataset, time.perf_counter() - began)
     return run.write()
+
+
+def _resume(trainer: Any, file: str) -> None:
+    from recbole_ext.config import UsageError
+
+    try:
+        trainer.resume_checkpoint(file)
+    except FileNotFoundError as error:
+        raise UsageError(f"resume_from names {file}, which does not exist") from error
+    except Exception as error:  # a foreign file can fail in any way
+        raise UsageError(
+            f"resume_from {file} is no checkpoint of this model with these sizes: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,7 +149,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError(
                 "--model=NAME and --dataset=NAME are both needed: try --model=HRNNFeat --dataset=diginetica-demo"
             )
-        files = str(settings.pop("config_files", "")).split()
+        files = shlex.split(str(settings.pop("config_files", "")))
+        if not all(isinstance(name, str) for name in (model, dataset)):
+            raise UsageError(f"--model={model} --dataset={dataset}: a name is a word")
         for file in files:
             if not Path(file).is_file():
                 raise UsageError(f"--config_files names {file}, which does not exist")
@@ -136,9 +163,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "interrupted: the best checkpoint so far is kept; continue with --resume_from=FILE",
-            file=sys.stderr,
-        )
+        print("interrupted", file=sys.stderr)
         return 130
     return 0

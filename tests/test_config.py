@@ -1,5 +1,8 @@
 """Where config values come from and which win, what typos are answered with, and configs as plain data."""
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -82,6 +85,31 @@ def test_models_for_click_through_rates_keep_their_own_evaluation():
     assert make("FM")["eval_args"]["mode"] == {"valid": "labeled", "test": "labeled"}
     assert make("FM", "diginetica-demo")["data_layout"] == "pointers"  # the rest of ours is there
     assert make("FM", "diginetica-demo")["metrics"] == ["AUC", "LogLoss"]
+
+
+ML_100K = ["GRU4RecF", "S3Rec", "DIN", "DeepFM", "KGAT", "BPR", "SASRec", "LightGCN"]
+
+
+def test_recbole_s_example_data_keep_recbole_s_settings():
+    own = set(config.load_files(config.config_files("overall.yaml")))
+    code = (
+        "import json, sys; sys.argv = ['x']\n"
+        "from recbole_ext import compat\n"
+        "compat.apply(skip=['config_files', 'command_line'])\n"
+        "from recbole.config import Config\n"
+        f"for model in {ML_100K!r}:\n"
+        "    c = Config(model, 'ml-100k').final_config_dict\n"
+        "    print(json.dumps({k: str(v) for k, v in c.items()}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(config.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    for model, line in zip(ML_100K, done.stdout.splitlines()[-len(ML_100K) :]):
+        upstream = json.loads(line)
+        ours = {key: str(value) for key, value in make(model, "ml-100k").final_config_dict.items()}
+        changed = {k for k in upstream.keys() | ours.keys() if upstream.get(k) != ours.get(k)} - own
+        assert not changed, (model, {k: (upstream.get(k), ours.get(k)) for k in changed})
 
 
 SESSION_KEYS = ("USER_ID_FIELD", "data_layout", "valid_metric", "topk", "repeatable")

@@ -106,6 +106,58 @@ def test_resuming_equals_not_stopping(toy):
     assert rest["test"] == whole["test"]
 
 
+VALUES = [
+    ({"item_features": ["catgory"]}, "did you mean category"),
+    ({"item_features": "event"}, "it has category"),
+    ({"LINK_USER_FIELD": "usr_id"}, "usr_id"),
+    ({"valid_metric": "NDCG@7"}, "NDCG@7"),
+    ({"metrics": ["Foo"]}, "Foo"),
+    ({"topk": [0]}, "topk"),
+    ({"epochs": "abc"}, "epochs is 'abc'"),
+    ({"epochs": -1}, "epochs is -1"),
+    ({"train_batch_size": 0}, "train_batch_size"),
+    ({"dropout_input": 2}, "dropout_input"),
+    ({"temperature": 0}, "temperature"),
+    ({"id_dropout": -0.5}, "id_dropout"),
+    ({"max_user_sessions": 0}, "max_user_sessions"),
+    ({"learner": "adm"}, "did you mean adam"),
+    ({"eval_args": "foo"}, "eval_args"),
+    ({"eval_args": {"mode": "full100"}}, "full100"),
+    ({"runs_dir": "data/toy/toy.inter"}, "runs_dir"),
+    ({"resume_from": "nowhere.pth"}, "nowhere.pth"),
+    ({"resume_from": "data/toy/toy.inter"}, "toy.inter"),
+]
+
+
+@pytest.mark.parametrize("settings, hint", VALUES, ids=lambda v: str(v) if isinstance(v, dict) else "")
+def test_wrong_values_are_named_before_training(toy, settings, hint):
+    import recbole_ext
+    from recbole_ext.config import UsageError
+
+    with pytest.raises(UsageError, match=hint):
+        recbole_ext.run("HRNNFeat", "toy", **{"embedding_size": 4, "hidden_size": 4, **toy, **settings})
+
+
+def test_settings_that_a_protocol_would_ignore_are_refused(toy):
+    import recbole_ext
+    from recbole_ext.config import UsageError
+
+    split = {"eval_args": {"split": {"RS": [8, 1, 1]}}, "eval_targets": "last"}
+    with pytest.raises(UsageError, match="eval_targets"):
+        recbole_ext.run("BPR", "toy", **{**toy, **split})
+    with pytest.raises(UsageError, match="selected_features of GRU4RecF names class"):
+        recbole_ext.run("GRU4RecF", "toy", **toy)
+
+
+def test_ties_fall_alike_in_metrics_and_ranks(toy):
+    import recbole_ext
+
+    record = recbole_ext.run("Pop", "toy", **toy)
+    rank = np.load(record["files"]["ranks"])["rank"]
+    for k in (5, 10, 20):
+        assert record["test"][f"hit@{k}"] == pytest.approx((rank <= k).mean(), abs=1e-6)
+
+
 MISTAKES = [
     (["--model=HRNFeat", "--dataset=diginetica"], "did you mean HRNNFeat?"),
     (["--model=HRNNFeat", "--dataset=diginetca"], "did you mean diginetica?"),

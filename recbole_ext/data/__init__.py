@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from logging import getLogger
+from pathlib import Path
 from typing import Any
 
 from recbole_ext.config import UsageError
@@ -46,11 +47,11 @@ def _row_class(config: Any) -> type | None:
     from recbole_ext.data.general import SessionEventsDataset
     from recbole_ext.data.session_dataset import SessionDataset
 
-    if _layout(config) == "recbole":
-        return None
     own = getattr(getattr(config, "model_class", None), "dataset_class", None)
     if own is not None:
         return own
+    if _layout(config) == "recbole":
+        return None
     if hasattr(recbole.data.dataset, f"{config['model']}Dataset"):
         return None
     if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
@@ -141,19 +142,50 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     """The model's data set, loaded and filtered but not split; `recbole_create` is RecBole's own function."""
     cls = dataset_class(config)
     if cls is None:
+        if config["eval_targets"] == "last":
+            raise UsageError(
+                f"eval_targets: last is for {config['model']} on (prefix, target) rows only: it runs on RecBole's own "
+                "data set here, so leave eval_targets out"
+            )
         _hide_split_column(config)
-        return recbole_create(config)
+        dataset = recbole_create(config)
+        check_selected_features(config, dataset)
+        return dataset
     if config["save_dataset"] or config["dataset_save_path"]:
         getLogger().warning("save_dataset and dataset_save_path are used with data_layout: recbole only")
     if _scores_prefixes(config):
         config["train_neg_sample_args"] = dict(NO_NEGATIVES)  # none of them learns from negatives
-    return cls(config)
+    dataset = cls(config)
+    check_selected_features(config, dataset)
+    return dataset
+
+
+def check_selected_features(config: Any, dataset: Any) -> None:
+    """Raise UsageError when one of RecBole's feature models (GRU4RecF, SASRecF, FDSA …) names a missing column."""
+    from recbole_ext.config import recbole_folder
+
+    defaults = recbole_folder() / "properties" / "model" / f"{config['model']}.yaml"
+    if not defaults.is_file() or "selected_features" not in defaults.read_text(encoding="utf-8"):
+        return
+    present = (
+        [] if dataset.item_feat is None else [c for c in dataset.item_feat.columns if c != dataset.iid_field]
+    )
+    for field in config["selected_features"] or []:
+        if field not in present:
+            raise UsageError(
+                f"selected_features of {config['model']} names {field}, which the .item file does not have: "
+                f"it has {', '.join(present) or 'no features'}"
+            )
 
 
 def _hide_split_column(config: Any) -> None:
     """Keep the data's `split` column from models that read every column, where RecBole loads the files."""
+    from recbole_ext.config import is_session_data
     from recbole_ext.data.splits import SPLIT_COLUMN
 
+    folder = Path(config["data_path"]).parent
+    if not is_session_data(config["dataset"], folder):
+        return  # a column of that name means something else there
     if config["load_col"] or config["benchmark_filename"]:
         return
     unload = dict(config["unload_col"] or {})

@@ -40,6 +40,7 @@ class SessionDataset(SequentialDataset):
         `item_length` events before it. RecBole's loaders, sort, split and copy move it with the row as they
         move any column. It is not in field2type, so RecBole's models, which list their inputs there, do not
         see it.
+    missing_features: which values of float and float_seq item columns are missing, by column.
     part: "train", "valid", "test"; None for the whole.
 
     Raises UsageError when the log has no time column or the split cannot be made.
@@ -72,15 +73,22 @@ class SessionDataset(SequentialDataset):
                 f"the .inter file of {self.dataset_name} has no column {self.time_field}, so events have no "
                 "order: set TIME_FIELD to its time column (load_col has to keep it)"
             )
-        features = self.item_feat if self.item_feat is not None else {}
-        self._missing = {
-            field: torch.from_numpy(features[field].isna().to_numpy())
-            for field in features
-            if self.field2type[field] == FeatureType.FLOAT
-        }
+        self.missing_features = self._missing_features()
         super()._fill_nan()
         # before normalisation, discretisation and float32, each of which loses order
         self._times = self.inter_feat[self.time_field].to_numpy(dtype=np.float64)
+
+    def _missing_features(self) -> dict[str, torch.Tensor]:
+        """(item_num,) or (item_num, L) bool for float and float_seq item columns, before RecBole fills them."""
+        missing = {}
+        for field in self.item_feat if self.item_feat is not None else ():
+            column = self.item_feat[field]
+            if self.field2type[field] == FeatureType.FLOAT:
+                missing[field] = torch.from_numpy(column.isna().to_numpy())
+            elif self.field2type[field] == FeatureType.FLOAT_SEQ:
+                lengths = torch.tensor([0 if isinstance(value, float) else len(value) for value in column])
+                missing[field] = torch.arange(self.field2seqlen[field]) >= lengths.unsqueeze(1)
+        return missing
 
     def _change_feat_format(self) -> None:
         self._order_events()
@@ -296,7 +304,7 @@ class SessionDataset(SequentialDataset):
 
     def _fill_from_training(self) -> None:
         """Fill missing float item features with training items' mean; RecBole's mean knows future items."""
-        for field, missing in self._missing.items():
+        for field, missing in self.missing_features.items():
             values = self.item_feat[field]
             if values.dim() > 1 or not missing.any():  # discretised ones keep RecBole's value
                 continue

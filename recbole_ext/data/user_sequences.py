@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_ext.config import UsageError, number
+
 
 @dataclass
 class UserBatch:
@@ -127,10 +129,15 @@ class UserSequences:
     def _users(self, events: Any, field: str) -> np.ndarray:
         sessions = len(self.start)
         if field not in events:
-            return np.arange(sessions)
+            if field in (None, "user_id"):  # the default: a log without users
+                return np.arange(sessions)
+            columns = ", ".join(events.columns if hasattr(events, "columns") else events)
+            raise UsageError(
+                f"LINK_USER_FIELD is {field}, which the .inter file does not have: it has {columns}"
+            )
         known = events[field].numpy()[self.start]
         if isinstance(known, np.ndarray) and known.dtype.kind == "f":
-            raise ValueError(f"LINK_USER_FIELD {field} is a float column: it has to be a token column")
+            raise UsageError(f"LINK_USER_FIELD {field} is a float column: it has to be a token column")
         alone = np.arange(sessions) + known.max(initial=0) + 1  # an unknown user is a user of one session
         return np.unique(np.where(known > 0, known, alone), return_inverse=True)[1].reshape(-1)
 
@@ -238,11 +245,12 @@ class UserTrainLoader:
         self.generator = torch.Generator().manual_seed(config["seed"])
         self.sequences: UserSequences = dataset.user_sequences
         chained = config["user_state"] not in (None, "none")
-        self.chains = self.sequences.train_chains(config["max_user_sessions"] if chained else 1)
+        longest = int(number(config, "max_user_sessions", 1, whole=True))
+        self.chains = self.sequences.train_chains(longest if chained else 1)
         length = self.sequences.train_length
         self.targets = np.array([int((length[c] - 1).sum()) for c in self.chains], dtype=np.int64)
         if not self.targets.sum():
-            raise ValueError("no training session has two events: check the split and the filters")
+            raise UsageError("no training session has two events: check the split and the filters")
 
     def set_epoch(self, epoch: int) -> None:
         """Shuffle as epoch `epoch` on every process."""
@@ -270,8 +278,10 @@ class UserTrainLoader:
         if self.config["single_spec"]:
             return parts
         world, rank = self.config["world_size"], self.config["local_rank"] + self.config["offset"]
-        parts += parts[: -len(parts) % world]  # as many steps on every process, as RecBole's sampler pads too
-        return parts[rank::world]
+        steps = -(
+            -len(parts) // world
+        )  # the same number on every process: some batches come twice, as in RecBole
+        return [parts[(step * world + rank) % len(parts)] for step in range(steps)]
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from recbole_ext.config import UsageError
+from recbole_ext.config import number, one_of
 from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.data.user_sequences import UserBatch, rows_batch
 from recbole_ext.model.item_encoder import ItemEncoder, item_feature_fields
@@ -42,6 +42,7 @@ class HRNNFeat(SequentialRecommender):
     user_state: `init` as above; `all` also feeds c_{m-1} into every step of session m; `none` leaves the user level
     out.
     `user_to_output` adds a map of c_{m-1} to h before scoring. Gradients flow through the user GRU across sessions.
+    A session is read from its first event on: MAX_ITEM_LIST_LENGTH cuts other models' prefixes, not this one's.
     With `feature_fusion: parallel` a second session GRU reads the features, and the two states are joined for scoring.
     """
 
@@ -52,10 +53,10 @@ class HRNNFeat(SequentialRecommender):
 
     def __init__(self, config: Any, dataset: Any):
         super().__init__(config, dataset)
-        self.loss_type = _choice(config, "loss_type", LOSSES)
-        self.score_kind = _choice(config, "score", SCORES)
-        self.user_state = _choice(config, "user_state", USER_STATES)
-        self.temperature = float(config["temperature"]) if self.score_kind == "cosine" else 1.0
+        self.loss_type = one_of(config, "loss_type", LOSSES)
+        self.score_kind = one_of(config, "score", SCORES)
+        self.user_state = one_of(config, "user_state", USER_STATES)
+        self.temperature = number(config, "temperature", 1e-6) if self.score_kind == "cosine" else 1.0
         self.notes: list[str] = []  # what a reader of the result has to know
         self.sequences = getattr(dataset, "user_sequences", None)
         if self.user_state != "none" and self.sequences is not None and not self.sequences.returning_users:
@@ -64,7 +65,7 @@ class HRNNFeat(SequentialRecommender):
             )
             self.user_state = "none"
 
-        dim, hidden = config["embedding_size"], config["hidden_size"]
+        dim, hidden = (int(number(config, key, 1, whole=True)) for key in ("embedding_size", "hidden_size"))
         fields = item_feature_fields(dataset, config["item_features"])
         self.notes.append(f"item features in use: {', '.join(fields) or 'none'}")
         self.items = ItemEncoder(config, dataset, fields, dim)
@@ -81,10 +82,10 @@ class HRNNFeat(SequentialRecommender):
                 self.user_outputs = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in parts)
         self.user_to_output = bool(config["user_to_output"]) and self.user_state != "none"
         self.hidden = hidden
-        self.dropout_input = nn.Dropout(config["dropout_input"])
-        self.dropout_user = nn.Dropout(config["dropout_user"])
-        self.dropout_session = nn.Dropout(config["dropout_session"])
-        self.dropout_init = nn.Dropout(config["dropout_init"])
+        self.dropout_input = nn.Dropout(number(config, "dropout_input", 0, 1))
+        self.dropout_user = nn.Dropout(number(config, "dropout_user", 0, 1))
+        self.dropout_session = nn.Dropout(number(config, "dropout_session", 0, 1))
+        self.dropout_init = nn.Dropout(number(config, "dropout_init", 0, 1))
         self._reset_parameters()
         for note in self.notes:
             self.logger.info("HRNNFeat: %s", note)
@@ -160,7 +161,7 @@ class HRNNFeat(SequentialRecommender):
             batch = self._rows(interaction, targets=interaction[self.POS_ITEM_ID])
         table = self.items.table()
         states = self.encode(batch, table)
-        learnt = batch.targets > 0
+        learnt = self.items.seen[batch.targets]  # not padding, and a candidate of training
         states, target = states[learnt], batch.targets[learnt]
         if self.loss_type == "CE":
             logits = self._scores(states, table[self.candidates])
@@ -194,11 +195,3 @@ class HRNNFeat(SequentialRecommender):
         else:
             batch = rows_batch(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], targets)
         return batch.to(self.items.ids.weight.device)
-
-
-def _choice(config: Any, key: str, allowed: tuple[str, ...]) -> str:
-    # `--user_state=none` on a command line is read as yaml's null
-    value = "none" if config[key] is None and key in config else config[key]
-    if value not in allowed:
-        raise UsageError(f"{key} is {value!r}: it has to be one of {', '.join(allowed)}")
-    return value

@@ -7,14 +7,14 @@ it is known by its features alone, on both sides.
 
 from __future__ import annotations
 
-from logging import getLogger
+import difflib
 from typing import Any
 
 import torch
 from recbole.utils import FeatureType
 from torch import Tensor, nn
 
-from recbole_ext.config import UsageError
+from recbole_ext.config import UsageError, number, one_of
 
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 
@@ -34,28 +34,19 @@ class FeatureEncoder(nn.Module):
         self.linears = nn.ModuleDict()
         features = dataset.get_item_feature()
         for field in fields:
-            kind = dataset.field2type[field]
-            value = features[field]
-            if kind in TOKENS:
-                tokens = value if value.dim() == 2 else value.unsqueeze(1)  # (n_items, T)
-                known = torch.zeros(dataset.num(field), dtype=torch.bool)
-                known[tokens[seen].reshape(-1)] = True
-                known[0] = False
-                self.register_buffer(
-                    f"value_{field}", torch.where(known[tokens], tokens, 0), persistent=False
-                )
+            if dataset.field2type[field] in TOKENS:
+                value = _seen_tokens(features[field], seen, dataset.num(field))
+                known = value > 0
                 self.embeddings[field] = nn.Embedding(dataset.num(field), dim, padding_idx=0)
             else:
+                numbers = features[field]
                 if field in (dataset.config["numerical_features"] or []):
-                    value = value[..., 0]  # RecBole stores (value, bucket) for these
-                numbers = (value if value.dim() == 2 else value.unsqueeze(1)).float()
-                known_numbers = numbers[seen]
-                mean = known_numbers.mean(0)
-                scale = known_numbers.std(0, unbiased=False).clamp_min(1e-6)
-                standard = ((numbers - mean) / scale).clamp(-5, 5)
-                standard[0] = 0
-                self.register_buffer(f"value_{field}", standard, persistent=False)
-                self.linears[field] = nn.Linear(numbers.shape[1], dim, bias=False)
+                    numbers = numbers[..., 0]  # RecBole stores (value, bucket) for these
+                missing = getattr(dataset, "missing_features", {}).get(field)
+                value, known = _standardised(numbers, missing, seen)
+                self.linears[field] = nn.Linear(value.shape[1], dim, bias=False)
+            self.register_buffer(f"value_{field}", value, persistent=False)
+            self.register_buffer(f"known_{field}", known, persistent=False)
 
     def forward(self) -> Tensor:
         """(n_items, dim) feature vectors of all items."""
@@ -72,8 +63,32 @@ class FeatureEncoder(nn.Module):
 
     def described(self) -> Tensor:
         """(n_items,) bool: items of which at least one feature is known."""
-        known = [getattr(self, f"value_{f}").ne(0).any(1) for f in self.fields]
-        return torch.stack(known).any(0)
+        return torch.stack([getattr(self, f"known_{field}").any(1) for field in self.fields]).any(0)
+
+
+def _seen_tokens(tokens: Tensor, seen: Tensor, vocabulary: int) -> Tensor:
+    """(n_items, T) tokens, 0 for those that no training item carries; tokens: (n_items,) or (n_items, T)."""
+    tokens = tokens if tokens.dim() == 2 else tokens.unsqueeze(1)
+    known = torch.zeros(vocabulary, dtype=torch.bool)
+    known[tokens[seen].reshape(-1)] = True
+    return torch.where(known[tokens], tokens, 0)
+
+
+def _standardised(numbers: Tensor, missing: Tensor | None, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """(n_items, L) numbers by mean and deviation of training items' known values, 0 where missing, and what is known.
+
+    numbers: (n_items,) or (n_items, L) float; missing: bool of the same shape, None: nothing is.
+    """
+    numbers = (numbers if numbers.dim() == 2 else numbers.unsqueeze(1)).float()
+    known = torch.ones_like(numbers, dtype=torch.bool) if missing is None else ~missing.view_as(numbers)
+    known[0] = False  # padding
+    trained = (known & seen.unsqueeze(1)).double()
+    count = trained.sum(0).clamp_min(1)
+    mean = (numbers * trained).sum(0) / count
+    scale = ((numbers - mean).square() * trained).sum(0).div(count).sqrt().clamp_min(1e-6)
+    # five deviations: one absurd price must not drown an item's other features
+    standard = ((numbers - mean) / scale).clamp(-5, 5) * known
+    return standard.float(), known
 
 
 class ItemEncoder(nn.Module):
@@ -90,10 +105,9 @@ class ItemEncoder(nn.Module):
 
     def __init__(self, config: Any, dataset: Any, fields: list[str], dim: int):
         super().__init__()
-        self.fusion = config["feature_fusion"] if fields else "sum"
-        if self.fusion not in ("sum", "gate", "parallel"):
-            raise UsageError(f"feature_fusion is {self.fusion!r}: it has to be sum, gate or parallel")
-        self.id_dropout = float(config["id_dropout"]) if fields else 0.0
+        fusion = one_of(config, "feature_fusion", ("sum", "gate", "parallel"))
+        id_dropout = number(config, "id_dropout", 0, 1)
+        self.fusion, self.id_dropout = (fusion, id_dropout) if fields else ("sum", 0.0)
         self.n_items = dataset.item_num
         seen = torch.as_tensor(dataset.train_items, dtype=torch.bool)
         self.register_buffer("seen", seen)
@@ -128,17 +142,16 @@ class ItemEncoder(nn.Module):
         return known
 
 
-def item_feature_fields(dataset: Any, wanted: list[str] | None) -> list[str]:
-    """Feature columns of the `.item` file: all of them for None, else the named ones, which have to exist."""
+def item_feature_fields(dataset: Any, wanted: list[str] | str | None) -> list[str]:
+    """Feature columns of the `.item` file: all of them for None, else the named ones; UsageError for others."""
     iid = dataset.iid_field
     present = [] if dataset.item_feat is None else [c for c in dataset.item_feat.columns if c != iid]
     if wanted is None:
         return present
-    missing = [field for field in wanted if field not in present]
-    if missing:
-        getLogger().warning(
-            "item_features names %s, which the .item file does not have (it has %s): left out",
-            ", ".join(missing),
-            ", ".join(present) or "no features",
-        )
-    return [field for field in wanted if field in present]
+    fields = [wanted] if isinstance(wanted, str) else list(wanted)
+    for field in fields:
+        if field not in present:
+            near = difflib.get_close_matches(str(field), present, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(present) or 'no features'}"
+            raise UsageError(f"item_features names {field}, which the .item file does not have: {hint}")
+    return fields

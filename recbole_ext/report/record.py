@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import recbole_ext
-from recbole_ext.config import config_to_plain
+from recbole_ext.config import UsageError, config_to_plain
 from recbole_ext.data import protocol_label
 from recbole_ext.data.splits import describe_split
 from recbole_ext.report.curves import plot_learning_curve
@@ -32,6 +32,11 @@ class Run:
         started = datetime.now(UTC)
         stamp = started.strftime("%Y%m%d-%H%M%S-%f")[:-3]
         self.config = config
+        for key in ("runs_dir", "checkpoint_dir"):  # found out now, not after training
+            try:
+                Path(config[key]).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(f"{key} {config[key]} cannot be made a folder: {error.strerror}") from error
         self.folder = (
             Path(config["runs_dir"]) / config["dataset"] / f"{config['model']}-{config['seed']}-{stamp}"
         )

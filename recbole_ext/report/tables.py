@@ -32,8 +32,7 @@ def result_table(record: dict[str, Any]) -> str:
     lines.append("")
     best = record["best_valid_score"]
     scored = "no validation" if best is None else f"best validation {record['valid_metric']} {best:.4f}"
-    lines.append(
-        f"  {record['epochs_run']} epochs in {seconds['train']:.1f} s on {record['device']}, {scored}"
-    )
+    epochs = "1 epoch" if record["epochs_run"] == 1 else f"{record['epochs_run']} epochs"
+    lines.append(f"  {epochs} in {seconds['train']:.1f} s on {record['device']}, {scored}")
     lines += [f"  {label:15}{path}" for label, path in record["files"].items()]
     return "\n".join(lines)

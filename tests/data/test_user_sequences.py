@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_ext.config import UsageError
 from recbole_ext.data.user_sequences import UserSequences, UserTrainLoader, rows_batch
 
 # six sessions in order of start: users a a b ? a ?  (0 = unknown)
@@ -168,5 +169,33 @@ def test_rows_that_carry_their_own_prefix():
 
 def test_no_training_pair_is_an_error():
     dataset = fake_dataset(train_length=[1, 1, 0, 0, 0, 0])
-    with pytest.raises(ValueError, match="no training session"):
+    with pytest.raises(UsageError, match="no training session"):
         UserTrainLoader(dataset.config, dataset)
+
+
+def test_more_processes_than_batches_still_take_the_same_steps():
+    steps = []
+    for rank in range(4):
+        config = {
+            "single_spec": False,
+            "world_size": 4,
+            "local_rank": rank,
+            "offset": 0,
+            "train_batch_size": 99,
+        }
+        dataset = fake_dataset(**config)
+        steps.append(len(list(UserTrainLoader(dataset.config, dataset))))
+    assert steps == [1, 1, 1, 1]
+
+
+def test_the_loader_cuts_chains_as_told():
+    for longest, chains in ((50, 4), (2, 5), (1, 6)):
+        dataset = fake_dataset(max_user_sessions=longest)
+        assert len(UserTrainLoader(dataset.config, dataset).chains) == chains
+    dataset = fake_dataset(user_state="none")
+    assert len(UserTrainLoader(dataset.config, dataset).chains) == 6
+
+
+def test_an_unknown_user_column_is_named():
+    with pytest.raises(UsageError, match="usr_id"):
+        fake_dataset(LINK_USER_FIELD="usr_id")

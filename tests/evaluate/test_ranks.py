@@ -31,3 +31,7 @@ def test_several_targets_of_one_row():
     scores = torch.tensor([[-INF, 3.0, 2.0], [-INF, 1.0, 5.0]])
     ranks = target_ranks(scores, torch.tensor([0, 0, 1]), torch.tensor([1, 2, 1]))
     assert ranks.tolist() == [1, 2, 2]
+
+
+def test_a_score_that_is_no_number_ranks_last():
+    assert rank([-INF, 0.5, float("nan"), 0.1], 2) == 3

@@ -345,11 +345,107 @@ def test_loss_is_the_mean_over_all_targets(build):
 
 
 def test_recbole_s_own_rows_train_it_too(build, random_log):
-    _, _, _, test, model = build(random_log())
-    batch = test._dataset[np.arange(4)]
-    loss = model.calculate_loss(batch)
-    seen = model.items.seen[batch["item_id"]].all()
-    assert loss.item() > 0 or not seen
+    _, loader, _, _, model = build(random_log(items=10), split={"session_time": [0.8, 0.0, 0.2]})
+    batch = loader._dataset[np.arange(12)]
+    with torch.no_grad():
+        scores = torch.stack(
+            [
+                by_the_book(model, [], prefix[prefix > 0].tolist())[model.items.seen]
+                for prefix in batch["item_id_list"]
+            ]
+        )
+    column = model.items.seen.cumsum(0)[batch["item_id"]] - 1
+    expected = F.cross_entropy(scores, column)
+    assert model.calculate_loss(batch).item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def with_a_future(rows):
+    """The log with a last session of items, and feature values, that no earlier session has."""
+    late = max(row["timestamp"] for row in rows) + 100
+    future = {"session_id": "future", "user_id": "", "event": "view"}
+    return rows + [{**future, "item_id": f"f{n}", "timestamp": late + n} for n in range(3)]
+
+
+def test_the_future_is_no_candidate_and_shapes_no_feature(build, random_log, items):
+    price = {"category": "cf", "price": 1e6, "tags": "t1 tf", "scores": "9 9 9"}
+    table = [*items, *({"item_id": f"f{n}", **price} for n in range(3))]
+    split = {"session_time": [0.8, 0.0, 0.2]}
+    _, _, _, test, model = build(with_a_future(random_log()), table, split=split)
+    data = test._dataset
+    token = data.field2token_id["item_id"]
+    future = [token[f"f{n}"] for n in range(3)]
+    assert not set(future) & set(model.candidates.tolist())
+    assert sorted(model.candidates.tolist()) == np.flatnonzero(data.train_items).tolist()
+    features = model.items.features
+    assert (features.value_category[future] == 0).all(), "no training item has this category"
+    assert set(features.value_tags[future].flatten().tolist()) == {0, data.token2id("tags", "t1")}
+    # standardised by training items with a price, worked out from the table
+    prices = {row["item_id"]: row["price"] for row in items if row["price"] != ""}
+    known = {n: float(v) for n, v in prices.items() if n in token and data.train_items[token[n]]}
+    mean, scale = np.mean(list(known.values())), np.std(list(known.values()))
+    for name, value in known.items():
+        expected = np.clip((value - mean) / scale, -5, 5)
+        assert features.value_price[token[name]].item() == pytest.approx(expected, abs=1e-4)
+    assert (features.value_price[future] == 5).all(), "an absurd price is cut"
+
+
+def test_a_missing_number_adds_nothing(build, random_log, items):
+    rows = with_a_future(random_log())
+    bare = {"category": "", "tags": ""}
+    table = [
+        *items,
+        {"item_id": "f0", "price": "", "scores": "", **bare},
+        {"item_id": "f1", "price": "", "scores": "1.0", **bare},
+    ]
+    columns = list(items[0])
+    table = [{column: row[column] for column in columns} for row in table]
+    _, _, _, test, model = build(rows, table)
+    token = test._dataset.field2token_id["item_id"]
+    features = model.items.features
+    without_price = [token[row["item_id"]] for row in items if row["price"] == "" and row["item_id"] in token]
+    assert without_price and (features.value_price[without_price] == 0).all()
+    assert (features.value_scores[token["f0"]] == 0).all()
+    assert (features.value_scores[token["f1"]] != 0).tolist() == [True, False, False]
+    ranked = torch.isfinite(scores_of(model, test)[0])
+    assert not ranked[token["f0"]] and not ranked[token["f2"]], "nothing is known of them"
+    assert ranked[token["f1"]]
+
+
+DROPOUTS = ("dropout_input", "dropout_user", "dropout_session", "dropout_init")
+
+
+@pytest.mark.parametrize("knob", DROPOUTS)
+def test_each_dropout_acts_in_training_only(build, knob):
+    split = {"session_time": [0.8, 0.0, 0.2]}
+    off = dict.fromkeys((*DROPOUTS, "id_dropout"), 0.0)
+    _, loader, _, _, model = build(visits(["i5", "i6", "i3"]), split=split, **{**off, knob: 0.5})
+    batch = loader.sequences.train_batch([next(c for c in loader.chains if len(c) == 2)])
+    second = batch.session_step[batch.event_session] == 1
+    with torch.no_grad():
+        table = model.items.table()
+        still = [model.encode(batch, table) for _ in range(2)]
+        model.train()
+        moving = [model.encode(batch, table) for _ in range(4)]
+    assert torch.equal(*still)
+    assert any(not torch.equal(moving[0][second], other[second]) for other in moving[1:])
+    if knob in ("dropout_user", "dropout_init"):  # the first session starts from zero
+        assert all(torch.equal(still[0][~second], other[~second]) for other in moving)
+
+
+def test_id_dropout_takes_about_its_share(build, random_log, items):
+    _, _, _, _, model = build(
+        random_log(), items, id_dropout=0.4, feature_fusion="parallel", embedding_size=4
+    )
+    model.train()
+    with torch.no_grad():
+        tables = [model.items.table()[model.items.seen][:, :4] for _ in range(200)]
+    dropped = [(table == 0).all(1).float().mean().item() for table in tables]
+    assert 0.35 < np.mean(dropped) < 0.45
+
+
+def test_it_brings_its_data_set_under_every_layout(build, random_log):
+    _, _, _, test, model = build(random_log(), data_layout="recbole", split={"LS": "valid_and_test"})
+    assert torch.isfinite(scores_of(model, test)[:, 1:]).any()
 
 
 @pytest.mark.parametrize(
