@@ -124,7 +124,13 @@ class Run:
         if self.epochs:
             files["learning curve"] = self.folder / "learning_curve.png"
             title = f"{self.record['model']} on {self.record['dataset']}"
-            plot_learning_curve(self.epochs, self.record["valid_metric"], title, files["learning curve"])
+            plot_learning_curve(
+                self.epochs,
+                self.record["valid_metric"],
+                self.record["best_valid_score"],
+                title,
+                files["learning curve"],
+            )
         self.record["files"] = {label: str(path) for label, path in files.items()}
         waiting = files["record"].with_suffix(".tmp")
         waiting.write_text(json.dumps(self.record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
