@@ -60,9 +60,7 @@ class HRNNFeat(SequentialRecommender):
         self.notes: list[str] = []  # what a reader of the result has to know
         self.sequences = getattr(dataset, "user_sequences", None)
         if self.user_state != "none" and self.sequences is not None and not self.sequences.returning_users:
-            self.logger.info(
-                "HRNNFeat: no user has a second session here, so this is a GRU with item features"
-            )
+            self.notes.append("no user has a second session here, so this is a GRU with item features")
             self.user_state = "none"
 
         dim, hidden = (int(number(config, key, 1, whole=True)) for key in ("embedding_size", "hidden_size"))

@@ -226,7 +226,7 @@ def test_a_log_without_users_is_a_plain_recurrent_network(build, random_log, cap
     with caplog.at_level("INFO"):
         _, _, _, test, model = build(rows)
     assert model.user_state == "none" and not hasattr(model, "user_gru")
-    assert "no user has a second session" in caplog.text
+    assert "no user has a second session" in caplog.text and "no user has a second" in model.notes[0]
     assert torch.isfinite(scores_of(model, test)[:, 1:]).any()
 
 
