@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from logging import getLogger
-from pathlib import Path
 from typing import Any
 
 from recbole_ext.config import UsageError
@@ -180,12 +179,10 @@ def check_selected_features(config: Any, dataset: Any) -> None:
 
 def _hide_split_column(config: Any) -> None:
     """Keep the data's `split` column from models that read every column, where RecBole loads the files."""
-    from recbole_ext.config import is_session_data
     from recbole_ext.data.splits import SPLIT_COLUMN
 
-    folder = Path(config["data_path"]).parent
-    if not is_session_data(config["dataset"], folder):
-        return  # a column of that name means something else there
+    if config["USER_ID_FIELD"] != "session_id":
+        return  # not session data: a column of that name means something else there
     if config["load_col"] or config["benchmark_filename"]:
         return
     unload = dict(config["unload_col"] or {})
