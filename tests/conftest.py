@@ -10,10 +10,26 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+REAL_DATA = Path(os.environ.get("RECBOLE_EXT_SHARED_DATA", ROOT.parent / "shared" / "data"))
+_on_real_data: list[str] = []
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many tests read real logs, so that a run where they were skipped does not look like one."""
+    terminalreporter.write_line(f"real logs: {len(_on_real_data)} tests read {REAL_DATA}")
+
+
+@pytest.fixture(autouse=True)
+def _count_tests_on_real_data(request):
+    if "shared_data" in request.fixturenames:
+        request.getfixturevalue("shared_data")  # skips where the logs are absent
+        _on_real_data.append(request.node.nodeid)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real logs; their place is RECBOLE_EXT_SHARED_DATA, by default ../shared/data beside the checkout."""
-    place = Path(os.environ.get("RECBOLE_EXT_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    place = REAL_DATA
     if not (place / "diginetica").is_dir():
         pytest.skip(
             f"no real data at {place}: set RECBOLE_EXT_SHARED_DATA to the folder that holds diginetica/"

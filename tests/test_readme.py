@@ -114,7 +114,9 @@ def test_python_block(folder):
         )
         script = folder / "block.py"
         script.write_text(quick.replace("epochs=3", "epochs=1"))
+        before = len(list(folder.glob("runs/diginetica-demo/HRNNFeat-*/record.json")))
         run([sys.executable, "block.py"], folder)
+        assert len(list(folder.glob("runs/diginetica-demo/HRNNFeat-*/record.json"))) == before + 1
 
 
 @pytest.mark.base_only
