@@ -139,7 +139,11 @@ def loader_class(config: Any, dataset: Any, phase: str) -> type | None:
 
 def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     """The model's data set, loaded and filtered but not split; `recbole_create` is RecBole's own function."""
+    from recbole_ext.data.sources import prepare_atomic_files
+
     cls = dataset_class(config)
+    if config["source"]:
+        prepare_atomic_files(config)  # for RecBole's own run_recbole; recbole_ext.run has done it before
     if cls is None:
         if config["eval_targets"] == "last":
             raise UsageError(
