@@ -675,6 +675,18 @@ if __name__ == "__main__":
 """
 
 
+def test_a_folder_that_another_process_made_meanwhile_is_no_fault(
+    patched: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import recbole.trainer.trainer as trainer
+    import recbole.utils.logger as logger
+
+    monkeypatch.setattr(os.path, "exists", lambda path: False)  # as it looked a moment before
+    for module in (trainer, logger):
+        module.ensure_dir(str(patched))
+    assert patched.is_dir()
+
+
 @pytest.mark.slow
 def test_two_processes_on_the_cpu(tmp_path: Path):
     write_toy(tmp_path)

@@ -64,8 +64,26 @@ def patch_anomaly_detection() -> None:
     torch.autograd.set_detect_anomaly(enabled, check_nan)
 
 
+def ensure_dir(dir_path: str) -> None:
+    """RecBole's function of that name, for several processes at once (utils.py:44 looks first, then makes)."""
+    os.makedirs(dir_path, exist_ok=True)
+
+
+def _make_folders_without_a_race() -> None:
+    import recbole.data.dataset
+    import recbole.data.utils
+    import recbole.trainer
+    import recbole.utils
+
+    upstream = recbole.utils.ensure_dir
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == "recbole" and vars(module).get("ensure_dir") is upstream:
+            module.ensure_dir = ensure_dir  # type: ignore[attr-defined]
+
+
 def patch_ddp() -> None:
     """Choose device and backend together (NCCL on CUDA, gloo on CPU); let spawned children install again."""
+    _make_folders_without_a_race()
     import torch
     from recbole.config.configurator import Config
     from recbole.trainer import trainer as recbole_trainer
