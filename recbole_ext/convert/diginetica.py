@@ -16,17 +16,8 @@ from typing import Any
 import polars as pl
 
 from recbole_ext.convert.atomic import ConvertError, RowReport, make_manifest, write_dataset
-from recbole_ext.convert.rows import (
-    BadRows,
-    Source,
-    date_column,
-    duration_column,
-    find_source,
-    id_column,
-    number_column,
-    read_rows,
-    tokens_column,
-)
+from recbole_ext.convert.columns import date_column, duration_column, id_column, number_column, tokens_column
+from recbole_ext.convert.rows import BadRows, Source, find_source, read_rows
 from recbole_ext.convert.sessions import in_session_order, with_session_users
 
 FILES = {

@@ -18,17 +18,9 @@ import numpy as np
 import polars as pl
 
 from recbole_ext.convert.atomic import ConvertError, RowReport, make_manifest, write_dataset
+from recbole_ext.convert.columns import Column, Test, id_column, number_column
 from recbole_ext.convert.plain_pickle import load
-from recbole_ext.convert.rows import (
-    UNREADABLE,
-    BadRows,
-    Column,
-    Source,
-    Test,
-    id_column,
-    number_column,
-    read_rows,
-)
+from recbole_ext.convert.rows import UNREADABLE, BadRows, Source, read_rows
 
 TRAIN, TEST = "all_train_seq.txt", "test.txt"
 MAX_EVENTS = 2**24  # `timestamp` is the running number of the event, exact in float32 below this
