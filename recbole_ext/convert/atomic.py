@@ -47,6 +47,8 @@ class RowReport:
     def __init__(self, file: str) -> None:
         self.file = file
         self.read = 0
+        self.bad = 0  # of the dropped ones, those with a fault
+        self.first_bad: tuple[int, str, str] | None = None  # line, reason, text
         self.dropped: dict[str, int] = {}
         self.examples: list[dict[str, Any]] = []
 
@@ -65,6 +67,15 @@ class RowReport:
             self.examples.append(
                 {"file": self.file, "line": line, "reason": reason, "text": text[:EXAMPLE_LENGTH]}
             )
+
+    def drop_bad(self, reason: str, count: int, examples: Iterable[tuple[int | None, str]] = ()) -> None:
+        """Count `count` more rows dropped because they have a fault, which only so many rows may have."""
+        self.bad += count
+        examples = list(examples)
+        self.drop(reason, count, examples)
+        for line, text in examples:
+            if self.first_bad is None or (line or 0) < self.first_bad[0]:
+                self.first_bad = (line or 0, reason, text[:EXAMPLE_LENGTH])
 
     def drop_rows(self, rows: pl.DataFrame, reason: str) -> None:
         """Count all `rows` as dropped for `reason`; a column `line`, where there is one, places them."""

@@ -20,7 +20,8 @@ class Column:
 
     `faults` are (reason, test on the text) pairs, the first that holds names the row's fault; `unknown` are
     texts that mean that there is no value (null), which is not a fault. Spellings that differ from the
-    owner's in case, `_` or `.` alone are the same column (sessionId = session_id).
+    owner's in case, `_` or `.` alone are the same column (sessionId = session_id). `whole`: the good texts are
+    just the whole numbers from 0 to 10^18 - 1 in their shortest spelling.
     """
 
     name: str
@@ -28,12 +29,30 @@ class Column:
     value: Test
     faults: tuple[tuple[str, Test], ...] = ()
     unknown: tuple[str, ...] = ()
+    whole: bool = False
 
 
 def id_column(name: str, owner: str, unknown: Sequence[str] = ()) -> Column:
     """An id: decimal digits without sign, point, exponent or leading zeros, up to 18 of them -> Int64."""
     fault = (f"{owner} is not a whole number", lambda text: ~text.str.contains(r"^(0|[1-9][0-9]{0,17})$"))
-    return Column(name, owner, lambda text: text.cast(pl.Int64, strict=False), (fault,), tuple(unknown))
+    return Column(
+        name, owner, lambda text: text.cast(pl.Int64, strict=False), (fault,), tuple(unknown), not unknown
+    )
+
+
+def choice_column(name: str, owner: str, choices: Sequence[str]) -> Column:
+    """One of a few words -> Enum in the order of `choices`."""
+    fault = (f"{owner} is none of {', '.join(choices)}", lambda text: ~text.is_in(list(choices)))
+    return Column(name, owner, lambda text: text.cast(pl.Enum(choices), strict=False), (fault,))
+
+
+def text_column(name: str, owner: str) -> Column:
+    """Any text without tabs and quotation marks, not empty -> String."""
+    faults: tuple[tuple[str, Test], ...] = (
+        (f"{owner} is empty", lambda text: text == ""),
+        (f"{owner} holds a tab or quotation mark", lambda text: text.str.contains('[\t"]')),
+    )
+    return Column(name, owner, lambda text: text, faults)
 
 
 def duration_column(name: str, owner: str, longest: int) -> Column:

@@ -1,8 +1,9 @@
 """Delimited logs to typed columns, with every row accounted for: kept, or dropped for a named reason.
 
-Read by blocks of whole lines, so memory is bounded by the typed columns and every line keeps its number;
-parsed by polars expressions, never by a loop over rows. What is not exactly a value of its column is a bad
-row, never coerced.
+Read by blocks of whole lines, so memory is bounded by what is kept of them and every line keeps its number.
+polars' CSV reader takes a block if all of it is plain: every field written as its value would be. Any other
+block is taken apart line by line by polars expressions, never by a loop over rows. What is not exactly a value
+of its column is a bad row, never coerced.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import gzip
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ import polars as pl
 
 from recbole_ext.convert.atomic import ConvertError, RowReport
 from recbole_ext.convert.columns import Column
+from recbole_ext.convert.progress import progress
 
-BLOCK_BYTES = 1 << 25
+BLOCK_BYTES = 1 << 24
 LONGEST_LINE = 1 << 26  # a longer one is no log: most likely a binary file, or one without line breaks
 DUPLICATE = "duplicate row"
 UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
@@ -38,16 +40,16 @@ class BadRows:
         if not 0 <= self.share <= 1:
             raise ConvertError(f"max_bad_rows is {self.share}: give a share of the rows between 0 and 1.")
 
-    def check(self, report: RowReport, bad: int) -> None:
-        """Raise ConvertError, naming the first bad row, if `bad` rows of the report's file are too many."""
-        if bad == 0 or (not self.strict and bad <= self.share * report.read):
+    def check(self, report: RowReport) -> None:
+        """Raise ConvertError, naming the first bad row, if the report's file has too many bad rows."""
+        if report.first_bad is None or (not self.strict and report.bad <= self.share * report.read):
             return
-        first = min(report.examples, key=lambda example: example["line"])
+        line, reason, text = report.first_bad
         allowed = "--strict allows none" if self.strict else f"max_bad_rows {self.share:g} allows fewer"
         advice = "leave out --strict" if self.strict else "raise --max-bad-rows"
         raise ConvertError(
-            f"{report.file}: {bad} of {report.read} rows are bad and {allowed}; the first is line "
-            f"{first['line']} ({first['reason']}: {first['text']!r}): mend the file or {advice}."
+            f"{report.file}: {report.bad} of {report.read} rows are bad and {allowed}; the first is line "
+            f"{line} ({reason}: {text!r}): mend the file or {advice}."
         )
 
 
@@ -62,6 +64,13 @@ class Source:
     def label(self) -> str:
         """The name that users see in messages and in the manifest."""
         return f"{self.path.name}/{self.member}" if self.member else self.path.name
+
+    @property
+    def size(self) -> int | None:
+        """Bytes to be read, None where the file is packed."""
+        with self.path.open("rb") as stream:
+            packed = stream.read(2) in (b"\x1f\x8b", b"PK")
+        return None if packed else self.path.stat().st_size
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
@@ -125,40 +134,45 @@ def find_source(
 
 
 def read_rows(
-    source: Source, columns: Sequence[Column], allowed: BadRows, separator: str = ";"
+    source: Source,
+    columns: Sequence[Column],
+    allowed: BadRows,
+    separator: str = ";",
+    keep: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
 ) -> tuple[pl.DataFrame, RowReport]:
     """Read a log with a header line into one typed column for each of `columns`, after `line` (1-based,
     UInt32).
 
     Rows come in file order, without bad rows and without rows that repeat an earlier one in all of `columns`.
-    Columns that are not asked for are ignored; blank lines are no rows. Raises ConvertError for a file that
-    is empty, broken, lacks a column or has another separator, and for more bad rows than `allowed`.
+    `keep` takes the good rows of each block and returns what is to be remembered of them, in the same order;
+    what it leaves out is not counted as dropped. Columns that are not asked for are ignored; blank lines are no
+    rows. Raises ConvertError for a file that is empty, broken, lacks a column or has another separator, and for
+    more bad rows than `allowed`.
     """
     report = RowReport(source.label)
     frames: list[pl.DataFrame] = []
-    bad = 0
-    header: list[int] = []
-    width = 0
     line = 1
+    layout: _Layout | None = None
     try:
-        with source.open() as stream:
+        with source.open() as stream, progress(f"reading {source.label}", source.size) as advance:
             for block in _blocks(stream, source):
-                ends = block.count(b"\n")
-                if line == 1:
+                size, ends = len(block), block.count(b"\n")
+                if layout is None:
                     head, _, block = block.partition(b"\n")
-                    names = _header(head, source, columns, separator)
-                    header, width = [_position(names, column) for column in columns], len(names)
-                    first_line = 2
-                else:
-                    first_line = line
-                rows, dropped = _parse(block, first_line, columns, header, width, separator)
+                    layout = _Layout(_header(head, source, columns, separator), columns, separator)
+                    line += 1
+                    ends -= 1
+                good = _parse_plain(block, line, layout)
+                if good is None:
+                    good, dropped = _parse(block, line, layout)
+                    report.read += dropped.height
+                    _count(report, dropped)
+                report.read += good.height
                 line += ends
-                report.read += rows.height + dropped.height
-                bad += dropped.height
-                _count(report, dropped)
-                frames.append(rows)
+                frames.append(good if keep is None else keep(good))
                 if allowed.strict:
-                    allowed.check(report, bad)
+                    allowed.check(report)
+                advance(size)
     except UNREADABLE as error:
         system = isinstance(error, OSError) and error.errno is not None
         advice = (
@@ -170,25 +184,21 @@ def read_rows(
         raise ConvertError(f"{source.path} cannot be read past line {line} ({reason}): {advice}.") from error
     if not frames:
         raise ConvertError(f"{source.path} is empty: fetch it again.")
-    allowed.check(report, bad)
+    allowed.check(report)
     return _without_duplicates(pl.concat(frames), report), report
 
 
 def _blocks(stream: IO[bytes], source: Source) -> Iterator[bytes]:
     """The stream in blocks of whole lines."""
-    rest = b""
-    while chunk := stream.read(BLOCK_BYTES):
-        chunk = rest + chunk
-        cut = chunk.rfind(b"\n") + 1
-        rest = chunk[cut:]
-        if len(rest) > LONGEST_LINE:
-            raise ConvertError(
-                f"{source.path} has a line of over {LONGEST_LINE} bytes: it is no log, check the file."
-            )
-        if cut:
-            yield chunk[:cut]
-    if rest:
-        yield rest
+    while block := stream.read(BLOCK_BYTES):
+        if not block.endswith(b"\n"):
+            rest = stream.readline(LONGEST_LINE)
+            block += rest
+            if len(rest) == LONGEST_LINE:
+                raise ConvertError(
+                    f"{source.path} has a line of over {LONGEST_LINE} bytes: it is no log, check the file."
+                )
+        yield block
 
 
 def _plain(name: str) -> str:
@@ -222,14 +232,93 @@ def _header(head: bytes, source: Source, columns: Sequence[Column], separator: s
     return names
 
 
-def _position(names: list[str], column: Column) -> int:
-    return names.index(_plain(column.owner))
+@dataclass(frozen=True)
+class _Layout:
+    """Where the columns of a file are: `names` of all of its columns, plain, in order."""
+
+    names: list[str]
+    columns: Sequence[Column]
+    separator: str
+
+    def position(self, column: Column) -> int:
+        """Which field of a line holds the column."""
+        return self.names.index(_plain(column.owner))
 
 
-def _parse(
-    block: bytes, first_line: int, columns: Sequence[Column], positions: list[int], width: int, separator: str
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _parse_plain(block: bytes, first_line: int, layout: _Layout) -> pl.DataFrame | None:
+    """The typed rows of a block, with `line`, if each of its fields is written as its value would be; else None.
+
+    Whole numbers are read as such, all other fields as text. That nothing was coerced is seen from sizes: a
+    number's own digits are its shortest spelling, so the block is as long as its values written out only if it
+    holds just these.
+    """
+    block = block.replace(b"\r\n", b"\n") if b"\r" in block else block
+    if not block or any(mark in block for mark in _not_plain(layout.separator)) or block[:1] == b" " or block[-1:] == b" ":
+        return None
+    whole = {layout.position(column): column for column in layout.columns if column.whole}
+    dtypes = [pl.Int64 if place in whole else pl.String for place in range(len(layout.names))]
+    try:
+        fields = pl.read_csv(
+            block,
+            has_header=False,
+            schema={f"field_{place}": dtype for place, dtype in enumerate(dtypes)},
+            separator=layout.separator,
+            quote_char=None,
+            empty_string_is_null=False,
+        )
+    except pl.exceptions.PolarsError:
+        return None
+    size = fields.height * len(dtypes) - (not block.endswith(b"\n"))  # separators and line ends
+    for field in fields:
+        if field.null_count():
+            return None
+        if field.dtype == pl.String:
+            size += int(field.str.len_bytes().sum())
+        else:
+            digits = _digits(field)
+            if digits is None:
+                return None
+            size += digits
+    if size != len(block):
+        return None
+    lines = pl.int_range(first_line, first_line + fields.height, dtype=pl.UInt32, eager=True).alias("line")
+    values, faults = [], []
+    for column in layout.columns:
+        field_ = pl.col(f"field_{layout.position(column)}")
+        if column.whole:
+            values.append(field_.alias(column.name))
+            continue
+        known = ~field_.is_in(list(column.unknown)) if column.unknown else pl.lit(True)
+        faults += [(known & is_bad(field_)).any() for _, is_bad in column.faults]
+        values.append(pl.when(known).then(column.value(field_)).alias(column.name))
+    if faults and fields.select(pl.any_horizontal(faults).any()).item():
+        return None
+    return fields.select(lines, *values)
+
+
+def _not_plain(separator: str) -> list[bytes]:
+    """What a plain block does not hold: quotation marks, tabs, blanks around a field."""
+    mark = separator.encode()
+    return [b'"', b"\r", b" " + mark, mark + b" ", b" \n", b"\n ", *([] if separator == "\t" else [b"\t"])]
+
+
+def _digits(numbers: pl.Series) -> int | None:
+    """How many digits the numbers have together; None if one is negative or has over 18."""
+    if numbers.is_empty():
+        return 0
+    low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
+    if low < 0 or high >= 10**18:
+        return None
+    count, power = len(numbers), 10
+    while power <= high:
+        count += len(numbers) if power <= low else int((numbers >= power).sum())
+        power *= 10
+    return count
+
+
+def _parse(block: bytes, first_line: int, layout: _Layout) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One block of lines -> (typed good rows with `line`, bad rows as `line`, `text`, `reason`)."""
+    columns, width, separator = layout.columns, len(layout.names), layout.separator
     try:
         text, broken = block.decode("utf-8"), False
     except UnicodeDecodeError:
@@ -257,8 +346,8 @@ def _parse(
     quotes = '"' in text
     lines = lines.hstack(
         fields.select(
-            _unquoted(pl.col(f"field_{position}"), quotes).alias(f"_{column.name}")
-            for column, position in zip(columns, positions)
+            _unquoted(pl.col(f"field_{layout.position(column)}"), quotes).alias(f"_{column.name}")
+            for column in columns
         )
     )
     values = []
@@ -283,13 +372,14 @@ def _unquoted(field: pl.Expr, quotes: bool) -> pl.Expr:
 def _count(report: RowReport, dropped: pl.DataFrame) -> None:
     """Count the bad rows of one block, by reason."""
     for (reason,), rows in dropped.group_by("reason", maintain_order=True):
-        report.drop(str(reason), rows.height, rows.head(5).select("line", "text").iter_rows())
+        report.drop_bad(str(reason), rows.height, rows.head(5).select("line", "text").iter_rows())
 
 
 def _without_duplicates(rows: pl.DataFrame, report: RowReport) -> pl.DataFrame:
     """The first of every set of equal rows; the others are counted."""
-    first = rows.select(pl.struct(pl.exclude("line")).is_first_distinct()).to_series()
-    if first.all():
+    values = rows.select(pl.exclude("line"))
+    if values.hash_rows().n_unique() == rows.height:  # the usual case; equal rows have equal hashes
         return rows
+    first = values.select(pl.struct(pl.all()).is_first_distinct()).to_series()
     report.drop_rows(rows.filter(~first), DUPLICATE)
     return rows.filter(first)

@@ -230,8 +230,8 @@ def _usable(
     report.read = len(lists)
     bad = [(number, fault) for number, fault in enumerate(faults, 1) if fault is not None]
     for number, fault in bad:
-        report.drop(fault, 1, [(number, _shown(lists[number - 1]))])
-    allowed.check(report, len(bad))
+        report.drop_bad(fault, 1, [(number, _shown(lists[number - 1]))])
+    allowed.check(report)
     usable: list[Session] = [list(entry) for entry, fault in zip(lists, faults) if fault is None]
     if not usable:
         raise ConvertError(f"{path} holds no usable session: check that it is the right file.")
