@@ -20,6 +20,7 @@ __all__ = ["SOURCES", "ConvertError", "convert", "source_module"]
 
 SOURCES: dict[str, str] = {
     "diginetica": "recbole_ext.convert.diginetica",
+    "retailrocket": "recbole_ext.convert.retailrocket",
     "session-lists": "recbole_ext.convert.session_lists",
     "synthetic": "recbole_ext.convert.synthetic",
 }

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,10 +98,34 @@ def file_record(path: Path) -> dict[str, Any]:
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
 
 
+class FileRecords:
+    """The `file_record`s of some files, worked out beside the conversion: hashing leaves Python's lock free."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths = list(dict.fromkeys(paths))
+        self._records: list[dict[str, Any]] = []
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self._records = [file_record(path) for path in self._paths]
+        except OSError as error:
+            self._error = error
+
+    def result(self) -> list[dict[str, Any]]:
+        """The records, one a path in order; waits for them. Raises OSError for a file that cannot be read."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._records
+
+
 def make_manifest(
     converter: str,
     *,
-    sources: Iterable[Path],
+    sources: Iterable[Path] | FileRecords,
     reports: Iterable[RowReport],
     options: Mapping[str, Any],
     notes: Mapping[str, int],
@@ -112,11 +137,12 @@ def make_manifest(
     `time_origin` is in unix seconds: what to add to a `timestamp` to have the time of day back.
     """
     reports = list(reports)
+    records = sources if isinstance(sources, FileRecords) else FileRecords(sources)
     return {
         "converter": converter,
         "options": {key: str(value) if isinstance(value, Path) else value for key, value in options.items()},
         "time_origin": time_origin,
-        "sources": [file_record(path) for path in sources],
+        "sources": records.result(),
         "rows": {report.file: report.as_dict() for report in reports},
         "examples": [example for report in reports for example in report.examples],
         "notes": {reason: count for reason, count in notes.items() if count},

@@ -11,7 +11,10 @@ from datetime import date
 
 import polars as pl
 
+from recbole_ext.convert.errors import ConvertError
+
 Test = Callable[[pl.Expr], pl.Expr]
+WHOLE = r"^(0|[1-9][0-9]{0,17})$"  # what an id looks like
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,8 @@ class Column:
 
     `faults` are (reason, test on the text) pairs, the first that holds names the row's fault; `unknown` are
     texts that mean that there is no value (null), which is not a fault. Spellings that differ from the
-    owner's in case, `_` or `.` alone are the same column (sessionId = session_id). `whole`: the good texts are
-    just the whole numbers from 0 to 10^18 - 1 in their shortest spelling.
+    owner's in case, `_` or `.` alone are the same column (sessionId = session_id). `whole`: (least, most) where
+    whole numbers of this range in their shortest spelling are good texts, 0 <= least <= most < 10^18.
     """
 
     name: str
@@ -29,14 +32,15 @@ class Column:
     value: Test
     faults: tuple[tuple[str, Test], ...] = ()
     unknown: tuple[str, ...] = ()
-    whole: bool = False
+    whole: tuple[int, int] | None = None
 
 
 def id_column(name: str, owner: str, unknown: Sequence[str] = ()) -> Column:
     """An id: decimal digits without sign, point, exponent or leading zeros, up to 18 of them -> Int64."""
-    fault = (f"{owner} is not a whole number", lambda text: ~text.str.contains(r"^(0|[1-9][0-9]{0,17})$"))
+    fault = (f"{owner} is not a whole number", lambda text: ~text.str.contains(WHOLE))
+    whole = None if unknown else (0, 10**18 - 1)
     return Column(
-        name, owner, lambda text: text.cast(pl.Int64, strict=False), (fault,), tuple(unknown), not unknown
+        name, owner, lambda text: text.cast(pl.Int64, strict=False), (fault,), tuple(unknown), whole
     )
 
 
@@ -46,13 +50,28 @@ def choice_column(name: str, owner: str, choices: Sequence[str]) -> Column:
     return Column(name, owner, lambda text: text.cast(pl.Enum(choices), strict=False), (fault,))
 
 
-def text_column(name: str, owner: str) -> Column:
+def text_column(name: str, owner: str, unknown: Sequence[str] = ()) -> Column:
     """Any text without tabs and quotation marks, not empty -> String."""
     faults: tuple[tuple[str, Test], ...] = (
         (f"{owner} is empty", lambda text: text == ""),
         (f"{owner} holds a tab or quotation mark", lambda text: text.str.contains('[\t"]')),
     )
-    return Column(name, owner, lambda text: text, faults)
+    return Column(name, owner, lambda text: text, faults, tuple(unknown))
+
+
+def epoch_ms_column(name: str, owner: str, first: date, last: date) -> Column:
+    """A moment in whole milliseconds since 1970, from the day `first` to the day `last` (UTC) -> Int64."""
+    low, high = (int((day - date(1970, 1, 1)).total_seconds()) * 1000 for day in (first, last))
+    high += 86_400_000 - 1
+
+    def number(text: pl.Expr) -> pl.Expr:
+        return text.cast(pl.Int64, strict=False)
+
+    faults: tuple[tuple[str, Test], ...] = (
+        (f"{owner} is not a whole number", lambda text: ~text.str.contains(WHOLE)),
+        (f"{owner} is out of range", lambda text: ~number(text).is_between(low, high).fill_null(False)),
+    )
+    return Column(name, owner, number, faults, whole=(low, high))
 
 
 def duration_column(name: str, owner: str, longest: int) -> Column:
@@ -65,7 +84,7 @@ def duration_column(name: str, owner: str, longest: int) -> Column:
             lambda text: ~(text.cast(pl.Int64, strict=False) <= longest).fill_null(False),
         ),
     )
-    return Column(name, owner, lambda text: text.cast(pl.Int64, strict=False), faults)
+    return Column(name, owner, lambda text: text.cast(pl.Int64, strict=False), faults, whole=(0, longest))
 
 
 def date_column(name: str, owner: str, first: date, last: date) -> Column:
@@ -109,3 +128,11 @@ def tokens_column(name: str, owner: str, unknown: Sequence[str] = ()) -> Column:
         return pl.when(tokens != "").then(tokens)
 
     return Column(name, owner, joined, (fault,), tuple(unknown))
+
+
+def as_day(option: str, value: date | str) -> date:
+    """A day of the command line or of a yaml file."""
+    try:
+        return value if isinstance(value, date) else date.fromisoformat(value)
+    except (ValueError, TypeError):
+        raise ConvertError(f"{option} is {value!r}: write a day as YYYY-MM-DD.") from None

@@ -15,8 +15,15 @@ from typing import Any
 
 import polars as pl
 
-from recbole_ext.convert.atomic import ConvertError, RowReport, make_manifest, write_dataset
-from recbole_ext.convert.columns import date_column, duration_column, id_column, number_column, tokens_column
+from recbole_ext.convert.atomic import ConvertError, FileRecords, RowReport, make_manifest, write_dataset
+from recbole_ext.convert.columns import (
+    as_day,
+    date_column,
+    duration_column,
+    id_column,
+    number_column,
+    tokens_column,
+)
 from recbole_ext.convert.rows import BadRows, Source, find_source, read_rows
 from recbole_ext.convert.sessions import in_session_order, with_session_users
 
@@ -88,7 +95,7 @@ def convert(
     """
     raw, out = Path(raw), Path(out)
     chosen = {"views": views, "purchases": purchases, "categories": categories, "products": products}
-    days = _day("--first-date", first_date), _day("--last-date", last_date)
+    days = as_day("--first-date", first_date), as_day("--last-date", last_date)
     allowed = BadRows(max_bad_rows, strict)
     sources = {
         option: source
@@ -100,6 +107,7 @@ def convert(
             f"No {FILES['views']} (or .csv.gz, .zip) in {raw}: put the owner's files there ({OWNER}), "
             "or try the generated demo logs with `make demo`."
         )
+    records = FileRecords(source.path for source in sources.values())
     notes = {f"no {FILES[option]}": 1 for option in FILES if option not in sources}
 
     events, reports = _read_events(sources, allowed, days, notes)
@@ -125,7 +133,7 @@ def convert(
     }
     manifest = make_manifest(
         "diginetica",
-        sources=dict.fromkeys(source.path for source in sources.values()),
+        sources=records,
         reports=[*reports, *item_reports],
         options=options,
         notes=notes,
@@ -133,13 +141,6 @@ def convert(
         time_origin=float(origin),
     )
     return write_dataset(out, inter, item, manifest)
-
-
-def _day(option: str, value: date | str) -> date:
-    try:
-        return value if isinstance(value, date) else date.fromisoformat(value)
-    except ValueError:
-        raise ConvertError(f"{option} is {value!r}: write a day as YYYY-MM-DD.") from None
 
 
 def _read_events(

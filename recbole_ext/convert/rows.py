@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,53 +123,68 @@ def find_source(
     for file in (name, f"{name}.gz", f"{name}.zip", name.removesuffix(".csv") + ".zip"):
         if (raw / file).is_file():
             return Source(raw / file)
-    if bundle and (raw / bundle).is_file():
-        try:
-            with zipfile.ZipFile(raw / bundle) as archive:
-                inside = {member.rsplit("/", 1)[-1] for member in archive.namelist()}
-        except UNREADABLE as error:
-            raise ConvertError(f"{raw / bundle} cannot be read ({error}): download it again.") from error
-        return Source(raw / bundle, name) if name in inside else None
+    if bundle and (raw / bundle).is_file() and name in members(raw / bundle):
+        return Source(raw / bundle, name)
     return None
 
 
+def members(archive: Path) -> list[str]:
+    """The names of the files in a zip archive, without their folders."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return [member.rsplit("/", 1)[-1] for member in opened.namelist()]
+    except UNREADABLE as error:
+        raise ConvertError(f"{archive} cannot be read ({error}): download it again.") from error
+
+
 def read_rows(
-    source: Source,
-    columns: Sequence[Column],
-    allowed: BadRows,
-    separator: str = ";",
-    keep: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+    source: Source, columns: Sequence[Column], allowed: BadRows, separator: str = ";"
 ) -> tuple[pl.DataFrame, RowReport]:
     """Read a log with a header line into one typed column for each of `columns`, after `line` (1-based,
     UInt32).
 
     Rows come in file order, without bad rows and without rows that repeat an earlier one in all of `columns`.
-    `keep` takes the good rows of each block and returns what is to be remembered of them, in the same order;
-    what it leaves out is not counted as dropped. Columns that are not asked for are ignored; blank lines are no
-    rows. Raises ConvertError for a file that is empty, broken, lacks a column or has another separator, and for
-    more bad rows than `allowed`.
+    Columns that are not asked for are ignored; blank lines are no rows. Raises ConvertError for a file that
+    is empty, broken, lacks a column or has another separator, and for more bad rows than `allowed`.
     """
     report = RowReport(source.label)
-    frames: list[pl.DataFrame] = []
+    frames = [compact(block) for block in read_blocks(source, columns, allowed, report, separator)]
+    return _without_duplicates(pl.concat(frames), report), report
+
+
+def compact(rows: pl.DataFrame) -> pl.DataFrame:
+    """The same rows without hold on the text that they were read from: polars' texts are views of it."""
+    texts = [name for name, dtype in rows.schema.items() if dtype == pl.String]
+    return rows.with_columns(pl.concat_str(name, pl.lit("")).alias(name) for name in texts)
+
+
+def read_blocks(
+    source: Source, columns: Sequence[Column], allowed: BadRows, report: RowReport, separator: str = ";"
+) -> Iterator[pl.DataFrame]:
+    """As `read_rows`, but block by block, so that a log of any size fits; repeated rows stay.
+
+    Rows are counted in `report`, to which the caller may add bad rows of its own while it reads. What the caller
+    keeps of a block it should `compact`.
+    """
     line = 1
     layout: _Layout | None = None
     try:
         with source.open() as stream, progress(f"reading {source.label}", source.size) as advance:
             for block in _blocks(stream, source):
-                size, ends = len(block), block.count(b"\n")
+                size = len(block)
                 if layout is None:
                     head, _, block = block.partition(b"\n")
                     layout = _Layout(_header(head, source, columns, separator), columns, separator)
-                    line += 1
-                    ends -= 1
+                    line = 2
                 good = _parse_plain(block, line, layout)
+                lines = block.count(b"\n") if good is None else good.height
                 if good is None:
                     good, dropped = _parse(block, line, layout)
                     report.read += dropped.height
                     _count(report, dropped)
                 report.read += good.height
-                line += ends
-                frames.append(good if keep is None else keep(good))
+                line += lines
+                yield good
                 if allowed.strict:
                     allowed.check(report)
                 advance(size)
@@ -182,10 +197,9 @@ def read_rows(
         )
         reason = str(error) or type(error).__name__
         raise ConvertError(f"{source.path} cannot be read past line {line} ({reason}): {advice}.") from error
-    if not frames:
+    if layout is None:
         raise ConvertError(f"{source.path} is empty: fetch it again.")
     allowed.check(report)
-    return _without_duplicates(pl.concat(frames), report), report
 
 
 def _blocks(stream: IO[bytes], source: Source) -> Iterator[bytes]:
@@ -253,9 +267,10 @@ def _parse_plain(block: bytes, first_line: int, layout: _Layout) -> pl.DataFrame
     holds just these.
     """
     block = block.replace(b"\r\n", b"\n") if b"\r" in block else block
-    if not block or any(mark in block for mark in _not_plain(layout.separator)) or block[:1] == b" " or block[-1:] == b" ":
+    if not block or any(mark in block for mark in (b'"', b"\r", b"\t") if mark != layout.separator.encode()):
         return None
-    whole = {layout.position(column): column for column in layout.columns if column.whole}
+    blanks = b" " in block
+    whole = {layout.position(column): column.whole for column in layout.columns if column.whole is not None}
     dtypes = [pl.Int64 if place in whole else pl.String for place in range(len(layout.names))]
     try:
         fields = pl.read_csv(
@@ -275,19 +290,22 @@ def _parse_plain(block: bytes, first_line: int, layout: _Layout) -> pl.DataFrame
         if field.dtype == pl.String:
             size += int(field.str.len_bytes().sum())
         else:
-            digits = _digits(field)
-            if digits is None:
+            low, high = int(field.min() or 0), int(field.max() or 0)  # type: ignore[arg-type]
+            least, most = whole[int(field.name.removeprefix("field_"))]
+            if low < least or high > most:
                 return None
-            size += digits
+            size += _digits(field, low, high)
     if size != len(block):
         return None
     lines = pl.int_range(first_line, first_line + fields.height, dtype=pl.UInt32, eager=True).alias("line")
     values, faults = [], []
     for column in layout.columns:
         field_ = pl.col(f"field_{layout.position(column)}")
-        if column.whole:
+        if column.whole is not None:
             values.append(field_.alias(column.name))
             continue
+        if blanks:
+            faults.append((field_.str.starts_with(" ") | field_.str.ends_with(" ")).any())
         known = ~field_.is_in(list(column.unknown)) if column.unknown else pl.lit(True)
         faults += [(known & is_bad(field_)).any() for _, is_bad in column.faults]
         values.append(pl.when(known).then(column.value(field_)).alias(column.name))
@@ -296,19 +314,8 @@ def _parse_plain(block: bytes, first_line: int, layout: _Layout) -> pl.DataFrame
     return fields.select(lines, *values)
 
 
-def _not_plain(separator: str) -> list[bytes]:
-    """What a plain block does not hold: quotation marks, tabs, blanks around a field."""
-    mark = separator.encode()
-    return [b'"', b"\r", b" " + mark, mark + b" ", b" \n", b"\n ", *([] if separator == "\t" else [b"\t"])]
-
-
-def _digits(numbers: pl.Series) -> int | None:
-    """How many digits the numbers have together; None if one is negative or has over 18."""
-    if numbers.is_empty():
-        return 0
-    low, high = int(numbers.min()), int(numbers.max())  # type: ignore[arg-type]
-    if low < 0 or high >= 10**18:
-        return None
+def _digits(numbers: pl.Series, low: int, high: int) -> int:
+    """How many digits the numbers, which lie from `low` >= 0 to `high`, have together."""
     count, power = len(numbers), 10
     while power <= high:
         count += len(numbers) if power <= low else int((numbers >= power).sum())

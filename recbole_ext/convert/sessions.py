@@ -1,8 +1,62 @@
-"""Steps that converters share on events: the order of sessions, and who a session belongs to."""
+"""Steps that converters share on events: what a session is, the order of sessions, and who one belongs to."""
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
+
+MINUTE_MS = 60_000
+
+
+def number_sessions(events: pl.DataFrame, gap_minutes: float | None, ties: str | None = None) -> pl.DataFrame:
+    """Cut each user's events into sessions, numbered from 1 in order of their start, and sort by them.
+
+    `events` has `user_id` (Int64, no nulls) and `time_ms` (Int64); a new session begins where over `gap_minutes`
+    lie between two events of a user, with None nowhere. Sessions that start at one moment are numbered by user.
+    Returns the events with `session_id` (Int64), by session, then time, then the column `ties` (where named), then as
+    they came.
+    """
+    keys = [events["user_id"].to_numpy(), events["time_ms"].to_numpy()]
+    if ties is not None:
+        keys.append(events[ties].to_physical().to_numpy())
+    order = sort_order(keys)
+    user, time = keys[0][order], keys[1][order]
+    opens = np.ones(len(order), dtype=bool)
+    opens[1:] = user[1:] != user[:-1]
+    if gap_minutes is not None:
+        opens[1:] |= np.diff(time) > gap_minutes * MINUTE_MS
+    first = np.flatnonzero(opens)
+    length = np.diff(np.append(first, len(order)))
+    by_start = np.argsort(time[first], kind="stable")  # users are in order already
+    first, length = first[by_start], length[by_start]
+    ends = np.cumsum(length)
+    rows = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - (ends - length), length)
+    number = pl.Series("session_id", np.repeat(np.arange(1, len(first) + 1), length), dtype=pl.Int64)
+    return events[order[rows]].with_columns(number)
+
+
+def sort_order(keys: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Stable order by the first key, then the second, …; one sort where all keys fit into 63 bits together."""
+    if not len(keys[0]):
+        return np.arange(0)
+    spans = [(int(key.min()), int(key.max()) - int(key.min())) for key in keys]
+    if sum(span.bit_length() for _, span in spans) > 63:
+        return np.lexsort(keys[::-1])
+    packed = np.zeros(len(keys[0]), dtype=np.int64)
+    for key, (low, span) in zip(keys, spans):
+        packed <<= span.bit_length()
+        packed |= key.astype(np.int64) - low
+    return np.argsort(packed, kind="stable")
+
+
+def without_repeats(events: pl.DataFrame) -> pl.DataFrame:
+    """Which events repeat the one before them in their session (same item, same kind): the others are returned.
+
+    `events` stand in session order with `session_id`, `item_id`, `event`.
+    """
+    same = [pl.col(name) == pl.col(name).shift(1) for name in ("session_id", "item_id", "event")]
+    return events.filter(~pl.all_horizontal(same).fill_null(False))
 
 
 def in_session_order(events: pl.DataFrame) -> pl.DataFrame:
