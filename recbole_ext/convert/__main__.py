@@ -23,6 +23,7 @@ def summary(manifest: Mapping[str, Any], out: Any) -> str:
     for file, rows in manifest["rows"].items():
         dropped = "".join(f"\n  dropped, {reason}: {count:,}" for reason, count in rows["dropped"].items())
         lines.append(f"{file}: {rows['read']:,} rows read, {rows['kept']:,} kept{dropped}")
+    lines += [f"guessed, {what}: {guess}" for what, guess in manifest.get("guessed", {}).items()]
     lines += [f"note, {note}: {count:,}" for note, count in manifest["notes"].items()]
     lines.append(", ".join(_counted(name, count) for name, count in manifest["counts"].items()))
     files = ", ".join(output["name"] for output in manifest["outputs"])

@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 
 from recbole_ext.convert import __main__ as command_line
-from recbole_ext.convert import convert, synthetic
+from recbole_ext.convert import convert
 from recbole_ext.convert.atomic import ConvertError
-from recbole_ext.convert.synthetic import generate, make_world
+from recbole_ext.convert.synthetic import diginetica, generate
+from recbole_ext.convert.synthetic.world import make_world
 
 FILES = [
     "generator.json",
@@ -86,9 +87,9 @@ def test_a_seed_gives_its_bytes_and_no_other_does(demo, tmp_path):
 
 def test_the_block_size_bounds_memory_and_keeps_the_plan(tmp_path, monkeypatch):
     sizes = []
-    original = synthetic._make_block
-    monkeypatch.setattr(synthetic, "BLOCK", 500)
-    monkeypatch.setattr(synthetic, "_make_block", lambda *a: sizes.append(len(a[3])) or original(*a))
+    original = diginetica._make_block
+    monkeypatch.setattr(diginetica, "BLOCK", 500)
+    monkeypatch.setattr(diginetica, "_make_block", lambda *a: sizes.append(len(a[3])) or original(*a))
     record = generate("diginetica", tmp_path / "blocks", scale=0.005)
     assert sizes == [500, 500, 500, 52]
     views = read(tmp_path / "blocks", "train-item-views.csv")
@@ -231,17 +232,19 @@ def test_earlier_sessions_tell_the_second_event(views):
 
 
 def test_no_item_before_its_birth_and_some_are_cold(demo, views):
-    world = make_world(np.random.default_rng([SEED, 0]), SCALE, round(round(310_324 * SCALE) * 0.6))
+    world = make_world(
+        np.random.default_rng([SEED, 0]), diginetica.SHAPE, SCALE, round(round(310_324 * SCALE) * 0.6)
+    )
     born = pl.DataFrame({"itemId": world.item_id, "birth": world.birth})
-    first = pl.lit(synthetic.FIRST_DAY)
+    first = pl.lit(diginetica.FIRST_DAY)
     day = views.join(born, on="itemId").with_columns(day=(pl.col("eventdate") - first).dt.total_days())
     assert day.height == views.height
     assert (day["day"] >= day["birth"]).all()
-    assert (day["day"] < synthetic.DAYS).all() and day["day"].min() == 0
+    assert (day["day"] < diginetica.SHAPE.days).all() and day["day"].min() == 0
     assert (world.birth > 0).mean() == pytest.approx(0.3, abs=0.05)
 
     last = views.filter(
-        pl.col("eventdate") >= pl.lit(synthetic.FIRST_DAY) + pl.duration(days=synthetic.DAYS - 15)
+        pl.col("eventdate") >= pl.lit(diginetica.FIRST_DAY) + pl.duration(days=diginetica.SHAPE.days - 15)
     )
     seen = views.filter(pl.col("eventdate") < last["eventdate"].min())["itemId"].unique()
     cold = 1 - last["itemId"].is_in(seen.implode()).mean()
@@ -282,7 +285,7 @@ def test_purchases_follow_views(demo, views):
     assert purchases["ordernumber"].to_list() == list(range(1, purchases.height + 1))
     # A purchase's own day, not its session's: the day of the session plus its timeframe, or the day after.
     later = (joined["eventdate"] - joined["day"]).dt.total_days()
-    whole = joined["timeframe"] // synthetic.DAY_MS
+    whole = joined["timeframe"] // diginetica.DAY_MS
     assert (later - whole).is_in([0, 1]).all()
     assert (whole > 0).sum() > 5
 
@@ -316,6 +319,7 @@ def test_a_world_of_one_session(tmp_path):
         ({"scale": 1e6}, "at most 100"),
         ({"seed": -1}, "--seed is -1"),
         ({"known_users": 1.2}, "--known-users is 1.2"),
+        ({"property_scale": 2}, "--property-scale means nothing to the generator of diginetica"),
     ],
 )
 def test_values_out_of_range_are_refused(tmp_path, options, sentence):
@@ -331,7 +335,7 @@ def test_an_interrupted_run_leaves_the_old_logs(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(synthetic, "_write_products", interrupted)
+    monkeypatch.setattr(diginetica, "_write_products", interrupted)
     with pytest.raises(KeyboardInterrupt):
         generate("diginetica", tmp_path / "raw", scale=0.003, seed=2)
     assert digests(tmp_path / "raw") == before
