@@ -349,6 +349,7 @@ _INNER_KEYS: dict[str, dict[str, Any]] = {
             "TS": {},
             "session_time": {"test_days": {}, "valid_days": {}},
             "given": {"valid_share": {}},
+            "session_random": {"shares": {}, "seed": {}},
         },
         "group_by": {},
         "order": {},
@@ -410,6 +411,33 @@ def check_values(config: Any) -> None:
             f"valid_metric is {config['valid_metric']}, which is not measured: metrics are "
             f"{', '.join(config['metrics'])} at {', '.join(map(str, config['topk']))}"
         )
+
+    _check_log_settings(config)
+
+
+def _check_log_settings(config: Any) -> None:
+    """Raise UsageError for a wrong value of the keys that say which of a log's events train, test and pay."""
+    from recbole_ext.data.filters import CORE_KEYS, parse_limits
+
+    for key in CORE_KEYS:
+        parse_limits(config, key)
+    if config["inter_num_part"] is not None:
+        one_of(config, "inter_num_part", ("train", "all"))
+    for key in ("inter_num_passes", "max_sessions_per_user"):
+        if config[key] is not None:
+            number(config, key, 1, whole=True)
+    if config["empty_history"] not in (None, True, False):
+        raise UsageError(f"empty_history is {config['empty_history']!r}: write True or False")
+    rewards = config["rewards"]
+    if rewards is None:
+        return
+    if not isinstance(rewards, Mapping) or not rewards:
+        raise UsageError(
+            f"rewards is {rewards!r}: write a number an event kind, as in {{view: 0.2, addtocart: 1.0}}"
+        )
+    for kind, value in rewards.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise UsageError(f"rewards of {kind} is {value!r}: it has to be a number")
 
 
 LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")

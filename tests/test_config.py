@@ -331,6 +331,14 @@ def test_a_class_or_a_model_entered_by_the_user_is_no_unknown_name(monkeypatch: 
             "unknown key tset_days in eval_args.split.session_time: did you mean test_days?",
         ),
         (
+            {"eval_args": {"split": {"session_random": {"share": [8, 1, 1]}}}},
+            "unknown key share in eval_args.split.session_random: did you mean shares?",
+        ),
+        (
+            {"max_session_per_user": 5},
+            "unknown key max_session_per_user: did you mean max_sessions_per_user?",
+        ),
+        (
             {"loss_type": "BPR", "train_neg_sample_args": {"number": 3}},
             "unknown key number in train_neg_sample_args: it may hold "
             "alpha, candidate_num, distribution, dynamic, sample_num",
@@ -366,6 +374,66 @@ def test_known_keys_pass():
         "eval_args": {"split": {"given": {"valid_share": 0.1}}, "mode": {"valid": "full"}},
     }
     config.check_keys(make(**known))
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"inter_num_part": "test"}, "inter_num_part is 'test': it has to be one of train, all"),
+    ({"inter_num_passes": 0}, "inter_num_passes is 0: it has to be a whole number of 1 or more"),
+    ({"max_sessions_per_user": 2.5}, "max_sessions_per_user is 2.5"),
+    ({"empty_history": "yes"}, "empty_history is 'yes': write True or False"),
+    ({"user_inter_num_interval": "5"}, "user_inter_num_interval is 5: write an interval"),
+    ({"item_inter_num_interval": "[5,2]"}, "item_inter_num_interval is [5, 2]: write an interval"),
+    ({"rewards": {}}, "rewards is {}: write a number an event kind"),
+    ({"rewards": [1, 2]}, "rewards is [1, 2]: write a number an event kind"),
+    ({"rewards": {"view": "much"}}, "rewards of view is 'much': it has to be a number"),
+]
+
+
+@pytest.mark.parametrize(("keys", "sentence"), WRONG, ids=lambda value: str(value)[:40])
+def test_wrong_values_of_log_settings(keys: dict[str, Any], sentence: str):
+    with pytest.raises(UsageError) as caught:
+        config.check_values(make(dataset="diginetica-demo", **keys))
+    assert str(caught.value).startswith(sentence)
+
+
+PRESETS = sorted(file.stem for file in (config.configs_dir() / "dataset").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("dataset", PRESETS)
+def test_presets_hold_known_keys_and_usable_values(dataset: str):
+    import inspect
+
+    from recbole_ext.convert import source_module
+    from recbole_ext.data.splits import check_limits, describe_split
+
+    preset = config.load_yaml(config.configs_dir() / "dataset" / f"{dataset}.yaml")
+    conf = make("HRNNFeat", dataset, **preset)  # as the user's own, whose keys are checked
+    config.check_keys(conf)
+    config.check_values(conf)
+    check_limits(conf)
+    assert conf["EVENT_FIELD"] == "event" and conf["inter_num_part"] in ("train", "all")
+    assert describe_split(conf).startswith(next(iter(conf["eval_args"]["split"])))
+    options = inspect.signature(source_module(preset["source"]).convert).parameters
+    assert set(preset.get("convert_options") or {}) <= set(options)
+    days = conf["eval_args"]["split"].get("session_time")
+    if "test_days" in (preset.get("convert_options") or {}):  # features are as of the split's first test day
+        assert preset["convert_options"]["test_days"] == days["test_days"]
+
+
+def test_the_sqn_presets_are_the_released_protocol():
+    random, temporal = (make("SASRec", f"retailrocket-sqn{name}") for name in ("", "-temporal"))
+    for conf in (random, temporal):
+        assert conf["convert_options"]["session"] == "visitor"
+        assert conf["convert_options"]["drop_transactions"] is True
+        assert conf["inter_num_part"] == "all" and conf["inter_num_passes"] == 1
+        assert conf["user_inter_num_interval"] == conf["item_inter_num_interval"] == "[3,inf)"
+        assert conf["empty_history"] is True and conf["rewards"] == {"view": 0.2, "addtocart": 1.0}
+        assert conf["MAX_ITEM_LIST_LENGTH"] == 10
+    assert random["eval_args"]["split"] == {"session_random": {"shares": [0.8, 0.1, 0.1], "seed": 1}}
+    split = temporal["eval_args"]["split"]["session_time"]
+    assert (
+        split["test_days"] == temporal["convert_options"]["test_days"]
+    )  # features do not know the test part
 
 
 # --- plain data -------------------------------------------------------------------------------------------

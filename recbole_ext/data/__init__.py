@@ -145,11 +145,7 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     if config["source"]:
         prepare_atomic_files(config)  # for RecBole's own run_recbole; recbole_ext.run has done it before
     if cls is None:
-        if config["eval_targets"] == "last":
-            raise UsageError(
-                f"eval_targets: last is for {config['model']} on (prefix, target) rows only: it runs on RecBole's own "
-                "data set here, so leave eval_targets out"
-            )
+        _refuse_row_settings(config)
         _hide_split_column(config)
         dataset = recbole_create(config)
         check_selected_features(config, dataset)
@@ -161,6 +157,21 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     dataset = cls(config)
     check_selected_features(config, dataset)
     return dataset
+
+
+def _refuse_row_settings(config: Any) -> None:
+    """Raise UsageError for a setting that RecBole's own data sets would pass over."""
+    settings = {
+        "eval_targets: last": config["eval_targets"] == "last",
+        "empty_history": bool(config["empty_history"]),
+        "max_sessions_per_user": config["max_sessions_per_user"] is not None,
+        "inter_num_passes": config["inter_num_passes"] is not None,
+    }
+    for setting in (name for name, given in settings.items() if given):
+        raise UsageError(
+            f"{setting} is for {config['model']} on (prefix, target) rows only: it runs on RecBole's own "
+            f"data set here, so leave {setting.partition(':')[0]} out"
+        )
 
 
 def check_selected_features(config: Any, dataset: Any) -> None:

@@ -3,7 +3,8 @@
 RecBole 1.2.1 copies every prefix, padded, into memory (sequential_dataset.py:104-146). Here each column is
 kept once, in event order, and a row of `inter_feat` only names its target event; `__getitem__` gathers the
 prefixes of a batch. Rows, their order and every tensor equal RecBole's under LS, RS and TS. What differs:
-events are ordered by time in float64, before RecBole casts it to float32; splits `session_time`, `given`.
+events are ordered by time in float64, before RecBole casts it to float32; splits that keep sessions whole; with
+`empty_history` a session's first event is a target too; limits on numbers of events look at the training part.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
 from recbole_ext.config import UsageError
-from recbole_ext.data import splits
+from recbole_ext.data import filters, splits
+from recbole_ext.data.feature_time import feature_time_note
 
 NO_PART = -1  # an event that neither trains nor is ranked
 
@@ -39,9 +42,11 @@ class SessionDataset(SequentialDataset):
         MAX_ITEM_LIST_LENGTH), and `event_index`, the target's place in `events`: the prefix is the
         `item_length` events before it. RecBole's loaders, sort, split and copy move it with the row as they
         move any column. It is not in field2type, so RecBole's models, which list their inputs there, do not
-        see it.
+        see it. The row of a session's first event (`empty_history`) has no prefix, yet `item_length` 1, as models
+        look for their state at item_length - 1: its only step is padding.
     missing_features: which values of float and float_seq item columns are missing, by column.
     part: "train", "valid", "test"; None for the whole.
+    notes: sentences that the reader of a result has to know.
 
     Raises UsageError when the log has no time column or the split cannot be made.
     """
@@ -53,6 +58,11 @@ class SessionDataset(SequentialDataset):
     def __init__(self, config: Any):
         self.events: Any = None
         self._labels: np.ndarray | None = None  # (S,) the split column
+        self._frozen: pd.Series | None = None  # part by session token, of a split made before the filters
+        self._held_out_time = np.inf  # of the frozen split: start of the first session that does not train
+        self.empty_history = bool(config["empty_history"])
+        self.notes: list[str] = []
+        splits.check_limits(config)
         super().__init__(config)
 
     @classmethod
@@ -63,16 +73,112 @@ class SessionDataset(SequentialDataset):
     # --- from data frames to rows ----------------------------------------------------------------------
 
     def _filter_by_inter_num(self) -> None:
-        # RecBole's default interval [0,inf) keeps everything, after counting every token twice
-        if any(splits.limits(self.config[key]) for key in splits.CORE_KEYS):
-            super()._filter_by_inter_num()
+        """Sessions beyond the cap of a user, then sessions and items outside the limits, leave the log."""
+        self._cap_sessions()
+        limits = [filters.parse_limits(self.config, key) for key in filters.CORE_KEYS]
+        if limits == [None, None]:  # RecBole would count every token twice all the same
+            return
+        session, names = pd.factorize(self.inter_feat[self.uid_field])
+        item, item_names = pd.factorize(self.inter_feat[self.iid_field])
+        counted, removable = np.ones(len(session), dtype=bool), np.ones(len(names), dtype=bool)
+        if splits.inter_num_part(self.config) == "train":
+            counted, removable = self._freeze_split(session, names)
+        passes = self.config["inter_num_passes"]
+        keep = filters.core(session, item, counted, removable, limits[0], limits[1], passes)
+        if not keep.any():
+            raise UsageError(
+                f"{' and '.join(filters.CORE_KEYS)} leave no event of {self.dataset_name}: lower their limits"
+            )
+        self._keep_events(keep)
+        # features of what has gone would be candidates without an event
+        for feat, field, codes, tokens, intervals in (
+            (self.user_feat, self.uid_field, session, names, limits[0]),
+            (self.item_feat, self.iid_field, item, item_names, limits[1]),
+        ):
+            if feat is None or intervals is None:
+                continue
+            events = np.bincount(codes[keep], minlength=len(tokens))
+            place = tokens.get_indexer(feat[field])
+            without_events = filters.within(np.zeros(1), intervals)[0]
+            stays = np.where(place < 0, without_events, events[place] > 0)
+            feat.drop(feat.index[~stays], inplace=True)
 
-    def _fill_nan(self) -> None:
+    def _keep_events(self, keep: np.ndarray) -> None:
+        self.inter_feat.drop(self.inter_feat.index[~keep], inplace=True)
+
+    def _raw_times(self) -> np.ndarray:
+        """(E,) float64 seconds before ids are given out, missing ones filled as RecBole fills them."""
+        self._require_time()
+        times = self.inter_feat[self.time_field]
+        return times.fillna(times.mean()).to_numpy(dtype=np.float64)
+
+    def _cap_sessions(self) -> None:
+        most = self.config["max_sessions_per_user"]
+        if most is None:
+            return
+        field = self.config["LINK_USER_FIELD"]
+        if field not in self.inter_feat:
+            raise UsageError(
+                f"max_sessions_per_user needs the user of each session, but the .inter file has no column {field}: "
+                "set LINK_USER_FIELD, or leave max_sessions_per_user out"
+            )
+        session, names = pd.factorize(self.inter_feat[self.uid_field])
+        times = self._raw_times()
+        by_time = np.lexsort((times, session))
+        # each session's first event says whose it is
+        first = by_time[np.searchsorted(session[by_time], np.arange(len(names)))]
+        in_order = np.argsort(times[first], kind="stable")
+        user = pd.factorize(self.inter_feat[field])[0][first]
+        keep = np.empty(len(names), dtype=bool)
+        keep[in_order] = filters.spread(user[in_order], most)
+        left_out = int((~keep).sum())
+        users = len(np.unique(user[~keep]))
+        note = f"at most {most} sessions a user: {left_out:,} sessions of {users:,} users left out"
+        self.notes.append(note)
+        self.logger.info(note)
+        self._keep_events(keep[session])
+
+    def _freeze_split(self, session: np.ndarray, names: pd.Index) -> tuple[np.ndarray, np.ndarray]:
+        """Make the split on the log as it is: which events (E,) train, and which sessions (S,) do."""
+        times = self._raw_times()
+        start = np.full(len(names), np.inf)
+        np.minimum.at(start, session, times)
+        in_order = np.argsort(start, kind="stable")
+        labels = self._raw_labels(session, names)
+        parts = np.empty(len(names), dtype=np.int8)
+        parts[in_order] = splits.session_parts(
+            self.config,
+            start[in_order],
+            None if labels is None else labels[in_order],
+            np.asarray(names)[in_order],
+            self.dataset_path,
+        )
+        self._frozen = pd.Series(parts, index=names)
+        trains = parts == splits.TRAIN
+        counted = trains[session]
+        if splits.split_of(self.config)[0] == "session_time":
+            self._held_out_time = start[~trains].min()
+            counted &= times < self._held_out_time
+        return counted, trains
+
+    def _raw_labels(self, session: np.ndarray, names: pd.Index) -> np.ndarray | None:
+        column = splits.SPLIT_COLUMN
+        if splits.split_of(self.config)[0] != "given" or column not in self.inter_feat:
+            return None
+        by_session = np.argsort(session, kind="stable")
+        length = np.bincount(session)
+        tokens = self.inter_feat[column].to_numpy().astype(str)[by_session]
+        return splits.session_labels(tokens, np.cumsum(length) - length, length, np.asarray(names))
+
+    def _require_time(self) -> None:
         if not self.time_field or self.time_field not in self.inter_feat:
             raise UsageError(
                 f"the .inter file of {self.dataset_name} has no column {self.time_field}, so events have no "
                 "order: set TIME_FIELD to its time column (load_col has to keep it)"
             )
+
+    def _fill_nan(self) -> None:
+        self._require_time()
         self.missing_features = self._missing_features()
         super()._fill_nan()
         # before normalisation, discretisation and float32, each of which loses order
@@ -117,10 +223,15 @@ class SessionDataset(SequentialDataset):
             return
         if splits.split_of(self.config)[0] == "given":
             tokens = np.asarray(self.field2id_token[column])[self.inter_feat[column].to_numpy()]
-            sessions = self.inter_feat[self.uid_field].to_numpy()[self.session_start]
-            names = np.asarray(self.field2id_token[self.uid_field])[sessions]
-            self._labels = splits.session_labels(tokens, self.session_start, self.session_length, names)
+            self._labels = splits.session_labels(
+                tokens, self.session_start, self.session_length, self._session_names(self.inter_feat)
+            )
         self._del_col(self.inter_feat, column)
+
+    def _session_names(self, events: Any) -> np.ndarray:
+        """(S,) tokens of the sessions in order of start; `events`: the ordered events' columns."""
+        sessions = np.asarray(events[self.uid_field])[self.session_start]
+        return np.asarray(self.field2id_token[self.uid_field])[sessions]
 
     def data_augmentation(self) -> None:
         """Make `inter_feat` one light row per (prefix, target); the events stay in `events`."""
@@ -129,7 +240,7 @@ class SessionDataset(SequentialDataset):
         suffix = self.config["LIST_SUFFIX"]
         self.list_fields = {field: field + suffix for field in self.events if field != self.uid_field}
         position = self._position()
-        target = np.flatnonzero(position > 0)
+        target = np.flatnonzero(position >= (0 if self.empty_history else 1))
         if not len(target):
             raise UsageError(
                 f"no session of {self.dataset_name} has two events: check USER_ID_FIELD and filters"
@@ -140,7 +251,7 @@ class SessionDataset(SequentialDataset):
             target = target[np.argsort(session, kind="stable")]
         index = torch.from_numpy(target)
         rows = {field: column[index] for field, column in self.events.interaction.items()}
-        length = np.minimum(position[target], self.max_item_list_len)
+        length = np.clip(position[target], 1, self.max_item_list_len)
         rows[self.item_list_length_field] = torch.from_numpy(length)
         rows[self.event_field] = index
         self.inter_feat = Interaction(rows)
@@ -171,9 +282,18 @@ class SessionDataset(SequentialDataset):
         if isinstance(index, np.ndarray | list):
             index = torch.as_tensor(index, dtype=torch.long)
         rows = {field: column[index] for field, column in self.inter_feat.interaction.items()}
-        rows.update(self._prefixes(rows[self.event_field], rows[self.item_list_length_field]))
+        target = rows[self.event_field]
+        rows.update(self._prefixes(target, self._history_length(target, rows[self.item_list_length_field])))
         batch = Interaction(rows)
         return self.join(batch) if join else batch
+
+    def _history_length(self, target: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+        """Events before each target that are its prefix: `length`, but 0 before a session's first event."""
+        if not self.empty_history:
+            return length
+        starts = torch.from_numpy(self.session_start)
+        place = torch.searchsorted(starts, target).clamp_max(len(starts) - 1)
+        return torch.where(starts[place] == target, 0, length)
 
     def _prefixes(self, target: torch.Tensor, length: torch.Tensor) -> dict[str, torch.Tensor]:
         step = torch.arange(self.max_item_list_len)
@@ -204,7 +324,7 @@ class SessionDataset(SequentialDataset):
             )
         else:
             self._change_feat_format()
-            part_of = splits.session_parts(self.config, self.session_time, self._labels, self.dataset_path)
+            part_of = self._session_parts()
             self._set_training(self._train_lengths(part_of, name))
             self._fill_from_training()
             self._drop_unused_col()
@@ -215,6 +335,7 @@ class SessionDataset(SequentialDataset):
             parts = [self.copy(self._rows(of_row == part)) for part in splits.PARTS.values()]
         if len(parts) != len(splits.PARTS):
             raise UsageError(f"eval_args.split {name} makes {len(parts)} parts: write three shares")
+        self._note_feature_time(parts[splits.TEST], whole_sessions=not splits.straddles(name))
         for part, label in zip(parts, splits.PARTS):
             part.part = label
             part.train_length, part.train_items = self.train_length, self.train_items
@@ -223,6 +344,29 @@ class SessionDataset(SequentialDataset):
             elif targets == "last":
                 part._keep_last_targets()
         return parts
+
+    def _session_parts(self) -> np.ndarray:
+        """(S,) part of every session, as it was before filters that look at the training part."""
+        names = self._session_names(self.events)
+        if self._frozen is None:
+            return splits.session_parts(
+                self.config, self.session_time, self._labels, names, self.dataset_path
+            )
+        parts = self._frozen.loc[names].to_numpy()
+        name, value = splits.split_of(self.config)
+        splits.check_parts(parts, name, value, filtered=True)
+        return parts
+
+    def _note_feature_time(self, test: SessionDataset, whole_sessions: bool) -> None:
+        if self.item_feat is None or not len(test):
+            return
+        first = test.inter_feat[self.event_field].numpy()
+        if whole_sessions:
+            first = self.session_start[np.searchsorted(self.session_start, first, side="right") - 1]
+        what = "session" if whole_sessions else "event"
+        note = feature_time_note(self.dataset_path, float(self.event_time[first].min()), what)
+        if note is not None:
+            self.notes.append(note)
 
     # RecBole's three, without its loops over rows (TS on 200,000 sessions: a minute)
 
@@ -278,7 +422,8 @@ class SessionDataset(SequentialDataset):
         lengths = np.where(part_of == splits.TRAIN, self.session_length, 0)
         if split != "session_time":
             return lengths
-        held_out = self.session_time[part_of != splits.TRAIN].min()
+        # a filter may have taken a held-out session's first events: they happened all the same
+        held_out = min(self._held_out_time, self.session_time[part_of != splits.TRAIN].min())
         known = np.add.reduceat(self.event_time < held_out, self.session_start)
         late = int(np.maximum(lengths - known, 0).sum())
         if late:
@@ -324,12 +469,14 @@ class SessionDataset(SequentialDataset):
     # --- counts ----------------------------------------------------------------------------------------
 
     def _own_events(self) -> np.ndarray:
-        """This part's events: leading ones in training, else targets (and a first event before one)."""
+        """This part's events: leading ones in training, else targets (and a first event before one, if it is none)."""
         if self.part is None:
             return np.arange(len(self.events))
         if self.part == "train":
             return self._training_events()
         target = self.inter_feat[self.event_field].numpy()
+        if self.empty_history:
+            return target
         return np.concatenate((target, target[self.inter_feat[self.item_list_length_field].numpy() == 1] - 1))
 
     def counter(self, field: str) -> Counter:

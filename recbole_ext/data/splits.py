@@ -1,8 +1,9 @@
 """Which sessions train, validate and test: `eval_args.split` read, checked, applied and described.
 
-`LS`, `RS` and `TS` are RecBole's and cut inside sessions. `session_time` and `given` keep sessions whole: the
-former cuts by session start, the latter takes the `split` column that the data brings. Session splits by time
-are those of Quadrana et al. 2017 and of SR-GNN's preprocessing (last days of the log are the test part).
+`LS`, `RS` and `TS` are RecBole's and cut inside sessions. The others keep sessions whole: `session_time` cuts by
+session start, `given` takes the `split` column that the data brings, `session_random` puts sessions at random. Session
+splits by time are those of Quadrana et al. 2017 and of SR-GNN's preprocessing (last days of the log are the test part),
+random ones those of SQN (Xin et al. 2020).
 """
 
 from __future__ import annotations
@@ -16,21 +17,19 @@ from typing import Any
 import numpy as np
 
 from recbole_ext.config import UsageError
+from recbole_ext.data.filters import CORE_KEYS, limits
 
 TRAIN, VALID, TEST = 0, 1, 2
 SPLIT_COLUMN = "split"  # .inter column of train, valid, test; read by split `given`, never by a model
 PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 DAY = 86400
 
-CORE_KEYS = ("user_inter_num_interval", "item_inter_num_interval")
-
 _STRADDLING = ("LS", "RS", "TS")
-_WHOLE_SESSIONS = ("session_time", "given")
-_EVERYTHING = ("[0,inf)", "(-inf,inf)", "[0,inf]", "none", "false", "")
+_WHOLE_SESSIONS = ("session_time", "given", "session_random")
 
 
 def split_of(config: Any) -> tuple[str, Any]:
-    """Name and value of `eval_args.split`; raises UsageError when it is not one of the five."""
+    """Name and value of `eval_args.split`; raises UsageError when it is none of these."""
     split = config["eval_args"]["split"]
     known = ", ".join(_STRADDLING + _WHOLE_SESSIONS)
     if not isinstance(split, Mapping) or len(split) != 1:
@@ -50,26 +49,58 @@ def straddles(split: str | Mapping[str, Any]) -> bool:
 
 
 def describe_split(config: Any) -> str:
-    """One line for output: the split, whether sessions straddle it, targets, what looked at the whole log."""
+    """One line for output: the split, whether sessions straddle it, targets, what looked at which part of the log."""
     name, value = split_of(config)
     text = f"{name} {_plain(value)}: "
     if straddles(name):
         text += "sessions straddle the split by definition"
     elif name == "given":
         text += "the data's own split, no session straddles"
+    elif name == "session_random":
+        shares, seed = _random(value)
+        text = f"{name} {', '.join(f'{share:g}' for share in shares)}, seed {seed}: "
+        text += "random sessions: training holds later sessions than the test part"
     else:
         text += "by session start, no session straddles"
     text += f"; targets: {eval_targets(config, config['data_path'])}"
-    keys = (*CORE_KEYS, "normalize_field", "normalize_all")
-    whole_log = [f"{key} {config[key]}" for key in keys if limits(config[key])]
+    if config["empty_history"]:
+        text += ", first events too, from an empty history"
+    if config["max_sessions_per_user"] is not None:
+        text += f"; at most {config['max_sessions_per_user']} sessions a user"
+    core = [f"{key} {config[key]}" for key in CORE_KEYS if limits(config[key])]
+    whole_log = [
+        f"{key} {config[key]}" for key in ("normalize_field", "normalize_all") if limits(config[key])
+    ]
+    if core and config["inter_num_passes"] is not None:
+        core.append(f"inter_num_passes {config['inter_num_passes']}")
+    if core and inter_num_part(config) == "train":
+        text += f"; computed on the training part: {', '.join(core)}"
+    else:
+        whole_log = core + whole_log
     if whole_log:
         text += f"; computed on the whole log, test part included: {', '.join(whole_log)}"
     return text
 
 
-def limits(value: Any) -> bool:
-    """Whether a k-core interval (or a list of columns to normalise) does anything."""
-    return value is not None and str(value).replace(" ", "").lower() not in _EVERYTHING
+def inter_num_part(config: Any) -> str:
+    """`train` or `all`: the part of the log that limits on numbers of events look at; RecBole's data sets know all."""
+    from recbole_ext.data import dataset_class
+
+    chosen = config["inter_num_part"] or "all"
+    if chosen not in ("train", "all"):
+        raise UsageError(f"inter_num_part is {chosen}: write train or all")
+    return chosen if chosen == "all" or dataset_class(config) is not None else "all"
+
+
+def check_limits(config: Any) -> None:
+    """Raise UsageError when limits are to look at the training part of a split that cuts inside sessions."""
+    name, _ = split_of(config)
+    for key in CORE_KEYS:
+        if limits(config[key]) and config["inter_num_part"] == "train" and straddles(name):
+            raise UsageError(
+                f"{key} {config[key]} looks at training sessions, but split {name} puts parts of one session into "
+                "training and test: set inter_num_part: all, which looks at the whole log"
+            )
 
 
 def _plain(value: Any) -> str:
@@ -93,12 +124,15 @@ def grouped(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return order, position, total
 
 
-def session_parts(config: Any, starts: np.ndarray, labels: np.ndarray | None, folder: str) -> np.ndarray:
-    """TRAIN, VALID or TEST of every session, (S,) int8, under `session_time` or `given`.
+def session_parts(
+    config: Any, starts: np.ndarray, labels: np.ndarray | None, names: np.ndarray, folder: str
+) -> np.ndarray:
+    """TRAIN, VALID or TEST of every session, (S,) int8, under a split that keeps sessions whole.
 
     Args:
         starts: (S,) float64 seconds, ascending: first event of each session.
         labels: (S,) int8 of the `split` column, None where the data has none.
+        names: (S,) session tokens.
         folder: where the atomic files lie; its manifest.json says what time 0 is.
 
     Raises UsageError when a value cannot be used, or leaves the training or the test part empty.
@@ -106,17 +140,45 @@ def session_parts(config: Any, starts: np.ndarray, labels: np.ndarray | None, fo
     name, value = split_of(config)
     if name == "given":
         parts = _given(value, labels)
+    elif name == "session_random":
+        parts = by_chance(names, *_random(value))
     elif isinstance(value, Mapping):
         parts = by_days(starts, *_days(value), time_origin(folder))
     else:
         parts = by_share(starts, _shares(value))
+    check_parts(parts, name, value)
+    return parts
+
+
+def check_parts(parts: np.ndarray, name: str, value: Any, filtered: bool = False) -> None:
+    """Raise UsageError when no session (S,) trains or none tests; `filtered`: limits took some since the split."""
     for label, part in (("training", TRAIN), ("test", TEST)):
         if not (parts == part).any():
-            raise UsageError(
-                f"eval_args.split {{{name}: {value}}} leaves no {label} session of {len(parts)}: "
-                "change its value"
+            left, mend = (
+                (" that the limits on events leave", "them or its value") if filtered else ("", "its value")
             )
+            raise UsageError(
+                f"eval_args.split {{{name}: {value}}} leaves no {label} session of {len(parts)}{left}: change {mend}"
+            )
+
+
+def by_chance(names: np.ndarray, shares: tuple[float, float, float], seed: int) -> np.ndarray:
+    """Parts at random, (S,) int8: whatever the order of the sessions (S,), a session's part is the same.
+
+    Valid and test shares are rounded down, to one session at least where the share is not 0.
+    """
+    by_name = np.argsort(np.asarray(names, dtype=str), kind="stable")
+    drawn = by_name[np.random.default_rng(seed).permutation(len(names))]
+    valid, test = _held_out(len(names), shares)
+    parts = np.full(len(names), TRAIN, dtype=np.int8)
+    parts[drawn[:test]] = TEST
+    parts[drawn[test : test + valid]] = VALID
     return parts
+
+
+def _held_out(count: int, shares: tuple[float, float, float]) -> list[int]:
+    """Validation and test sessions of `count`."""
+    return [max(1, math.floor(share * count + 1e-9)) if share else 0 for share in shares[1:]]
 
 
 def by_share(starts: np.ndarray, shares: tuple[float, float, float]) -> np.ndarray:
@@ -126,7 +188,7 @@ def by_share(starts: np.ndarray, shares: tuple[float, float, float]) -> np.ndarr
     start at the same instant as the first one after a cut all fall after the cut.
     """
     count = len(starts)
-    held_out = [max(1, math.floor(share * count + 1e-9)) if share else 0 for share in shares[1:]]
+    held_out = _held_out(count, shares)
     parts = np.full(count, TRAIN, dtype=np.int8)
     if sum(held_out) >= count:
         return parts  # nothing to train on: the caller says so
@@ -194,12 +256,30 @@ def _days(value: Mapping[str, Any]) -> tuple[int, int]:
     return options["test_days"], options["valid_days"]
 
 
-def _shares(value: Any) -> tuple[float, float, float]:
+def _random(value: Any) -> tuple[tuple[float, float, float], int]:
+    options = value if isinstance(value, Mapping) else {"shares": value}
+    seed = options.get("seed", 0)
+    if (
+        set(options) - {"seed"} != {"shares"}
+        or not isinstance(seed, int)
+        or isinstance(seed, bool)
+        or seed < 0
+    ):
+        raise UsageError(
+            f"eval_args.split session_random has the value {value}: write "
+            "{shares: [0.8, 0.1, 0.1], seed: 1}, or three shares"
+        )
+    return _shares(options["shares"], "session_random", "or {shares: [0.8, 0.1, 0.1], seed: 1}"), seed
+
+
+def _shares(
+    value: Any, name: str = "session_time", other: str = "or {test_days: 1, valid_days: 1}"
+) -> tuple[float, float, float]:
     numbers = isinstance(value, list | tuple) and len(value) == 3 and all(_is_number(item) for item in value)
     if not numbers or min(value) < 0 or not value[0] or not value[2]:
         raise UsageError(
-            f"eval_args.split session_time has the value {value}: write three shares (train, valid, test), "
-            "as in [0.8, 0.1, 0.1], or {test_days: 1, valid_days: 1}"
+            f"eval_args.split {name} has the value {value}: write three shares (train, valid, test), "
+            f"as in [0.8, 0.1, 0.1], {other}"
         )
     total = sum(value)
     return value[0] / total, value[1] / total, value[2] / total
@@ -218,17 +298,17 @@ def eval_targets(config: Any, folder: str) -> str:
     chosen = config["eval_targets"] or "all"
     if chosen not in ("all", "last"):
         raise UsageError(f"eval_targets is {chosen}: write all or last")
-    if split_of(config)[0] == "given" and _manifest(folder).get("eval_targets") == "last":
+    if split_of(config)[0] == "given" and manifest(folder).get("eval_targets") == "last":
         return "last"
     return chosen
 
 
 def time_origin(folder: str) -> float:
     """Unix time of timestamp 0, from manifest.json beside the atomic files; 0 (unix times) without one."""
-    manifest = _manifest(folder)
-    if not manifest:
+    known = manifest(folder)
+    if not known:
         return 0.0
-    origin = manifest.get("time_origin")
+    origin = known.get("time_origin")
     if origin is None or not _is_number(origin):
         raise UsageError(
             f"{Path(folder) / 'manifest.json'} has no time_origin, so the log has no days: write shares, as "
@@ -237,7 +317,7 @@ def time_origin(folder: str) -> float:
     return float(origin)
 
 
-def _manifest(folder: str) -> dict[str, Any]:
+def manifest(folder: str) -> dict[str, Any]:
     """The converter's manifest, {} without one."""
     file = Path(folder) / "manifest.json"
     if not file.is_file():

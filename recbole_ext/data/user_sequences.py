@@ -109,13 +109,20 @@ class UserSequences:
     """Every session of a SessionDataset, chained by user in order of session start."""
 
     def __init__(self, dataset: Any):
-        """Read the flat columns of a SessionDataset (events, session_start, session_length, train_length)."""
+        """Read the flat columns of a SessionDataset (events, session_start, session_length, train_length).
+
+        items: (E,) or, with a start step in front of every session, (E + S,).
+        """
         config = dataset.config
         events = dataset.events
-        self.items: np.ndarray = events[config["ITEM_ID_FIELD"]].numpy()
         self.start = np.asarray(dataset.session_start, dtype=np.int64)
         self.length = np.asarray(dataset.session_length, dtype=np.int64)
         self.train_length = np.asarray(dataset.train_length, dtype=np.int64)
+        # with empty_history a session is read from a start step, whose item is padding and whose target its first event
+        self.lead = int(bool(getattr(dataset, "empty_history", False)))
+        self.items: np.ndarray = events[config["ITEM_ID_FIELD"]].numpy()
+        if self.lead:
+            self.items = np.insert(self.items, self.start, 0)
         self.user = self._users(events, config["LINK_USER_FIELD"])
         self.chain = np.argsort(self.user, kind="stable")  # sessions are in time order, so chains are too
         chained_user = self.user[self.chain]
@@ -174,20 +181,32 @@ class UserSequences:
         cuts = np.flatnonzero(rank % max_sessions == 0)
         chains = np.split(sessions, cuts[1:])
         # a chain without a single (prefix, target) pair teaches nothing
-        useful = np.add.reduceat((self.train_length[sessions] > 1).astype(np.int64), cuts) > 0
+        useful = np.add.reduceat((self._targets(sessions) > 0).astype(np.int64), cuts) > 0
         return [c for c, keep in zip(chains, useful) if keep]
+
+    def _targets(self, sessions: np.ndarray) -> np.ndarray:
+        """Training targets of sessions that train."""
+        return self.train_length[sessions] - 1 + self.lead
+
+    def targets(self, chain: np.ndarray) -> int:
+        """Training targets of a chain of `train_chains`."""
+        return int(self._targets(chain).sum())
+
+    def _steps(self, sessions: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Items, lengths and lengths for the user state of the leading `lengths` events, start steps included."""
+        state = np.minimum(self.state_length[sessions], lengths) + self.lead
+        lengths = lengths + self.lead
+        begin = self.start[sessions] + self.lead * sessions
+        return self.items[_ranges(begin, lengths)], lengths, state
 
     def train_batch(self, chains: list[np.ndarray]) -> UserBatch:
         """Whole chains with the next item of every event as target."""
         sessions = np.concatenate(chains)
         users = np.repeat(np.arange(len(chains)), [len(c) for c in chains])
         steps = np.concatenate([np.arange(len(c)) for c in chains])
-        lengths = self.train_length[sessions]
-        index = _ranges(self.start[sessions], lengths)
-        items = self.items[index]
+        items, lengths, state = self._steps(sessions, self.train_length[sessions])
         targets = np.append(items[1:], 0)
         targets[np.cumsum(lengths) - 1] = 0  # a session's last event has no target
-        state = np.minimum(self.state_length[sessions], lengths)
         return pack(items, targets, lengths, users, steps, state, np.empty(0, dtype=np.int64))
 
     def eval_batch(self, event_index: np.ndarray, with_history: bool = True) -> UserBatch:
@@ -207,20 +226,28 @@ class UserSequences:
         else:
             sessions = np.unique(session)
             users, steps = np.arange(len(sessions)), np.zeros(len(sessions), dtype=np.int64)
-        lengths = self.length[sessions]
+        items, lengths, state = self._steps(sessions, self.length[sessions])
         starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
         slot = np.full(len(self.start), -1, dtype=np.int64)
         slot[sessions] = starts
-        rows = slot[session] + (event_index - 1 - self.start[session])
-        items = self.items[_ranges(self.start[sessions], lengths)]
-        state = self.state_length[sessions]
+        rows = slot[session] + (event_index - self.start[session]) - 1 + self.lead
         return pack(items, np.zeros_like(items), lengths, users, steps, state, rows)
 
 
-def rows_batch(item_seq: Tensor, item_length: Tensor, targets: Tensor | None = None) -> UserBatch:
-    """Rows that carry only their own prefix (B, L), 0 = padding on the right: each is an unknown user's session."""
+def rows_batch(
+    item_seq: Tensor, item_length: Tensor, targets: Tensor | None = None, start_step: bool = False
+) -> UserBatch:
+    """Rows that carry only their own prefix (B, L), 0 = padding on the right: each is an unknown user's session.
+
+    With `start_step` each is read from a start step on, as by UserSequences under `empty_history`.
+    """
     lengths = item_length.cpu().numpy().astype(np.int64)
     sequence = item_seq.cpu().numpy()
+    if start_step:
+        lengths = (
+            np.where(sequence[:, 0] == 0, 0, lengths) + 1
+        )  # an empty prefix is one step of padding already
+        sequence = np.pad(sequence, ((0, 0), (1, 0)))
     items = sequence[np.arange(sequence.shape[1])[None, :] < lengths[:, None]]
     ends = np.cumsum(lengths) - 1
     learnt = np.zeros_like(items)
@@ -247,8 +274,7 @@ class UserTrainLoader:
         chained = config["user_state"] not in (None, "none")
         longest = int(number(config, "max_user_sessions", 1, whole=True))
         self.chains = self.sequences.train_chains(longest if chained else 1)
-        length = self.sequences.train_length
-        self.targets = np.array([int((length[c] - 1).sum()) for c in self.chains], dtype=np.int64)
+        self.targets = np.array([self.sequences.targets(c) for c in self.chains], dtype=np.int64)
         if not self.targets.sum():
             raise UsageError("no training session has two events: check the split and the filters")
 

@@ -87,14 +87,24 @@ class RankCollector(Collector):
             return
         kept = {"item": items, "rank": rank}
         kept["top"] = scores_tensor.topk(min(TOP, scores_tensor.shape[1] - 1), dim=1).indices[rows]
-        for field in ("event_index", self.config["USER_ID_FIELD"], self.config["ITEM_LIST_LENGTH_FIELD"]):
+        length = self.config["ITEM_LIST_LENGTH_FIELD"]
+        for field in ("event_index", self.config["USER_ID_FIELD"], length, self.config["EVENT_FIELD"]):
             # sampled negatives follow the targets in a batch, so the first rows are the targets'
             if field in interaction and (one_each or len(interaction[field]) == len(scores_tensor)):
                 kept[field] = interaction[field][: len(scores_tensor)].to(rows.device)[rows]
+        history = f"{self.config['ITEM_ID_FIELD']}{self.config['LIST_SUFFIX']}"
+        if (
+            length in kept and history in interaction
+        ):  # before a session's first event the only step is padding
+            opened = interaction[history][: len(scores_tensor), 0].to(rows.device)[rows] != 0
+            kept[length] = kept[length] * opened
         self._kept.append({k: v.cpu() for k, v in kept.items()})
 
     def targets(self) -> dict[str, np.ndarray]:
-        """item, rank (T,), top (T, 20) and the rows' own columns, in evaluation order; stops keeping."""
+        """item, rank (T,), top (T, 20) and the rows' own columns, in evaluation order; stops keeping.
+
+        The rows' columns: event_index, session, number of items in the prefix, and the target's event kind (its id).
+        """
         self.keep = False
         if not self._kept:
             return {}

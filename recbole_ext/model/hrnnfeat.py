@@ -43,6 +43,7 @@ class HRNNFeat(SequentialRecommender):
     out.
     `user_to_output` adds a map of c_{m-1} to h before scoring. Gradients flow through the user GRU across sessions.
     A session is read from its first event on: MAX_ITEM_LIST_LENGTH cuts other models' prefixes, not this one's.
+    Under `empty_history` it is read from a start step, x_{m,0} = 0, whose state scores the first event.
     With `feature_fusion: parallel` a second session GRU reads the features, and the two states are joined for scoring.
     """
 
@@ -59,6 +60,7 @@ class HRNNFeat(SequentialRecommender):
         self.temperature = number(config, "temperature", 1e-6) if self.score_kind == "cosine" else 1.0
         self.notes: list[str] = []  # what a reader of the result has to know
         self.sequences = getattr(dataset, "user_sequences", None)
+        self.start_step = bool(config["empty_history"])  # each session starts with a step of padding
         if self.user_state != "none" and self.sequences is not None and not self.sequences.returning_users:
             self.notes.append("no user has a second session here, so this is a GRU with item features")
             self.user_state = "none"
@@ -191,5 +193,6 @@ class HRNNFeat(SequentialRecommender):
             index = interaction["event_index"].cpu().numpy()
             batch = self.sequences.eval_batch(index, with_history=self.user_state != "none")
         else:
-            batch = rows_batch(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], targets)
+            sequence, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+            batch = rows_batch(sequence, length, targets, start_step=self.start_step)
         return batch.to(self.items.ids.weight.device)

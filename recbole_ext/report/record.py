@@ -20,6 +20,7 @@ import recbole_ext
 from recbole_ext.config import UsageError, config_to_plain
 from recbole_ext.data import protocol_label
 from recbole_ext.data.splits import describe_split
+from recbole_ext.evaluate.slices import by_kind, check_rewards, reward_at
 from recbole_ext.report.curves import plot_learning_curve
 
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "polars")
@@ -58,11 +59,15 @@ class Run:
             "device": _device_name(config["device"]),
             "threads": torch.get_num_threads(),
             "data": _manifest(config),
+            "notes": [],
             "seconds": {},
         }
 
     def data_ready(self, train: Any, valid: Any, test: Any, seconds: float) -> None:
-        """Note sizes of the loaders' data sets and the time they took."""
+        """Note sizes of the loaders' data sets, what is to be known of them, and the time they took.
+
+        Raises UsageError when `rewards` do not fit the test targets' events.
+        """
         self.record["seconds"]["prepare"] = seconds
         self.record["counts"] = {
             "train_rows": len(train._dataset),
@@ -70,6 +75,18 @@ class Run:
             "test_targets": len(test._dataset),
             "items": train._dataset.item_num - 1,
         }
+        self.record["notes"] += getattr(test._dataset, "notes", [])
+        if self.config["rewards"]:
+            self._check_rewards(test._dataset)
+
+    def _check_rewards(self, test: Any) -> None:
+        field = self.config["EVENT_FIELD"]
+        if field not in test.inter_feat or field not in test.field2id_token:
+            raise UsageError(
+                f"rewards are by the target's event, but the .inter file has no token column {field}: "
+                "set EVENT_FIELD to it, or leave rewards out"
+            )
+        check_rewards(self.config["rewards"], _event_kinds(test, field, np.asarray(test.inter_feat[field])))
 
     def epoch(self, trainer: Any) -> Callable[[int, float], None]:
         """RecBole's end-of-epoch callback."""
@@ -96,12 +113,15 @@ class Run:
         self.record["best_valid_score"] = float(best_score) if evaluated else None
         self.record["valid"] = {k: float(v) for k, v in (best_valid or {}).items()}
         self.record["checkpoint"] = trainer.saved_model_file
-        self.record["notes"] = list(getattr(trainer.model, "notes", []))
+        self.record["notes"] += getattr(trainer.model, "notes", [])
 
     def tested(
         self, result: dict[str, float], targets: dict[str, np.ndarray], dataset: Any, seconds: float
     ) -> None:
-        """Note the test metrics and keep the targets' ranks, with tokens so that other runs can be joined to them."""
+        """Note the test metrics and keep the targets' ranks, with tokens so that other runs can be joined to them.
+
+        Where test targets are of several event kinds, or `rewards` are given, metrics by kind and rewards join them.
+        """
         self.record["seconds"]["test"] = seconds
         self.record["test"] = {k: float(v) for k, v in result.items()}
         if not targets:
@@ -109,10 +129,25 @@ class Run:
         self.record["counts"]["test_targets"] = len(targets["rank"])
         tokens = np.asarray(dataset.field2id_token[dataset.iid_field], dtype=str)
         sessions = np.asarray(dataset.field2id_token[dataset.uid_field], dtype=str)
-        self.arrays = {k: v.astype(np.int32) for k, v in targets.items()}
+        field = self.config["EVENT_FIELD"]
+        self.arrays = {k: v.astype(np.int32) for k, v in targets.items() if k != field}
         self.arrays["item_token"] = tokens
         if dataset.uid_field in targets:
             self.arrays["session_token"] = sessions[targets[dataset.uid_field]]
+        rewards = self.config["rewards"]
+        if field in targets and field in dataset.field2id_token:
+            self.arrays["event"] = _event_kinds(dataset, field, targets[field])
+            self._note_events(targets["rank"], self.arrays["event"], rewards)
+        elif rewards:
+            self.record["notes"].append("no rewards: this protocol does not know which event a target is")
+
+    def _note_events(self, rank: np.ndarray, kind: np.ndarray, rewards: dict[str, float] | None) -> None:
+        topk = self.config["topk"]
+        kinds = by_kind(rank, kind, topk)
+        if len(kinds) > 1:
+            self.record["test_by_event"] = kinds
+        if rewards:
+            self.record["test_reward"] = reward_at(rank, kind, rewards, topk)
 
     def write(self) -> dict[str, Any]:
         """Write the folder, record.json last, and return the record."""
@@ -136,6 +171,12 @@ class Run:
         waiting.write_text(json.dumps(self.record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(waiting, files["record"])
         return self.record
+
+
+def _event_kinds(dataset: Any, field: str, ids: np.ndarray) -> np.ndarray:
+    """Event kinds (T,) as they are called in the log, "unknown" where it says nothing."""
+    names = ["unknown", *dataset.field2id_token[field][1:]]
+    return np.asarray(names, dtype=str)[ids]
 
 
 def _versions() -> dict[str, str]:

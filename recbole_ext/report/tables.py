@@ -7,15 +7,7 @@ from typing import Any
 
 def result_table(record: dict[str, Any]) -> str:
     """The test metrics of a run, one row a metric, one column a cut-off, and what they were measured on."""
-    metrics: dict[str, dict[int, float]] = {}
-    single: dict[str, float] = {}
-    for key, value in record["test"].items():
-        name, _, k = key.partition("@")
-        name = "HR" if name == "hit" else name.upper() if name in ("ndcg", "mrr") else name.capitalize()
-        if k:
-            metrics.setdefault(name, {})[int(k)] = value
-        else:
-            single[name] = value
+    metrics, single = _by_name(record["test"])
     cutoffs = sorted({k for row in metrics.values() for k in row})
     head = f"{record['model']} on {record['dataset']} (seed {record['seed']})"
     lines = ["", head, "-" * len(head), "  " + record["protocol"], "  split " + record["split"]]
@@ -25,9 +17,16 @@ def result_table(record: dict[str, Any]) -> str:
     )
     lines.append("")
     lines.append(f"{'':10}" + "".join(f"{'@' + str(k):>9}" for k in cutoffs))
-    for name, row in metrics.items():
-        lines.append(f"  {name:8}" + "".join(f"{row[k]:9.4f}" if k in row else f"{'':9}" for k in cutoffs))
+    lines += _rows(metrics, cutoffs)
     lines += [f"  {name:8}{value:9.4f}" for name, value in single.items()]
+    for kind, values in record.get("test_by_event", {}).items():
+        targets = "1 target" if values["targets"] == 1 else f"{values['targets']:,} targets"
+        lines += ["", f"  {kind}: {targets}", *_rows(_by_name(values)[0], cutoffs)]
+    if "test_reward" in record:
+        rewards, _ = _by_name(record["test_reward"])
+        given = ", ".join(f"{kind} {value:g}" for kind, value in record["config"]["rewards"].items())
+        lines += ["", f"  reward ({given})", *_rows({"sum": rewards["Reward"]}, cutoffs, 1)]
+        lines += _rows({"a target": rewards["Reward_per_target"]}, cutoffs)
     seconds = record["seconds"]
     lines.append("")
     best = record["best_valid_score"]
@@ -36,3 +35,25 @@ def result_table(record: dict[str, Any]) -> str:
     lines.append(f"  {epochs} in {seconds['train']:.1f} s on {record['device']}, {scored}")
     lines += [f"  {label:15}{path}" for label, path in record["files"].items()]
     return "\n".join(lines)
+
+
+def _by_name(values: dict[str, float]) -> tuple[dict[str, dict[int, float]], dict[str, float]]:
+    """Metrics by name and cut-off, and those without cut-off."""
+    metrics: dict[str, dict[int, float]] = {}
+    single: dict[str, float] = {}
+    for key, value in values.items():
+        name, _, k = key.partition("@")
+        name = "HR" if name == "hit" else name.upper() if name in ("ndcg", "mrr") else name.capitalize()
+        if k:
+            metrics.setdefault(name, {})[int(k)] = value
+        else:
+            single[name] = value
+    return metrics, single
+
+
+def _rows(metrics: dict[str, dict[int, float]], cutoffs: list[int], digits: int = 4) -> list[str]:
+    """A line a metric, a column a cut-off."""
+    return [
+        f"  {name:8}" + "".join(f"{row[k]:9.{digits}f}" if k in row else f"{'':9}" for k in cutoffs)
+        for name, row in metrics.items()
+    ]

@@ -176,7 +176,12 @@ def test_shares_are_of_sessions_and_never_cut_an_instant():
         ({"session_time": {"test_days": 400}}, "no training session"),
         ({"given": {"valid": 0.1}}, "valid_share: 0.1"),
         ({"given": {"valid_share": 1}}, "from 0 to below 1"),
-        ({"LSS": "valid_and_test"}, "choose one of LS, RS, TS, session_time, given"),
+        ({"session_random": [0.6, 0.4]}, "session_random has the value .* three shares"),
+        ({"session_random": {"shares": [8, 1, 1], "seed": 0.5}}, "seed: 1}"),
+        ({"session_random": {"seed": 1}}, "shares: "),
+        ({"session_random": {"shares": [8, 1, 1], "sead": 1}}, "seed: 1}"),
+        ({"session_random": [1, 1, 1000]}, "no training session"),
+        ({"LSS": "valid_and_test"}, "choose one of LS, RS, TS, session_time, given, session_random"),
         ({"LS": "valid_and_test", "RS": [1, 1, 1]}, "write one of LS"),
     ],
 )
@@ -311,11 +316,30 @@ def test_descriptions(make_config, write_log):
     )
     assert line == (
         "session_time test_days 7, valid_days 7: by session start, no session straddles; targets: last; "
+        "computed on the training part: item_inter_num_interval [5,inf)"
+    )
+    line = splits.describe_split(
+        make_config(
+            split={"session_random": {"shares": [8, 1, 1], "seed": 3}},
+            empty_history=True,
+            max_sessions_per_user=50,
+            item_inter_num_interval="[5,inf)",
+            inter_num_part="all",
+            inter_num_passes=1,
+        )
+    )
+    assert line == (
+        "session_random 0.8, 0.1, 0.1, seed 3: random sessions: training holds later sessions than the test part; "
+        "targets: all, first events too, from an empty history; at most 50 sessions a user; "
+        "computed on the whole log, test part included: item_inter_num_interval [5,inf), inter_num_passes 1"
+    )
+    recboles = make_config(data_layout="recbole", item_inter_num_interval="[5,inf)")
+    assert splits.describe_split(recboles).endswith(
         "computed on the whole log, test part included: item_inter_num_interval [5,inf)"
     )
     for name in ("LS", "RS", "TS"):
         assert splits.straddles(name) and splits.straddles({name: None})
-    for name in ("session_time", "given"):
+    for name in ("session_time", "given", "session_random"):
         assert not splits.straddles(name)
 
 
@@ -323,7 +347,82 @@ def test_filters_run_before_the_split(write_log, make_config):
     """k-core as in RecBole: c has one event and goes; t occurs once and goes; e's label stays whole."""
     write_log(six())
     core = {"user_inter_num_interval": "[2,inf)", "item_inter_num_interval": "[2,inf)"}
+    core["inter_num_part"] = "all"
     parts = build(make_config(split={"given": {"valid_share": 0}}, **core))
     assert pairs(parts[2]) == [("e", "s", "q"), ("f", "s", "p")]
     assert parts[0].train_length.tolist() == [3, 4, 2, 0, 0]
     assert torch.equal(parts[0].train_items, parts[2].train_items)
+
+
+def parts_by_name(config):
+    return [{session for session, _, _ in pairs(part)} for part in build(config)]
+
+
+def test_random_sessions_stay_whole_and_follow_their_own_seed(write_log, make_config, random_log):
+    rows = random_log(sessions=101)
+    counts = {name: 0 for name in (row["session_id"] for row in rows)}
+    for row in rows:
+        counts[row["session_id"]] += 1
+    ranked = {name for name, count in counts.items() if count > 1}
+    write_log(rows)
+    split = {"session_random": {"shares": [0.8, 0.1, 0.1], "seed": 1}}
+    train, valid, test = first = parts_by_name(make_config(split=split))
+    assert train | valid | test == ranked and not (train & valid or train & test or valid & test)
+    config = make_config(split=split)
+    from recbole_ext.data.session_dataset import SessionDataset
+
+    dataset = SessionDataset(config)
+    dataset.build()
+    sizes = np.bincount(dataset._session_parts(), minlength=3)
+    assert sizes.tolist() == [81, 10, 10]  # of 101: a tenth rounded down, twice
+    # the run's seed does not matter, the split's does
+    assert parts_by_name(make_config(split=split, seed=7)) == first
+    other = parts_by_name(make_config(split={"session_random": {"shares": [0.8, 0.1, 0.1], "seed": 2}}))
+    assert other[2] != test
+    zero = parts_by_name(make_config(split={"session_random": [8, 1, 1]}))
+    assert zero == parts_by_name(make_config(split={"session_random": {"shares": [8, 1, 1], "seed": 0}}))
+    assert zero != first
+    # late sessions train, early ones are tested: the label says so
+    place = {name: n for n, name in enumerate(counts)}
+    assert min(place[s] for s in test) < max(place[s] for s in train)
+    # nor does the order of the file, also where all sessions start at once and time orders none
+    start = {row["session_id"]: row["timestamp"] for row in reversed(rows)}
+    together = [{**row, "timestamp": row["timestamp"] - start[row["session_id"]]} for row in rows]
+    shuffle = np.random.default_rng(5).permutation(len(rows))
+    for name, log in (("shuffled", rows), ("together", together)):
+        write_log([log[i] for i in shuffle], name)
+        assert parts_by_name(make_config(dataset=name, split=split)) == first
+
+
+@pytest.mark.parametrize(
+    ("as_of", "split", "note"),
+    [
+        # sessions start at 0 … 400 s after 2015-09-04 00:00; e and f are tested, e starts at 300
+        (300, {"session_time": [0.6, 0.2, 0.2]}, "item features as of 2015-09-04"),
+        (
+            401,
+            {"session_time": [0.6, 0.2, 0.2]},
+            "item features as of 2015-09-04, after the first test session of 2015-09-04: they know the future",
+        ),
+        (
+            7 * DAY,
+            {"LS": "valid_and_test"},
+            "item features as of 2015-09-11, after the first test event of 2015-09-04: they know the future",
+        ),
+        (-DAY, {"LS": "valid_and_test"}, "item features as of 2015-09-03"),
+        ("latest", {"given": {}}, "item features are the latest of the whole log: they know the future"),
+        (None, {"given": {}}, None),
+    ],
+)
+def test_features_that_know_the_future_are_called_so(write_log, make_config, as_of, split, note):
+    origin = 1441324800
+    manifest = {
+        "time_origin": origin,
+        "features_as_of": as_of if as_of in (None, "latest") else origin + as_of,
+    }
+    items = [{"item_id": i, "category": "c"} for i in "pqr"]
+    write_log(six(), items=items, manifest=manifest)
+    test = build(make_config(split=split))[2]
+    assert test.notes == ([] if note is None else [note])
+    write_log(six(), "plain", manifest=manifest)
+    assert build(make_config(dataset="plain", split=split))[2].notes == []  # no features at all

@@ -1,0 +1,159 @@
+"""Metrics by event kind and rewards, worked out on paper and through a run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_ext.config import UsageError
+from recbole_ext.evaluate.slices import by_kind, hit_and_ndcg, reward_at
+
+# five targets: views at ranks 1, 3, 7, carts at 2 and 11
+RANK = np.array([1, 3, 2, 7, 11])
+KIND = np.array(["view", "view", "addtocart", "view", "addtocart"])
+
+
+def test_hit_and_ndcg_on_paper():
+    found = hit_and_ndcg(RANK, [1, 5])
+    # ranks 1, 3, 2 are within 5: discounts 1, 1 / log2(4), 1 / log2(3)
+    assert found == pytest.approx(
+        {"hit@1": 1 / 5, "hit@5": 3 / 5, "ndcg@1": 1 / 5, "ndcg@5": (1 + 0.5 + 0.6309298) / 5}
+    )
+
+
+def test_by_kind_on_paper():
+    found = by_kind(RANK, KIND, [5, 10])
+    assert list(found) == ["view", "addtocart"]  # the commonest first
+    assert found["view"] == pytest.approx(
+        {"targets": 3, "hit@5": 2 / 3, "hit@10": 1, "ndcg@5": 1.5 / 3, "ndcg@10": (1.5 + 1 / 3) / 3}
+    )
+    assert found["addtocart"]["targets"] == 2 and found["addtocart"]["hit@10"] == 0.5
+
+
+def test_kinds_weighted_by_their_targets_make_the_whole():
+    random = np.random.default_rng(0)
+    rank, kind = random.integers(1, 40, 500), random.choice(["a", "b", "c"], 500, p=[0.7, 0.2, 0.1])
+    parts = by_kind(rank, kind, [5, 20])
+    for name, value in hit_and_ndcg(rank, [5, 20]).items():
+        weighted = sum(part[name] * part["targets"] for part in parts.values()) / 500
+        assert weighted == pytest.approx(value)
+
+
+def test_rewards_on_paper():
+    found = reward_at(RANK, KIND, {"view": 0.2, "addtocart": 1.0, "transaction": 5}, [1, 5, 10, 20])
+    sums = [0.2, 1.4, 1.6, 2.6]
+    assert [found[f"reward@{k}"] for k in (1, 5, 10, 20)] == pytest.approx(sums)
+    assert [found[f"reward_per_target@{k}"] for k in (1, 5, 10, 20)] == pytest.approx([x / 5 for x in sums])
+
+
+def test_a_kind_without_reward_is_named():
+    with pytest.raises(UsageError, match=r"none for event addtocart, .* it has view, so add addtocart"):
+        reward_at(RANK, KIND, {"view": 1}, [5])
+
+
+# --- through a run ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch, write_log, random_log):
+    monkeypatch.chdir(tmp_path)
+    rows = random_log(sessions=80, ties=False)
+    write_log(rows)
+    return {
+        "data_path": "data",
+        "epochs": 1,
+        "use_gpu": False,
+        "eval_args": {"split": {"session_time": [7, 1, 2]}},
+    }, rows
+
+
+def read_back(rows, kept):
+    """Event kinds of the kept targets, looked up in the log by session and place."""
+    log = {}
+    for row in rows:
+        log.setdefault(row["session_id"], []).append(row)
+    found = []
+    for session, length, item in zip(
+        kept["session_token"], kept["item_length"], kept["item_token"][kept["item"]]
+    ):
+        target = log[session][length]
+        assert target["item_id"] == item
+        found.append(target["event"])
+    return found
+
+
+@pytest.mark.parametrize("model", ["GRU4Rec", "Pop"])
+@pytest.mark.parametrize("empty_history", [False, True])
+def test_a_run_records_events_and_rewards(toy, model, empty_history):
+    import recbole_ext
+    from recbole_ext.report.tables import result_table
+
+    settings, rows = toy
+    rewards = {"view": 0.2, "purchase": 1.0}
+    record = recbole_ext.run(model, "toy", rewards=rewards, empty_history=empty_history, **settings)
+    kept = np.load(record["files"]["ranks"])
+    kinds = read_back(rows, kept)  # item_length is 0 for a first event
+    assert (0 in kept["item_length"]) == empty_history
+    assert kept["event"].tolist() == kinds
+    events = record["test_by_event"]
+    assert set(events) == {"view", "purchase"}
+    assert sum(part["targets"] for part in events.values()) == record["counts"]["test_targets"] == len(kinds)
+    for name in ("hit@5", "ndcg@20"):
+        whole = sum(part[name] * part["targets"] for part in events.values()) / len(kinds)
+        assert whole == pytest.approx(record["test"][name], abs=1e-6)
+    gained = sum(rewards[kind] for kind, rank in zip(kinds, kept["rank"]) if rank <= 10)
+    assert record["test_reward"]["reward@10"] == pytest.approx(gained)
+    assert json.loads(Path(record["files"]["record"]).read_text())["test_reward"] == record["test_reward"]
+    lines = result_table(record).splitlines()
+    place = lines.index(f"  purchase: {events['purchase']['targets']:,} targets")
+    assert lines[place + 1].split() == ["HR", *(f"{events['purchase'][f'hit@{k}']:.4f}" for k in (5, 10, 20))]
+    place = lines.index("  reward (view 0.2, purchase 1)")
+    assert lines[place + 1].split()[1] == f"{record['test_reward']['reward@5']:.1f}"
+    assert lines[place + 2].split()[2] == f"{record['test_reward']['reward_per_target@5']:.4f}"
+
+
+def test_one_kind_needs_no_table(toy, write_log):
+    import recbole_ext
+
+    settings, rows = toy
+    write_log([{**row, "event": "view"} for row in rows], "views")
+    record = recbole_ext.run("Pop", "views", **settings)
+    assert "test_by_event" not in record and "test_reward" not in record
+    write_log([{k: v for k, v in row.items() if k != "event"} for row in rows], "silent")
+    record = recbole_ext.run("Pop", "silent", **settings)
+    assert "test_by_event" not in record and "event" not in np.load(record["files"]["ranks"])
+    with pytest.raises(UsageError, match="no token column event"):
+        recbole_ext.run("Pop", "silent", rewards={"view": 1}, **settings)
+
+
+def test_rewards_are_checked_before_training(toy, monkeypatch):
+    import recbole_ext
+    from recbole_ext.report.record import Run
+
+    settings, _ = toy
+    monkeypatch.setattr(Run, "trained", lambda *_: pytest.fail("trained before the rewards were checked"))
+    with pytest.raises(UsageError, match="none for event purchase"):
+        recbole_ext.run("Pop", "toy", rewards={"view": 1}, **settings)
+
+
+def test_a_protocol_without_targets_events_says_so(toy):
+    import recbole_ext
+
+    settings, _ = toy
+    settings = {**settings, "eval_args": {"split": {"LS": "valid_and_test"}}}
+    record = recbole_ext.run("BPR", "toy", rewards={"view": 1, "purchase": 2}, **settings)
+    assert any(note.startswith("no rewards") for note in record["notes"])
+    assert "test_reward" not in record
+
+
+def test_notes_of_the_data_stand_beside_the_models(toy):
+    import recbole_ext
+    from recbole_ext.report.tables import result_table
+
+    settings, _ = toy
+    small = {"embedding_size": 4, "hidden_size": 4, "max_sessions_per_user": 2}
+    record = recbole_ext.run("HRNNFeat", "toy", **small, **settings)
+    assert record["notes"][0].startswith("at most 2 sessions a user: ")
+    assert any(note.startswith("item features in use") for note in record["notes"])
+    assert "at most 2 sessions a user" in record["split"] and record["notes"][0] in result_table(record)
