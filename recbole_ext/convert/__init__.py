@@ -19,6 +19,7 @@ from recbole_ext.convert.errors import ConvertError
 __all__ = ["SOURCES", "ConvertError", "convert", "source_module"]
 
 SOURCES: dict[str, str] = {
+    "csv": "recbole_ext.convert.csv_log",
     "diginetica": "recbole_ext.convert.diginetica",
     "retailrocket": "recbole_ext.convert.retailrocket",
     "session-lists": "recbole_ext.convert.session_lists",

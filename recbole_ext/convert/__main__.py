@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module.add_arguments(subparsers.add_parser(source, help=headline, description=headline))
     options = vars(parser.parse_args(arguments))
     module = source_module(options.pop("source"))
+    if hasattr(module, "default_out") and options["out"] is None:
+        options["out"] = module.default_out(options["raw"])
     out = options["out"]
     try:
         if hasattr(module, "run"):  # a source that does something else than convert a folder, and says what

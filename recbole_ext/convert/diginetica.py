@@ -25,7 +25,7 @@ from recbole_ext.convert.columns import (
     tokens_column,
 )
 from recbole_ext.convert.rows import BadRows, Source, find_source, read_rows
-from recbole_ext.convert.sessions import in_session_order, with_session_users
+from recbole_ext.convert.sessions import in_session_order, with_session_users, with_timestamp
 
 FILES = {
     "views": "train-item-views.csv",
@@ -39,7 +39,6 @@ UNKNOWN = ("", "NA")
 DAY_MS = 86_400_000
 # The owner's purchases reach 153 days past their session's start; only what surely is no timeframe is refused
 LONGEST_MS = 366 * DAY_MS
-FLOAT32_EXACT = 2**24  # seconds, 194 days
 WITHOUT_VIEWS = "purchase of a session without views"
 
 
@@ -114,7 +113,8 @@ def convert(
     events = in_session_order(events)
     events, user_notes = with_session_users(events)
     notes |= user_notes
-    inter, origin = _inter(events, notes)
+    events, origin = with_timestamp(events, notes)
+    inter = events.select("session_id", "user_id", "item_id", "timestamp", "event")
     item, item_reports = _items(sources, allowed, inter.select("item_id").unique(), all_items, notes)
 
     counts = {
@@ -186,18 +186,6 @@ def _read_events(
         )
     )
     return events, reports
-
-
-def _inter(events: pl.DataFrame, notes: dict[str, int]) -> tuple[pl.DataFrame, int]:
-    """Ordered events -> (.inter table, `timestamp` in seconds since the first event; its unix second)."""
-    seconds = events["time_ms"] // 1000
-    origin = int(seconds.min())  # type: ignore[arg-type]
-    inter = events.with_columns(timestamp=seconds - origin).select(
-        "session_id", "user_id", "item_id", "timestamp", "event"
-    )
-    late = inter.filter(pl.col("timestamp") > FLOAT32_EXACT).height
-    notes["event over 194 days after the first (float32 rounds its second)"] = late
-    return inter, origin
 
 
 def _items(

@@ -24,7 +24,7 @@ from recbole_ext.convert.columns import as_day, choice_column, epoch_ms_column, 
 from recbole_ext.convert.errors import ConvertError
 from recbole_ext.convert.properties import AVAILABLE, CATEGORY, History, named_feature, read_properties
 from recbole_ext.convert.rows import BadRows, Source, find_source, members, read_rows
-from recbole_ext.convert.sessions import number_sessions, without_repeats
+from recbole_ext.convert.sessions import number_sessions, with_timestamp, without_repeats
 
 EVENTS, TREE = "events.csv", "category_tree.csv"
 PARTS = re.compile(r"item_properties_part([1-9][0-9]*)\.(?:csv|csv\.gz|csv\.zip|zip)")
@@ -194,7 +194,8 @@ def convert(
         path_types = {feature.column: feature.type for feature in chosen} | {"category_path": "token_seq"}
         path_types |= {f"event_{column}": kind for column, kind in path_types.items()}
 
-    inter, origin = _inter(log)
+    inter, origin = with_timestamp(log, notes)
+    inter = inter.select("session_id", "user_id", "item_id", "timestamp", "event")
     counts = {
         "sessions": int(log["session_id"].max()),  # type: ignore[arg-type]
         "users": log["user_id"].n_unique(),
@@ -321,16 +322,6 @@ def _test_start_ms(log: pl.DataFrame, test_days: int) -> int:
     ]  # sessions stand in order of start
     day = datetime.fromtimestamp(last / 1000, UTC).date()
     return _unix_ms(day - (test_days - 1) * DAY)
-
-
-def _inter(log: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Ordered events -> (.inter table, `timestamp` in seconds since the first event; its unix second)."""
-    seconds = log["time_ms"] // 1000
-    origin = int(seconds.min())  # type: ignore[arg-type]
-    inter = log.with_columns(timestamp=seconds - origin).select(
-        "session_id", "user_id", "item_id", "timestamp", "event"
-    )
-    return inter, origin
 
 
 def _item_table(

@@ -137,6 +137,19 @@ def members(archive: Path) -> list[str]:
         raise ConvertError(f"{archive} cannot be read ({error}): download it again.") from error
 
 
+def read_header(source: Source, separator: str | None) -> list[str]:
+    """The names of a file's columns as they stand in its header line; one name, the line, where `separator` is None."""
+    try:
+        with source.open() as stream:
+            head = stream.readline(1 << 20)
+    except UNREADABLE as error:
+        raise ConvertError(
+            f"{source.path} cannot be read ({error}): it is damaged or cut off, fetch it again."
+        ) from error
+    line = head.decode("utf-8-sig", errors="replace")
+    return [name.strip(' \t\r\n"') for name in (line.split(separator) if separator else [line])]
+
+
 def read_rows(
     source: Source, columns: Sequence[Column], allowed: BadRows, separator: str = ";"
 ) -> tuple[pl.DataFrame, RowReport]:
@@ -266,6 +279,8 @@ def _parse_plain(block: bytes, first_line: int, layout: _Layout) -> pl.DataFrame
     number's own digits are its shortest spelling, so the block is as long as its values written out only if it
     holds just these.
     """
+    if len(layout.names) == 1:  # a blank line, which is no row, looks like an empty field
+        return None
     block = block.replace(b"\r\n", b"\n") if b"\r" in block else block
     if not block or any(mark in block for mark in (b'"', b"\r", b"\t") if mark != layout.separator.encode()):
         return None
@@ -337,7 +352,9 @@ def _parse(block: bytes, first_line: int, layout: _Layout) -> tuple[pl.DataFrame
         .to_frame()
         .with_row_index("line", offset=first_line)
         .with_columns(pl.col("text").str.strip_chars_end("\r"))
-        .filter(pl.col("text").str.strip_chars() != "")
+        .filter(
+            (pl.col("text").str.strip_chars() != "") | pl.col("text").str.contains(separator, literal=True)
+        )
     )
     whole = pl.col("text")
     reasons = [

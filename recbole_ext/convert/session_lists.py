@@ -18,17 +18,15 @@ import numpy as np
 import polars as pl
 
 from recbole_ext.convert.atomic import ConvertError, RowReport, make_manifest, write_dataset
-from recbole_ext.convert.columns import Column, Test, id_column, number_column
+from recbole_ext.convert.columns import id_column
+from recbole_ext.convert.item_table import read_item_table
 from recbole_ext.convert.plain_pickle import load
-from recbole_ext.convert.rows import UNREADABLE, BadRows, Source, read_rows
+from recbole_ext.convert.rows import BadRows, Source
 
 TRAIN, TEST = "all_train_seq.txt", "test.txt"
 MAX_EVENTS = 2**24  # `timestamp` is the running number of the event, exact in float32 below this
 MAX_PREFIX_ITEMS = 2**26  # prefixes of test sessions overlap, so they may hold many times their events
 MAX_ITEM = 10**18
-ITEM_NAMES = ("item", "item_id", "itemid")
-RESERVED = ("session_id", "user_id", "item_id", "timestamp", "event", "split")
-FEATURE_TYPES = ("token", "token_seq", "float", "float_seq")
 OWN_PAIR = "test pair kept as a session of its own (the pairs are no whole sessions)"
 
 Session = Sequence[int]
@@ -106,7 +104,9 @@ def convert(
     if item_features is not None:
         features_path = _find(raw, item_features, "--item-features")
         occurring = inter.select("item_id").unique()
-        item, types, report, item_notes = _read_features(Source(features_path), occurring, allowed, all_items)
+        item, types, report, item_notes = read_item_table(
+            Source(features_path), id_column, occurring, allowed, separator=",", all_items=all_items
+        )
         sources, reports, notes = [*sources, features_path], [*reports, report], notes | item_notes
     manifest = make_manifest(
         "session-lists",
@@ -267,74 +267,3 @@ def _inter(train: Sequence[Session], test: Sequence[Session]) -> pl.DataFrame:
     ).with_columns(
         split=pl.when(pl.col("session_id") <= len(train)).then(pl.lit("train")).otherwise(pl.lit("test"))
     )
-
-
-def _read_features(
-    source: Source, occurring: pl.DataFrame, allowed: BadRows, all_items: bool
-) -> tuple[pl.DataFrame, dict[str, str], RowReport, dict[str, int]]:
-    """The .item table with the columns of a csv, their types, the csv's report, notes on missing values."""
-    columns, types = _feature_columns(source)
-    table, report = read_rows(source, columns, allowed, separator=",")
-    first = table["item_id"].is_first_distinct()
-    report.drop_rows(table.filter(~first), "item has another row already")
-    table = table.filter(first)
-    if not all_items:
-        report.drop_rows(
-            table.join(occurring, on="item_id", how="anti", maintain_order="left"), "item in no session"
-        )
-    keys = pl.concat([occurring, table.select("item_id")]).unique() if all_items else occurring
-    item = keys.join(table.drop("line"), on="item_id", how="left").sort("item_id")
-    return item, types, report, {f"item without {name}": item[name].null_count() for name in types}
-
-
-def _feature_columns(source: Source) -> tuple[list[Column], dict[str, str]]:
-    """How to read the csv by its header line: the item column, then the features, and the features' types."""
-    try:
-        with source.open() as stream:
-            head = stream.readline(1 << 20)
-    except UNREADABLE as error:
-        raise ConvertError(
-            f"{source.path} cannot be read ({error}): it is damaged or cut off, fetch it again."
-        ) from error
-    owners = [name.strip(' \t\r\n"') for name in head.decode("utf-8-sig", errors="replace").split(",")]
-    where = f"{source.path}, line 1"
-    item_columns = [owner for owner in owners if owner.partition(":")[0].lower() in ITEM_NAMES]
-    if len(item_columns) != 1 or len(owners) < 2:
-        raise ConvertError(
-            f"{where}: {', '.join(owners)[:200]!r} should name one item column ({', '.join(ITEM_NAMES)}) "
-            "and one or "
-            "more features, separated by commas: mend the header."
-        )
-    columns, types = [id_column("item_id", item_columns[0])], {}
-    for owner in owners:
-        name, _, kind = owner.partition(":")
-        kind = kind or "token"
-        if owner == item_columns[0]:
-            continue
-        if not name or name in types or name in RESERVED or kind not in FEATURE_TYPES:
-            raise ConvertError(
-                f"{where}: column {owner!r} should be <name> or <name>:<type>, a name of its own, type "
-                f"one of {', '.join(FEATURE_TYPES)}: mend the header."
-            )
-        types[name] = kind
-        columns.append(_feature_column(name, owner, kind))
-    return columns, types
-
-
-def _feature_column(name: str, owner: str, kind: str) -> Column:
-    """A feature of one of FEATURE_TYPES; an empty field is a missing value."""
-    if kind == "float":
-        return number_column(name, owner, -3e38, 3e38, unknown=("",))
-    faults: list[tuple[str, Test]] = [
-        (f"{owner} holds a tab or quotation mark", lambda text: text.str.contains('[\t"]'))
-    ]
-    if kind == "float_seq":
-        number = r"[+-]?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?"
-        faults.append(
-            (
-                f"{owner} is not numbers with blanks between",
-                lambda text: ~text.str.contains(f"^{number}( +{number})*$"),
-            )
-        )
-    value: Test = (lambda text: text) if kind == "token" else (lambda text: text.str.replace_all(" +", " "))
-    return Column(name, owner, value, tuple(faults), unknown=("",))

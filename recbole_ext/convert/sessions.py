@@ -7,6 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 MINUTE_MS = 60_000
+FLOAT32_EXACT = 2**24  # seconds, 194 days
 
 
 def number_sessions(events: pl.DataFrame, gap_minutes: float | None, ties: str | None = None) -> pl.DataFrame:
@@ -86,3 +87,16 @@ def with_session_users(events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, in
         "event given the user that another event of its session names": filled,
     }
     return joined.with_columns(pl.col("_user").alias("user_id")).drop("_user", "_users"), notes
+
+
+def with_timestamp(events: pl.DataFrame, notes: dict[str, int]) -> tuple[pl.DataFrame, int]:
+    """The events with `timestamp`, whole seconds since the first of them, from `time_ms`; and that one's unix second.
+
+    Adds to `notes` how many events float32, RecBole's type of a time, cannot tell apart by seconds.
+    """
+    seconds = events["time_ms"] // 1000
+    origin = int(seconds.min())  # type: ignore[arg-type]
+    events = events.with_columns(timestamp=seconds - origin)
+    late = events.filter(pl.col("timestamp") > FLOAT32_EXACT).height
+    notes["event over 194 days after the first (float32 rounds its second)"] = late
+    return events, origin
