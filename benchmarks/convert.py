@@ -1,165 +1,214 @@
-"""How fast raw logs become atomic files, and in how much memory, beside a converter that works row by row.
+"""How fast the converters are, and in how much memory, on generated logs of the owners' sizes.
 
-python benchmarks/convert.py                  Retail Rocket and Diginetica at full size, generated where missing
-python benchmarks/convert.py --engines        and why polars: the heart of the job in polars and in duckdb
-python benchmarks/convert.py --property-rows 10   only: ten times the property log, once, in 4 GiB
+python benchmarks/convert.py                      beside row-by-row converters, and with twice the rows
+python benchmarks/convert.py --engines            and why polars: the heart of the job in polars and in duckdb
+python benchmarks/convert.py --property-rows 10   only: ten times the property log, once, in 4 GiB (9 GB of disk)
 
-Times are inside the process, without the start of Python; both sides of a pair write the same bytes, which is checked.
+Prints Markdown tables with the targets beside. Every run is a process of its own, the sides take turns, medians are
+shown with the least and the most; side_by_side.py says what counts as time and memory. Where two sides should write the
+same bytes, that is checked. Missing logs are generated first.
 """
 
 from __future__ import annotations
 
 import argparse
-import filecmp
+import importlib.util
 import json
-import shutil
+import os
+import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from side_by_side import ROOT, Measured, Side, alternate, commit, machine, table
+from side_by_side import ROOT, Measured, Side, SideFailed, alternate, conditions, read_once, table
 
-sys.path.insert(0, str(ROOT))
-
-TARGETS = {"retailrocket": (10.0, 1200), "diginetica": (2.5, 600)}  # seconds, MB
-TIMES_FASTER, SCALING = 5.0, 2.2
-
-
-def logs(schema: str, scale: float, folder: Path, property_scale: float | None = None) -> Path:
-    """The generated logs in `folder`, made there if it does not exist."""
-    from recbole_ext.convert.synthetic import generate
-
-    if not folder.exists():
-        print(f"generating {folder}", file=sys.stderr)
-        options = {} if property_scale is None else {"property_scale": property_scale}
-        generate(schema, folder, scale=scale, **options)
-    return folder
+TARGETS = {"retailrocket": (10.0, 1200), "diginetica": (2.5, 600)}  # seconds, MB, at the owner's size
+TIMES_FASTER, TWICE_ROWS = 5.0, 2.2
+LIMIT_GIB = 4
+AS_OF = "2015-09-12T00:00:00+00:00"  # a moment for --engines, late in the log
+HEAD = ("what", "time, s: median (least–most)", "peak memory, MB", "target")
+Row = tuple[str, str, str, str]
 
 
-def ours(schema: str, raw: Path, out: Path, name: str = "recbole_ext", limit_mib: int | None = None) -> Side:
-    """Our converter, as its command line calls it; its import is not timed."""
-    setup = f"from recbole_ext.convert import convert, source_module; source_module({schema!r})"
-    return Side(name, setup, f"convert({schema!r}, {str(raw)!r}, {str(out)!r})", limit_mib)
+class CannotMeasure(Exception):
+    """One sentence: what is wrong and what to do."""
 
 
-def peer(schema: str, raw: Path, out: Path) -> Side:
-    """The row-by-row converter."""
-    return Side("row by row", "import row_by_row", f"row_by_row.{schema}({str(raw)!r}, {str(out)!r})")
-
-
-def conversion(
-    schema: str, raw: Path, scratch: Path, repeats: dict[str, int], threads: int
-) -> list[list[str]]:
-    """Rows of the table: our conversion, the peer's, and how they compare."""
-    print(f"{schema}: {raw}", file=sys.stderr)
-    a, b = scratch / "ours" / schema, scratch / "peer" / schema
-    found = alternate([ours(schema, raw, a), peer(schema, raw, b)], repeats, threads)
-    for suffix in ("inter", "item"):
-        if not filecmp.cmp(a / f"{schema}.{suffix}", b / f"{schema}.{suffix}", shallow=False):
-            raise SystemExit(
-                f"{schema}.{suffix} differs between the two converters: the comparison means nothing."
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 0, or 2 after one sentence on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        if min(options.repeats, options.baseline_repeats, options.threads) < 1:
+            raise CannotMeasure(
+                "--repeats, --baseline-repeats and --threads are 1 or more: mend the command."
             )
-    seconds, peak = TARGETS[schema]
-    mine, other = found["recbole_ext"], found["row by row"]
-    return [
-        line(f"{schema}, recbole_ext", mine, f"{seconds:g} s, {peak:,} MB"),
-        line(f"{schema}, row by row", other, ""),
-        [f"{schema}, times faster", f"{other.time / mine.time:.1f}", "", f"{TIMES_FASTER:g} or more"],
-    ]
+        if options.engines and importlib.util.find_spec("duckdb") is None:
+            raise CannotMeasure("--engines needs duckdb: pip install -e '.[bench]'.")
+        with tempfile.TemporaryDirectory(prefix="convert-") as scratch:
+            if options.property_rows is not None:
+                _print(many_properties(Path(scratch), options))
+                return 0
+            packages = ["polars", "numpy", *(["duckdb"] if options.engines else [])]
+            print(f"scale {options.scale:g}; {conditions(options.threads, packages)}\n", flush=True)
+            for source, raw in (("retailrocket", options.raw), ("diginetica", options.diginetica)):
+                _print(conversion(source, raw, Path(scratch), options))
+            if options.engines:
+                _print(engines(options.raw, Path(scratch), options))
+    except (CannotMeasure, SideFailed) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
 
 
-def line(what: str, measured: Measured, target: str) -> list[str]:
-    """One row of the table; MB are millions of bytes."""
-    runs = " ".join(f"{seconds:.2f}" for seconds in measured.seconds)
-    return [what, f"{measured.time:.2f} s ({runs})", f"{measured.peak * 1.048576:,.0f} MB", target]
-
-
-def scaling(
-    schema: str, full: Path, half: Path, scratch: Path, repeats: int, threads: int
-) -> list[list[str]]:
-    """How the time of a conversion grows with twice the rows."""
-    print(f"{schema}: {half} and {full}", file=sys.stderr)
-    sides = [
-        ours(schema, half, scratch / "half" / schema, "half"),
-        ours(schema, full, scratch / "full" / schema, "full"),
-    ]
-    found = alternate(sides, repeats, threads)
-    ratio = found["full"].time / found["half"].time
-    return [
-        line(f"{schema}, half of the rows", found["half"], ""),
-        line(f"{schema}, all rows", found["full"], ""),
-        [f"{schema}, time of twice the rows", f"{ratio:.2f}", "", f"{SCALING:g} or less"],
-    ]
-
-
-def engines(raw: Path, repeats: int, threads: int) -> list[list[str]]:
-    """polars and duckdb at the heart of the job; both find the same."""
-    before = int(datetime(2015, 9, 12, tzinfo=UTC).timestamp()) * 1000
-    path = repr(str(raw))
-    pairs = {
-        "properties": (
-            f"polars_properties({path}, {before})",
-            f"duckdb_properties({path}, {before}, {threads})",
-        ),
-        "sessions": (f"polars_sessions({path})", f"duckdb_sessions({path}, {threads})"),
-    }
-    rows = []
-    for job, calls in pairs.items():
-        sides = [
-            Side(engine, f"import engines, {engine}", f"print(engines.{call})")
-            for engine, call in zip(("polars", "duckdb"), calls)
-        ]
-        found = alternate(sides, repeats, threads)
-        rows += [line(f"{job}, {engine}", found[engine], "") for engine in ("polars", "duckdb")]
-    return rows
-
-
-def main() -> None:
-    """Measure what the command line asks for and print one table."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--scale", type=float, default=1.0, help="size of the generated logs, 1 = the owners' (default 1)")
-    add("--repeats", type=int, default=3, help="runs a side (default 3)")
-    add("--peer-repeats", type=int, help="runs of the row-by-row side (default as --repeats)")
-    add("--raw", type=Path, default=Path("raw_data"), help="folder of the generated logs (default raw_data)")
-    add("--threads", type=int, default=2, help="threads of polars and duckdb (default 2)")
-    add("--engines", action="store_true", help="also polars beside duckdb")
+    add("--scale", type=float, default=1.0, help="size of the generated logs, 1 = the owners' (default)")
+    add("--repeats", type=int, default=3, help="runs a side (default %(default)s)")
+    add("--baseline-repeats", type=int, default=1, help="runs of a row-by-row side (default %(default)s)")
+    add("--raw", type=Path, default=Path("raw_data/retailrocket-synthetic"), help="(default %(default)s)")
     add(
-        "--property-rows",
-        type=float,
-        metavar="TIMES",
-        help="only this: so many times the property rows, in 4 GiB",
+        "--diginetica", type=Path, default=Path("raw_data/diginetica-synthetic"), help="(default %(default)s)"
     )
-    args = parser.parse_args()
-    size = "" if args.scale == 1 else f"-{args.scale:g}"
-    scratch = Path(tempfile.mkdtemp(prefix="convert-", dir="."))
-    rows = [["what", "median (runs)", "peak memory", "target"]]
-    try:
-        if args.property_rows is not None:
-            name = f"retailrocket-synthetic{size}-properties-{args.property_rows:g}"
-            raw = logs("retailrocket", args.scale, args.raw / name, args.property_rows)
-            side = ours("retailrocket", raw, scratch / "retailrocket", limit_mib=4096)
-            found = alternate([side], 1, args.threads)["recbole_ext"]
-            count = json.loads((raw / "generator.json").read_text())["counts"]["property_rows"]
-            rows.append(line(f"retailrocket, {count:,} property rows, data limited to 4 GiB", found, "4 GiB"))
-        else:
-            repeats = {"recbole_ext": args.repeats, "row by row": args.peer_repeats or args.repeats}
-            for schema in ("retailrocket", "diginetica"):
-                raw = logs(schema, args.scale, args.raw / f"{schema}-synthetic{size}")
-                rows += conversion(schema, raw, scratch, repeats, args.threads)
-                half = logs(schema, args.scale / 2, args.raw / f"{schema}-synthetic-{args.scale / 2:g}")
-                rows += scaling(schema, raw, half, scratch, args.repeats, args.threads)
-            if args.engines:
-                raw = args.raw / f"retailrocket-synthetic{size}"
-                rows += engines(raw, args.repeats, args.threads)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    print(f"commit {commit()}, {machine(args.threads)}, {datetime.now(UTC).date()}\n")
-    print(table(rows))
+    add("--threads", type=int, default=2, help="of polars, numpy and duckdb (default %(default)s)")
+    add("--engines", action="store_true", help="also polars beside duckdb")
+    add("--property-rows", type=float, metavar="TIMES", help="only this: so many times the property rows")
+    return parser
+
+
+def _print(rows: Sequence[Row]) -> None:
+    print(f"{table(HEAD, rows)}\n", flush=True)
+
+
+# --- logs
+
+
+def generate(source: str, raw: Path, scale: float, property_scale: float = 1.0) -> dict[str, Any]:
+    """Generate logs in `raw` where there are none; their counts. CannotMeasure where there are others."""
+    record = raw / "generator.json"
+    if not record.is_file():
+        if raw.is_dir() and any(raw.iterdir()):
+            raise CannotMeasure(f"{raw} holds files that were not generated: name another folder.")
+        print(f"generating {raw}", file=sys.stderr, flush=True)
+        words = ["synthetic", source, "--scale", str(scale), "--out", str(raw)]
+        words += [] if property_scale == 1 else ["--property-scale", str(property_scale)]
+        # Not in this process, which has to stay small: it starts those that are measured.
+        child = subprocess.run(
+            [sys.executable, "-m", "recbole_ext.convert", *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if child.returncode != 0:
+            raise CannotMeasure(f"{raw} could not be generated: {child.stderr.strip()[-500:]}")
+    there = json.loads(record.read_text(encoding="utf-8"))
+    found = there["options"]["scale"], there["options"].get("property_scale", 1.0)
+    if there["source"] != source or found != (scale, property_scale):
+        raise CannotMeasure(
+            f"{raw} holds {there['source']} logs of scale {found[0]:g} with {found[1]:g} times the property rows, not "
+            f"{source} of {scale:g} with {property_scale:g}: name another folder, or remove this one."
+        )
+    counts: dict[str, Any] = there["counts"]
+    return counts
+
+
+def half_of(raw: Path, scale: float) -> Path:
+    """Where the logs of half the size lie."""
+    return raw.with_name(f"{raw.name}-{scale / 2:g}")
+
+
+# --- what is measured
+
+
+def ours(source: str, raw: Path, out: Path, name: str, repeats: int, limit_gib: int | None = None) -> Side:
+    """Our converter; `out` is a folder of this side alone."""
+    arguments = {"raw": str(raw), "out": str(out / source)}
+    limit = None if limit_gib is None else limit_gib << 30
+    return Side(name, f"recbole_ext.convert.{source}:convert", arguments, repeats, limit)
+
+
+def conversion(source: str, raw: Path, scratch: Path, options: argparse.Namespace) -> list[Row]:
+    """Ours beside row by row, all rows beside half of them: the three sides in turn."""
+    half = half_of(raw, options.scale)
+    generate(source, raw, options.scale)
+    generate(source, half, options.scale / 2)
+    read_once(sorted(raw.glob("*.csv")) + sorted(half.glob("*.csv")))
+    peer = {"raw": str(raw), "out": str(scratch / "peer" / source)}
+    sides = [
+        ours(source, half, scratch / "half", f"{source}, half of the rows", options.repeats),
+        ours(source, raw, scratch / "ours", f"{source}", options.repeats),
+        Side(f"{source}, row by row", f"row_by_row:{source}", peer, options.baseline_repeats),
+    ]
+    by_half, mine, other = alternate(sides, options.threads)
+    for name, digest in _digests(mine).items():
+        if digest != _digests(other)[name]:
+            raise CannotMeasure(f"{name} differs between the two converters: the comparison means nothing.")
+    seconds, peak = TARGETS[source]
+    faster, twice = other.seconds / mine.seconds, mine.seconds / by_half.seconds
+    return [
+        _line(mine, f"at most {seconds:g} s, {peak:,} MB" + _at_scale(options.scale)),
+        _line(other, "the same .inter and .item, byte for byte"),
+        (f"{source}, times faster", f"{faster:.1f}", "", f"{TIMES_FASTER:g} or more"),
+        _line(by_half, ""),
+        (f"{source}, time of twice the rows", f"{twice:.2f} times", "", f"{TWICE_ROWS:g} or less"),
+    ]
+
+
+def _digests(converted: Measured) -> dict[str, str]:
+    return {output["name"]: output["sha256"] for output in converted.result["outputs"]}
+
+
+def _at_scale(scale: float) -> str:
+    return "" if scale == 1 else " at scale 1"
+
+
+def _line(measured: Measured, target: str) -> Row:
+    return measured.name, measured.times(), f"{measured.peak_mb:,.0f}", target
+
+
+def engines(raw: Path, scratch: Path, options: argparse.Namespace) -> list[Row]:
+    """The heart of the job in polars, in duckdb and in the converter's own steps, which also check every field."""
+    moment = int(datetime.fromisoformat(AS_OF).timestamp()) * 1000
+    jobs: dict[str, tuple[str, ...]] = {
+        "values": ("polars", "blocks", "duckdb", "ours"),
+        "sessions": ("polars", "duckdb", "ours"),
+    }
+    names = {
+        "polars": "polars, one lazy query",
+        "blocks": "polars, block by block",
+        "duckdb": "duckdb",
+        "ours": "recbole_ext, all fields checked, all rows counted",
+    }
+    rows = []
+    for job, ways in jobs.items():
+        sides = []
+        for way in ways:
+            arguments: dict[str, Any] = {"raw": str(raw), "out": str(scratch / f"{job}-{way}.tsv")}
+            arguments |= {"before_ms": moment} if job == "values" else {}
+            arguments |= {"threads": options.threads} if way == "duckdb" else {}
+            sides.append(Side(f"{job}: {names[way]}", f"engines:{job}_{way}", arguments, options.repeats))
+        measured = alternate(sides, options.threads)
+        if len({side.result for side in measured}) > 1:
+            raise CannotMeasure(f"{job}: the ways write different files, so the comparison means nothing.")
+        rows += [_line(side, "") for side in measured]
+    return rows
+
+
+def many_properties(scratch: Path, options: argparse.Namespace) -> list[Row]:
+    """One conversion with a larger property log, in a process that may have LIMIT_GIB of private memory."""
+    raw = options.raw.with_name(f"{options.raw.name}-properties-{options.property_rows:g}")
+    count = generate("retailrocket", raw, options.scale, options.property_rows)["property_rows"]
+    print(f"scale {options.scale:g}; {conditions(options.threads, ['polars', 'numpy'])}")
+    print(f"RLIMIT_DATA {LIMIT_GIB} GiB: memory asked for past that is refused, whether it is used or not\n")
+    side = ours("retailrocket", raw, scratch, f"retailrocket, {count:,} property rows", 1, LIMIT_GIB)
+    return [_line(alternate([side], options.threads)[0], f"finishes in {LIMIT_GIB} GiB")]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

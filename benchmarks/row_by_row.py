@@ -1,8 +1,8 @@
 """The converters as they are usually written: the csv module, dicts and loops, one row after the other.
 
 What the speed of ours is measured against (benchmarks/convert.py). On clean logs the .inter and .item files are ours,
-byte for byte, and so are `rows`, `counts` and `sources` of the manifest. It does less: a row that is not as it should be
-ends it with a traceback, files have no other names or packing, and the manifest has no notes.
+byte for byte, and so are `rows`, `counts` and `sources` of the manifest. It does less: a row that is not as it should
+be ends it with a traceback, files have no other names or packing, and the manifest has no notes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A shop's own log of events, a table with a header line, to atomic files: name its columns, or let them be guessed.
 
-Times may be unix seconds, milliseconds, microseconds or nanoseconds, or ISO 8601; the unit is guessed from the first
-rows and shown, and a time of another unit is a bad row. Whatever is guessed is printed and kept in the manifest.
+Times may be unix seconds, milliseconds, microseconds or nanoseconds, ISO 8601 date-times or days; the unit is guessed
+from an excerpt and shown, and a time of another unit is a bad row. Whatever is guessed is printed and kept in the
+manifest.
 """
 
 from __future__ import annotations
@@ -10,22 +11,25 @@ import argparse
 import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from recbole_ext.convert.atomic import FileRecords, RowReport, make_manifest, write_dataset
-from recbole_ext.convert.columns import Column, Test, as_day, text_column
+from recbole_ext.convert.columns import Column, as_day
+from recbole_ext.convert.delimited import QuotedSource, excerpt, read_quoted_rows
 from recbole_ext.convert.errors import ConvertError
-from recbole_ext.convert.item_table import read_item_table
-from recbole_ext.convert.rows import UNREADABLE, BadRows, Source, find_source, read_header, read_rows
+from recbole_ext.convert.item_table import FORBIDDEN, MISSING, read_item_table
+from recbole_ext.convert.rows import BadRows, Source, find_source, read_header
 from recbole_ext.convert.sessions import in_session_order, number_sessions, with_session_users, with_timestamp
+from recbole_ext.convert.times import UNITS, check_days, guess_unit, shown_range, time_column
 
 SEPARATORS = (",", ";", "\t", "|")
-UNKNOWN = ("", "NA", "N/A", "NULL", "null", "None", "nan", "NaN")
-SAMPLE_BYTES = 1 << 20
+NONE = "-"  # in place of a column's name: there is none, and none is to be guessed
+SHARED_SESSIONS = 0.1  # beyond this share of ids with two users, ids hardly are those of sessions
+MS_NS = 10**6
 DAY_MS = 86_400_000
 
 # How columns are usually called, without case, blanks, `_`, `-` and `.`
@@ -36,12 +40,6 @@ NAMES = {
     "time": ("timestamp", "time", "ts", "datetime", "eventtime", "createdat", "date"),
     "event": ("event", "eventtype", "action", "behavior", "behaviour", "behaviortype", "type"),
 }
-UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}  # since 1970
-PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-ISO = (
-    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?"
-    r"( ?(Z|UTC|[+-][0-9]{2}:?[0-9]{2}))?$"
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("user", "visitors"),
         ("event", "kinds of events (view, purchase …)"),
     ):
-        add(f"--{name}", metavar="COLUMN", help=f"column of {what} (guessed from its name)")
-    add("--time-unit", choices=(*UNITS, "iso"), help="unit of the times (guessed from the first rows)")
+        add(f"--{name}", metavar="COLUMN", help=f"column of {what} (guessed from its name; {NONE} for none)")
+    add("--time-unit", choices=UNITS, help="unit of the times (guessed from an excerpt)")
+    per_user = "session ids count anew for each visitor, so a session is one of a visitor and an id"
+    add("--session-per-user", action="store_true", help=per_user)
     add(
         "--gap-minutes",
         type=float,
@@ -70,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME:TYPE,…",
         help="types of item features: token, token_seq, float, float_seq",
     )
+    add("--list-separator", metavar="MARK", help="between the values of token_seq features (default: blanks)")
     add("--separator", choices=SEPARATORS, help="between fields (guessed from the header line)")
     add("--all-items", action="store_true", help="keep items without events in the .item file")
     add("--strict", action="store_true", help="any bad row stops the conversion")
@@ -102,9 +103,11 @@ def convert(
     user: str | None = None,
     event: str | None = None,
     time_unit: str | None = None,
+    session_per_user: bool = False,
     gap_minutes: float = 30,
     items: Path | str | None = None,
-    item_types: Mapping[str, str] | str | None = None,
+    item_types: Mapping[str, str] | Sequence[str] | str | None = None,
+    list_separator: str | None = None,
     separator: str | None = None,
     all_items: bool = False,
     strict: bool = False,
@@ -114,45 +117,64 @@ def convert(
 ) -> dict[str, Any]:
     """Convert the events in `raw`, or in the file `events` of the folder `raw`, to atomic files; return the manifest.
 
-    `item`, `time`, `session`, `user`, `event` name columns; those left out are guessed from usual names. There
-    has to be a session column or a user column, whose events are then cut where over `gap_minutes` lie between two.
-    `time_unit` is s, ms, us, ns (since 1970) or iso. `items` is a table of item features with types as `NAME:TYPE` in
-    its header or in `item_types`. Raises ConvertError for whatever the user can mend.
+    `item`, `time`, `session`, `user`, `event` name columns; those left out are guessed from usual names, "-" is for no
+    column. There has to be a session column or a user column, whose events are then cut where over `gap_minutes` lie
+    between two; with `session_per_user` a session is one of a user and an id, and gets a number. `time_unit` is s, ms,
+    us, ns (since 1970), iso or date (whole days, which cannot be cut). `items` is a table of item features with types
+    as `NAME:TYPE` in its header or in `item_types`, lists with the `list_separator`. Raises ConvertError for whatever
+    the user can mend.
     """
     source = _find_events(Path(raw), events)
     out = default_out(source.path) if out is None else Path(out)
-    if not 0 < gap_minutes < float("inf"):
+    if not isinstance(gap_minutes, int | float) or not 0 < gap_minutes < float("inf"):
         raise ConvertError(f"--gap-minutes is {gap_minutes}: write a number of minutes above 0.")
-    if time_unit not in (None, "iso", *UNITS):
-        raise ConvertError(f"--time-unit is {time_unit!r}: write one of {', '.join(UNITS)}, iso.")
+    if time_unit not in (None, *UNITS):
+        raise ConvertError(f"--time-unit is {time_unit!r}: write one of {', '.join(UNITS)}.")
     if separator not in (None, *SEPARATORS):
         raise ConvertError(
             f"--separator is {separator!r}: it may be one of {' '.join(map(repr, SEPARATORS))}."
         )
+    if list_separator is not None and (not list_separator.strip() or '"' in list_separator):
+        raise ConvertError(f"--list-separator is {list_separator!r}: write a mark such as | or ;.")
+    feature_types = _types(item_types)
     days = as_day("--first-date", first_date), as_day("--last-date", last_date)
+    check_days(*days)
     allowed = BadRows(max_bad_rows, strict)
     guessed: dict[str, str] = {}
-    chosen = {"item": item, "time": time, "session": session, "user": user, "event": event}
+    named = {"item": item, "time": time, "session": session, "user": user, "event": event}
+    chosen = {what: None if name is None else str(name) for what, name in named.items()}  # yaml has numbers
     separator = separator or _guess_separator(source, guessed)
-    columns = _find_columns(source, separator, chosen, guessed)
-    unit = time_unit or _guess_unit(source, separator, columns["time"], days)
+    log_source = QuotedSource(source.path, source.member, separator)
+    columns = _find_columns(log_source, separator, chosen, guessed)
+    if session_per_user and not {"session", "user"} <= set(columns):
+        raise ConvertError("--session-per-user needs a column of sessions and one of users: name both.")
+    unit = time_unit or _guess_unit(log_source, columns["time"], days)
+    if unit == "date" and "session" not in columns:
+        raise ConvertError(
+            f"{source.path}: the times in column {columns['time']} are days, which no idle time can cut into sessions: "
+            "name a column of sessions with --session."
+        )
     feature_file = None if items is None else _find_items(source.path.parent, items)
+    if feature_file is not None and feature_file.label == source.label:  # the manifest's accounts are by name
+        raise ConvertError(
+            f"{source.path} and {feature_file.path} are two tables of one name, or one table: rename one of them."
+        )
     records = FileRecords([source.path, *([] if feature_file is None else [feature_file.path])])
 
-    log, report = _read_events(source, separator, columns, unit, days, allowed)
+    log, report = _read_events(log_source, columns, unit, days, allowed, not session_per_user)
     notes: dict[str, int] = {}
     if time_unit is None:
-        guessed["time"] = _describe_times(columns["time"], unit, log["time_ms"])
-    if "session" in columns:
+        guessed["time"] = f"column {columns['time']!r}, {shown_range(log['time_ns'], unit)}"
+    log = _in_time_units(log)
+    if "session" not in columns or session_per_user:
+        log = _number_sessions(log, None if session_per_user else gap_minutes)
+        if "session" not in columns:
+            guessed["session"] = f"no column, so over {gap_minutes:g} idle minutes of a visitor end one"
+    else:
         log = in_session_order(log)
         if "user" in columns:
+            _check_shared_sessions(log, source)
             log, notes = with_session_users(log)
-    else:
-        names = log["user_id"]
-        codes = names.rank("dense").cast(pl.Int64).alias("user_id")
-        log = number_sessions(log.with_columns(codes, names.alias("_user")), gap_minutes)
-        log = log.with_columns(pl.col("_user").alias("user_id"))
-        guessed["session"] = f"no column, so over {gap_minutes:g} idle minutes of a visitor end one"
     inter, origin = _inter(log, notes)
 
     reports, table = [report], None
@@ -162,14 +184,15 @@ def convert(
         item_separator = max(SEPARATORS, key=head.count)
         table, types, item_report, item_notes = read_item_table(
             feature_file,
-            text_column,
+            _id_column,
             inter.select("item_id").unique(),
             allowed,
             separator=item_separator,
             all_items=all_items,
             names=_item_names(columns["item"], read_header(feature_file, item_separator)),
-            types=_types(item_types),
+            types=feature_types,
             guess=True,
+            list_separator=list_separator,
         )
         reports.append(item_report)
         notes |= item_notes
@@ -199,9 +222,11 @@ def convert(
             "columns": columns,
             "time_unit": unit,
             "separator": separator,
+            "session_per_user": session_per_user,
             "gap_minutes": None if "session" in columns else gap_minutes,
             "items_file": items,
             "item_types": types,
+            "list_separator": list_separator,
             "all_items": all_items,
             "strict": strict,
             "max_bad_rows": max_bad_rows,
@@ -244,6 +269,8 @@ def _find_items(folder: Path, items: Path | str) -> Source:
 
 def _guess_separator(source: Source, guessed: dict[str, str]) -> str:
     head = read_header(source, None)[0]
+    if "\0" in head:
+        raise ConvertError(f"{source.path} holds no text, or it is UTF-16: save it as UTF-8.")
     counts = {separator: head.count(separator) for separator in SEPARATORS}
     best = max(counts, key=lambda separator: counts[separator])
     if not counts[best]:
@@ -267,7 +294,7 @@ def _find_columns(
     there = ", ".join(header)[:300]
     columns: dict[str, str] = {}
     for what, name in chosen.items():
-        if name is None:
+        if name is None or (name == NONE and name not in header):
             continue
         matches = [owner for owner in header if _plain(owner) == _plain(name)]
         exact = [owner for owner in header if owner == name]
@@ -278,7 +305,7 @@ def _find_columns(
         columns[what] = (exact or matches)[0]
     taken = set(columns.values())
     for what, usual in NAMES.items():
-        if what in columns:
+        if what in columns or chosen[what] == NONE:
             continue
         by_rank = [
             owner for name in usual for owner in header if _plain(owner) == name and owner not in taken
@@ -311,128 +338,101 @@ def _item_names(of_events: str, header: Sequence[str]) -> tuple[str, ...]:
     return tuple(name.lower() for name in (same or usual)[:1]) or (of_events.lower(),)
 
 
-def _types(given: Mapping[str, str] | str | None) -> dict[str, str]:
-    if not isinstance(given, str):
-        return dict(given or {})
-    pairs = [pair.strip().partition(":") for pair in given.split(",") if pair.strip()]
+def _types(given: Mapping[str, str] | Sequence[str] | str | None) -> dict[str, str]:
+    """NAME:TYPE pairs, from the command line with commas between."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    texts = given.split(",") if isinstance(given, str) else given or ()
+    pairs = [text.strip().partition(":") for text in texts if text.strip()]
+    for name, _, kind in pairs:
+        if not name or not kind:
+            raise ConvertError(f"--item-types has {name + kind!r}: write NAME:TYPE, such as price:float.")
     return {name: kind for name, _, kind in pairs}
 
 
-# --- times
-
-
-def _unit_of(text: str, days: tuple[date, date]) -> str | None:
-    """The unit that a text is a time in; no text is a time in two, since years differ by factors of ten at most."""
-    whole, point, fraction = text.partition(".")
-    if (
-        whole.isascii()
-        and whole.isdigit()
-        and (not point or fraction.isdigit())
-        and not whole.startswith("0")
-    ):
-        low, high = (datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() for day in days)
-        for unit, per_second in PER_SECOND.items():
-            if (not point or unit == "s") and low <= int(whole) / per_second < high + 86_400:
-                return unit
-        return None
-    matches = pl.select(pl.lit(text).str.contains(ISO)).item()
-    return "iso" if matches else None
-
-
-def _guess_unit(source: Source, separator: str, column: str, days: tuple[date, date]) -> str:
-    """What most times of the first rows are written in."""
-    place = read_header(source, separator).index(column)
-    try:
-        with source.open() as stream:
-            stream.readline()
-            lines = stream.read(SAMPLE_BYTES).decode("utf-8", errors="replace").splitlines()[:5000]
-    except UNREADABLE as error:
-        raise ConvertError(
-            f"{source.path} cannot be read ({error}): it is damaged or cut off, fetch it again."
-        ) from error
-    fields = [fields[place].strip(' \t"') for line in lines if len(fields := line.split(separator)) > place]
-    units = Counter(unit for text in fields if (unit := _unit_of(text, days)) is not None)
-    if not units:
-        shown = f"such as {fields[0][:40]!r}" if fields else "of which there are none"
+def _guess_unit(source: QuotedSource, column: str, days: tuple[date, date]) -> str:
+    """What most times of an excerpt are written in."""
+    texts = excerpt(source, column)
+    unit = guess_unit(texts, *days)
+    if unit is None:
+        shown = f"such as {texts[0][:40]!r}" if len(texts) else "of which there are none"
         raise ConvertError(
             f"{source.path}: the times in column {column}, {shown}, are neither unix times (s, ms, us, ns) nor ISO "
             f"8601 date-times from {days[0]} to {days[1]}: rewrite them, or widen --first-date and --last-date."
         )
-    return units.most_common(1)[0][0]
-
-
-def _describe_times(column: str, unit: str, times: pl.Series) -> str:
-    first, last = (datetime.fromtimestamp(int(ms) / 1000, UTC).date() for ms in (times.min(), times.max()))  # type: ignore[arg-type]
-    kind = "ISO 8601 date-times, UTC where no zone is named" if unit == "iso" else f"{UNITS[unit]} since 1970"
-    return f"column {column!r}, {kind}: {first} to {last}"
-
-
-def _time_column(owner: str, unit: str, days: tuple[date, date]) -> Column:
-    """A moment in `unit` -> Int64, unix ms (parts of a millisecond are cut off)."""
-    low, high = (int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000 for day in days)
-    high += DAY_MS - 1
-
-    if unit == "iso":
-        pattern, what = ISO, "is no ISO 8601 date-time"
-
-        def moment(text: pl.Expr) -> pl.Expr:
-            plain = text.str.replace(" ?(Z|UTC)$", "").str.replace(" ", "T", literal=True)
-            zone = plain.str.extract(r"([+-][0-9]{2}:?[0-9]{2})$")
-            bare = plain.str.replace(r"[+-][0-9]{2}:?[0-9]{2}$", "").str.replace(r"^(.{16})$", "${1}:00")
-            minutes = zone.str.slice(1, 2).cast(pl.Int64) * 60 + zone.str.slice(-2).cast(pl.Int64)
-            ahead = pl.when(zone.str.starts_with("-")).then(-minutes).otherwise(minutes).fill_null(0)
-            local = bare.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False).dt.epoch("ms")
-            return local - ahead * 60_000
-
-    elif unit == "s":
-        pattern, what = r"^[1-9][0-9]{0,11}([.][0-9]{1,9})?$", "is no time in seconds"
-
-        def moment(text: pl.Expr) -> pl.Expr:
-            whole = text.str.extract(r"^([0-9]+)").cast(pl.Int64, strict=False)
-            rest = text.str.extract(r"[.]([0-9]+)$").fill_null("").str.pad_end(3, "0").str.slice(0, 3)
-            return whole * 1000 + rest.cast(pl.Int64, strict=False)
-
-    else:
-        pattern, what = r"^[1-9][0-9]{0,18}$", f"is no time in {UNITS[unit]}"
-
-        def moment(text: pl.Expr) -> pl.Expr:
-            return text.cast(pl.Int64, strict=False) // (PER_SECOND[unit] // 1000)
-
-    faults: tuple[tuple[str, Test], ...] = (
-        (f"{owner} {what}", lambda text: ~text.str.contains(pattern) | moment(text).is_null()),
-        (
-            f"{owner} is out of range as {unit}",
-            lambda text: ~moment(text).is_between(low, high).fill_null(False),
-        ),
-    )
-    return Column("time_ms", owner, moment, faults)
+    return unit
 
 
 # --- tables
 
 
+def _id_column(name: str, owner: str, may_miss: bool = False) -> Column:
+    """Any token that RecBole can carry -> String; what it takes for a missing value is null or a fault."""
+    missing = (f"{owner} is missing", lambda text: text.is_in(list(MISSING)))
+    broken = (
+        f"{owner} holds a quotation mark or control character",
+        lambda text: text.str.contains(FORBIDDEN),
+    )
+    faults = (broken,) if may_miss else (missing, broken)
+    return Column(name, owner, lambda text: text, faults, MISSING if may_miss else ())
+
+
 def _read_events(
-    source: Source,
-    separator: str,
+    source: QuotedSource,
     columns: Mapping[str, str],
     unit: str,
     days: tuple[date, date],
     allowed: BadRows,
+    session_names_user: bool,
 ) -> tuple[pl.DataFrame, RowReport]:
-    """item_id, time_ms, and session_id, user_id, event where they are, in file order."""
-    wanted = [text_column("item_id", columns["item"]), _time_column(columns["time"], unit, days)]
+    """item_id, time_ns, and session_id, user_id, event where they are, in file order.
+
+    A user may be missing where there is a session that does without.
+    """
+    wanted = [
+        _id_column("item_id", columns["item"]),
+        time_column("time_ns", columns["time"], unit, *days),
+    ]
     if "session" in columns:
-        wanted.append(text_column("session_id", columns["session"]))
-    if "user" in columns:  # who has no session needs a user
-        wanted.append(
-            text_column("user_id", columns["user"], unknown=UNKNOWN if "session" in columns else ())
-        )
+        wanted.append(_id_column("session_id", columns["session"]))
+    if "user" in columns:
+        may_miss = "session" in columns and session_names_user
+        wanted.append(_id_column("user_id", columns["user"], may_miss))
     if "event" in columns:
-        wanted.append(text_column("event", columns["event"]))
-    log, report = read_rows(source, wanted, allowed, separator=separator)
+        wanted.append(_id_column("event", columns["event"]))
+    log, report = read_quoted_rows(source, wanted, allowed)
     if log.is_empty():
         raise ConvertError(f"{source.path} holds no usable row: check that it is the table of events.")
     return log, report
+
+
+def _in_time_units(log: pl.DataFrame) -> pl.DataFrame:
+    """The log with `time_ms` for `time_ns`; where times are finer than that, in order of time, which steps that sort by
+    milliseconds keep."""
+    if (log["time_ns"] % MS_NS != 0).any():
+        log = log.sort("time_ns", maintain_order=True)
+    return log.with_columns(time_ms=pl.col("time_ns") // MS_NS).drop("time_ns")
+
+
+def _number_sessions(log: pl.DataFrame, gap_minutes: float | None) -> pl.DataFrame:
+    """Numbered sessions of each user: cut by idle time, or with None by the users' own `session_id`."""
+    code = pl.col("user_id").rank("dense").cast(pl.Int64)
+    if gap_minutes is None:
+        code = code * pl.col("session_id").n_unique() + pl.col("session_id").rank("dense").cast(pl.Int64)
+    coded = log.with_columns(code.alias("user_id"), pl.col("user_id").alias("_user"))
+    numbered = number_sessions(coded.drop("session_id", strict=False), gap_minutes)
+    return numbered.with_columns(user_id=pl.col("_user")).drop("_user")
+
+
+def _check_shared_sessions(log: pl.DataFrame, source: Source) -> None:
+    """ConvertError where so many sessions name two users that their ids must be counted for each user."""
+    users = log.drop_nulls("user_id").group_by("session_id").agg(pl.col("user_id").n_unique())["user_id"]
+    shared = int((users > 1).sum())
+    if shared > SHARED_SESSIONS * len(users):
+        raise ConvertError(
+            f"{source.path}: {shared:,} of {len(users):,} session ids name two users or more: give --session-per-user "
+            f"if ids count anew for each user, or leave users out with --user {NONE}."
+        )
 
 
 def _inter(log: pl.DataFrame, notes: dict[str, int]) -> tuple[pl.DataFrame, int]:

@@ -40,7 +40,9 @@ class Feature:
         if self.column == "available":
             return f"{self.property} is not 0 or 1", ~text.is_in(["0", "1"])
         if self.type == "float":
-            return f"property {self.property} is not one number such as n277.200", ~text.str.contains(NUMBER)
+            endless = text.str.slice(1).cast(pl.Float64, strict=False).is_infinite().fill_null(False)
+            bad = ~text.str.contains(NUMBER) | endless
+            return f"property {self.property} is not one number such as n277.200", bad
         return f"property {self.property} is empty", text == ""
 
     def value(self, text: pl.Expr) -> pl.Expr:
@@ -166,8 +168,7 @@ def read_properties(
     ]
     reports: list[RowReport] = []
     kept: list[pl.DataFrame] = []
-    pending = 0
-    repeats = 0
+    pending = limit = repeats = 0
     for source in sources:
         report = RowReport(source.label)
         reports.append(report)
@@ -176,9 +177,10 @@ def read_properties(
             rows = _without_faults(rows, features, report)
             kept.append(compact(rows.drop("line")))
             pending += rows.height
-            if pending > COMPACT_ROWS and not whole_history:
+            if pending > max(COMPACT_ROWS, limit) and not whole_history:
                 table, repeated = _sorted(pl.concat(kept), last_only=True)
                 kept, pending, repeats = [table], table.height, repeats + repeated
+                limit = 2 * table.height
     table, repeated = _sorted(pl.concat(kept), last_only=not whole_history)
     notes["property row that repeats another or is outdone by one of the same moment"] = repeats + repeated
     history = History(

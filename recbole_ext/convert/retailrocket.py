@@ -32,6 +32,7 @@ BUNDLES = ("archive.zip", "ecommerce-dataset.zip")  # the owner's download by br
 OWNER = "Retail Rocket, https://www.kaggle.com/datasets/retailrocket/ecommerce-dataset"
 KINDS = ("view", "addtocart", "transaction")  # of one moment, in this order
 DAY = timedelta(days=1)
+MOST_DAYS = 36_500
 AS_OF = ("split", "event", "latest")
 
 
@@ -118,7 +119,7 @@ def convert(
     as_of: str = "split",
     test_days: int = 7,
     test_start: date | str | None = None,
-    features: Sequence[str] = (),
+    features: Sequence[str] | str = (),
     all_items: bool = False,
     strict: bool = False,
     max_bad_rows: float = 0.01,
@@ -140,6 +141,8 @@ def convert(
     _check_choices(session, gap_minutes, as_of, test_days)
     days = as_day("--first-date", first_date), as_day("--last-date", last_date)
     start = None if test_start is None else as_day("--test-start", test_start)
+    # Of a yaml file: one name without a list, names that are numbers.
+    features = [str(name) for name in ([features] if isinstance(features, str | int) else features or ())]
     chosen = [CATEGORY, AVAILABLE, *(named_feature(text) for text in dict.fromkeys(features))]
     if len({feature.column for feature in chosen}) < len(chosen):
         raise ConvertError("--features names one property twice: keep one of them.")
@@ -217,7 +220,7 @@ def convert(
             "as_of": as_of,
             "test_days": test_days,
             "test_start": None if start is None else start.isoformat(),
-            "features": list(features),
+            "features": features,
             "all_items": all_items,
             "strict": strict,
             "max_bad_rows": max_bad_rows,
@@ -238,10 +241,10 @@ def _check_choices(session: str, gap_minutes: float, as_of: str, test_days: int)
         raise ConvertError(f"--session is {session!r}: write idle or visitor.")
     if as_of not in AS_OF:
         raise ConvertError(f"--as-of is {as_of!r}: write one of {', '.join(AS_OF)}.")
-    if not 0 < gap_minutes < float("inf"):
+    if not isinstance(gap_minutes, int | float) or not 0 < gap_minutes < float("inf"):
         raise ConvertError(f"--gap-minutes is {gap_minutes}: write a number of minutes above 0.")
-    if isinstance(test_days, bool) or not isinstance(test_days, int) or test_days < 1:
-        raise ConvertError(f"--test-days is {test_days}: write a whole number of days, 1 or more.")
+    if isinstance(test_days, bool) or not isinstance(test_days, int) or not 1 <= test_days <= MOST_DAYS:
+        raise ConvertError(f"--test-days is {test_days}: write a whole number of days from 1 to {MOST_DAYS}.")
 
 
 # --- files
@@ -257,14 +260,21 @@ def _find_sources(
             f"No {EVENTS} (or .csv.gz, .zip) in {raw}: put the owner's files there ({OWNER}), or try generated logs "
             "with --dataset=retailrocket-demo."
         )
-    return Sources(log, find_source(raw, TREE, tree, bundle), _find_parts(raw, parts, bundle))
+    found = Sources(log, find_source(raw, TREE, tree, bundle), _find_parts(raw, parts, bundle))
+    labels = [source.label for source in (found.events, found.tree, *found.properties) if source is not None]
+    twice = [label for label in labels if labels.count(label) > 1]
+    if twice:  # the manifest's accounts are by name
+        raise ConvertError(
+            f"Two of the files to read are named {twice[0]}: rename one, or name it only once."
+        )
+    return found
 
 
 def _find_parts(raw: Path, chosen: Sequence[Path | str] | None, bundle: str | None) -> list[Source]:
     """The property log: the chosen files, or all numbered parts; ConvertError where one of these is missing."""
     if chosen is not None:
         return [source for file in chosen if (source := find_source(raw, "item_properties_part1.csv", file))]
-    names = [path.name for path in raw.iterdir()] if raw.is_dir() else []
+    names = [path.name for path in raw.iterdir() if path.is_file()] if raw.is_dir() else []
     names += members(raw / bundle) if bundle else []
     numbers = sorted({int(found[1]) for name in names if (found := PARTS.fullmatch(name))})
     if not numbers:
@@ -301,8 +311,10 @@ def _read_tree(
         return None, None
     columns = [id_column("category", "categoryid"), id_column("parent", "parentid", unknown=("", "NA"))]
     rows, report = read_rows(source, columns, allowed, separator=",")
+    # The greatest parent counts, so that the order of the file does not matter.
+    rows = rows.sort("category", "parent", descending=[False, True], nulls_last=True)
     first = rows["category"].is_first_distinct()
-    report.drop_rows(rows.filter(~first), "category has another parent already")
+    report.drop_rows(rows.filter(~first).sort("line"), "category has another parent already")
     tree = CategoryTree(rows.filter(first).select("category", "parent").iter_rows())
     notes |= tree.notes
     return tree, report

@@ -37,7 +37,7 @@ class BadRows:
     strict: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
+        if not isinstance(self.share, int | float) or not 0 <= self.share <= 1:
             raise ConvertError(f"max_bad_rows is {self.share}: give a share of the rows between 0 and 1.")
 
     def check(self, report: RowReport) -> None:

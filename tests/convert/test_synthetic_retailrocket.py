@@ -15,7 +15,8 @@ from recbole_ext.convert.errors import ConvertError
 from recbole_ext.convert.synthetic import generate, retailrocket
 
 SCALE = 0.02
-WEEK_MS = 7 * 86_400_000
+DAY_MS = 86_400_000
+WEEK_MS = 7 * DAY_MS
 
 
 def digests(folder):
@@ -57,6 +58,12 @@ def steps(demo, converted):
     return views.with_columns(
         item_before=pl.col("item").shift(1).over("session"),
         category_before=pl.col("category").shift(1).over("session"),
+    )
+
+
+def make_demo_world():
+    return retailrocket.make_world(
+        np.random.default_rng([1, 0]), retailrocket.SHAPE, SCALE, round(retailrocket.SHAPE.sessions * SCALE)
     )
 
 
@@ -112,16 +119,21 @@ def test_counts_are_the_owners_times_scale(demo, events, properties):
     assert events["visitorid"].n_unique() == record["visitors"] == pytest.approx(1_407_580 * SCALE, rel=0.01)
     assert events["itemid"].n_unique() == record["items_in_events"]
     of = dict(properties["property"].value_counts().iter_rows())
-    for name, rows in retailrocket.NAMED:
+    for name, rows in retailrocket.NAMED.items():
         assert of[name] == pytest.approx(rows * SCALE, abs=2)
     assert 900 < len(of) <= 1104
+    others = sorted((rows for name, rows in of.items() if name not in retailrocket.NAMED), reverse=True)
+    assert of["364"] in others[:3]
+    assert sum(others[:100]) > 0.5 * sum(others) and others[0] < of["categoryid"]
 
 
 def test_skews(events, properties):
     views = events.filter(pl.col("event") == "view")
     of_visitor = views["visitorid"].value_counts()["count"]
-    assert (of_visitor == 1).mean() == pytest.approx(0.68, abs=0.05)  # the owner's: .71
-    assert of_visitor.max() > 40
+    assert of_visitor.max() > 100
+    of_visitor = events["visitorid"].value_counts()["count"]
+    assert (of_visitor == 1).mean() == pytest.approx(0.71, abs=0.01)  # the owner's
+    assert of_visitor.mean() == pytest.approx(1.96, abs=0.03)
     of_item = views["itemid"].value_counts()["count"].sort(descending=True)
     assert of_item.head(len(of_item) // 100).sum() / of_item.sum() > 0.1
     known = views["itemid"].unique().is_in(properties["itemid"].unique().implode()).mean()
@@ -130,21 +142,66 @@ def test_skews(events, properties):
 
 def test_no_file_is_in_order_of_time(events, properties):
     for rows in (events, properties):
-        assert 0.4 < (rows["timestamp"].diff().drop_nulls() < 0).mean() < 0.6
+        steps = rows["timestamp"].diff().drop_nulls()
+        falling, rising = (steps < 0).mean(), (steps > 0).mean()
+        assert falling > 0.3 and falling == pytest.approx(rising, abs=0.05)
+
+
+def test_events_lie_within_the_owners_days(events):
+    days = events["timestamp"].cast(pl.Datetime("ms")).dt.date()
+    assert (str(days.min()), str(days.max())) == ("2015-05-03", "2015-09-18")
 
 
 def test_properties_change_weekly(properties):
     weeks = properties["timestamp"].unique().sort()
     assert len(weeks) == 18
     assert ((weeks - weeks[0]) % WEEK_MS == 0).all()
-    assert pl.Series([weeks[0]]).cast(pl.Datetime("ms")).dt.to_string("%A %H:%M").item() == "Sunday 03:00"
-    for name, changes in (("categoryid", 0.05), ("790", 0.5)):
-        rows = properties.filter(pl.col("property") == name).sort("timestamp")
-        values = rows.group_by("itemid").agg(n=pl.len(), distinct=pl.col("value").n_unique())
-        several = values.filter(pl.col("n") > 1)
-        assert several.height > 100
-        changed = (several["distinct"] > 1).mean()
-        assert (changed > changes) and (name == "790" or changed < 0.3)
+    assert weeks[0] == 1431226800000  # 2015-05-10 03:00 UTC
+    assert properties.select("timestamp", "itemid", "property").is_unique().all()  # no two values at a time
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    [("available", 1, 1), ("790", 0.99, 1), ("categoryid", 0.03, 0.15)],  # categories change rarely
+)
+def test_a_later_row_is_a_change(properties, name, least, most):
+    rows = properties.filter(pl.col("property") == name).sort("itemid", "timestamp")
+    before = rows.select(pl.col("value").shift(1).over("itemid")).to_series()
+    changed = (rows["value"] != before).drop_nulls()
+    assert len(changed) == rows.height - rows["itemid"].n_unique() > 5000
+    assert least <= changed.mean() <= most
+
+
+def test_categories_of_the_log_are_those_of_the_walks(demo, properties):
+    """A first row holds the world's category, a later one that or another one of the same parent."""
+    tree = dict(pl.read_csv(demo / "category_tree.csv").iter_rows())
+    world = make_demo_world()
+    number = retailrocket._tree(world, np.random.default_rng([1, 3]), SCALE)[0]
+    category = number[world.shelf // 3]
+    of = dict(zip(retailrocket._item_ids(world, 1).tolist(), category.tolist()))
+    rows = properties.filter(pl.col("property") == "categoryid").sort("timestamp")
+    rows = rows.group_by("itemid", maintain_order=True).agg(pl.col("value").cast(pl.Int64))
+    distinct = 0
+    for item, values in rows.iter_rows():
+        assert values[0] == of[item]
+        assert {tree[value] for value in values} == {tree[of[item]]}
+        distinct += len(set(values))
+    assert distinct / rows.height == pytest.approx(442_432 / 417_053, abs=0.01)  # the owner's
+
+
+def test_an_item_enters_at_the_first_snapshot_after_its_birth(properties):
+    world = make_demo_world()
+    birth = dict(zip(retailrocket._item_ids(world, 1).tolist(), world.birth.tolist()))
+    first = properties.group_by("itemid").agg(pl.col("timestamp").min())
+    assert first.height == round(417_053 * SCALE)
+    days = sorted((properties["timestamp"].unique() // DAY_MS - retailrocket.FIRST_MS // DAY_MS).to_list())
+    for item, time in first.iter_rows():
+        entered = time // DAY_MS - retailrocket.FIRST_MS // DAY_MS
+        assert entered == min(day for day in days if day >= birth[item])
+    assert 0.15 < (first["timestamp"] > first["timestamp"].min()).mean() < 0.4
+    for name in ("790", "available", "categoryid"):
+        rows = properties.filter(pl.col("property") == name).group_by("itemid").agg(pl.col("timestamp").min())
+        assert rows.sort("itemid").equals(first.sort("itemid")), name
 
 
 def test_every_item_with_properties_has_a_category_of_the_tree(demo, properties):
@@ -200,6 +257,23 @@ def test_visitors_keep_their_taste(steps):
     assert same > 4 * chance
 
 
+def test_visitors_keep_their_style(steps, properties):
+    """A price against its category's mean stands for style; the first view of a session shows none."""
+    price = properties.filter(pl.col("property") == "790").sort("timestamp").group_by("itemid").first()
+    price = price.select(item="itemid", price=pl.col("value").str.slice(1).cast(pl.Float64).log(2))
+    rows = steps.drop_nulls("item_before").join(price, on="item", maintain_order="left")
+    rows = rows.with_columns(over=pl.col("price") - pl.col("price").mean().over("category")).drop_nulls(
+        "over"
+    )
+    sessions = rows.group_by("session", maintain_order=True).agg(
+        pl.col("user").first(), pl.col("over").mean()
+    )
+    pairs = sessions.with_columns(before=pl.col("over").shift(1).over("user")).drop_nulls("before")
+    assert pairs.height > 150
+    assert pairs.select(pl.corr("over", "before")).item() > 0.4
+    assert abs(pairs.select(pl.corr("over", pl.col("before").shuffle(seed=0))).item()) < 0.2
+
+
 def test_carts_follow_views_and_sales_follow_carts(events):
     time = {kind: events.filter(pl.col("event") == kind) for kind in ("view", "addtocart", "transaction")}
     for later, earlier in (("addtocart", "view"), ("transaction", "addtocart")):
@@ -232,15 +306,24 @@ def test_more_property_rows_come_in_more_parts(tmp_path, monkeypatch):
     assert one["property_rows"] == round(20_275_902 * 0.001)
 
 
-def test_rows_are_those_of_their_number(demo):
-    """Blocks of any size give the same rows, and no row comes twice."""
+@pytest.mark.parametrize("property_scale", [1, 10, 100])
+def test_rows_are_those_of_their_number(property_scale):
+    """Blocks of any size give the same rows; no value of an item and time comes twice, however long the log."""
     world = retailrocket.make_world(np.random.default_rng([1, 0]), retailrocket.SHAPE, 0.001, 1784)
-    log = retailrocket._PropertyLog(world, np.arange(len(world.department)), 5_000, 1)
-    whole = log.block(0, 5_000)
-    pieces = pl.concat([log.block(first, min(first + 999, 5_000)) for first in range(0, 5_000, 999)])
-    assert whole.equals(pieces)
-    scrambled = (np.arange(5_000) * log._stride + 5_000 // 3) % 5_000
-    assert len(np.unique(scrambled)) == 5_000
+    rows = 2_000 * property_scale
+    log = retailrocket._PropertyLog(world, np.arange(len(world.department)), rows, 1)
+    whole = log.block(0, rows)
+    pieces = [log.block(first, min(first + 9_999, rows)) for first in range(0, rows, 9_999)]
+    assert whole.equals(pl.concat(pieces))
+    assert whole.height == rows
+    assert whole.select("timestamp", "itemid", "property").is_unique().all()
+
+
+def test_rows_that_do_not_fit_a_property_go_to_the_others():
+    sizes = retailrocket._fill(np.array([0.6, 0.3, 0.1]), 100, 40)
+    assert sizes.tolist() == [40, 40, 20]
+    with pytest.raises(ConvertError, match="have only 120: lower it"):
+        retailrocket._fill(np.array([0.6, 0.3, 0.1]), 121, 40)
 
 
 @pytest.mark.parametrize(
@@ -248,6 +331,7 @@ def test_rows_are_those_of_their_number(demo):
     [
         ({"known_users": 0.5}, "--known-users means nothing to the generator of retailrocket"),
         ({"property_scale": 0}, "--property-scale is 0"),
+        ({"scale": 50, "property_scale": 10}, "ask for 10,137,951,000 property rows"),
     ],
 )
 def test_values_out_of_range_are_refused(tmp_path, options, sentence):

@@ -25,31 +25,35 @@ from recbole_ext.convert.synthetic.world import (
     make_world,
     plan,
     walk_items,
-    zipf,
 )
 
 DAY_MS = 86_400_000
 FIRST_MS = int(datetime(2015, 5, 3, tzinfo=UTC).timestamp()) * 1000
+HOUR_MS = 3_600_000
 VIEWS, CARTS, TRANSACTIONS = 2_664_312, 69_332, 22_457  # the owner's events
 PROPERTY_ROWS = 20_275_902
 ITEM_IDS, CATEGORY_IDS, TREE_ROWS = 466_867, 1_699, 1_669
 P_ALONE = 0.866  # of visitors: one session
-P_SINGLE = 0.748  # of sessions: one view
-P_LONG, LONG = 0.012, 0.08  # of sessions: a long tail of views, its geometric parameter
-SHORT = 0.62
-MAX_LENGTH = 100
+P_SINGLE = 0.835  # of sessions: one view
+SHORT = 0.5  # of the other sessions: geometric parameter of the views after the first two
+P_LONG, LONG, LONG_TAIL = 0.009, 8, 1.6  # of sessions: a power law from LONG views on, with this exponent
+MAX_LENGTH = 1000
 MAX_LEVELS = 6  # of the category tree
-P_KNOWN_ITEM = 0.9  # of items: in the property log
-P_MOVED = 0.1  # of repeated category rows: the item has moved to another category of the same parent
+KNOWN_ITEMS = 417_053  # of all items: in the property log
+P_MOVED = 0.105  # of items: after the first row of their category, another category of the same parent
 CART_LAST = 4.0  # the last view of a longer session is so many times as likely to go into the cart
-FIRST_SNAPSHOT_MS = FIRST_MS + 7 * DAY_MS + 3 * 3_600_000  # Sundays, 03:00 UTC
-SNAPSHOTS = [week for week in range(19) if week != 8]  # the owner's log has 18 of these 19 weeks
+# Days of the log with a snapshot at 03:00 UTC: Sundays; 18 of 19 weeks have one.
+SNAPSHOTS = np.array([7 + 7 * week for week in range(19) if week != 8])
 EVENT_BLOCK, PROPERTY_BLOCK = 131_072, 1 << 19  # sessions and property rows made and written at once
 PART_ROWS = 10_500_000  # rows of a file of the property log: the owner has two
+MAX_PROPERTY_ROWS = 3_000_000_000  # so that products of two row numbers stay below 2^63
 
-# (name, rows of the owner's log); the other rows belong to OTHERS hashed names, a few of them very frequent
-NAMED = (("888", 3_000_398), ("790", 1_790_516), ("available", 1_503_639), ("categoryid", 788_214))
-OTHERS = 1_100
+# Rows of the owner's log by name; the other rows belong to OTHERS hashed names, a few of them very frequent.
+# 790 is a price; the values of those not in PLAIN are drawn.
+NAMED = {"790": 1_790_516, "available": 1_503_639, "categoryid": 788_214, "888": 3_000_398}
+PLAIN = ("790", "available", "categoryid")  # the first of NAMED
+OTHERS, OTHERS_SKEW, OTHERS_SHIFT = 1_100, 1.25, 9
+FREQUENT = 364  # a number among the most frequent of the others
 
 OPTIONS = {"property_scale": 1.0}
 SIGNALS = {
@@ -74,6 +78,12 @@ def write(folder: Path, scale: float, seed: int, property_scale: float) -> dict[
     """
     if not 0 < property_scale <= 100:
         raise ConvertError(f"--property-scale is {property_scale}, but must be above 0 and at most 100.")
+    rows = max(1, round(PROPERTY_ROWS * scale * property_scale))
+    if rows > MAX_PROPERTY_ROWS:
+        raise ConvertError(
+            f"--scale {scale:g} and --property-scale {property_scale:g} ask for {rows:,} property rows, "
+            f"but at most {MAX_PROPERTY_ROWS:,} can be made: lower one of them."
+        )
     n_sessions = max(1, round(SHAPE.sessions * scale))
     world = make_world(np.random.default_rng([seed, 0]), SHAPE, scale, n_sessions)
     counts = _write_events(world, folder, scale, seed, n_sessions)
@@ -81,7 +91,6 @@ def write(folder: Path, scale: float, seed: int, property_scale: float) -> dict[
     node, parent = _tree(world, np.random.default_rng([seed, 3]), scale)
     _csv(pl.DataFrame({"categoryid": node, "parentid": parent}), folder / "category_tree.csv")
     counts["categories"] = len(node)
-    rows = max(1, round(PROPERTY_ROWS * scale * property_scale))
     log = _PropertyLog(world, node[: len(world.department)], rows, seed)
     counts["property_rows"] = rows
     _write_properties(log, folder)
@@ -159,10 +168,9 @@ def _lengths(rng: np.random.Generator, n_sessions: int, n_views: int) -> Ints:
         np.where(
             kind < 1 - P_LONG,
             1 + rng.geometric(SHORT, size=n_sessions),
-            1 + rng.geometric(LONG, size=n_sessions),
+            np.minimum(LONG * (1 - rng.random(n_sessions)) ** (-1 / LONG_TAIL), MAX_LENGTH).astype(np.int64),
         ),
     )
-    length = np.minimum(length, MAX_LENGTH)
     while missing := n_views - int(length.sum()):
         able = (
             np.flatnonzero(length > 1)
@@ -196,7 +204,14 @@ def _views(
     """The views of some sessions, session by session: (V,) session, item, unix ms."""
     items = np.empty(int(length.sum()), dtype=np.int64)
     first = np.cumsum(length) - length
-    for low, high in ((1, 1), (2, 4), (5, 16), (17, MAX_LENGTH)):  # so that no walk is far longer than needed
+    for low, high in (
+        (1, 1),
+        (2, 4),
+        (5, 16),
+        (17, 64),
+        (65, 256),
+        (257, MAX_LENGTH),
+    ):  # so that no walk is far longer than needed
         group = np.flatnonzero((length >= low) & (length <= high))
         if len(group):
             walked = walk_items(world, stock, rng, user[group], day[group], int(length[group].max()))
@@ -206,8 +221,11 @@ def _views(
     gap[first] = 0
     elapsed = np.cumsum(gap)
     session = np.repeat(np.arange(len(length)), length)
-    start = FIRST_MS + day * DAY_MS + rng.integers(DAY_MS, size=len(length))
-    return session, items, start[session] + elapsed - elapsed[first][session]
+    elapsed -= elapsed[first][session]
+    start = day * DAY_MS + rng.integers(DAY_MS, size=len(length))
+    # The log ends with its last day: what would go on after it has begun earlier, with an hour for carts and orders.
+    latest = SHAPE.days * DAY_MS - HOUR_MS - elapsed[first + length - 1]
+    return session, items, FIRST_MS + np.minimum(start, latest)[session] + elapsed
 
 
 def _item_ids(world: World, seed: int) -> Ints:
@@ -267,8 +285,10 @@ def _below(count: Ints | int, *numbers: Ints | int) -> Ints:
 class _PropertyLog:
     """The rows of the property log by number.
 
-    The number of a row, scrambled, says its property and the how-manieth row of it: the first rows of a property go
-    round all items that have it, at the item's first snapshot; the next ones are changes at later snapshots.
+    The number of a row, scrambled, says its property and the how-manieth row of it. The first rows of a property go
+    round the items that are in the log, each at the item's first snapshot, which is the first one at or after its
+    birth. The next ones take one pair of item and later snapshot each, so no item has two values of a property at one
+    time. A property that would need more pairs than there are leaves its rows to the others.
     """
 
     def __init__(self, world: World, category: Ints, rows: int, seed: int) -> None:
@@ -277,95 +297,143 @@ class _PropertyLog:
         self._item_category = world.shelf // STYLES
         self._sibling = _siblings(world.department)
         self._id = _item_ids(world, seed)
-        all_items = np.arange(len(self._id))
-        self._known = all_items[_below(1000, all_items, seed, 11) < 1000 * P_KNOWN_ITEM]
-        if not len(self._known):
-            self._known = all_items
-        # An item is entered before its first possible event, at that snapshot or the one before.
-        entered = np.searchsorted(np.array(SNAPSHOTS) * 7 + 7, world.birth, side="right") - 1
-        self._entered = np.maximum(entered - _below(2, all_items, seed, 12), 0)
+        entered = np.searchsorted(SNAPSHOTS, world.birth)
+        self._known = _known_items(entered, seed)
+        self._entered = entered[self._known]  # which snapshot
+        # Pairs of an item (by place in _known) and a later snapshot, snapshot by snapshot: those of one snapshot are
+        # the items that entered before it.
+        self._by_entry = np.argsort(self._entered, kind="stable")
+        self._rank = np.empty_like(self._by_entry)
+        self._rank[self._by_entry] = np.arange(len(self._known))
+        before = np.searchsorted(self._entered[self._by_entry], np.arange(len(SNAPSHOTS)))
+        self._pairs = np.concatenate(([0], np.cumsum(before)))  # (snapshots + 1,) where each begins
+        self._n_pairs = max(1, int(self._pairs[-1]))
+        self._pair_stride = _coprime(self._n_pairs)
 
-        names, sizes = [name for name, _ in NAMED], [size for _, size in NAMED]
-        others = PROPERTY_ROWS - sum(sizes)
-        taken = {int(name) for name in names if name.isdigit()}
-        hashed = [number for number in range(1, OTHERS + 20) if number not in taken][:OTHERS]
-        hashed = [hashed[place] for place in np.random.default_rng([seed, 5]).permutation(OTHERS)]
-        share = np.concatenate((np.array(sizes), zipf(OTHERS, 1.05) * others)) / PROPERTY_ROWS
-        self._ends = np.floor(np.cumsum(share) * rows + 1e-6).astype(np.int64)
-        self._ends[-1] = rows
-        self._names = pl.Series([*names, *map(str, hashed)])
+        names, share = _property_names(seed)
+        self._names = pl.Series(names)
+        self._sizes = _fill(share, rows, len(self._known) + int(self._pairs[-1]))
+        self._ends = np.cumsum(self._sizes)
         self._stride = _coprime(rows)
 
     def block(self, first: int, last: int) -> pl.DataFrame:
         """Rows `first` to `last` - 1 as the log shows them."""
         number = np.arange(first, last, dtype=np.int64)
-        # row numbers are below 2^31 for any log of some 100 GB, so the product fits
         scrambled = (number * self._stride + self.rows // 3) % self.rows
         kind = np.searchsorted(self._ends, scrambled, side="right")
-        place = scrambled - np.where(kind > 0, self._ends[kind - 1], 0)
-        turn = place // len(self._known)
-        item = self._known[(place + _below(len(self._known), kind, self._seed, 13)) % len(self._known)]
-        week = self._entered[item]
-        later = len(SNAPSHOTS) - 1 - week
-        changed = (turn > 0) & (later > 0)
-        step = 1 + _below(np.maximum(later, 1), item, kind, turn)
-        week = np.where(changed, week + step, week)
+        place = scrambled - (self._ends - self._sizes)[kind]
+        count = len(self._known)
+        changed = place >= count
+        here = (place + _below(count, np.arange(len(self._sizes)), self._seed, 13)[kind]) % count
+        snapshot = self._entered[here]
+        pair = (self._offset(kind[changed]) + (place[changed] - count) * self._pair_stride) % self._n_pairs
+        snapshot[changed] = np.searchsorted(self._pairs, pair, side="right") - 1
+        here[changed] = self._by_entry[pair - self._pairs[snapshot[changed]]]
+
         frame = pl.DataFrame(
             {
-                "timestamp": FIRST_SNAPSHOT_MS + np.array(SNAPSHOTS)[week] * 7 * DAY_MS,
-                "itemid": self._id[item],
-                "kind": kind,
-                "row": np.arange(len(kind)),
+                "timestamp": FIRST_MS + SNAPSHOTS[snapshot] * DAY_MS + 3 * HOUR_MS,
+                "itemid": self._id[self._known[here]],
+                "property": self._names.gather(pl.Series(kind)),
             }
         )
-        values = [self._values(kind == wanted, wanted, item, turn) for wanted in range(len(NAMED))]
-        values.append(self._other_values(kind >= len(NAMED), kind, item, turn))
-        value = pl.concat(values).sort("row")["value"]
-        property_ = self._names.gather(pl.Series(kind)).alias("property")
-        return frame.select("timestamp", "itemid").with_columns(property_, value)
+        values = [self._values(wanted, kind, here, snapshot) for wanted in range(len(PLAIN))]
+        values.append(self._other_values(kind, here, snapshot))
+        return frame.with_columns(pl.concat(values).sort("row")["value"])
 
-    def _values(self, rows: npt.NDArray[np.bool_], kind: int, item: Ints, turn: Ints) -> pl.DataFrame:
-        """The values of one of NAMED, with the rows that they belong to."""
-        row = np.flatnonzero(rows)
-        item, turn = item[row], turn[row]
-        name = NAMED[kind][0]
+    def _offset(self, kind: Ints) -> Ints:
+        """Where the changes of a property begin among the pairs."""
+        return _below(self._n_pairs, np.arange(len(self._sizes)), self._seed, 12)[kind]
+
+    def _changes_before(self, kind: int, here: Ints, snapshot: Ints) -> Ints:
+        """How many rows of one property an item has had after its first one, that of `snapshot` included."""
+        back = pow(self._pair_stride, -1, self._n_pairs) if self._n_pairs > 1 else 0
+        offset = int(self._offset(np.array([kind]))[0])
+        n_changes = self._sizes[kind] - len(self._known)
+        count = np.zeros(len(here), dtype=np.int64)
+        for week in range(1, len(SNAPSHOTS)):
+            pair = self._pairs[week] + self._rank[here]
+            number = (pair - offset) % self._n_pairs * back % self._n_pairs
+            count += (self._entered[here] < week) & (week <= snapshot) & (number < n_changes)
+        return count
+
+    def _values(self, kind: int, kinds: Ints, here: Ints, snapshot: Ints) -> pl.DataFrame:
+        """The values of one of PLAIN, with the rows that they belong to."""
+        row = np.flatnonzero(kinds == kind)
+        here, snapshot = here[row], snapshot[row]
+        item = self._known[here]
+        name = PLAIN[kind]
         if name == "categoryid":
             category = self._item_category[item]
-            moved = (turn > 0) & (_below(1000, item, turn, 14) < 1000 * P_MOVED)
+            moved = (snapshot > self._entered[here]) & (_below(1000, item, self._seed, 14) < 1000 * P_MOVED)
             shown = self._category[np.where(moved, self._sibling[category], category)]
             value = pl.Series(shown).cast(pl.String)
-        elif name == "available":
-            value = pl.Series(_below(2, item, turn, 15)).cast(pl.String)
-        elif name == "790":  # a price, which changes by up to a tenth
-            price = (
-                2.0 ** self._price[item] * 100 * (1 + (turn > 0) * (_below(201, item, turn, 16) - 100) / 1000)
-            )
+        elif name == "available":  # a change is to the other value
+            at_first = _below(2, item, self._seed, 15)
+            value = pl.Series((at_first + self._changes_before(kind, here, snapshot)) % 2).cast(pl.String)
+        else:  # a price: changes are by up to a tenth, alternately by an odd and an even number of thousandths
+            turn = self._changes_before(kind, here, snapshot)
+            change = 2 * _below(101, item, snapshot, self._seed, 16) - 100 - turn % 2
+            price = 2.0 ** self._price[item] * 100 * (1 + (turn > 0) * change / 1000)
             value = _numbers(np.rint(price).astype(np.int64) * 10)
-        else:
-            value = self._other_values(np.ones(len(row), dtype=bool), np.full(len(row), kind), item, turn)[
-                "value"
-            ]
         return pl.DataFrame({"row": row, "value": value.alias("value")})
 
-    def _other_values(self, rows: npt.NDArray[np.bool_], kind: Ints, item: Ints, turn: Ints) -> pl.DataFrame:
-        """Hashed values: a token, a number, or both among more tokens."""
-        row = np.flatnonzero(rows)
-        key = (kind[row], item[row], turn[row])
+    def _other_values(self, kind: Ints, here: Ints, snapshot: Ints) -> pl.DataFrame:
+        """Hashed values: a token, a number, or both among more tokens; with the rows that they belong to."""
+        row = np.flatnonzero(kind >= len(PLAIN))
+        key = (kind[row], self._known[here[row]], snapshot[row], self._seed)
         tokens = pl.Series(_below(1_300_000, *key, 17)).cast(pl.String)
         more = pl.Series(_below(1_300_000, *key, 18)).cast(pl.String)
         numbers = _numbers(_below(2000, *key, 19) * 12_000)
-        shape = pl.Series(_below(9, *key, 20))
+        shape = pl.Series(_below(14, *key, 20))
         frame = pl.DataFrame({"row": row, "shape": shape, "a": tokens, "b": more, "n": numbers})
         value = (
-            pl.when(pl.col("shape") < 2)
+            pl.when(pl.col("shape") < 3)
             .then("a")
-            .when(pl.col("shape") < 4)
-            .then("n")
             .when(pl.col("shape") < 5)
+            .then("n")
+            .when(pl.col("shape") < 7)
             .then(pl.concat_str("a", "n", "b", separator=" "))
             .otherwise(pl.concat_str("b", "a", "n", "a", separator=" "))
         )
         return frame.select("row", value.alias("value"))
+
+
+def _known_items(entered: Ints, seed: int) -> Ints:
+    """Those items that are in the property log: nine of ten, and none that is born after the last snapshot."""
+    able = np.flatnonzero(entered < len(SNAPSHOTS))
+    count = max(1, round(len(entered) * KNOWN_ITEMS / SHAPE.items))
+    return np.sort(np.random.default_rng([seed, 6]).permutation(able)[:count])
+
+
+def _property_names(seed: int) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """Names of the properties, PLAIN first, and each one's share of the rows."""
+    rng = np.random.default_rng([seed, 5])
+    taken = {int(name) for name in NAMED if name.isdigit()} | {FREQUENT}
+    hashed = rng.permutation([number for number in range(1, OTHERS + 10) if number not in taken])[
+        : OTHERS - 1
+    ]
+    hashed = np.insert(hashed, 1, FREQUENT)
+    rank = np.arange(1, OTHERS + 1, dtype=np.float64)
+    others = (rank + OTHERS_SHIFT) ** -OTHERS_SKEW
+    others *= (PROPERTY_ROWS - sum(NAMED.values())) / others.sum()
+    return [*NAMED, *map(str, hashed)], np.concatenate((list(NAMED.values()), others)) / PROPERTY_ROWS
+
+
+def _fill(share: npt.NDArray[np.float64], rows: int, room: int) -> Ints:
+    """Share out `rows` rows, `room` of them at most to anyone; what does not fit goes to the others in proportion."""
+    sizes = np.zeros(len(share), dtype=np.int64)
+    while missing := rows - int(sizes.sum()):
+        open_ = np.flatnonzero(sizes < room)
+        if not len(open_):
+            raise ConvertError(
+                f"--property-scale asks for {rows:,} property rows, but the items of so small a --scale have only "
+                f"{sizes.sum():,}: lower it."
+            )
+        wanted = np.floor(np.cumsum(share[open_]) / share[open_].sum() * missing + 1e-6).astype(np.int64)
+        wanted[-1] = missing
+        sizes[open_] = np.minimum(sizes[open_] + np.diff(wanted, prepend=0), room)
+    return sizes
 
 
 def _numbers(thousandths: Ints) -> pl.Series:

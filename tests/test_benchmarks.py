@@ -1,0 +1,181 @@
+"""The benchmarks compare like with like: the same bytes from both converters, sides in turn, one run's memory."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from recbole_ext.convert import convert
+from recbole_ext.convert.synthetic import generate
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def row_by_row(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import row_by_row
+
+    return row_by_row
+
+
+@pytest.fixture
+def side_by_side(monkeypatch, tmp_path):
+    """The module, and on the path of its processes a module `jobs` of small functions."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "jobs.py").write_text(
+        "import os\n"
+        "def note(path, name):\n"
+        "    with open(path, 'a') as stream: stream.write(name)\n"
+        "    return [os.getpid(), os.environ['POLARS_MAX_THREADS']]\n"
+        "def fill(size): return len(bytearray(b'x') * size)\n"
+        "def fail(): raise ValueError('no such luck')\n"
+    )
+    import side_by_side
+
+    return side_by_side
+
+
+def same_files(source, raw, tmp_path, row_by_row, lines):
+    """Both converters on `raw`: the files and the accounts are the same, and long enough to mean something."""
+    ours = convert(source, raw, tmp_path / "ours" / source)
+    theirs = getattr(row_by_row, source)(str(raw), str(tmp_path / "theirs" / source))
+    for suffix, least in lines.items():
+        mine, other = (tmp_path / side / source / f"{source}.{suffix}" for side in ("ours", "theirs"))
+        assert mine.read_bytes() == other.read_bytes()
+        assert mine.read_bytes().count(b"\n") > least
+    for key in ("rows", "counts", "sources", "time_origin"):
+        assert ours[key] == theirs[key], key
+    assert {o["name"]: o for o in ours["outputs"]} == {o["name"]: o for o in theirs["outputs"]}
+
+
+@pytest.mark.parametrize(("source", "scale"), [("retailrocket", 0.003), ("diginetica", 0.003)])
+def test_row_by_row_writes_the_same_of_generated_logs(source, scale, tmp_path, row_by_row) -> None:
+    generate(source, tmp_path / "raw", scale=scale)
+    same_files(source, tmp_path / "raw", tmp_path, row_by_row, {"inter": 3000, "item": 300})
+
+
+def test_row_by_row_writes_the_same_where_rows_tie_repeat_and_come_late(tmp_path, row_by_row) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    day, minute = 86_400_000, 60_000
+    start = 1_433_116_800_000  # 2015-06-01 00:00
+    events = [
+        (start + 20 * day, 7, "view", 30, ""),  # the last session: the test period starts on the 15th
+        (start + 40 * minute, 9, "transaction", 10, "1"),
+        (start + 40 * minute, 9, "view", 20, ""),  # of one moment: view first
+        (start + 40 * minute, 9, "view", 10, ""),
+        (start + 40 * minute, 9, "view", 20, ""),  # repeated
+        (start + 10 * minute, 9, "view", 10, ""),  # 30 minutes before: the same session
+        (start + 70 * minute + 1, 9, "view", 10, ""),  # 1 ms more: another
+        (start + 10 * minute, 8, "addtocart", 40, ""),  # a session that starts with another's
+    ]
+    lines = [",".join(map(str, event)) for event in events]
+    (raw / "events.csv").write_text(
+        "timestamp,visitorid,event,itemid,transactionid\n" + "\n".join(lines) + "\n"
+    )
+    (raw / "category_tree.csv").write_text("categoryid,parentid\n3,2\n2,1\n1,\n5,6\n")
+    test = start + 14 * day
+    rows = [
+        (test - 1, 10, "categoryid", "3"),
+        (test, 10, "categoryid", "2"),  # in the test period
+        (test - 2, 10, "available", "0"),
+        (test - 1, 10, "888", "n5.000"),
+        (test - 7, 20, "available", "1"),
+        (test - 7, 20, "available", "0"),  # outdone by the one of the same moment
+        (test - 7, 20, "categoryid", "5"),  # a parent that the tree does not have
+        (test - 9, 20, "categoryid", "1"),  # older, though it comes later
+        (test - 9, 50, "categoryid", "1"),  # an item without events
+        (test - 9, 40, "categoryid", "77"),  # not in the tree
+    ]
+    texts = [",".join(map(str, row)) + "\n" for row in rows]
+    for part, some in (("1", texts[::2]), ("2", texts[1::2])):
+        (raw / f"item_properties_part{part}.csv").write_text(
+            "timestamp,itemid,property,value\n" + "".join(some)
+        )
+    same_files("retailrocket", raw, tmp_path, row_by_row, {"inter": 7, "item": 4})
+    item = (tmp_path / "theirs" / "retailrocket" / "retailrocket.item").read_text().splitlines()
+    assert item[1:] == ["10\t3\t3 2 1\t0", "20\t5\t5\t1", "30\t\t\t", "40\t77\t77\t"]
+    inter = (tmp_path / "theirs" / "retailrocket" / "retailrocket.inter").read_text().splitlines()
+    assert [line.split("\t")[:3] + line.split("\t")[4:] for line in inter[1:]] == [
+        ["1", "8", "40", "addtocart"],
+        ["2", "9", "10", "view"],
+        ["2", "9", "20", "view"],
+        ["2", "9", "10", "view"],
+        ["2", "9", "10", "transaction"],
+        ["3", "9", "10", "view"],
+        ["4", "7", "30", "view"],
+    ]
+
+
+def test_sides_take_turns_in_processes_of_their_own(side_by_side, tmp_path) -> None:
+    log = tmp_path / "log"
+    sides = [
+        side_by_side.Side(name, "jobs:note", {"path": str(log), "name": name}, repeats)
+        for name, repeats in (("a", 3), ("b", 3), ("c", 1))
+    ]
+    measured = side_by_side.alternate(sides, threads=5)
+    assert log.read_text() == "ababcab"
+    assert [len(side.runs) for side in measured] == [3, 3, 1]
+    processes = [side.result[0] for side in measured]
+    assert len({os.getpid(), *processes}) == 4
+    assert measured[0].result[1] == "5"
+
+
+def test_peak_memory_is_that_of_the_run(side_by_side) -> None:
+    ballast = bytearray(b"x") * 300_000_000  # of this process, which must not count
+    small, large = (side_by_side.Side("fill", "jobs:fill", {"size": size}) for size in (1, 200_000_000))
+    little = side_by_side.run_once(small)["peak_bytes"]
+    assert little < 100_000_000 < len(ballast)
+    assert 190_000_000 < side_by_side.run_once(large)["peak_bytes"] - little < 250_000_000
+
+
+def test_a_run_that_fails_or_asks_for_too_much_memory_is_no_result(side_by_side) -> None:
+    with pytest.raises(side_by_side.SideFailed, match="no such luck"):
+        side_by_side.run_once(side_by_side.Side("fail", "jobs:fail", {}))
+    fill = {"size": 400_000_000}
+    assert (
+        side_by_side.run_once(side_by_side.Side("fill", "jobs:fill", fill, 1, 1 << 30))["result"]
+        == 400_000_000
+    )
+    with pytest.raises(side_by_side.SideFailed, match="MemoryError"):
+        side_by_side.run_once(side_by_side.Side("fill", "jobs:fill", fill, 1, 300 << 20))
+
+
+def test_medians_and_spread(side_by_side) -> None:
+    measured = side_by_side.Measured("ours", [3.0, 1.0, 2.0], [10.0, 40.0, 30.0])
+    assert (measured.seconds, measured.peak_mb, measured.times()) == (2.0, 30.0, "2.00 (1.00–3.00)")
+    assert side_by_side.Measured("once", [1.5], [1.0]).times() == "1.50"
+
+
+def script(tmp_path, *words):
+    folders = ["--raw", str(tmp_path / "rr"), "--diginetica", str(tmp_path / "digi")]
+    command = [sys.executable, str(BENCHMARKS / "convert.py"), *folders, "--repeats", "1", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+
+def test_the_script_prints_its_tables(tmp_path) -> None:
+    engines = ["--engines"] if find_spec("duckdb") else []
+    run = script(tmp_path, "--scale", "0.002", *engines)
+    assert run.returncode == 0, run.stderr
+    rows = {line.split("|")[1].strip(): line for line in run.stdout.splitlines() if line.startswith("|")}
+    for source in ("retailrocket", "diginetica"):
+        assert "at scale 1" in rows[source]
+        assert "byte for byte" in rows[f"{source}, row by row"]
+        assert {f"{source}, times faster", f"{source}, time of twice the rows"} <= rows.keys()
+    assert sum(name.startswith(("values: ", "sessions: ")) for name in rows) == (7 if engines else 0)
+    again = script(tmp_path, "--scale", "0.004")
+    assert again.returncode == 2
+    assert "holds retailrocket logs of scale 0.002" in again.stderr
+    assert again.stderr.count("\n") == 1
+
+
+def test_the_script_reports_a_larger_property_log(tmp_path) -> None:
+    run = script(tmp_path, "--scale", "0.001", "--property-rows", "3")
+    assert run.returncode == 0, run.stderr
+    assert "retailrocket, 60,828 property rows" in run.stdout
+    assert "finishes in 4 GiB" in run.stdout
