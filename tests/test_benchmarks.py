@@ -91,6 +91,8 @@ def test_row_by_row_writes_the_same_where_rows_tie_repeat_and_come_late(tmp_path
         (test - 9, 20, "categoryid", "1"),  # older, though it comes later
         (test - 9, 50, "categoryid", "1"),  # an item without events
         (test - 9, 40, "categoryid", "77"),  # not in the tree
+        (test - 7, 40, "available", "0"),  # outdone by the next, as above in the other order
+        (test - 7, 40, "available", "1"),
     ]
     texts = [",".join(map(str, row)) + "\n" for row in rows]
     for part, some in (("1", texts[::2]), ("2", texts[1::2])):
@@ -99,7 +101,7 @@ def test_row_by_row_writes_the_same_where_rows_tie_repeat_and_come_late(tmp_path
         )
     same_files("retailrocket", raw, tmp_path, row_by_row, {"inter": 7, "item": 4})
     item = (tmp_path / "theirs" / "retailrocket" / "retailrocket.item").read_text().splitlines()
-    assert item[1:] == ["10\t3\t3 2 1\t0", "20\t5\t5\t1", "30\t\t\t", "40\t77\t77\t"]
+    assert item[1:] == ["10\t3\t3 2 1\t0", "20\t5\t5\t1", "30\t\t\t", "40\t77\t77\t1"]
     inter = (tmp_path / "theirs" / "retailrocket" / "retailrocket.inter").read_text().splitlines()
     assert [line.split("\t")[:3] + line.split("\t")[4:] for line in inter[1:]] == [
         ["1", "8", "40", "addtocart"],
