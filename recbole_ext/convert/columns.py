@@ -25,6 +25,7 @@ class Column:
     texts that mean that there is no value (null), which is not a fault. Spellings that differ from the
     owner's in case, `_` or `.` alone are the same column (sessionId = session_id). `whole`: (least, most) where
     whole numbers of this range in their shortest spelling are good texts, 0 <= least <= most < 10^18.
+    `no_marks`: a tab or quotation mark is a fault.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Column:
     faults: tuple[tuple[str, Test], ...] = ()
     unknown: tuple[str, ...] = ()
     whole: tuple[int, int] | None = None
+    no_marks: bool = False
 
 
 def id_column(name: str, owner: str, unknown: Sequence[str] = ()) -> Column:
@@ -52,11 +54,8 @@ def choice_column(name: str, owner: str, choices: Sequence[str]) -> Column:
 
 def text_column(name: str, owner: str, unknown: Sequence[str] = ()) -> Column:
     """Any text without tabs and quotation marks, not empty -> String."""
-    faults: tuple[tuple[str, Test], ...] = (
-        (f"{owner} is empty", lambda text: text == ""),
-        (f"{owner} holds a tab or quotation mark", lambda text: text.str.contains('[\t"]')),
-    )
-    return Column(name, owner, lambda text: text, faults, tuple(unknown))
+    fault = (f"{owner} is empty", lambda text: text == "")
+    return Column(name, owner, lambda text: text, (fault,), tuple(unknown), no_marks=True)
 
 
 def epoch_ms_column(name: str, owner: str, first: date, last: date) -> Column:

@@ -321,7 +321,11 @@ def _parse_plain(block: bytes, first_line: int, layout: _Layout) -> pl.DataFrame
             continue
         if blanks:
             faults.append((field_.str.starts_with(" ") | field_.str.ends_with(" ")).any())
-        known = ~field_.is_in(list(column.unknown)) if column.unknown else pl.lit(True)
+        if not column.unknown:
+            faults += [is_bad(field_).any() for _, is_bad in column.faults]
+            values.append(column.value(field_).alias(column.name))
+            continue
+        known = ~field_.is_in(list(column.unknown))
         faults += [(known & is_bad(field_)).any() for _, is_bad in column.faults]
         values.append(pl.when(known).then(column.value(field_)).alias(column.name))
     if faults and fields.select(pl.any_horizontal(faults).any()).item():
@@ -378,7 +382,12 @@ def _parse(block: bytes, first_line: int, layout: _Layout) -> tuple[pl.DataFrame
     for column in columns:
         field = pl.col(f"_{column.name}")
         known = ~field.is_in(list(column.unknown))
-        reasons += [pl.when(known & is_bad(field)).then(pl.lit(reason)) for reason, is_bad in column.faults]
+        faults = list(column.faults)
+        if column.no_marks:  # a plain block has none
+            faults.append(
+                (f"{column.owner} holds a tab or quotation mark", lambda text: text.str.contains('[\t"]'))
+            )
+        reasons += [pl.when(known & is_bad(field)).then(pl.lit(reason)) for reason, is_bad in faults]
         values.append(pl.when(known).then(column.value(field)).alias(column.name))
     lines = lines.with_columns(pl.coalesce(reasons).alias("reason"))
     good = lines.filter(pl.col("reason").is_null()).select(pl.col("line").cast(pl.UInt32), *values)
