@@ -159,6 +159,10 @@ def test_ties_fall_alike_in_metrics_and_ranks(toy):
 
 
 MISTAKES = [
+    (
+        ["--model=Pop", "--dataset=diginetica", "--convert_options=[1, 2]"],
+        "convert_options is [1, 2]: write a dict",
+    ),
     (["--model=HRNFeat", "--dataset=diginetica"], "did you mean HRNNFeat?"),
     (["--model=HRNNFeat", "--dataset=diginetca"], "did you mean diginetica?"),
     (["--model=HRNNFeat", "--dataset=diginetica", "--learning_rte=1"], "did you mean learning_rate?"),

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,8 +44,22 @@ def convert(source: str, raw: str | Path, out: str | Path, **options: Any) -> di
     `options` are those of the source's command line, with underscores: strict=True, max_bad_rows=0.05 …
     Raises ConvertError, one sentence, for whatever the user can mend.
     """
-    manifest: dict[str, Any] = source_module(source).convert(Path(raw), Path(out), **options)
+    module = source_module(source)
+    if not hasattr(module, "convert"):
+        raise ConvertError(f"{source} makes raw logs and converts none: call its generate.")
+    _check_options(source, module, options)
+    manifest: dict[str, Any] = module.convert(Path(raw), Path(out), **options)
     return manifest
+
+
+def _check_options(source: str, module: ModuleType, options: Mapping[str, Any]) -> None:
+    """ConvertError for an option that the source does not have (a yaml file may name any)."""
+    known = [name for name in inspect.signature(module.convert).parameters if name not in ("raw", "out")]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}."
+            raise ConvertError(f"The converter {source} has no option {name}: {hint}")
 
 
 class _Room(ModuleType):

@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from recbole_ext.convert.atomic import FileRecords, RowReport, make_manifest, write_dataset
@@ -185,6 +186,8 @@ def convert(
             notes=notes,
         )
         reports += property_reports
+        _check_features(history)
+        notes["test period starts before the first event"] = int(test_ms <= int(log["time_ms"][0]))
         categories, tree_report = _read_tree(sources.tree, allowed, notes)
         reports += [] if tree_report is None else [tree_report]
         item = _item_table(
@@ -302,6 +305,17 @@ def _read_events(source: Source, allowed: BadRows, days: tuple[date, date]) -> t
     if events.is_empty():
         raise ConvertError(f"{source.path} holds no usable row: check that it is the owner's file.")
     return events, report
+
+
+def _check_features(history: History) -> None:
+    """ConvertError for a property that the user names and of which nothing is known."""
+    rows = np.bincount(history.feature, minlength=len(history.features))
+    for feature, count in zip(history.features, rows):
+        if not count and feature not in (CATEGORY, AVAILABLE):
+            raise ConvertError(
+                f"The property log says nothing of property {feature.property} that could be used (items of events, "
+                "before the test period): check the name in --features."
+            )
 
 
 def _read_tree(

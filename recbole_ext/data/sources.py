@@ -30,6 +30,9 @@ def prepare_atomic_files(config: Any) -> None:
         )
     from recbole_ext.convert import convert  # polars is only needed to convert
 
+    for key in ("convert_options", "generate"):
+        if not isinstance(config[key] or {}, dict):
+            raise UsageError(f"{key} is {config[key]}: write a dict of options, such as {{strict: True}}")
     raw = Path(config["raw_path"] or Path("raw_data") / name)
     logger = getLogger()
     if config["generate"] and not raw.exists():

@@ -455,3 +455,27 @@ def test_real_buyers(shared_data: Path, tmp_path: Path) -> None:
     assert long.height == 10174
     assert long.group_by("user_id:token").len().filter(pl.col("len") >= 2).height == 1062
     assert json.loads((tmp_path / "d" / "manifest.json").read_text())["features_as_of"] is None
+
+
+def test_a_feature_that_the_log_does_not_have_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "raw")
+    with pytest.raises(ConvertError, match="says nothing of property 31415"):
+        convert("retailrocket", folder, tmp_path / "d", features=["790:float", "31415"])
+    with pytest.raises(ConvertError, match="says nothing of property 790"):
+        convert("retailrocket", folder, tmp_path / "d", features=["790:float"], test_start="2015-05-01")
+    manifest = convert("retailrocket", folder, tmp_path / "d", test_start="2015-05-01")
+    assert manifest["notes"]["test period starts before the first event"] == 1
+    assert manifest["notes"]["item without category"] == 7
+
+
+@pytest.mark.parametrize(
+    ("source", "option", "says"),
+    [
+        ("retailrocket", "evnts", r"retailrocket has no option evnts: did you mean events\?"),
+        ("diginetica", "qqq", "diginetica has no option qqq: it has views"),
+        ("synthetic", "scale", "synthetic makes raw logs"),
+    ],
+)
+def test_options_that_a_converter_does_not_have(tmp_path: Path, source: str, option: str, says: str) -> None:
+    with pytest.raises(ConvertError, match=says):
+        convert(source, write(tmp_path / "raw"), tmp_path / "d", **{option: 1})
