@@ -186,7 +186,7 @@ def convert(
             notes=notes,
         )
         reports += property_reports
-        _check_features(history)
+        _note_unknown_features(history, notes)
         notes["test period starts before the first event"] = int(test_ms <= int(log["time_ms"][0]))
         categories, tree_report = _read_tree(sources.tree, allowed, notes)
         reports += [] if tree_report is None else [tree_report]
@@ -307,14 +307,13 @@ def _read_events(source: Source, allowed: BadRows, days: tuple[date, date]) -> t
     return events, report
 
 
-def _check_features(history: History) -> None:
-    """ConvertError for a property that the user names and of which nothing is known."""
+def _note_unknown_features(history: History, notes: dict[str, int]) -> None:
+    """Note the properties that the user names and of which nothing is known: the name may be wrong."""
     rows = np.bincount(history.feature, minlength=len(history.features))
     for feature, count in zip(history.features, rows):
-        if not count and feature not in (CATEGORY, AVAILABLE):
-            raise ConvertError(
-                f"The property log says nothing of property {feature.property} that could be used (items of events, "
-                "before the test period): check the name in --features."
+        if feature not in (CATEGORY, AVAILABLE):
+            notes[f"property {feature.property} of --features is not in the rows kept (check its name)"] = (
+                int(not count)
             )
 
 

@@ -457,15 +457,17 @@ def test_real_buyers(shared_data: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "d" / "manifest.json").read_text())["features_as_of"] is None
 
 
-def test_a_feature_that_the_log_does_not_have_is_refused(tmp_path: Path) -> None:
+def test_a_feature_that_the_log_does_not_have_is_noted(tmp_path: Path) -> None:
     folder = write(tmp_path / "raw")
-    with pytest.raises(ConvertError, match="says nothing of property 31415"):
-        convert("retailrocket", folder, tmp_path / "d", features=["790:float", "31415"])
-    with pytest.raises(ConvertError, match="says nothing of property 790"):
-        convert("retailrocket", folder, tmp_path / "d", features=["790:float"], test_start="2015-05-01")
-    manifest = convert("retailrocket", folder, tmp_path / "d", test_start="2015-05-01")
-    assert manifest["notes"]["test period starts before the first event"] == 1
-    assert manifest["notes"]["item without category"] == 7
+    noted = "property {} of --features is not in the rows kept (check its name)"
+    notes = convert("retailrocket", folder, tmp_path / "d", features=["790:float", "31415"])["notes"]
+    assert notes[noted.format(31415)] == 1 and noted.format(790) not in notes
+    notes = convert("retailrocket", folder, tmp_path / "d", features=["790"], test_start="2015-05-01")[
+        "notes"
+    ]
+    assert notes[noted.format(790)] == 1
+    assert notes["test period starts before the first event"] == 1
+    assert notes["item without category"] == 7
 
 
 @pytest.mark.parametrize(

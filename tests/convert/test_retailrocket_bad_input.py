@@ -504,10 +504,10 @@ def test_shuffled_rows_give_the_same_files(tmp_path: Path, monkeypatch: pytest.M
     log = {
         **CLEAN,
         TREE: [*CLEAN[TREE], "3,5", "3,", "4,1", "2,", "9,9", "8,7", "7,8"],
-        PART1: [*CLEAN[PART1], *(f"{START + n // 3},{10 + n % 3},888,{n * 7 % 5}" for n in range(40))],
+        PART1: [*CLEAN[PART1], *(f"{START + 100 + n // 9},{10 + n % 3},888,{n * 7 % 5}" for n in range(40))],
         PART2: [
             *CLEAN[PART2],
-            *(f"{START + n // 9},{10 + n % 3},categoryid,{n * 7 % 11}" for n in range(40)),
+            *(f"{START + 100 + n // 9},{10 + n % 3},categoryid,{n * 7 % 11}" for n in range(40)),
         ],
     }
     expected, manifest = result(write(tmp_path / "raw", log), tmp_path / "d")
