@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from recbole_ext.convert import ConvertError, csv_log, delimited, rows
 from recbole_ext.convert import __main__ as command_line
 from recbole_ext.convert.csv_log import convert
+from recbole_ext.convert.item_table import MISSING
 
 # Session s2 starts first; s10 and s9 start within one second, so that their names decide; a row of s2 repeats an
 # earlier one. Milliseconds order the events of a session, seconds are written.
@@ -675,7 +676,7 @@ def test_recbole_reads_back_every_id_that_is_kept(tmp_path, ids):
     places = [int(time) for time in loaded["timestamp:float"] + (manifest["time_origin"] - 1430622004)]
     bare = [re.sub('^"(.*)"$', r"\1", item.strip(" \t")).strip(" \t") for item in [*ids, "last"]]
     assert kept == [bare[place] for place in places]
-    plain = [item for item in bare if item.isalnum() and item not in ("NA", "null", "nan")]
+    plain = [item for item in bare if item.isalnum() and item not in MISSING]
     assert len(kept) >= len(plain)
 
 
