@@ -53,13 +53,16 @@ def convert(source: str, raw: str | Path, out: str | Path, **options: Any) -> di
 
 
 def _check_options(source: str, module: ModuleType, options: Mapping[str, Any]) -> None:
-    """ConvertError for an option that the source does not have (a yaml file may name any)."""
-    known = [name for name in inspect.signature(module.convert).parameters if name not in ("raw", "out")]
-    for name in options:
+    """ConvertError for an option that the source does not have, or a flag that is no flag (as yaml may have it)."""
+    parameters = inspect.signature(module.convert).parameters
+    known = [name for name in parameters if name not in ("raw", "out")]
+    for name, value in options.items():
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}."
             raise ConvertError(f"The converter {source} has no option {name}: {hint}")
+        if isinstance(parameters[name].default, bool) and not isinstance(value, bool):
+            raise ConvertError(f"Option {name} of the converter {source} is {value!r}: write True or False.")
 
 
 class _Room(ModuleType):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import polars as pl
 
@@ -132,6 +132,8 @@ def tokens_column(name: str, owner: str, unknown: Sequence[str] = ()) -> Column:
 def as_day(option: str, value: date | str) -> date:
     """A day of the command line or of a yaml file."""
     try:
+        if isinstance(value, datetime):
+            raise ValueError
         return value if isinstance(value, date) else date.fromisoformat(value)
     except (ValueError, TypeError):
         raise ConvertError(f"{option} is {value!r}: write a day as YYYY-MM-DD.") from None

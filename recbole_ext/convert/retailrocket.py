@@ -169,6 +169,11 @@ def convert(
     if log.is_empty():
         raise ConvertError(f"{sources.events.path} holds no usable row: check that it is the owner's file.")
     test_ms = _test_start_ms(log, test_days) if start is None else _unix_ms(start)
+    last = datetime.fromtimestamp(int(log["time_ms"].max()) / 1000, UTC).date()  # type: ignore[arg-type]
+    if test_ms > _unix_ms(last + DAY):  # the day after is fine: a log that is all training
+        raise ConvertError(
+            f"--test-start is {start}, but the last event is of {last}: name a day of the log."
+        )
 
     reports = [report]
     item, at_events = None, None

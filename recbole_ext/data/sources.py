@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext.config import UsageError
+from recbole_ext.data.splits import manifest
 
 
 def prepare_atomic_files(config: Any) -> None:
@@ -20,7 +21,10 @@ def prepare_atomic_files(config: Any) -> None:
         ConvertError: the raw logs are missing or cannot be read.
     """
     name, out = config["dataset"], Path(config["data_path"])
-    if config["benchmark_filename"] or (out / f"{name}.inter").is_file() or name == "ml-100k":
+    if (out / f"{name}.inter").is_file():
+        _compare_options(config["convert_options"], out)
+        return
+    if config["benchmark_filename"] or name == "ml-100k":
         return
     source = config["source"]
     if not source:
@@ -42,3 +46,26 @@ def prepare_atomic_files(config: Any) -> None:
         generate(out=raw, **config["generate"])
     logger.warning("converting %s to atomic files in %s", raw, out)
     convert(source, raw, out, **(config["convert_options"] or {}))
+
+
+def _compare_options(options: Any, out: Path) -> None:
+    """Warn where the atomic files in `out` were converted with other options than the configuration names."""
+    made = manifest(str(out)).get("options")
+    if not isinstance(made, dict) or not isinstance(options, dict):
+        return
+    for key, value in options.items():
+        recorded = next((made[name] for name in (key, f"{key}_file", f"{key}_files") if name in made), None)
+        if _as_texts(recorded) != _as_texts(value):
+            getLogger().warning(
+                "%s was converted with %s %s, and convert_options says %s: delete that folder to convert again",
+                out,
+                key,
+                recorded,
+                value,
+            )
+
+
+def _as_texts(value: Any) -> list[str]:
+    """An option's value, or values, as text: yaml writes numbers and single values, the manifest lists of names."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return [str(one) for one in values if one not in (None, False)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -329,6 +330,9 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         ("as_of", "now", "--as-of is 'now'"),
         ("test_days", 0, "--test-days is 0"),
         ("test_start", "June", "--test-start is 'June'"),
+        ("test_start", "2015-06-12", "--test-start is 2015-06-12, but the last event is of 2015-06-10"),
+        ("all_items", "no", "Option all_items of the converter retailrocket is 'no': write True or False"),
+        ("first_date", datetime(2015, 1, 1, 3), "--first-date is datetime"),
         ("features", ["790:int"], "--features names '790:int'"),
         ("features", ["categoryid"], "which is always read"),
         ("features", ["790", "790:float"], "names one property twice"),
