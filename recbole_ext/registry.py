@@ -25,6 +25,7 @@ def register() -> None:
         _register_model(name)
     _register_prefix_models()
     _register_data()
+    _register_trainer()
     _registered = True
 
 
@@ -78,3 +79,24 @@ def _register_data() -> None:
         for function in (create_dataset, get_dataloader):
             if hasattr(module, function.__name__):
                 setattr(module, function.__name__, function)
+
+
+def _register_trainer() -> None:
+    import recbole.quick_start.quick_start as quick_start
+    import recbole.trainer
+    import recbole.utils
+    import recbole.utils.utils
+    from recbole.utils import ModelType
+
+    recbole_get = recbole.utils.utils.get_trainer
+
+    def get_trainer(model_type: Any, model_name: str) -> Any:
+        """RecBole's choice, but for sequential models without a trainer of their own it is ours."""
+        from recbole_ext.trainer.session_trainer import SessionTrainer
+
+        chosen = recbole_get(model_type, model_name)
+        plain = chosen is recbole.trainer.Trainer and model_type == ModelType.SEQUENTIAL
+        return SessionTrainer if plain else chosen
+
+    for module in (recbole.utils, recbole.utils.utils, quick_start):
+        module.get_trainer = get_trainer

@@ -115,26 +115,60 @@ def protocol_label(config: Any) -> str:
     return label
 
 
-def loader_class(config: Any, dataset: Any, phase: str) -> type | None:
-    """Loader class for "train", "valid" or "test" of a data set (class or object); None leaves it to RecBole.
+TRAIN_TARGETS = ("prefixes", "all_positions")
+
+
+def loader_class(config: Any, dataset: Any, phase: str) -> Any:
+    """What makes the loader for "train", "valid" or "test" of a data set (class or object); None leaves it to RecBole.
 
     A data set class may bring its own with `loader_class(phase)`.
     """
-    from recbole.utils import ModelType
-
-    from recbole_ext.data.loaders import RowFullSortEvalDataLoader, RowNegSampleEvalDataLoader
+    from recbole_ext.data.loaders import (
+        CandidateEvalDataLoader,
+        RowFullSortEvalDataLoader,
+        RowNegSampleEvalDataLoader,
+    )
     from recbole_ext.data.session_dataset import SessionDataset
 
     phase = "test" if phase == "evaluation" else phase
     declared = getattr(dataset, "loader_class", None)
     own = declared(phase) if declared is not None else None
     cls = dataset if isinstance(dataset, type) else type(dataset)
-    if own is not None or phase == "train" or not issubclass(cls, SessionDataset):
+    if own is not None or not issubclass(cls, SessionDataset):
         return own
+    if phase == "train":
+        return _train_loader_class(config)
     mode = config["eval_args"]["mode"][phase]
     if mode == "full":
-        return None if config["MODEL_TYPE"] == ModelType.SEQUENTIAL else RowFullSortEvalDataLoader
-    return RowNegSampleEvalDataLoader if mode.startswith(("uni", "pop")) else None
+        return RowFullSortEvalDataLoader
+    if not mode.startswith(("uni", "pop")):
+        return None
+    return CandidateEvalDataLoader if _has_session_trainer(config) else RowNegSampleEvalDataLoader
+
+
+def _has_session_trainer(config: Any) -> bool:
+    """Whether RecBole's models are trained by our Trainer: sequential ones without a Trainer of their own."""
+    import recbole.trainer
+    from recbole.utils import EvaluatorType, ModelType
+
+    own = hasattr(recbole.trainer, f"{config['model']}Trainer")
+    ranks = config["eval_type"] == EvaluatorType.RANKING
+    return config["MODEL_TYPE"] == ModelType.SEQUENTIAL and ranks and not own
+
+
+def _train_loader_class(config: Any) -> Any:
+    from recbole.utils import ModelType
+
+    from recbole_ext.config import one_of
+    from recbole_ext.data.loaders import RowTrainLoader
+    from recbole_ext.data.positions import PositionTrainLoader
+
+    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+        return None
+    if config["train_targets"] is None:
+        return RowTrainLoader
+    positions = one_of(config, "train_targets", TRAIN_TARGETS) == "all_positions"
+    return PositionTrainLoader if positions else RowTrainLoader
 
 
 def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
@@ -205,7 +239,7 @@ def _hide_split_column(config: Any) -> None:
     config["unload_col"] = unload
 
 
-def get_dataloader(config: Any, phase: str, recbole_get: Callable[[Any, str], type]) -> type:
+def get_dataloader(config: Any, phase: str, recbole_get: Callable[[Any, str], Any]) -> Any:
     """Loader class of the configured model for `phase`; `recbole_get` is RecBole's own function."""
     cls = dataset_class(config)
     own = loader_class(config, cls, phase) if cls is not None else None

@@ -1,29 +1,74 @@
-"""Evaluation loaders that rank each (prefix, target) row on its own, whatever the model's type.
+"""Loaders of (prefix, target) rows: batches of prefixes of like length, each row ranked on its own.
 
-RecBole's loaders do so for sequential models under full ranking only: general models get one ranking per
-user, and with sampled negatives (uni100, pop100) all targets of a session share one, in which later rows
-overwrite earlier ones.
+RecBole's loaders rank row by row for sequential models under full ranking only: general models get one ranking per
+user, and with sampled negatives (uni100, pop100) all targets of a session share one, in which later rows overwrite
+earlier ones; there each candidate repeats its row's whole sequence, here a row is encoded once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from logging import getLogger
 from typing import Any
 
 import numpy as np
 import torch
-from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
+from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader, TrainDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.utils import InputType
 
 
+class RowTrainLoader(TrainDataLoader):
+    """RecBole's training loader: the same rows, order (for one seed) and negatives, without a list of row numbers.
+
+    With `length_buckets`, where the data set is `trimmed`, a batch holds prefixes of about one length: an epoch
+    shuffles the rows, sorts them by length (ties stay shuffled), cuts batches and shuffles these, so which prefixes
+    of a length meet is random, and when a batch comes does not depend on its length.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        """Batches as `collate_fn` makes them; `worker` processes, if any, are torch's and know no buckets."""
+        if self.config["worker"]:
+            yield from super().__iter__()
+            return
+        torch.empty((), dtype=torch.int64).random_(
+            generator=self.generator
+        )  # torch's loader draws this first
+        for rows in self._batches(self._order()):
+            yield self.collate_fn(rows)
+
+    def _order(self) -> np.ndarray:
+        if not self.config["single_spec"]:
+            return np.fromiter(self.sampler, dtype=np.int64)
+        if not self.shuffle:
+            return np.arange(self.sample_size)
+        return torch.randperm(self.sample_size, generator=self.generator).numpy()
+
+    def _batches(self, order: np.ndarray) -> list[np.ndarray]:
+        if not (self.config["length_buckets"] and self.shuffle and getattr(self._dataset, "trimmed", False)):
+            return np.split(order, np.arange(self.step, len(order), self.step))
+        length = self._dataset.inter_feat[self._dataset.item_list_length_field].numpy()
+        order = order[np.argsort(-length[order], kind="stable")]
+        batches = np.split(order, np.arange(self.step, len(order), self.step))
+        return [batches[place] for place in torch.randperm(len(batches), generator=self.generator).tolist()]
+
+
+def _by_length(dataset: Any) -> np.ndarray:
+    """Rows in order of the length of their prefix, so that trimmed batches hold little padding."""
+    field = getattr(dataset, "item_list_length_field", None)
+    if field is None or field not in dataset.inter_feat:
+        return np.arange(len(dataset))
+    return np.argsort(dataset.inter_feat[field].numpy(), kind="stable")
+
+
 class RowFullSortEvalDataLoader(FullSortEvalDataLoader):
-    """Full ranking of every row, no history masked; for models that RecBole would evaluate per user."""
+    """Full ranking of every row, no history masked, whatever the model's type; rows by length of their prefix."""
 
     def __init__(self, config: Any, dataset: Any, sampler: Any, shuffle: bool = False):
         self.logger = getLogger()
         self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field
         self.sample_size = len(dataset)
+        self.row_order = _by_length(dataset)
         AbstractDataLoader.__init__(self, config, dataset, sampler, shuffle=False)
 
     def _init_batch_size_and_step(self) -> None:
@@ -32,7 +77,7 @@ class RowFullSortEvalDataLoader(FullSortEvalDataLoader):
 
     def collate_fn(self, index: list[int]) -> tuple[Any, None, torch.Tensor, torch.Tensor]:
         """Rows, no history to mask, and per row its number and its target."""
-        rows = self.transform(self._dataset, self._dataset[np.array(index)])
+        rows = self.transform(self._dataset, self._dataset[self.row_order[index]])
         return rows, None, torch.arange(len(rows)), rows[self.iid_field]
 
 
@@ -56,3 +101,26 @@ class RowNegSampleEvalDataLoader(NegSampleEvalDataLoader):
         number = torch.arange(len(rows))
         target = rows[self.iid_field]
         return self._neg_sampling(rows), number.repeat(self.times), number, target
+
+
+class CandidateEvalDataLoader(RowNegSampleEvalDataLoader):
+    """The same for SessionTrainer: a row's sequence comes once, with a row of candidates, not once a candidate."""
+
+    def __init__(self, config: Any, dataset: Any, sampler: Any, shuffle: bool = False):
+        self.row_order = _by_length(dataset)
+        super().__init__(config, dataset, sampler, shuffle)
+
+    def _init_batch_size_and_step(self) -> None:
+        self.step = self.config["eval_batch_size"]
+        self.set_batch_size(self.step)
+
+    def collate_fn(self, index: list[int]) -> tuple[Any, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Rows (B), their candidates (B, 1 + negatives), the target first, and per row its number and its target."""
+        rows = self.transform(self._dataset, self._dataset[self.row_order[index]])
+        number = torch.arange(len(rows))
+        target = rows[self.iid_field]
+        drawn = self._sampler.sample_by_user_ids(
+            rows[self.uid_field].numpy(), target.numpy(), self.neg_sample_num
+        )
+        candidates = torch.cat((target, drawn)).view(self.times, len(rows)).T
+        return rows, candidates, number, target

@@ -44,6 +44,7 @@ class SessionDataset(SequentialDataset):
         move any column. It is not in field2type, so RecBole's models, which list their inputs there, do not
         see it. The row of a session's first event (`empty_history`) has no prefix, yet `item_length` 1, as models
         look for their state at item_length - 1: its only step is padding.
+    trimmed: whether batches are cut to their longest prefix; the Trainer sets it where a model scores alike either way.
     missing_features: which values of float and float_seq item columns are missing, by column.
     part: "train", "valid", "test"; None for the whole.
     notes: sentences that the reader of a result has to know.
@@ -53,6 +54,7 @@ class SessionDataset(SequentialDataset):
 
     event_field = "event_index"
     part: str | None = None
+    trimmed = False
     inter_feat: Any  # a pandas.DataFrame of events until build(), then an Interaction of rows
 
     def __init__(self, config: Any):
@@ -276,7 +278,10 @@ class SessionDataset(SequentialDataset):
     # --- batches ---------------------------------------------------------------------------------------
 
     def __getitem__(self, index: Any, join: bool = True) -> Interaction:
-        """Rows with their prefixes: `<column>_list` (B, MAX_ITEM_LIST_LENGTH), zeros on the right."""
+        """Rows with their prefixes: `<column>_list` (B, MAX_ITEM_LIST_LENGTH), zeros on the right.
+
+        Where `trimmed`, they are as wide as the longest prefix of the batch.
+        """
         if self.event_field not in self.inter_feat:  # not built yet, or rows without prefixes
             return super().__getitem__(index, join)
         if isinstance(index, np.ndarray | list):
@@ -296,7 +301,8 @@ class SessionDataset(SequentialDataset):
         return torch.where(starts[place] == target, 0, length)
 
     def _prefixes(self, target: torch.Tensor, length: torch.Tensor) -> dict[str, torch.Tensor]:
-        step = torch.arange(self.max_item_list_len)
+        steps = max(int(length.max()), 1) if self.trimmed and len(length) else self.max_item_list_len
+        step = torch.arange(steps)
         padding = step >= length.unsqueeze(-1)  # (B, L)
         place = (target - length).unsqueeze(-1) + step
         place.masked_fill_(padding, 0)
@@ -436,6 +442,25 @@ class SessionDataset(SequentialDataset):
     def _rows_at(self, place: np.ndarray) -> Interaction:
         index = torch.from_numpy(place)
         return Interaction({field: column[index] for field, column in self.inter_feat.interaction.items()})
+
+    def training_positions(self) -> tuple[torch.Tensor, np.ndarray, np.ndarray, int | None]:
+        """Training sessions for `train_targets: all_positions`.
+
+        Returns the flat items (E,), each session's start there and its number of positions (inputs with a next item),
+        and how many positions a row may have: MAX_ITEM_LIST_LENGTH, None without limit.
+        """
+        if self.empty_history:
+            raise UsageError(
+                f"train_targets all_positions of {self.config['model']} cannot start from an empty history: "
+                "set empty_history: False or train_targets: prefixes"
+            )
+        positions = np.maximum(self.train_length - 1, 0)
+        return self.events[self.iid_field], self.session_start, positions, self.max_item_list_len
+
+    def training_counts(self) -> torch.Tensor:
+        """(item_num,) how often each item is a training event."""
+        trained = self.events[self.iid_field][torch.from_numpy(self._training_events())]
+        return torch.bincount(trained, minlength=self.item_num)
 
     def _set_training(self, train_length: np.ndarray) -> None:
         self.train_length = train_length

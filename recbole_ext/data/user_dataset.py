@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
+import numpy as np
+from torch import Tensor
+
+from recbole_ext.data.positions import PositionTrainLoader
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.data.user_sequences import UserSequences, UserTrainLoader
 
@@ -17,6 +22,17 @@ class UserSessionDataset(SessionDataset):
         return UserSequences(self)
 
     @classmethod
-    def loader_class(cls, phase: str) -> type | None:
-        """The training loader; None leaves evaluation to RecBole's loaders."""
-        return UserTrainLoader if phase == "train" else None
+    def loader_class(cls, phase: str) -> Any:
+        """What makes the training loader; None leaves evaluation to the usual loaders."""
+        return train_loader if phase == "train" else None
+
+    def training_positions(self) -> tuple[Tensor, np.ndarray, np.ndarray, int | None]:
+        """As SessionDataset's, but a session is read whole, and from a start step under `empty_history`."""
+        return self.user_sequences.positions()
+
+
+def train_loader(config: Any, dataset: UserSessionDataset, sampler: Any = None, shuffle: bool = True) -> Any:
+    """Whole users where a user state is to be learnt and a user has two sessions; else sessions on their own."""
+    chained = config["user_state"] not in (None, "none") and dataset.user_sequences.returning_users
+    loader = UserTrainLoader if chained else PositionTrainLoader
+    return loader(config, dataset, sampler, shuffle)

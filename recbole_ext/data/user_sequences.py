@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from recbole_ext.config import UsageError, number
+from recbole_ext.data.positions import mixed_batches
 
 
 @dataclass
@@ -199,6 +200,12 @@ class UserSequences:
         begin = self.start[sessions] + self.lead * sessions
         return self.items[_ranges(begin, lengths)], lengths, state
 
+    def positions(self) -> tuple[Tensor, np.ndarray, np.ndarray, int | None]:
+        """As SessionDataset.training_positions, start steps included and without limit of length."""
+        start = self.start + self.lead * np.arange(len(self.start))
+        count = np.where(self.train_length > 0, self.train_length - 1 + self.lead, 0)
+        return torch.from_numpy(self.items), start, count, None
+
     def train_batch(self, chains: list[np.ndarray]) -> UserBatch:
         """Whole chains with the next item of every event as target."""
         sessions = np.concatenate(chains)
@@ -275,6 +282,7 @@ class UserTrainLoader:
         longest = int(number(config, "max_user_sessions", 1, whole=True))
         self.chains = self.sequences.train_chains(longest if chained else 1)
         self.targets = np.array([self.sequences.targets(c) for c in self.chains], dtype=np.int64)
+        self.sessions = np.array([len(c) for c in self.chains], dtype=np.int64)
         if not self.targets.sum():
             raise UsageError("no training session has two events: check the split and the filters")
 
@@ -290,17 +298,26 @@ class UserTrainLoader:
         for chosen in self._batches():
             yield self.sequences.train_batch([self.chains[i] for i in chosen])
 
+    def _cut(self, generator: torch.Generator | None) -> list[np.ndarray]:
+        """Chains of each batch; with `length_buckets` those of about as many sessions, as a batch takes as many steps
+        as its longest chain."""
+        size = self.config["train_batch_size"]
+        if not self.config["length_buckets"]:
+            return mixed_batches(self.targets, size, generator)
+        order = np.arange(len(self.chains))
+        if generator is not None:
+            order = torch.randperm(len(order), generator=generator).numpy()
+        order = order[np.argsort(-self.sessions[order], kind="stable")]
+        parts = [order[part] for part in mixed_batches(self.targets[order], size, None)]
+        if generator is None:
+            return parts
+        return [parts[place] for place in torch.randperm(len(parts), generator=generator).tolist()]
+
     def _batches(self) -> list[np.ndarray]:
         generator = self.generator
         if not self.config["single_spec"]:  # all processes draw one order and take turns
             generator = torch.Generator().manual_seed(self.config["seed"] + self.epoch)
-        count = len(self.chains)
-        order = torch.randperm(count, generator=generator).numpy() if self.shuffle else np.arange(count)
-        filled = np.cumsum(self.targets[order])
-        batches = max(1, round(filled[-1] / self.config["train_batch_size"]))
-        middle = filled - self.targets[order] / 2  # a user goes where the middle of its targets falls
-        batch_of = np.minimum((middle * batches / filled[-1]).astype(np.int64), batches - 1)
-        parts = [p for p in np.split(order, np.flatnonzero(np.diff(batch_of)) + 1) if self.targets[p].sum()]
+        parts = self._cut(generator if self.shuffle else None)
         if self.config["single_spec"]:
             return parts
         world, rank = self.config["world_size"], self.config["local_rank"] + self.config["offset"]

@@ -20,17 +20,19 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from recbole_ext.config import number, one_of
+from recbole_ext.config import UsageError, number, one_of
+from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.data.user_sequences import UserBatch, rows_batch
+from recbole_ext.model.factored import Factored, Scoring
 from recbole_ext.model.item_encoder import ItemEncoder, item_feature_fields
-from recbole_ext.model.losses import LOSSES, cross_entropy, in_batch
+from recbole_ext.model.losses import LOSSES, in_batch
+from recbole_ext.model.objective import Objective
 
 USER_STATES = ("init", "all", "none")
-SCORES = ("cosine", "dot")
 
 
-class HRNNFeat(SequentialRecommender):
+class HRNNFeat(SequentialRecommender, Factored):
     """Session GRU, user GRU, and item vectors of id and features.
 
     For a user's sessions `s_1 … s_M` with items `i_{m,1..N}` and item vectors `x`:
@@ -55,9 +57,12 @@ class HRNNFeat(SequentialRecommender):
     def __init__(self, config: Any, dataset: Any):
         super().__init__(config, dataset)
         self.loss_type = one_of(config, "loss_type", LOSSES)
-        self.score_kind = one_of(config, "score", SCORES)
+        if config["train_loss"] is not None and self.loss_type != "CE":
+            raise UsageError(
+                f"loss_type {self.loss_type} and train_loss {config['train_loss']} are two losses: leave one out"
+            )
+        self.scoring = Scoring(config)
         self.user_state = one_of(config, "user_state", USER_STATES)
-        self.temperature = number(config, "temperature", 1e-6) if self.score_kind == "cosine" else 1.0
         self.notes: list[str] = []  # what a reader of the result has to know
         self.sequences = getattr(dataset, "user_sequences", None)
         self.start_step = bool(config["empty_history"])  # each session starts with a step of padding
@@ -89,10 +94,9 @@ class HRNNFeat(SequentialRecommender):
         self._reset_parameters()
         for note in self.notes:
             self.logger.info("HRNNFeat: %s", note)
-        self.register_buffer("candidates", torch.nonzero(self.items.seen).squeeze(1), persistent=False)
-        column = torch.zeros(self.n_items, dtype=torch.int64)
-        column[self.candidates] = torch.arange(len(self.candidates))
-        self.register_buffer("candidate_column", column, persistent=False)
+        candidates = torch.nonzero(self.items.seen).squeeze(1)
+        self.objective = Objective(config, dataset.training_counts(), candidates)
+        self.select = True  # False where a CUDA graph wants shapes that do not depend on the data
 
     def _reset_parameters(self) -> None:
         for name, parameter in self.named_parameters():
@@ -148,44 +152,64 @@ class HRNNFeat(SequentialRecommender):
             pieces.append(self.outputs[part](self.dropout_session(piece)))
         return torch.cat(pieces, dim=1)
 
-    def _scores(self, states: Tensor, vectors: Tensor) -> Tensor:
-        """(N, C) scores of states (N, d) for item vectors (C, d)."""
-        if self.score_kind == "cosine":
-            states, vectors = F.normalize(states, dim=1), F.normalize(vectors, dim=1)
-        return states @ vectors.T / self.temperature
+    def item_vectors(self) -> Tensor:
+        """(n_items, sum(parts)) vectors of all items; in training `id_dropout` draws anew."""
+        return self.items.table()
+
+    def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
+        """(n, L, sum(parts)) states of sessions (n, L) on their own, each an unknown user's."""
+        inputs = self.dropout_input(F.embedding(items.T, vectors))  # (L, n, sum(parts))
+        pieces = []
+        for part, (gru, piece) in enumerate(zip(self.session_grus, inputs.split(self.items.parts, dim=2))):
+            if self.user_state == "all":  # an unknown user's state is zero
+                zeros = piece.new_zeros(*piece.shape[:2], self.hidden)
+                piece = torch.cat((piece, zeros), dim=2)
+            state, _ = gru(piece)
+            pieces.append(self.outputs[part](self.dropout_session(state)))
+        return torch.cat(pieces, dim=2).transpose(0, 1)
 
     def calculate_loss(self, interaction: Any) -> Tensor:
-        """Mean loss over all targets of a UserBatch, or over the rows of a RecBole Interaction."""
-        batch = interaction
-        if not isinstance(batch, UserBatch):
-            batch = self._rows(interaction, targets=interaction[self.POS_ITEM_ID])
-        table = self.items.table()
-        states = self.encode(batch, table)
-        learnt = self.items.seen[batch.targets]  # not padding, and a candidate of training
-        states, target = states[learnt], batch.targets[learnt]
+        """Mean loss over all targets of a PositionBatch or UserBatch, or over the rows of a RecBole Interaction."""
+        vectors = self.item_vectors()
+        states, target = self._states_and_targets(interaction, vectors)
+        learnt = target != 0
+        if self.select or self.loss_type != "CE":
+            place = torch.nonzero(learnt).squeeze(1)
+            states, target, learnt = states[place], target[place], learnt[place]
+        states = self.scoring.states(states)
         if self.loss_type == "CE":
-            logits = self._scores(states, table[self.candidates])
-            return cross_entropy(logits.float(), self.candidate_column[target])
-        return in_batch(self.loss_type, self._scores(states, table[target]), target)
+            vectors = self.scoring.vectors(vectors, self.objective.vector_dtype(vectors))
+            return self.objective(states, vectors, target, learnt / learnt.sum().clamp_min(1))
+        return in_batch(self.loss_type, states @ self.scoring.vectors(vectors)[target].T, target)
+
+    def _states_and_targets(self, batch: Any, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """(E, d) states and (E,) next items, 0 where nothing is to be learnt."""
+        if isinstance(batch, PositionBatch):
+            return self.position_states(batch.items, vectors).flatten(0, 1), batch.targets.flatten()
+        if not isinstance(batch, UserBatch):
+            batch = self._rows(batch, targets=batch[self.POS_ITEM_ID])
+        return self.encode(batch, vectors), torch.where(self.items.seen[batch.targets], batch.targets, 0)
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """(B, n_items) scores; items of which neither id nor feature is known come last."""
-        table = self.items.table()
-        scores = self._scores(self._row_states(interaction, table), table)
-        return scores.masked_fill(~self.items.rankable(), -torch.inf)
+        table = self.item_vectors()
+        states = self.scoring.states(self.row_states(interaction, table))
+        return (states @ self.scoring.vectors(table).T).masked_fill(~self.rankable(), -torch.inf)
+
+    def rankable(self) -> Tensor:
+        """(n_items,) bool: items with an id part or a known feature."""
+        return self.items.rankable()
 
     def predict(self, interaction: Any) -> Tensor:
         """(B,) scores of the rows' own items."""
-        table = self.items.table()
-        states = self._row_states(interaction, table)
-        vectors = table[interaction[self.ITEM_ID]]
-        if self.score_kind == "cosine":
-            states, vectors = F.normalize(states, dim=1), F.normalize(vectors, dim=1)
-        return (states * vectors).sum(1) / self.temperature
+        table = self.item_vectors()
+        states = self.scoring.states(self.row_states(interaction, table))
+        return (states * self.scoring.vectors(table[interaction[self.ITEM_ID]])).sum(1)
 
-    def _row_states(self, interaction: Any, table: Tensor) -> Tensor:
+    def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
+        """(B, sum(parts)) state at the end of every row's prefix, its user's earlier sessions included."""
         batch = self._rows(interaction)
-        return self.encode(batch, table)[batch.rows]
+        return self.encode(batch, vectors)[batch.rows]
 
     def _rows(self, interaction: Any, targets: Tensor | None = None) -> UserBatch:
         # rows of our data set say which event they aim at, so the user's earlier sessions can be found

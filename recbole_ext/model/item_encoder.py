@@ -56,10 +56,13 @@ class FeatureEncoder(nn.Module):
             if field in self.linears:
                 parts.append(self.linears[field](value))
                 continue
+            if value.shape[1] == 1:  # a mean over one token: two passes over all items less
+                parts.append(self.embeddings[field](value.squeeze(1)))
+                continue
             vectors = self.embeddings[field](value)  # (n_items, T, dim)
             count = (value > 0).sum(1, keepdim=True).clamp_min(1)
             parts.append(vectors.sum(1) / count)
-        return torch.stack(parts).sum(0)
+        return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
     def described(self) -> Tensor:
         """(n_items,) bool: items of which at least one feature is known."""

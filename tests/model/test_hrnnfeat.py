@@ -103,8 +103,8 @@ def by_the_book(model, history, prefix):
     if model.user_to_output:
         states = [h + model.user_outputs[part].weight @ c for part, h in enumerate(states)]
     out = torch.cat([model.outputs[part](h) for part, h in enumerate(states)])
-    if model.score_kind == "cosine":
-        return F.normalize(table, dim=1) @ F.normalize(out, dim=0) / model.temperature
+    if model.scoring.kind == "cosine":
+        return F.normalize(table, dim=1) @ F.normalize(out, dim=0) / model.scoring.temperature
     return table @ out
 
 
@@ -329,7 +329,7 @@ def test_loss_is_the_mean_over_all_targets(build):
     _, loader, _, _, model = build(visits(["i5", "i6", "i3"]), split={"session_time": [0.8, 0.0, 0.2]})
     sequences = loader.sequences
     batch = sequences.train_batch(loader.chains)
-    candidates = model.candidates
+    candidates = model.objective.candidates
     with torch.no_grad():
         total = []
         for chain in loader.chains:
@@ -374,8 +374,8 @@ def test_the_future_is_no_candidate_and_shapes_no_feature(build, random_log, ite
     data = test._dataset
     token = data.field2token_id["item_id"]
     future = [token[f"f{n}"] for n in range(3)]
-    assert not set(future) & set(model.candidates.tolist())
-    assert sorted(model.candidates.tolist()) == np.flatnonzero(data.train_items).tolist()
+    assert not set(future) & set(model.objective.candidates.tolist())
+    assert sorted(model.objective.candidates.tolist()) == np.flatnonzero(data.train_items).tolist()
     features = model.items.features
     assert (features.value_category[future] == 0).all(), "no training item has this category"
     assert set(features.value_tags[future].flatten().tolist()) == {0, data.token2id("tags", "t1")}

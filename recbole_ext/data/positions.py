@@ -1,0 +1,217 @@
+"""Training batches of whole sessions with a target at every position, for models whose states know no later event.
+
+RecBole trains on one padded row a prefix. A causal model's state at position t of a session is that of the prefix that
+ends there, so one row a session holds the same (prefix, target) pairs. Rows are (start, length) into one flat column;
+on a GPU that column lies there, and a batch is gathered there.
+
+With `length_buckets` a batch holds sessions of about one length, so hardly anything is padded: each epoch shuffles the
+sessions, sorts them by length (ties stay shuffled), cuts batches and shuffles these. So which sessions of a length meet
+in a batch is random, and when in the epoch a batch comes does not depend on its length; only that sessions of a batch
+are alike in length is not random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_ext.config import UsageError
+
+EXACT_LENGTHS = 16  # up to here every length is a bucket of its own; longer ones differ by at most a quarter
+
+
+@dataclass(frozen=True)
+class PositionBatch:
+    """Some sessions, by pointers into one flat column of items.
+
+    flat: (E,) int64 item of every event. start: (n,) index of a row's first event. length: (n,) its positions, 0: an
+    empty row. first: (n,) positions before it are read, not learnt (they are learnt in another row). steps: L, the
+    number of positions that the batch is padded to. count: targets to be learnt; None: not known on the host.
+    """
+
+    flat: Tensor
+    start: Tensor
+    length: Tensor
+    first: Tensor
+    steps: int
+    count: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def _step(self) -> Tensor:
+        return torch.arange(self.steps, device=self.start.device)
+
+    @property
+    def items(self) -> Tensor:
+        """(n, L) int64 item at every position, 0 = padding."""
+        return self._gather(self.start, self._step() < self.length.unsqueeze(1))
+
+    @property
+    def targets(self) -> Tensor:
+        """(n, L) int64 the next item of the session, 0 = nothing to be learnt there."""
+        step = self._step()
+        learnt = (step < self.length.unsqueeze(1)) & (step >= self.first.unsqueeze(1))
+        return self._gather(self.start + 1, learnt)
+
+    def _gather(self, start: Tensor, wanted: Tensor) -> Tensor:
+        place = torch.where(wanted, start.unsqueeze(1) + self._step(), 0)
+        return torch.where(wanted, self.flat[place], 0)
+
+    def to(self, device: torch.device | str) -> PositionBatch:
+        """The same batch with its tensors on `device`."""
+        moved = {name: getattr(self, name).to(device) for name in ("flat", "start", "length", "first")}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class PositionRows:
+    """Rows that hold every training target once; arrays (R,). length counts positions, that is inputs with a target."""
+
+    start: np.ndarray
+    length: np.ndarray
+    first: np.ndarray
+
+    @property
+    def targets(self) -> np.ndarray:
+        """(R,) targets learnt in each row."""
+        return self.length - self.first
+
+
+def position_rows(start: np.ndarray, length: np.ndarray, longest: int | None) -> PositionRows:
+    """One row a session; one with more than `longest` positions becomes several, half a row further each.
+
+    A later row reads `longest` positions and learns those that the row before it did not hold, so a target of a long
+    session knows between half of `longest` and all of the last `longest` events, where a prefix row knows all.
+    """
+    keep = length > 0
+    start, length = start[keep], length[keep]
+    if longest is None or not (length > longest).any():
+        return PositionRows(start, length, np.zeros_like(length))
+    stride = max(1, longest // 2)
+    more = np.maximum(0, -(-(length - longest) // stride))  # rows beyond the first
+    session = np.repeat(np.arange(len(start)), more + 1)
+    number = np.arange(len(session)) - np.repeat(np.cumsum(more + 1) - (more + 1), more + 1)
+    whole = length[session]
+    offset = np.minimum(number * stride, np.maximum(whole - longest, 0))
+    known = np.where(number == 0, 0, np.minimum((number - 1) * stride, whole - longest) + longest)
+    first = np.where(number == 0, 0, known - offset)
+    return PositionRows(start[session] + offset, np.minimum(whole - offset, longest), first)
+
+
+def bucket(length: int, longest: int | None = None) -> int:
+    """The padded length of a batch whose longest row has `length` positions: few enough for one graph each."""
+    if length <= EXACT_LENGTHS:
+        return length
+    size = EXACT_LENGTHS
+    while size < length:
+        size += size // 4
+    return size if longest is None else min(size, longest)
+
+
+def length_batches(
+    lengths: np.ndarray, budget: int, generator: torch.Generator | None, longest: int | None = None
+) -> list[tuple[np.ndarray, int, int]]:
+    """Batches of rows of about one length: (rows, padded length L, rows that a full batch of that length holds).
+
+    A batch holds `budget` positions. generator: shuffles; None: rows in order of falling length.
+    """
+    count = len(lengths)
+    order = np.arange(count) if generator is None else torch.randperm(count, generator=generator).numpy()
+    order = order[np.argsort(-lengths[order], kind="stable")]
+    batches, begin = [], 0
+    while begin < count:
+        steps = bucket(int(lengths[order[begin]]), longest)
+        rows = max(1, -(-budget // steps))
+        batches.append((order[begin : begin + rows], steps, rows))
+        begin += rows
+    if generator is None:
+        return batches
+    return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def mixed_batches(targets: np.ndarray, budget: int, generator: torch.Generator | None) -> list[np.ndarray]:
+    """Batches of about `budget` targets (sum over rows), rows in random order; generator None: in order."""
+    count = len(targets)
+    order = np.arange(count) if generator is None else torch.randperm(count, generator=generator).numpy()
+    filled = np.cumsum(targets[order])
+    batches = max(1, round(filled[-1] / budget))
+    middle = filled - targets[order] / 2  # a row goes where the middle of its targets falls
+    batch_of = np.minimum((middle * batches / filled[-1]).astype(np.int64), batches - 1)
+    return [p for p in np.split(order, np.flatnonzero(np.diff(batch_of)) + 1) if targets[p].sum()]
+
+
+class PositionTrainLoader:
+    """Batches of whole sessions, about `train_batch_size` targets each, in a new order every epoch.
+
+    It has what RecBole's Trainer and Collector ask of a loader: iteration, length, `dataset`, `shuffle`, `sampler`.
+    """
+
+    def __init__(self, config: Any, dataset: Any, sampler: Any = None, shuffle: bool = True):
+        self.config = config
+        self.dataset = self._dataset = dataset
+        self.shuffle = shuffle
+        self.sampler = self  # under DDP the Trainer calls sampler.set_epoch
+        self.epoch = 0
+        self.generator = torch.Generator().manual_seed(config["seed"])
+        flat, start, length, self.longest = dataset.training_positions()
+        self.rows = position_rows(start, length, self.longest)
+        if not len(self.rows.start):
+            raise UsageError("no training session has two events: check the split and the filters")
+        self.buckets = bool(config["length_buckets"])
+        self.columns = [
+            torch.as_tensor(c) for c in (flat, self.rows.start, self.rows.length, self.rows.first)
+        ]
+        self._batch_count: int | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle as epoch `epoch` on every process."""
+        self.epoch = epoch
+
+    def to(self, device: torch.device) -> None:
+        """Keep the flat column and the pointers on `device`, where batches are then gathered."""
+        self.columns = [column.to(device) for column in self.columns]
+
+    def __len__(self) -> int:
+        if self._batch_count is None:
+            self._batch_count = len(self._share(self._cut(None)))
+        return self._batch_count
+
+    def __iter__(self) -> Iterator[PositionBatch]:
+        generator = self.generator if self.shuffle else None
+        if self.shuffle and not self.config["single_spec"]:  # all processes draw one order and take turns
+            generator = torch.Generator().manual_seed(self.config["seed"] + self.epoch)
+        flat, *pointers = self.columns
+        device = flat.device
+        batches = self._share(self._cut(generator))
+        chosen = torch.from_numpy(np.concatenate([rows for rows, _, _ in batches])).to(device)
+        start, length, first = (column[chosen] for column in pointers)  # once an epoch, then slices
+        begin = 0
+        for rows, steps, _ in batches:
+            piece = slice(begin, begin + len(rows))
+            count = int(self.rows.targets[rows].sum())
+            yield PositionBatch(flat, start[piece], length[piece], first[piece], steps, count)
+            begin = piece.stop
+
+    def full_rows(self, steps: int) -> int:
+        """Rows of a full batch that is padded to `steps`."""
+        return max(1, -(-self.config["train_batch_size"] // steps))
+
+    def _cut(self, generator: torch.Generator | None) -> list[tuple[np.ndarray, int, int]]:
+        size = self.config["train_batch_size"]
+        if self.buckets:
+            return length_batches(self.rows.length, size, generator, self.longest)
+        mixed = mixed_batches(self.rows.targets, size, generator)
+        return [(rows, int(self.rows.length[rows].max()), len(rows)) for rows in mixed]
+
+    def _share(self, batches: list[Any]) -> list[Any]:
+        """This process's batches; as many on every process, so some come twice, as in RecBole."""
+        if self.config["single_spec"]:
+            return batches
+        world, rank = self.config["world_size"], self.config["local_rank"] + self.config["offset"]
+        return [batches[(step * world + rank) % len(batches)] for step in range(-(-len(batches) // world))]

@@ -1,0 +1,239 @@
+"""Models whose score is a product of two vectors, of the prefix and of the item: what they share, which they are.
+
+Such a model can be trained with any loss of losses.py and ranked without a matrix of all scores. Our own models say so
+by subclassing `Factored`. Of RecBole's models it is found out by comparing numbers, not names (`examine`), on a copy
+with noisy weights, as freshly made weights hide differences (biases of zero, say).
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recbole_ext.config import UsageError, number, one_of
+from recbole_ext.model.large_softmax import unit_rows
+
+SCORES = ("cosine", "dot")
+CLOSE = 1e-4  # share of the largest value by which two float32 computations of one thing may differ
+PROBED_ROWS = 32
+
+
+class Scoring:
+    """score(state, vector): their dot product, or with `score: cosine` their cosine over `temperature`."""
+
+    def __init__(self, config: Any):
+        self.kind = one_of(config, "score", SCORES) if config["score"] is not None else "dot"
+        self.temperature = number(config, "temperature", 1e-6) if self.kind == "cosine" else 1.0
+
+    def states(self, states: Tensor) -> Tensor:
+        """States (…, d) such that a plain dot product with `vectors(…)` is the score."""
+        return F.normalize(states, dim=-1) / self.temperature if self.kind == "cosine" else states
+
+    def vectors(self, vectors: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Item vectors (…, d) for a plain dot product; a cosine's may be had in another dtype at no cost."""
+        return unit_rows(vectors, dtype) if self.kind == "cosine" else vectors
+
+
+class Factored(ABC):
+    """What training and ranking ask of a model whose score is a product."""
+
+    scoring: Scoring
+
+    @abstractmethod
+    def item_vectors(self) -> Tensor:
+        """(n_items, d) vectors of all items, row 0 = padding."""
+
+    @abstractmethod
+    def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
+        """(B, d) state of every row's prefix; `vectors` as of `item_vectors`."""
+
+    @abstractmethod
+    def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
+        """(n, L, d) state after every position of sessions (n, L), 0 = padding on the right."""
+
+    def rankable(self) -> Tensor | None:
+        """(n_items,) bool, items that may be ranked; None: all but the padding."""
+        return None
+
+
+class DotProductModel(Factored):
+    """A RecBole model that scores `forward(item_seq, item_seq_len) @ item_embedding.weight.T`."""
+
+    def __init__(self, model: Any, scoring: Scoring):
+        self.model = model
+        self.scoring = scoring
+
+    def item_vectors(self) -> Tensor:
+        return self.model.item_embedding.weight
+
+    def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
+        model = self.model
+        states: Tensor = model.forward(interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN])
+        return states
+
+    def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
+        length = (items != 0).sum(1).clamp_min(1)
+        with _every_position(self.model):
+            states: Tensor = self.model.forward(items, length)
+        return states
+
+
+@contextmanager
+def _every_position(model: Any) -> Iterator[None]:
+    """Within the block the model's forward keeps all positions, where it would pick each row's last."""
+    model.gather_indexes = lambda output, index: output
+    try:
+        yield
+    finally:
+        del model.gather_indexes
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What comparing numbers says of a model.
+
+    trims: it scores a batch alike whether rows are padded to the maximum or to the longest. factored: its score is a
+    product of vectors. causal: a position's state knows no later event. softmax: its own loss is the softmax over all
+    items of these scores.
+    """
+
+    trims: bool = False
+    factored: bool = False
+    causal: bool = False
+    softmax: bool = False
+
+
+def examine(model: Any, dataset: Any) -> Examined:
+    """Compare the ways to compute a model's scores and loss, on rows of a SessionDataset; our own models are taken
+    at their word."""
+    if isinstance(model, Factored):
+        return Examined(trims=True, factored=True, causal=True)
+    rows = _probed_rows(dataset)
+    if rows is None:
+        return Examined()
+    random = torch.get_rng_state()
+    try:
+        with torch.no_grad():
+            noisy = _noisy_copy(model)
+            return _compare(noisy, *[r.to(next(noisy.parameters()).device) for r in rows])
+    finally:
+        torch.set_rng_state(random)
+
+
+def _probed_rows(dataset: Any) -> tuple[Any, Any] | None:
+    """The same few rows of short prefixes padded to the maximum and trimmed; None where all are long."""
+    length = dataset.inter_feat[dataset.item_list_length_field]
+    places = torch.argsort(length, stable=True)
+    short = places[length[places] < dataset.max_item_list_len]
+    if not len(short):
+        return None
+    chosen = short[torch.linspace(0, len(short) - 1, min(PROBED_ROWS, len(short))).long()]
+    before = dataset.trimmed
+    try:
+        dataset.trimmed = False
+        padded = dataset[chosen]
+        dataset.trimmed = True
+        return padded, dataset[chosen]
+    finally:
+        dataset.trimmed = before
+
+
+def _noisy_copy(model: Any) -> Any:
+    twin = copy.deepcopy(model)
+    noise = torch.Generator().manual_seed(1)
+    for parameter in twin.parameters():
+        drawn = torch.randn(parameter.shape, generator=noise) * 0.1
+        parameter.add_(drawn.to(parameter.device, parameter.dtype))
+    twin.eval()
+    return twin
+
+
+def _compare(model: Any, padded: Any, trimmed: Any) -> Examined:
+    scores = _result(lambda: model.full_sort_predict(padded))
+    if scores is None:
+        return Examined()
+    trims = _close(scores, _result(lambda: model.full_sort_predict(trimmed)))
+    if not isinstance(getattr(model, "item_embedding", None), torch.nn.Embedding):
+        return Examined(trims=trims)
+    product = DotProductModel(model, _plain_scoring())
+    vectors = product.item_vectors()
+    batch = trimmed if trims else padded
+    states = _result(lambda: product.row_states(batch, vectors))
+    if states is None or not _fits(states, vectors) or not _close(scores, states @ vectors.T):
+        return Examined(trims=trims)
+    target = padded[model.POS_ITEM_ID]
+    softmax = _close(
+        F.cross_entropy(scores.view(len(target), -1), target), _result(lambda: model.calculate_loss(padded))
+    )
+    return Examined(trims, True, _causal(model, product, batch, states), softmax)
+
+
+def _causal(model: Any, product: DotProductModel, batch: Any, states: Tensor) -> bool:
+    """Whether the state at every position is that of the prefix up to it."""
+    items, length = batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN]
+    vectors = product.item_vectors()
+    every = _result(lambda: product.position_states(items, vectors))
+    if every is None or every.dim() != 3 or every.shape[:2] != items.shape:
+        return False
+    last = every[torch.arange(len(length)), length - 1]
+    if not _close(states, last):
+        return False
+    for shorter in {1, max(1, int(length.max()) // 2)}:
+        cut = length.clamp_max(shorter)
+        prefix = items * (torch.arange(items.shape[1], device=items.device) < cut.unsqueeze(1))
+        again = _result(partial(model.forward, prefix, cut))
+        if not _close(every[torch.arange(len(cut)), cut - 1], again):
+            return False
+    return True
+
+
+def _fits(states: Tensor, vectors: Tensor) -> bool:
+    return states.dim() == 2 and states.shape[1] == vectors.shape[1]
+
+
+def _result(compute: Callable[[], Any]) -> Tensor | None:
+    try:
+        found = compute()
+    except Exception:  # a foreign model can refuse in any way; then it does not have the property
+        return None
+    return found if isinstance(found, Tensor) else None
+
+
+def _close(expected: Tensor, found: Tensor | None) -> bool:
+    if found is None or found.numel() != expected.numel():
+        return False
+    known = expected.isfinite()
+    scale = expected[known].abs().max() if known.any() else expected.new_ones(())
+    return bool(torch.allclose(found.reshape(expected.shape), expected, rtol=0, atol=float(CLOSE * scale)))
+
+
+def _plain_scoring() -> Scoring:
+    scoring = Scoring.__new__(Scoring)
+    scoring.kind, scoring.temperature = "dot", 1.0
+    return scoring
+
+
+def factored_of(model: Any, examined: Examined, config: Any) -> Factored | None:
+    """How a model is trained and ranked as a product, None where it is none.
+
+    Raises UsageError when a setting asks for what the model cannot do.
+    """
+    if isinstance(model, Factored):
+        return model
+    if examined.factored:
+        return DotProductModel(model, Scoring(config))
+    if config["score"] == "cosine":
+        raise UsageError(
+            f"score: cosine needs a model that scores by a product of vectors, which {config['model']} does not: "
+            "leave score out"
+        )
+    return None

@@ -1,0 +1,171 @@
+"""Softmax cross-entropy over a large catalogue without ever storing all logits: exact, backward included.
+
+The logits of some rows are made, turned into their own gradient in place and multiplied back at once, so memory is that
+of one chunk of rows and backward costs nothing. The idea of forming the gradient in the forward pass is Liger-Kernel's
+fused linear cross-entropy (Hsu et al. 2024). On a GPU one Triton kernel turns logits into gradients; without Triton, or
+on the CPU, torch's own operations do, on chunks that stay in cache.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CPU_CHUNK_LOGITS = (
+    6 << 20
+)  # 128 rows of 43,000 items: the chunk is passed over several times and stays in cache
+GPU_CHUNK_BYTES = 512 << 20
+FEWEST_ROWS = 32  # of a chunk on the CPU, below which products are slow
+
+
+def softmax_loss(
+    states: Tensor,
+    vectors: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    precision: str = "fp32",
+    chunk_rows: int | None = None,
+) -> Tensor:
+    """Sum over rows of `-weight * log softmax(states @ vectors.T)[target]`, a scalar.
+
+    Args:
+        states: (N, d). vectors: (C, d) of all candidates. target: (N,) int64 in [0, C).
+        weight: (N,) float, constant; None: 1 for every row. A row of weight 0 costs time and teaches nothing.
+        precision: bf16 rounds logits and their gradient to bfloat16; sums are float32 either way.
+        chunk_rows: rows whose logits exist at a time; None: as many as fit a cache (CPU) or 512 MiB (GPU).
+    """
+    if weight is None:
+        weight = torch.ones(len(states), device=states.device)
+    dtype = torch.bfloat16 if precision == "bf16" else _at_least_float32(states.dtype)
+    rows = chunk_rows or _rows_in_a_chunk(len(states), len(vectors), dtype, states.device)
+    loss: Tensor = _LargeSoftmax.apply(states, vectors, target, weight.detach(), dtype, rows)
+    return loss
+
+
+def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _rows_in_a_chunk(rows: int, candidates: int, dtype: torch.dtype, device: torch.device) -> int:
+    if device.type == "cpu":
+        return max(FEWEST_ROWS, CPU_CHUNK_LOGITS // candidates // 16 * 16)
+    most = max(1, GPU_CHUNK_BYTES // (candidates * dtype.itemsize))
+    chunks = -(-rows // most)
+    return max(1, -(-rows // max(chunks, 1)))  # chunks of one size
+
+
+class _LargeSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        vectors: Tensor,
+        target: Tensor,
+        weight: Tensor,
+        dtype: torch.dtype,
+        rows: int,
+    ) -> Tensor:
+        with torch.no_grad(), torch.autocast(states.device.type, enabled=False):
+            loss, d_states, d_vectors = _forward_and_gradients(
+                states, vectors, target, weight, dtype, rows, ctx.needs_input_grad[:2]
+            )
+        ctx.save_for_backward(d_states, d_vectors)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        d_states, d_vectors = ctx.saved_tensors
+        scale = gradients[0]
+        scaled = [None if d is None else d * scale.to(d.dtype) for d in (d_states, d_vectors)]
+        return scaled[0], scaled[1], None, None, None, None
+
+
+def _forward_and_gradients(
+    states: Tensor,
+    vectors: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    dtype: torch.dtype,
+    rows: int,
+    wanted: tuple[bool, ...],
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The loss, its gradient in states (N, d) and in vectors (C, d), the latter two where wanted."""
+    exact = _at_least_float32(dtype)
+    x, table = states.to(dtype), _padded(vectors.to(dtype))
+    candidates = len(vectors)
+    total = torch.zeros((), dtype=exact, device=x.device)
+    d_states = torch.empty_like(states) if wanted[0] else None
+    d_vectors: Tensor | None = None
+    by_column = dtype == torch.bfloat16 and x.device.type == "cpu"  # the order its products are fastest in
+    logits = torch.empty(min(rows, len(x)), len(table), dtype=dtype, device=x.device)
+    for first in range(0, len(x), rows):
+        piece = slice(first, first + rows)
+        chunk = logits[: len(x[piece])]
+        torch.mm(x[piece], table.T, out=chunk)
+        # what the padding scores stays in the chunk: its vectors are zero, and its gradient is cut off
+        total += _to_gradient(chunk[:, :candidates], target[piece], weight[piece])
+        if d_states is not None:
+            d_states[piece] = chunk @ table
+        if not wanted[1]:
+            continue
+        if d_vectors is not None and exact == dtype:
+            d_vectors.addmm_(chunk.T, x[piece])
+            continue
+        product = x[piece].T.contiguous() @ chunk if by_column else chunk.T @ x[piece]
+        if len(x) <= rows:
+            d_vectors = product
+        elif d_vectors is None:
+            d_vectors = product.to(exact)
+        else:
+            d_vectors.add_(product)
+    if d_vectors is not None:
+        d_vectors = (d_vectors.T if by_column else d_vectors)[:candidates].to(vectors.dtype).contiguous()
+    return total.to(_at_least_float32(states.dtype)), d_states, d_vectors
+
+
+def _padded(table: Tensor) -> Tensor:
+    """On a GPU, zero rows up to a multiple of 16: products of odd sizes are up to three times slower there."""
+    missing = -len(table) % 16
+    return F.pad(table, (0, 0, 0, missing)) if table.is_cuda and missing else table
+
+
+def _to_gradient(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Sum of the rows' weighted losses; `logits` (n, C) become weight * (softmax - one-hot), in place."""
+    kernels = gpu_kernels() if logits.is_cuda and logits.dtype != torch.float64 else None
+    if kernels is not None:
+        return kernels.softmax_gradient(logits, target, weight)
+    exact = _at_least_float32(logits.dtype)
+    place = target.unsqueeze(1)
+    own = logits.gather(1, place).to(exact)
+    highest = logits.amax(1, keepdim=True)
+    probability = logits.sub_(highest).exp_()
+    total = probability.sum(1, keepdim=True, dtype=exact)
+    loss = total.log() + highest.to(exact) - own
+    w = weight.unsqueeze(1).to(exact)
+    probability.mul_((w / total).to(logits.dtype))
+    probability.scatter_add_(1, place, -w.to(logits.dtype))
+    return (loss * w).sum()
+
+
+@functools.cache
+def gpu_kernels() -> Any:
+    """The module of Triton kernels, or None where Triton is missing or does not work."""
+    try:
+        from recbole_ext.model import kernels
+    except ImportError:
+        return None
+    return kernels if kernels.works() else None
+
+
+def unit_rows(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Rows (…, d) divided by their Euclidean length, as `dtype` if given; differentiable."""
+    kernels = gpu_kernels() if x.is_cuda and x.dim() == 2 else None
+    if kernels is None:
+        unit = F.normalize(x, dim=-1)
+        return unit if dtype is None else unit.to(dtype)
+    unit = kernels.UnitRows.apply(x, dtype or x.dtype)
+    return unit

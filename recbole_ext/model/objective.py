@@ -1,0 +1,112 @@
+"""What a training step minimises: one loss of losses.py over the states of a factored model.
+
+`train_loss: softmax | sampled_softmax | bce | gbce` names it; left out, a model keeps its own loss, which for RecBole's
+`loss_type: CE` is the softmax.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recbole_ext.config import number, one_of
+from recbole_ext.data.positions import PositionBatch
+from recbole_ext.model.factored import Factored
+from recbole_ext.model.losses import (
+    TRAIN_LOSSES,
+    SharedNegatives,
+    binary_loss,
+    gbce_exponent,
+    sampled_softmax_loss,
+    softmax_loss,
+)
+
+PRECISIONS = ("fp32", "bf16")
+
+
+class Objective(nn.Module):
+    """Mean loss of targets given states, in the terms of one catalogue of candidates.
+
+    candidates: (C,) int64 items that are scored in training; None: all items, the padding too, as RecBole does.
+    count: (n_items,) how often each item is a training event, by which negatives are drawn.
+    """
+
+    candidates: Tensor | None
+    column: Tensor
+
+    def __init__(self, config: Any, count: Tensor, candidates: Tensor | None = None):
+        super().__init__()
+        self.kind = "softmax" if config["train_loss"] is None else one_of(config, "train_loss", TRAIN_LOSSES)
+        self.precision = one_of(config, "precision", PRECISIONS)
+        self.number = int(number(config, "negatives", 1, whole=True))
+        self.register_buffer("candidates", candidates, persistent=False)
+        column = None
+        if candidates is not None:
+            column = torch.zeros(len(count), dtype=torch.int64)
+            column[candidates] = torch.arange(len(candidates))
+            count = count[candidates]
+        self.register_buffer("column", column, persistent=False)
+        if self.kind != "softmax":
+            power = number(config, "negative_power", 0, 1) if self.kind == "sampled_softmax" else 0.0
+            drawn = count.clone()
+            self.negatives = SharedNegatives(drawn, power)
+            real = len(count) - (candidates is None)
+            t = number(config, "gbce_t", 0, 1) if self.kind == "gbce" else 0.0
+            self.exponent = gbce_exponent(min(self.number, real - 1), real, t) if self.kind == "gbce" else 1.0
+
+    def vector_dtype(self, vectors: Tensor) -> torch.dtype | None:
+        """What these item vectors are best handed over as; None: as they are."""
+        rounded = self.precision == "bf16" and self.kind == "softmax"
+        return torch.bfloat16 if rounded and vectors.is_cuda else None
+
+    def forward(self, states: Tensor, vectors: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """Weighted sum of losses; states (N, d), vectors (n_items, d), target (N,) items, weight (N,)."""
+        if self.candidates is not None:
+            vectors, target = vectors[self.candidates], self.column[target]
+        if self.kind == "softmax":
+            return softmax_loss(states, vectors, target, weight, self.precision)
+        negatives = self.negatives.draw(self.number)
+        if self.kind == "sampled_softmax":
+            correction = (
+                self.negatives.log_expected(target, self.number),
+                self.negatives.log_expected(negatives, self.number),
+            )
+            return sampled_softmax_loss(states, vectors, target, negatives, correction, weight)
+        return binary_loss(states, vectors, target, negatives, weight, self.exponent)
+
+
+def position_loss(factored: Factored, objective: Objective, batch: PositionBatch, select: bool) -> Tensor:
+    """Mean loss over the targets of a PositionBatch.
+
+    select: compute the loss at positions with a target only; False computes it everywhere and weighs the others 0, so
+    that nothing depends on how many there are (a graph wants that).
+    """
+    raw = factored.item_vectors()
+    states = factored.position_states(batch.items, raw).flatten(0, 1)  # (n * L, d)
+    target = batch.targets.flatten()
+    learnt = target != 0
+    if select:
+        place = torch.nonzero(learnt).squeeze(1)
+        states, target, learnt = states[place], target[place], learnt[place]
+    weight = learnt / learnt.sum().clamp_min(1)
+    return _loss(factored, objective, states, raw, target, weight)
+
+
+def row_loss(factored: Factored, objective: Objective, interaction: Any, target: Tensor) -> Tensor:
+    """Mean loss over (prefix, target) rows of a RecBole Interaction."""
+    raw = factored.item_vectors()
+    states = factored.row_states(interaction, raw)
+    weight = torch.full((len(target),), 1 / len(target), device=target.device)
+    return _loss(factored, objective, states, raw, target, weight)
+
+
+def _loss(
+    factored: Factored, objective: Objective, states: Tensor, vectors: Tensor, target: Tensor, weight: Tensor
+) -> Tensor:
+    scoring = factored.scoring
+    loss: Tensor = objective(
+        scoring.states(states), scoring.vectors(vectors, objective.vector_dtype(vectors)), target, weight
+    )
+    return loss
