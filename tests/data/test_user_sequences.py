@@ -30,6 +30,7 @@ def fake_dataset(train_length=None, users=USERS, times=TIMES, **config):
         "single_spec": True,
         "user_state": "init",
         "max_user_sessions": 50,
+        "length_buckets": False,
         **config,
     }
     dataset = SimpleNamespace(
