@@ -500,32 +500,33 @@ def config_to_plain(config: Any) -> dict[str, Any]:
         if key == "device":
             continue
         try:
-            plain[key] = _to_plain(value)
+            plain[key] = plain_value(value)
         except TypeError as error:
             getLogger().warning(f"Config key {key} holds {error} and is not stored")
     return plain
 
 
-def _to_plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """One value of a config as `config_to_plain` writes it; TypeError, naming its type, where it has no plain form."""
     if isinstance(value, enum.Enum):
         return {"__enum__": [type(value).__name__, value.name]}
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Mapping):
-        return {_to_plain(key): _to_plain(item) for key, item in value.items()}
+        return {plain_value(key): plain_value(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_to_plain(item) for item in value]
+        return [plain_value(item) for item in value]
     if isinstance(value, tuple):
-        return {"__tuple__": [_to_plain(item) for item in value]}
+        return {"__tuple__": [plain_value(item) for item in value]}
     if isinstance(value, set | frozenset):
-        return {"__set__": [_to_plain(item) for item in sorted(value, key=repr)]}
+        return {"__set__": [plain_value(item) for item in sorted(value, key=repr)]}
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     for plain_type in (bool, int, float, str):  # their subclasses, numpy's float64 among them
         if isinstance(value, plain_type):
             return plain_type(value)
     if hasattr(value, "tolist"):  # other numpy scalars and arrays
-        return _to_plain(value.tolist())
+        return plain_value(value.tolist())
     raise TypeError(f"a {type(value).__name__}")
 
 

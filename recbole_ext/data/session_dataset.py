@@ -20,7 +20,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
 from recbole_ext.config import UsageError
-from recbole_ext.data import filters, splits
+from recbole_ext.data import cache, filters, splits
 from recbole_ext.data.feature_time import feature_time_note
 
 NO_PART = -1  # an event that neither trains nor is ranked
@@ -72,6 +72,9 @@ class SessionDataset(SequentialDataset):
         """A loader of its own for "train", "valid" or "test"; None: the usual one."""
         return None
 
+    def _from_scratch(self) -> None:
+        cache.load(self, super()._from_scratch)
+
     # --- from data frames to rows ----------------------------------------------------------------------
 
     def _filter_by_inter_num(self) -> None:
@@ -83,7 +86,7 @@ class SessionDataset(SequentialDataset):
         session, names = pd.factorize(self.inter_feat[self.uid_field])
         item, item_names = pd.factorize(self.inter_feat[self.iid_field])
         counted, removable = np.ones(len(session), dtype=bool), np.ones(len(names), dtype=bool)
-        if splits.inter_num_part(self.config) == "train":
+        if splits.chosen_part(self.config) == "train":
             counted, removable = self._freeze_split(session, names)
         passes = self.config["inter_num_passes"]
         keep = filters.core(session, item, counted, removable, limits[0], limits[1], passes)
