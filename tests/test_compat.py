@@ -252,6 +252,21 @@ POPULARITY_BY_HAND = {
 }
 
 
+def empty_sets(folder: Path) -> Any:
+    """How many sets 12 users and the padding have, and what is sampled for one of them."""
+    from recbole.data import create_dataset
+    from recbole.sampler import RepeatableSampler
+    from recbole.utils import init_seed
+
+    dataset = create_dataset(make_config("BPR", folder))
+    sampler = RepeatableSampler(["test"], dataset).set_phase("test")
+    used = sampler.used_ids
+    init_seed(1, True)
+    drawn = sampler.sample_by_user_ids(np.array([3, 4]), np.array([1, 2]), 50).reshape(50, 2)
+    never = not (drawn == torch.tensor([1, 2])).any()
+    return [len(used), len({id(ids) for ids in used}), max(map(len, used)), drawn.unique().tolist(), never]
+
+
 def anomaly_detection(folder: Path) -> Any:
     import recbole.model.sequential_recommender  # noqa: F401
 
@@ -300,7 +315,7 @@ def config_files(folder: Path) -> Any:
 
 SCENARIOS = {function.__name__: function for function in (
     numpy_aliases, ray_optional, checkpoints, data_caches, pandas_three, scipy_dok, collector_ints,
-    anomaly_detection, ddp_backend, command_line, config_files,
+    empty_sets, anomaly_detection, ddp_backend, command_line, config_files,
 )}  # fmt: skip
 
 CHECKPOINT_KEYS = [
@@ -317,6 +332,7 @@ EXPECTED: dict[str, Any] = {
     "pandas_three": FEATURES,
     "scipy_dok": ["hit@3", "ndcg@3"],
     "collector_ints": [POPULARITY_BY_HAND, ["data.count_items", "data.num_items"]],
+    "empty_sets": [13, 1, 0, [1, 2, 3, 4, 5, 6, 7, 8], True],
     "anomaly_detection": False,
     "ddp_backend": ["hit@3", "ndcg@3"],
     "command_line": [0.001, False],
@@ -332,6 +348,7 @@ FAULTS = {
     "pandas_three": "'float' object has no attribute 'split'",
     "scipy_dok": "_update",
     "collector_ints": "object has no attribute 'cpu'",
+    "empty_sets": "[13, 13, 0",
     "anomaly_detection": "True",
     "ddp_backend": "NCCL|nccl",
     "command_line": "[7, True]",

@@ -147,3 +147,14 @@ def patch_collector() -> None:
         return returned
 
     Collector.get_data_struct = get_data_struct
+
+
+def patch_empty_sets() -> None:
+    """Give `RepeatableSampler.used_ids` one empty set that all users share, which cannot be changed."""
+    from recbole.sampler.sampler import RepeatableSampler
+
+    def get_used_ids(self: Any) -> np.ndarray:
+        # sampling replaces the whole array, and all others only read it
+        return np.full(self.user_num, frozenset(), dtype=object)
+
+    RepeatableSampler.get_used_ids = get_used_ids
