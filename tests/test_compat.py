@@ -83,6 +83,22 @@ def run_toy(model: str, folder: Path, **more: Any) -> dict[str, Any]:
 # --- scenarios: what each patch is for --------------------------------------------------------------------
 
 
+def sklearn_later(folder: Path) -> Any:
+    """Whether importing it waits for its first use; its results are its own."""
+    from recbole.evaluator import metrics
+    from recbole.model.general_recommender import nceplrec, slimelastic
+
+    from recbole_ext import registry
+
+    slim = vars(slimelastic)
+    registry.register()  # which enters a module of ours in place of slimelastic
+    waits = "sklearn" not in sys.modules
+    area = metrics.sk_auc(np.array([0.0, 0.5, 1.0]), np.array([0.0, 1.0, 1.0]))
+    names = [metrics.sk_auc, metrics.mean_squared_error, metrics.mean_absolute_error]
+    names += [slim["ElasticNet"], slim["ConvergenceWarning"], nceplrec.randomized_svd]
+    return [waits, area, [name.__module__.partition(".")[0] for name in names]]
+
+
 def numpy_aliases(folder: Path) -> Any:
     make_config("BPR", folder)
     return [np.float is np.float64, np.unicode is np.str_]
@@ -314,8 +330,8 @@ def config_files(folder: Path) -> Any:
 
 
 SCENARIOS = {function.__name__: function for function in (
-    numpy_aliases, ray_optional, checkpoints, data_caches, pandas_three, scipy_dok, collector_ints,
-    empty_sets, anomaly_detection, ddp_backend, command_line, config_files,
+    sklearn_later, numpy_aliases, ray_optional, checkpoints, data_caches, pandas_three, scipy_dok,
+    collector_ints, empty_sets, anomaly_detection, ddp_backend, command_line, config_files,
 )}  # fmt: skip
 
 CHECKPOINT_KEYS = [
@@ -326,6 +342,7 @@ FULL_RANKING = {"valid": "full", "test": "full"}
 LS_ARGS = {"split": {"LS": "valid_only"}, "order": "TO", "group_by": "user", "mode": FULL_RANKING}
 
 EXPECTED: dict[str, Any] = {
+    "sklearn_later": [True, 0.75, ["sklearn"] * 6],
     "numpy_aliases": [True, True],
     "checkpoints": [["hit@3", "ndcg@3"], "BPR", CHECKPOINT_KEYS],
     "data_caches": [],
@@ -341,6 +358,7 @@ EXPECTED: dict[str, Any] = {
 
 # what the scenario says without the patch, as a part of its JSON
 FAULTS = {
+    "sklearn_later": "[False, 0.75",
     "numpy_aliases": "was removed in the NumPy 2.0 release",
     "ray_optional": "pkg_resources_of_old_setuptools",
     "checkpoints": "Weights only load failed",
@@ -425,14 +443,14 @@ def test_scenario_breaks_without_its_patch(name: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in EXPECTED if name not in ("anomaly_detection", "ddp_backend")]
+    "name", [name for name in EXPECTED if name not in ("sklearn_later", "anomaly_detection", "ddp_backend")]
 )
 def test_scenario_is_right_with_all_patches(name: str, patched: Path):
     result = SCENARIOS[name](patched)
     assert json.loads(json.dumps(result)) == EXPECTED[name]
 
 
-@pytest.mark.parametrize("name", ["anomaly_detection", "ddp_backend"])
+@pytest.mark.parametrize("name", ["sklearn_later", "anomaly_detection", "ddp_backend"])
 def test_scenario_is_right_in_a_process_of_its_own(name: str, tmp_path: Path):
     assert in_own_process(name, tmp_path, []) == {"result": EXPECTED[name]}
 

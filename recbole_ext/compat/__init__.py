@@ -24,6 +24,13 @@ class Patch:
 
 PATCHES: list[Patch] = [
     Patch(
+        "sklearn_later",  # first, as Config imports the metrics
+        "Two metrics and two models import scikit-learn for all runs, 0.7 of install()'s 1.1 s (metrics.py:29, "
+        "slimelastic.py:16, nceplrec.py:19).",
+        "",
+        processes.patch_sklearn,
+    ),
+    Patch(
         "numpy_aliases",
         "Config reads np.float_, np.complex_ and np.unicode_, which numpy 2 lacks (configurator.py:628-635).",
         "#2203",

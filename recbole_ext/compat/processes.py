@@ -16,6 +16,64 @@ from recbole_ext.config import UsageError
 SINE = "recbole.model.sequential_recommender.sine"
 
 
+# what RecBole takes from scikit-learn, and where
+SKLEARN = {
+    "sklearn.metrics": ("auc", "mean_absolute_error", "mean_squared_error"),
+    "sklearn.linear_model": ("ElasticNet",),
+    "sklearn.exceptions": ("ConvergenceWarning",),
+    "sklearn.utils.extmath": ("randomized_svd",),
+}
+_SKLEARN_USERS = (
+    "recbole.evaluator.metrics",
+    "recbole.model.general_recommender.nceplrec",
+    "recbole.model.general_recommender.slimelastic",
+)
+_waiting: list[ModuleType] = []  # the modules themselves, as others may be entered under their names
+
+
+class _Later:
+    """A function or class of scikit-learn, which is imported when it is first called."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        _bring_sklearn()
+        return getattr(importlib.import_module(self.module), self.name)(*args, **options)
+
+
+class _WarningLater(Warning):
+    """In place of ConvergenceWarning, which is named only after ElasticNet has been called."""
+
+    module, name = "sklearn.exceptions", "ConvergenceWarning"
+
+
+def _bring_sklearn() -> None:
+    """Put scikit-learn's own functions and classes where RecBole's modules have stand-ins."""
+    for user in _waiting:
+        for name, value in list(vars(user).items()):
+            if isinstance(value, _Later) or value is _WarningLater:
+                setattr(user, name, getattr(importlib.import_module(value.module), value.name))
+    _waiting.clear()
+
+
+def patch_sklearn() -> None:
+    """Import RecBole's three users of scikit-learn with stand-ins for what they take from it."""
+    if any(name in sys.modules for name in (*SKLEARN, *_SKLEARN_USERS)):
+        return  # it has been imported, or they have
+    importlib.import_module("recbole.utils")  # what that imports is none of ours
+    for module, names in SKLEARN.items():
+        stand_in = ModuleType(module)
+        for name in names:
+            setattr(stand_in, name, _WarningLater if name == _WarningLater.name else _Later(module, name))
+        sys.modules[module] = stand_in
+    try:
+        _waiting.extend(importlib.import_module(user) for user in _SKLEARN_USERS)
+    finally:
+        for module in SKLEARN:
+            del sys.modules[module]
+
+
 class _LazyTune:
     """`ray.tune`, imported when first used: RecBole needs it only inside a Ray Tune trial."""
 
