@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from recbole_ext.config import UsageError
+from recbole_ext.data.loaders import RowTrainLoader
 from recbole_ext.data.positions import PositionTrainLoader
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.data.user_sequences import UserSequences, UserTrainLoader
@@ -34,5 +36,12 @@ class UserSessionDataset(SessionDataset):
 def train_loader(config: Any, dataset: UserSessionDataset, sampler: Any = None, shuffle: bool = True) -> Any:
     """Whole users where a user state is to be learnt and a user has two sessions; else sessions on their own."""
     chained = config["user_state"] not in (None, "none") and dataset.user_sequences.returning_users
+    if config["train_targets"] == "prefixes" and chained:
+        raise UsageError(
+            "train_targets prefixes knows no earlier session of a user: set train_targets: all_positions or "
+            "user_state: none"
+        )
+    if config["train_targets"] == "prefixes":
+        return RowTrainLoader(config, dataset, sampler, shuffle)
     loader = UserTrainLoader if chained else PositionTrainLoader
     return loader(config, dataset, sampler, shuffle)

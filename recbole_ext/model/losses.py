@@ -8,6 +8,8 @@ BPR, TOP1: pairwise against the other targets of the batch, as GRU4Rec samples t
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,26 +53,23 @@ class SharedNegatives(nn.Module):
     """
 
     cumulative: Tensor
-    chance: Tensor
-    share: Tensor
+    log_chance: Tensor
 
     def __init__(self, count: Tensor, power: float):
         super().__init__()
         chance = count.double().clamp_min(1) ** power
         chance /= chance.sum()
         self.register_buffer("cumulative", chance.cumsum(0).float(), persistent=False)
-        self.register_buffer("chance", chance.float(), persistent=False)
-        share = count.double() / count.sum().clamp_min(1)  # how often a target of the batch is this candidate
-        self.register_buffer("share", share.float(), persistent=False)
+        self.register_buffer("log_chance", chance.log().float(), persistent=False)
 
     def draw(self, number: int) -> Tensor:
         """(number,) int64 candidates; nothing here waits for the device."""
         point = torch.rand(number, device=self.cumulative.device)
         return torch.searchsorted(self.cumulative, point).clamp_max(len(self.cumulative) - 1)
 
-    def log_expected(self, candidates: Tensor, number: int, targets: Tensor | float = 0.0) -> Tensor:
-        """log of how often each of the candidates is expected among `number` draws and `targets` targets: log Q."""
-        return (number * self.chance[candidates] + targets * self.share[candidates]).log()
+    def log_expected(self, candidates: Tensor, number: int) -> Tensor:
+        """log of how often each of the candidates is expected among `number` draws: log Q."""
+        return self.log_chance[candidates] + math.log(number)
 
 
 def sampled_softmax_loss(

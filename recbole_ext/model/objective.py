@@ -41,7 +41,6 @@ class Objective(nn.Module):
         self.kind = "softmax" if config["train_loss"] is None else one_of(config, "train_loss", TRAIN_LOSSES)
         self.precision = one_of(config, "precision", PRECISIONS)
         self.number = int(number(config, "negatives", 1, whole=True))
-        self.in_batch = bool(config["in_batch_negatives"])
         self.register_buffer("candidates", candidates, persistent=False)
         column = None
         if candidates is not None:
@@ -70,22 +69,9 @@ class Objective(nn.Module):
             return softmax_loss(states, vectors, target, weight, self.precision)
         negatives = self.negatives.draw(self.number)
         if self.kind == "sampled_softmax":
-            return self._sampled(states, vectors, target, weight, negatives)
+            own, shared = (self.negatives.log_expected(drawn, self.number) for drawn in (target, negatives))
+            return sampled_softmax_loss(states, vectors, target, negatives, (own, shared), weight)
         return binary_loss(states, vectors, target, negatives, weight, self.exponent)
-
-    def _sampled(
-        self, states: Tensor, vectors: Tensor, target: Tensor, weight: Tensor, negatives: Tensor
-    ) -> Tensor:
-        taught: Tensor | float = 0.0
-        real = weight > 0
-        if self.in_batch:
-            negatives, taught = torch.cat((negatives, target)), real.sum()
-        own, shared = (
-            self.negatives.log_expected(items, self.number, taught) for items in (target, negatives)
-        )
-        if self.in_batch:  # rows that teach nothing have no target to lend
-            shared[self.number :].masked_fill_(~real, torch.inf)
-        return sampled_softmax_loss(states, vectors, target, negatives, (own, shared), weight)
 
 
 def position_loss(factored: Factored, objective: Objective, batch: PositionBatch, select: bool) -> Tensor:

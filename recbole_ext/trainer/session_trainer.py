@@ -25,6 +25,7 @@ from recbole_ext.evaluate.ranks import CandidateScores, FactoredScores, RankColl
 from recbole_ext.model.factored import Examined, Factored, examine, factored_of
 from recbole_ext.model.objective import Objective, position_loss, row_loss
 from recbole_ext.trainer.graphs import GraphedSteps
+from recbole_ext.trainer.precision import keep_recurrence_exact
 
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 
@@ -35,6 +36,8 @@ class SessionTrainer(Trainer):
     def __init__(self, config: Any, model: Any):
         super().__init__(config, model)
         self.eval_collector = RankCollector(config)
+        if config["precision"] == "bf16":
+            keep_recurrence_exact(model)
         self.examined: Examined | None = None  # what the model allows, known once a loader is
         self.factored: Factored | None = None
         self.objective: Objective | None = None

@@ -174,7 +174,9 @@ def test_scores_equal_one_session_after_the_other(hrnn, variant):
         states, last = gru(inputs, start)
         if name == "a" and variant["user_state"] != "none":
             user = model.user_gru(last[0], user)
-        expected[name] = model._scores(model.outputs[0](states[:-1, 0]), table)
+        expected[name] = (
+            model.scoring.states(model.outputs[0](states[:-1, 0])) @ model.scoring.vectors(table).T
+        )
     index = torch.arange(len(data.events))
     rows = {"event_index": index}
     with torch.no_grad():

@@ -219,9 +219,9 @@ def test_a_model_may_bring_its_data_set_and_loader(write_log, make_config, rando
     assert data.dataset_class(config) is Own
     assert isinstance(data.create_dataset(config, None), Own)
     assert data.get_dataloader(config, "train", lambda *_: "recbole") is OwnLoader
-    assert data.get_dataloader(config, "test", lambda *_: "recbole") == "recbole"
+    assert data.get_dataloader(config, "test", None).__name__ == "RowFullSortEvalDataLoader"
     config["eval_args"]["mode"] = {"valid": "full", "test": "uni100"}
-    assert data.get_dataloader(config, "test", None).__name__ == "RowNegSampleEvalDataLoader"
+    assert data.get_dataloader(config, "test", None).__name__ == "CandidateEvalDataLoader"
 
 
 @pytest.mark.parametrize("model", ["GRU4Rec", *PREFIX])
@@ -231,10 +231,17 @@ def test_sampled_evaluation_ranks_each_row_on_its_own(write_log, make_config, ra
     extra = {"loss_type": "BPR", "train_neg_sample_args": negatives} if model == "GRU4Rec" else {}
     config = make_config(model, split=SESSION_TIME, mode="uni20", **extra)
     _, _, _, test, metrics = train_and_test(config)
-    assert type(test).__name__ == "RowNegSampleEvalDataLoader"
+    own = model == "GRU4Rec"
+    assert type(test).__name__ == ("CandidateEvalDataLoader" if own else "RowNegSampleEvalDataLoader")
     assert 0 <= metrics["hit@5"] <= 1
     seen = 0
     for rows, row_number, positive_u, positive_i in test:
+        if own:  # a row of candidates, the target first
+            assert len(rows) == len(positive_u) and row_number.shape == (len(rows), 21)
+            assert torch.equal(row_number[:, 0], positive_i) and torch.equal(rows["item_id"], positive_i)
+            assert not (row_number[:, 1:] == positive_i.unsqueeze(1)).any()
+            seen += len(positive_u)
+            continue
         assert len(rows) == len(positive_u) * 21
         for n in range(len(positive_u)):
             mine = row_number == n

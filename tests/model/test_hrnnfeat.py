@@ -54,9 +54,12 @@ def build(write_log, make_config):
 
 
 def scores_of(model, loader):
-    """(T, n_items) scores of all rows, in order."""
+    """(T, n_items) scores of all rows, in the order of the data set; the loader goes by length."""
+    found = torch.empty(len(loader._dataset), model.n_items)
     with torch.no_grad():
-        return torch.cat([model.full_sort_predict(batch[0]) for batch in loader])
+        scores = torch.cat([model.full_sort_predict(batch[0]) for batch in loader])
+    found[torch.from_numpy(loader.row_order)] = scores
+    return found
 
 
 def train(config, model, loader, epochs, rate=0.02):

@@ -1,0 +1,41 @@
+"""Sections of a Markdown report that several benchmarks share, and bars of ratios."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def write_section(file: Path, title: str, text: str) -> None:
+    """Put a section `## title` into a report; one of that title is replaced, the others stay as they are."""
+    old = file.read_text(encoding="utf-8") if file.is_file() else "# Speed\n"
+    section = f"## {title}\n\n{text.strip()}\n"
+    pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    if pattern.search(old):
+        new = pattern.sub(lambda _: section + "\n", old)
+    else:
+        new = old.rstrip() + "\n\n" + section
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(new.rstrip() + "\n", encoding="utf-8")
+
+
+def bars(file: Path, ratios: Mapping[str, float], title: str) -> None:
+    """A picture of ratios, one bar each, 1 = the peer."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = list(ratios)[::-1]
+    figure, axes = pyplot.subplots(figsize=(8, 0.34 * len(names) + 1))
+    colours = ["#999999" if "RecBole" in name else "#1f77b4" for name in names]
+    axes.barh(names, [ratios[name] for name in names], color=colours)
+    for place, name in enumerate(names):
+        axes.text(ratios[name], place, f" {ratios[name]:.1f}", va="center", fontsize=8)
+    axes.axvline(1, color="#999999", linewidth=0.8)
+    axes.set_title(title)
+    axes.tick_params(labelsize=8)
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,242 @@
+"""How fast training is beside RecBole 1.2.1 as released: targets a second, start-up, memory. Writes results/speed.md.
+
+    python benchmarks/train.py            # 2 threads, CPU
+    python benchmarks/train.py --gpu --data atomic_data/diginetica-sessions --out results/speed_gpu.md
+
+Every run is a process of its own and the sides take turns. The released side has RecBole's own data set, loader and trainer,
+with anomaly detection, which importing its models switches on, and once more without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from report import bars, write_section
+from side_by_side import ROOT, Side, SideFailed, conditions, run_once, table
+
+PACKAGES = ("torch", "numpy", "pandas", "recbole")
+RUNS = "recbole_runs"
+EVERY = {"train_targets": "all_positions"}
+SAMPLED = {**EVERY, "train_loss": "sampled_softmax", "negatives": 2048}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: what is said of it, and the side that is run."""
+
+    label: str
+    ours: bool
+    model: str
+    settings: Mapping[str, Any]
+    anomaly: bool = True
+
+
+def lines_of(model: str) -> list[Line]:
+    """Lines of one model; the first is what the others are compared with."""
+    return [
+        Line("RecBole as released", False, model, {}),
+        Line("RecBole, anomaly detection off", False, model, {}, anomaly=False),
+        Line("ours, one row a prefix", True, model, {}),
+        Line("ours, every position", True, model, EVERY),
+        Line("ours, every position, softmax in bf16", True, model, {**EVERY, "precision": "bf16"}),
+        Line("ours, every position, sampled softmax (2,048)", True, model, SAMPLED),
+    ]
+
+
+def measure(
+    sides: Sequence[tuple[Line, Side]], repeats: int, threads: int, say: Callable[[str], None] = print
+) -> dict[str, list[dict[str, Any]]]:
+    """Results of every line's runs, in turn; a line that fails has none."""
+    found: dict[str, list[dict[str, Any]]] = {line.label: [] for line, _ in sides}
+    for number in range(repeats):
+        for line, side in sides:
+            try:
+                run = run_once(side, threads)
+            except SideFailed as error:
+                say(f"{side.name}: {str(error).splitlines()[-1]}")
+                continue
+            found[line.label].append({**run["result"], "peak_gb": run["peak_bytes"] / 1e9})
+            say(f"{side.name}, run {number + 1} of {repeats}: {run['result']}")
+    return found
+
+
+def median(runs: Sequence[Mapping[str, Any]], key: str) -> float:
+    """Median of one figure over runs; NaN where there are none."""
+    return statistics.median(run[key] for run in runs) if runs else float("nan")
+
+
+def training(data: Path, repeats: int, batches: int, threads: int) -> tuple[str, dict[str, float]]:
+    """The table of training steps, and ratios for the picture."""
+    rows, ratios = [], {}
+    for model in ("SASRec", "GRU4Rec"):
+        sides = []
+        for line in lines_of(model):
+            count = batches * (10 if line.settings.get("train_loss") else 2) if line.ours else batches
+            arguments = {
+                "ours": line.ours,
+                "data": str(data),
+                "model": model,
+                "settings": dict(line.settings),
+                "batches": count,
+                "anomaly": line.anomaly,
+            }
+            sides.append((line, Side(f"{model}, {line.label}", f"{RUNS}:train_steps", arguments)))
+        found = measure(sides, repeats, threads)
+        base = median(found[lines_of(model)[0].label], "targets_per_second")
+        for line, _ in sides:
+            speed = median(found[line.label], "targets_per_second")
+            spread = [run["targets_per_second"] for run in found[line.label]]
+            text = f"{speed:,.0f} ({min(spread):,.0f}–{max(spread):,.0f})" if spread else "failed"
+            peak = median(found[line.label], "peak_gb")
+            rows.append((model, line.label, text, f"{speed / base:.1f}×", f"{peak:.1f}"))
+            ratios[f"{model}: {line.label}"] = speed / base
+    head = ("model", "what", "targets/s, median (least–most)", "ratio", "peak GB")
+    return table(head, rows), ratios
+
+
+def starting(data: Path, repeats: int, threads: int) -> str:
+    """The table of what comes before the first step."""
+    lines = [
+        Line("RecBole as released", False, "SASRec", {}),
+        Line("ours, nothing cached", True, "SASRec", {"data_cache": False}),
+        Line("ours, cached", True, "SASRec", {}),
+    ]
+    sides = []
+    for line in lines:
+        arguments = {"ours": line.ours, "data": str(data), "model": "SASRec", "settings": dict(line.settings)}
+        sides.append((line, Side(line.label, f"{RUNS}:first_step", arguments)))
+    run_once(sides[2][1], threads)  # fills the cache
+    found = measure(sides, repeats, threads)
+    rows = []
+    for line in lines:
+        runs = found[line.label]
+        keys = ("first_step_seconds", "create_seconds", "prepare_seconds", "augment_seconds", "held_mb")
+        rows.append((line.label, *(f"{median(runs, key):.2f}" for key in keys)))
+    head = (
+        "",
+        "imports to end of first step, s",
+        "load, s",
+        "prepare, s",
+        "of it (prefix, target) rows, s",
+        "held, MB",
+    )
+    return table(head, rows)
+
+
+def on_gpu(data: Path, epochs: int) -> str:
+    """The table of whole epochs on a GPU."""
+    bf16 = {**EVERY, "precision": "bf16"}
+    lines = [
+        Line("SASRec, RecBole as released", False, "SASRec", {"train_targets": None}),
+        Line("SASRec, RecBole, anomaly detection off", False, "SASRec", {}, anomaly=False),
+        Line("SASRec, ours, one row a prefix", True, "SASRec", {}),
+        Line("SASRec, ours, every position, bf16", True, "SASRec", bf16),
+        Line("SASRec, the same, 4,096 targets a step", True, "SASRec", {**bf16, "train_batch_size": 4096}),
+        Line("GRU4Rec, RecBole as released", False, "GRU4Rec", {}),
+        Line("GRU4Rec, ours, every position, bf16", True, "GRU4Rec", bf16),
+        Line(
+            "HRNNFeat, categories, bf16",
+            True,
+            "HRNNFeat",
+            {"precision": "bf16", "load_col": None, "train_batch_size": 1024},
+        ),
+    ]
+    rows = []
+    base: dict[str, float] = {}
+    for line in lines:
+        arguments = {
+            "ours": line.ours,
+            "data": str(data),
+            "model": line.model,
+            "settings": {k: v for k, v in line.settings.items() if line.ours},
+            "epochs": epochs if line.ours else 1,
+            "anomaly": line.anomaly,
+        }
+        try:
+            found = run_once(Side(line.label, f"{RUNS}:epochs_on_gpu", arguments), 8)["result"]
+        except SideFailed as error:
+            print(f"{line.label}: {error}")
+            continue
+        each = found["epoch_seconds"] / found["targets"]
+        base.setdefault(line.model, each)
+        ratio = f"{base[line.model] / each:.1f}×" if line.model != "HRNNFeat" else ""
+        rows.append(
+            (
+                line.label,
+                f"{found['targets']:,}",
+                f"{found['epoch_seconds']:.2f}",
+                f"{found['first_epoch_seconds']:.2f}",
+                f"{each * 1e6:.2f}",
+                ratio,
+                f"{found['ready_seconds']:.1f}",
+                f"{found['memory_gb']:.1f}",
+            )
+        )
+        print(rows[-1], flush=True)
+    head = ("what", "targets", "epoch, s", "first epoch, s", "µs a target", "ratio", "start, s", "GPU GB")
+    return table(head, rows)
+
+
+def real_data(folder: Path) -> Path:
+    """Atomic files of the real Diginetica session lists in `folder`, made where they are missing."""
+    source = (
+        Path(os.environ.get("RECBOLE_EXT_SHARED_DATA", ROOT.parent / "shared" / "data"))
+        / "diginetica/sessions"
+    )
+    out = folder / "diginetica-sessions"
+    if not (out / "manifest.json").is_file():
+        if not source.is_dir():
+            raise SystemExit(
+                f"no session lists at {source}: set RECBOLE_EXT_SHARED_DATA, or give --data FOLDER"
+            )
+        from recbole_ext.convert import convert
+
+        convert("session-lists", source, out, {"item_features": str(source / "item_category.csv")})
+    return out
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--data", type=Path, help="folder of atomic files; default: the real Diginetica lists"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "speed.md")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batches", type=int, default=4, help="timed steps of a released run")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--gpu", action="store_true", help="whole epochs on a GPU instead")
+    parser.add_argument("--epochs", type=int, default=4)
+    options = parser.parse_args(argv)
+    sys.path.insert(0, str(ROOT))
+    data = (options.data or real_data(ROOT / "atomic_data")).resolve()
+    where = conditions(options.threads, PACKAGES)
+    if options.gpu:
+        import torch
+
+        text = f"{torch.cuda.get_device_name()}; {where}\n\n{on_gpu(data, options.epochs)}\n"
+        write_section(options.out, "Training on a GPU", text)
+        return
+    steps, ratios = training(data, options.repeats, options.batches, options.threads)
+    begin = starting(data, options.repeats, options.threads)
+    picture = options.out.with_name("speed_training.png")
+    bars(picture, ratios, "Training steps, times RecBole as released")
+    command = f"`python benchmarks/train.py --repeats {options.repeats}`"
+    text = (
+        f"{command}; data {data.name}; {where}\n\n{steps}\n\n![]({picture.name})\n\n"
+        f"Before the first step:\n\n{begin}\n"
+    )
+    write_section(options.out, "Training on a CPU", text)
+
+
+if __name__ == "__main__":
+    main()
