@@ -1,7 +1,8 @@
 """What the training and evaluation benchmarks run, on either side: RecBole 1.2.1 as released, or with recbole_ext.
 
 The released side never imports recbole_ext, but for the patches that let RecBole start on numpy 2 and pandas 3. Both
-sides read the same atomic files with the same settings, and time is that of batches alone, from asking for a batch to the end of its step.
+sides read the same atomic files with the same settings, and time is that of batches
+alone, from asking for a batch to the end of its step.
 """
 
 from __future__ import annotations

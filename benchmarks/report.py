@@ -12,10 +12,8 @@ def write_section(file: Path, title: str, text: str) -> None:
     old = file.read_text(encoding="utf-8") if file.is_file() else "# Speed\n"
     section = f"## {title}\n\n{text.strip()}\n"
     pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-    if pattern.search(old):
-        new = pattern.sub(lambda _: section + "\n", old)
-    else:
-        new = old.rstrip() + "\n\n" + section
+    known = pattern.search(old) is not None
+    new = pattern.sub(lambda _: section + "\n", old) if known else old.rstrip() + "\n\n" + section
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(new.rstrip() + "\n", encoding="utf-8")
 

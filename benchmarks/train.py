@@ -3,8 +3,8 @@
     python benchmarks/train.py            # 2 threads, CPU
     python benchmarks/train.py --gpu --data atomic_data/diginetica-sessions --out results/speed_gpu.md
 
-Every run is a process of its own and the sides take turns. The released side has RecBole's own data set, loader and trainer,
-with anomaly detection, which importing its models switches on, and once more without.
+Every run is a process of its own and the sides take turns. The released side has RecBole's own data set, loader and
+trainer, with anomaly detection, which importing its models switches on, and once more without.
 """
 
 from __future__ import annotations
@@ -123,11 +123,11 @@ def starting(data: Path, repeats: int, threads: int) -> str:
         rows.append((line.label, *(f"{median(runs, key):.2f}" for key in keys)))
     head = (
         "",
-        "imports to end of first step, s",
+        "imports to first step, s",
         "load, s",
         "prepare, s",
-        "of it (prefix, target) rows, s",
-        "held, MB",
+        "of it making the rows, s",
+        "rows held, MB",
     )
     return table(head, rows)
 

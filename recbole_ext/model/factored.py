@@ -23,6 +23,7 @@ from recbole_ext.config import UsageError, number, one_of
 from recbole_ext.model.large_softmax import unit_rows
 
 SCORES = ("cosine", "dot")
+TEMPERATURE = 0.07  # of cosine scores where the configuration names none
 CLOSE = 1e-4  # share of the largest value by which two float32 computations of one thing may differ
 PROBED_ROWS = 32
 
@@ -32,7 +33,10 @@ class Scoring:
 
     def __init__(self, config: Any):
         self.kind = one_of(config, "score", SCORES) if config["score"] is not None else "dot"
-        self.temperature = number(config, "temperature", 1e-6) if self.kind == "cosine" else 1.0
+        given = config["temperature"] is not None
+        self.temperature = 1.0
+        if self.kind == "cosine":
+            self.temperature = number(config, "temperature", 1e-6) if given else TEMPERATURE
 
     def states(self, states: Tensor) -> Tensor:
         """States (…, d) such that a plain dot product with `vectors(…)` is the score."""

@@ -15,10 +15,8 @@ from torch.nn.utils.rnn import PackedSequence
 def keep_recurrence_exact(model: nn.Module) -> None:
     """Let every GRU, LSTM and RNN of the model leave autocast; what they compute does not change otherwise."""
     for module in model.modules():
-        if isinstance(module, nn.RNNBase) and type(module) in (nn.GRU, nn.LSTM, nn.RNN):
-            module.__class__ = _exact(
-                type(module)
-            )  # not an attribute of the object, so that copies are whole
+        if type(module) in EXACT:
+            module.__class__ = EXACT[type(module)]  # not an attribute of the object, so that copies are whole
 
 
 def _exact_class(layer: Any) -> Any:
