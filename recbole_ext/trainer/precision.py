@@ -28,7 +28,7 @@ def _exact_class(layer: Any) -> Any:
     return type(f"Exact{layer.__name__}", (layer,), {"forward": forward})
 
 
-EXACT = {layer: _exact_class(layer) for layer in (nn.GRU, nn.LSTM, nn.RNN)}
+EXACT: dict[type[nn.Module], Any] = {layer: _exact_class(layer) for layer in (nn.GRU, nn.LSTM, nn.RNN)}
 
 
 def _float32(value: Any) -> Any:
