@@ -36,6 +36,10 @@ class RowTrainLoader(TrainDataLoader):
         )  # torch's loader draws this first
         for rows in self._batches(self._order()):
             yield self.collate_fn(rows)
+        if self.shuffle and self.config["single_spec"]:
+            torch.randperm(
+                self.sample_size, generator=self.generator
+            )  # and its sampler another order, after the last
 
     def _order(self) -> np.ndarray:
         if not self.config["single_spec"]:

@@ -59,7 +59,8 @@ class SessionTrainer(Trainer):
             self.examined = examine(self.model, dataset)
             self.factored = factored_of(self.model, self.examined, self.config)
             self.logger.info(f"{self.config['model']}: {self.examined}")
-        dataset.trimmed = self.examined.trims
+        # a transform (BERT4Rec masks items) may count on the full width
+        dataset.trimmed = self.examined.trims and self.config["transform"] is None
 
     def _meet_training(self, loader: Any) -> None:
         self._meet(loader)
@@ -241,7 +242,10 @@ class SessionTrainer(Trainer):
         return interaction, CandidateScores(scores, candidates, self.tot_item_num), positive_u, positive_i
 
     def _predict_candidates(self, interaction: Any, candidates: Tensor) -> Tensor:
-        """(B, C) scores of a model that is no product: of all items at once, or by its `predict`."""
+        """(B, C) scores of a model that is no product: of all items at once, or by its `predict`.
+
+        The two differ for CORE, whose `predict` leaves out the cosine that it is trained with.
+        """
         rows = interaction.to(self.device)
         try:
             scores: Tensor = self.model.full_sort_predict(rows)

@@ -1,0 +1,86 @@
+"""Chunked softmax cross-entropy against torch's whole one: loss, gradients, weights, memory."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from recbole_ext.model.large_softmax import softmax_loss, unit_rows
+
+
+def test_three_items_by_hand():
+    states = torch.tensor([[1.0], [2.0]])
+    vectors = torch.tensor([[0.0], [math.log(2)], [math.log(3)]])
+    # exp of scores: (1, 2, 3) and (1, 4, 9)
+    expected = -math.log(2 / 6) - 0.5 * math.log(9 / 14)
+    loss = softmax_loss(states, vectors, torch.tensor([1, 2]), torch.tensor([1.0, 0.5]))
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+def problem(rows=37, items=101, width=8, dtype=torch.float64):
+    torch.manual_seed(0)
+    states = torch.randn(rows, width, dtype=dtype, requires_grad=True)
+    vectors = torch.randn(items, width, dtype=dtype, requires_grad=True)
+    weight = torch.rand(rows, dtype=dtype)
+    weight[3] = 0
+    return states, vectors, torch.randint(0, items, (rows,)), weight
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 37, 64, None])
+def test_any_chunk_equals_the_whole(chunk):
+    states, vectors, target, weight = problem()
+    expected = (F.cross_entropy(states @ vectors.T, target, reduction="none") * weight).sum()
+    loss = softmax_loss(states, vectors, target, weight, chunk_rows=chunk)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    ours = torch.autograd.grad(3 * loss, (states, vectors))
+    theirs = torch.autograd.grad(3 * expected, (states, vectors))
+    for a, b in zip(ours, theirs):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [16, 64])
+def test_bf16_differs_by_its_rounding_only(chunk):
+    states, vectors, target, weight = problem(64, 999, 16, torch.float32)
+    expected = torch.autograd.grad(softmax_loss(states, vectors, target, weight), (states, vectors))
+    found = torch.autograd.grad(
+        softmax_loss(states, vectors, target, weight, "bf16", chunk), (states, vectors)
+    )
+    for a, b in zip(found, expected):
+        assert 1e-5 < (a - b).norm() / b.norm() < 1e-2
+
+
+def test_only_what_is_wanted_gets_a_gradient():
+    states, vectors, target, weight = problem()
+    loss = softmax_loss(states.detach(), vectors, target, weight)
+    loss.backward()
+    assert states.grad is None and vectors.grad is not None
+
+
+def test_unit_rows_is_normalize():
+    x = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(unit_rows(x), F.normalize(x, dim=-1))
+
+
+MEMORY = """
+import torch
+from recbole_ext.model.large_softmax import softmax_loss
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(l.split()[1]) for l in lines if l.startswith("VmHWM")) / 1024
+torch.set_num_threads(1)
+small = torch.nn.Parameter(torch.randn(100, 8))
+softmax_loss(torch.randn(9, 8), small, torch.zeros(9, dtype=torch.long)).backward()
+vectors = torch.nn.Parameter(torch.randn(200_000, 8))
+before = peak()
+softmax_loss(torch.randn(1024, 8), vectors, torch.arange(1024)).backward()
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory from /proc")
+def test_logits_are_never_stored_whole():
+    run = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 200, "the logits alone are 780 MiB"
