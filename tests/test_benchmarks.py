@@ -1,5 +1,6 @@
 """The benchmarks compare like with like: the same bytes from both converters, sides in turn, one run's memory."""
 
+import json
 import os
 import subprocess
 import sys
@@ -181,3 +182,71 @@ def test_the_script_reports_a_larger_property_log(tmp_path) -> None:
     assert run.returncode == 0, run.stderr
     assert "retailrocket, 60,828 property rows" in run.stdout
     assert "finishes in 4 GiB" in run.stdout
+
+
+@pytest.fixture
+def recbole_data(tmp_path):
+    """Atomic files of a small log."""
+    raw = tmp_path / "raw"
+    generate("diginetica", raw, scale=0.003)
+    convert("diginetica", raw, tmp_path / "data" / "shop")
+    return tmp_path / "data" / "shop"
+
+
+def run_side(tmp_path, function, **arguments):
+    """Result of a function of recbole_runs in a process of its own, and whether it imported recbole_ext."""
+    code = (
+        f"import sys, json; sys.path.insert(0, {str(BENCHMARKS)!r}); sys.path.insert(1, {str(BENCHMARKS.parent)!r})\n"
+        f"import recbole_runs\nfound = recbole_runs.{function}(**{arguments!r})\n"
+        "print(json.dumps([found, 'recbole_ext' in sys.modules]))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr[-2000:]
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+SMALL = {"train_batch_size": 256, "use_gpu": False}
+
+
+@pytest.mark.base_only
+def test_the_released_side_is_recbole_alone_and_sees_the_same_targets(tmp_path, recbole_data):
+    for function, more in (
+        ("train_steps", {"batches": 2, "warm_up": 1}),
+        ("evaluate_rows", {"rows": 100}),
+        ("first_step", {}),
+    ):
+        counts = []
+        for ours in (False, True):
+            arguments = {
+                "ours": ours,
+                "data": str(recbole_data),
+                "model": "GRU4Rec",
+                "settings": SMALL,
+                **more,
+            }
+            found, imported = run_side(tmp_path, function, **arguments)
+            assert imported is ours
+            counts.append(found)
+        theirs, mine = counts
+        if (
+            function == "train_steps"
+        ):  # one seed, one order without buckets; here only the first loss has to be near
+            assert mine["loss"] == pytest.approx(theirs["loss"], rel=0.01)
+            assert min(theirs["targets_per_second"], mine["targets_per_second"]) > 0
+        elif function == "evaluate_rows":
+            assert theirs["rows"] >= 100 and mine["rows"] >= 100
+        else:
+            assert 0 < mine["held_mb"] < theirs["held_mb"]
+
+
+def test_a_report_keeps_its_other_sections(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from report import bars, write_section
+
+    file = tmp_path / "results" / "speed.md"
+    write_section(file, "One", "first")
+    write_section(file, "Two", "second\n\n| a |\n")
+    write_section(file, "One", "third")
+    assert file.read_text() == "# Speed\n\n## One\n\nthird\n\n## Two\n\nsecond\n\n| a |\n"
+    bars(tmp_path / "bars.png", {"RecBole": 1.0, "ours": 5.0}, "ratios")
+    assert (tmp_path / "bars.png").stat().st_size > 5000

@@ -258,7 +258,7 @@ class SessionDataset(SequentialDataset):
         rows = {field: column[index] for field, column in self.events.interaction.items()}
         length = np.clip(position[target], 1, self.max_item_list_len)
         rows[self.item_list_length_field] = torch.from_numpy(length)
-        rows[self.event_field] = index
+        rows[self.event_field] = index.int()  # half the memory; 2**31 events do not fit either way
         self.inter_feat = Interaction(rows)
 
     def _position(self) -> np.ndarray:
@@ -290,7 +290,7 @@ class SessionDataset(SequentialDataset):
         if isinstance(index, np.ndarray | list):
             index = torch.as_tensor(index, dtype=torch.long)
         rows = {field: column[index] for field, column in self.inter_feat.interaction.items()}
-        target = rows[self.event_field]
+        target = rows[self.event_field] = rows[self.event_field].long()
         rows.update(self._prefixes(target, self._history_length(target, rows[self.item_list_length_field])))
         batch = Interaction(rows)
         return self.join(batch) if join else batch
