@@ -30,14 +30,19 @@ def target_ranks(scores: Tensor, rows: Tensor, items: Tensor) -> Tensor:
 
 
 def _ranks(scores: Tensor, own: Tensor, last: int) -> Tensor:
-    """(T,) ranks of scores `own` (T,) among the rows of `scores` (T, C), each of which holds its own score once."""
+    """(T,) ranks of scores `own` (T,) among the rows of `scores` (T, C), each of which holds its own score once.
+
+    With h items higher, l lower and t others tied, h + l + t + 1 = C, and the sum of signs is h - l, so that
+    h + t / 2 = (C - 1 + h - l) / 2: one pass over the scores less than counting both.
+    """
     column = own.unsqueeze(1)
-    # ones and zeros are summed as float32, exact up to 16 million items and many times faster than booleans on a CPU
-    mark = torch.empty_like(scores, dtype=torch.float32)
-    higher = torch.gt(scores, column, out=mark).sum(1).long()
-    ties = torch.eq(scores, column, out=mark).sum(1).long() - 1
+    # signs are summed as float32, exact up to 16 million items and many times faster than booleans on a CPU
+    lead = torch.sub(scores, column, out=torch.empty_like(scores)).sign_().sum(1)
+    better = torch.div(scores.shape[1] - 1 + lead, 2, rounding_mode="floor")
+    if not lead.isfinite().all():  # scores that are no numbers, or infinite ones that tie
+        better = (scores > column).sum(1) + ((scores == column).sum(1) - 1) // 2
     nowhere = own.isnan() | (own == -torch.inf)
-    return torch.where(nowhere, torch.full_like(higher, last), higher + ties // 2 + 1)
+    return torch.where(nowhere, last, better.long() + 1)
 
 
 class FactoredScores:
