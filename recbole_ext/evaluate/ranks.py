@@ -35,13 +35,13 @@ def _ranks(scores: Tensor, own: Tensor, last: int) -> Tensor:
     With h items higher, l lower and t others tied, h + l + t + 1 = C, and the sum of signs is h - l, so that
     h + t / 2 = (C - 1 + h - l) / 2: one pass over the scores less than counting both.
     """
-    column = own.unsqueeze(1)
+    nowhere = own.isnan() | (own == -torch.inf)
+    column = own.masked_fill(nowhere, 0).unsqueeze(1)
     # signs are summed as float32, exact up to 16 million items and many times faster than booleans on a CPU
     lead = torch.sub(scores, column, out=torch.empty_like(scores)).sign_().sum(1)
     better = torch.div(scores.shape[1] - 1 + lead, 2, rounding_mode="floor")
     if not lead.isfinite().all():  # scores that are no numbers, or infinite ones that tie
         better = (scores > column).sum(1) + ((scores == column).sum(1) - 1) // 2
-    nowhere = own.isnan() | (own == -torch.inf)
     return torch.where(nowhere, last, better.long() + 1)
 
 
