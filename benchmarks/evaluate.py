@@ -63,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     sys.path.insert(0, str(ROOT))
     data = (options.data or real_data(ROOT / "atomic_data")).resolve()
+    where = conditions(options.threads, PACKAGES)  # before the picture changes
     text, ratios = evaluation(data, options.repeats, options.rows, options.threads)
     picture = options.out.with_name("speed_evaluation.png")
     bars(picture, ratios, "Evaluation, times RecBole")
-    where = conditions(options.threads, PACKAGES)
     command = f"`python benchmarks/evaluate.py --repeats {options.repeats}`"
     body = f"{command}; data {data.name}; {where}\n\n{text}\n\n![]({picture.name})\n"
     write_section(options.out, "Evaluation on a CPU", body)

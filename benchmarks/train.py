@@ -130,10 +130,11 @@ def starting(data: Path, repeats: int, threads: int) -> str:
         rows.append((line.label, *(f"{median(runs, key):.2f}" for key in keys)))
     head = (
         "",
-        "imports to first step, s",
-        "load, s",
-        "prepare, s",
-        "of it making the rows, s",
+        "start to first step, s",
+        "of it imports",
+        "load",
+        "prepare",
+        "of it making the rows",
         "rows held, MB",
     )
     return table(head, rows)
