@@ -176,6 +176,7 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     from recbole_ext.data.sources import prepare_atomic_files
 
     cls = dataset_class(config)
+    _refuse_training_settings(config, cls)
     if config["source"]:
         prepare_atomic_files(config)  # for RecBole's own run_recbole; recbole_ext.run has done it before
     if cls is None:
@@ -191,6 +192,24 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     dataset = cls(config)
     check_selected_features(config, dataset)
     return dataset
+
+
+def _refuse_training_settings(config: Any, cls: type | None) -> None:
+    """Raise UsageError for a setting of training that this model's trainer or data would pass over."""
+    from recbole_ext.data.session_dataset import SessionDataset
+
+    if _has_session_trainer(config) and cls is not None and issubclass(cls, SessionDataset):
+        return
+    settings = {
+        "train_targets: all_positions": config["train_targets"] == "all_positions",
+        "train_loss": config["train_loss"] is not None,
+        "score: cosine": config["score"] == "cosine",
+    }
+    for setting in (name for name, given in settings.items() if given):
+        raise UsageError(
+            f"{setting} is for sequential models that train on our rows (data_layout: pointers) and have no trainer of "
+            f"their own, and {config['model']} here is none: leave {setting.partition(':')[0]} out"
+        )
 
 
 def _refuse_row_settings(config: Any) -> None:

@@ -146,6 +146,12 @@ def test_what_cannot_be_is_said(build):
         ({"model": "CORE", "score": "cosine"}, "leave score out"),
         ({"model": "SASRec", "train_loss": "bpr"}, "one of softmax, sampled_softmax, bce, gbce"),
         ({"model": "SASRec", "data_layout": "recbole", "train_loss": "bce"}, "data_layout: pointers"),
+        (
+            {"model": "SASRec", "data_layout": "recbole", "train_targets": "all_positions"},
+            "train_targets out",
+        ),
+        ({"model": "Pop", "train_loss": "softmax"}, "Pop here is none"),
+        ({"model": "S3Rec", "train_targets": "all_positions"}, "S3Rec here is none"),
         ({"model": "SASRec", "train_targets": "some"}, "prefixes, all_positions"),
         ({"model": "HRNNFeat", "loss_type": "TOP1", "train_loss": "bce"}, "leave one out"),
         ({"model": "HRNNFeat", "train_targets": "prefixes"}, "user_state: none"),
