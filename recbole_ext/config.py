@@ -121,7 +121,7 @@ def add_own_files(config: Any, model: str, dataset: str) -> None:
     config.internal_config_dict = merge(
         recbole_defaults,
         overall,
-        load_files(config_files(f"model/{model}.yaml"), loader),
+        load_files(_model_files(model), loader),
         load_files(dataset_files, loader),
     )
 
@@ -283,7 +283,7 @@ def recbole_folder() -> Path:
 
 def known_models() -> list[str]:
     """Names of RecBole's models and of ours, as they are to be written."""
-    return sorted(_recbole_models().union(own_models()))
+    return sorted(_recbole_models().union(own_models(), actor_critics()))
 
 
 def own_models() -> list[str]:
@@ -292,10 +292,32 @@ def own_models() -> list[str]:
     return sorted(f.stem for f in (configs_dir() / "model").glob("*.yaml") if f.stem.lower() in modules)
 
 
+# sequential models of RecBole that train in several stages, read more than sessions or score pairs of prefix and item
+_NO_ENCODERS = ("DIEN", "DIN", "GRU4RecKG", "KSR", "RepeatNet", "S3Rec")
+
+
+def actor_critics() -> dict[str, tuple[str, str]]:
+    """Models of reinforcement learning: name to (encoder, method), for configs/method/*.yaml but its base.yaml."""
+    methods = sorted(file.stem for file in (configs_dir() / "method").glob("*.yaml") if file.stem != "base")
+    encoders = sorted(_recbole_models("sequential") - set(_NO_ENCODERS)) + own_models()
+    return {f"{encoder}{method}": (encoder, method) for encoder in encoders for method in methods}
+
+
+def _model_files(model: str) -> list[Path]:
+    """Our yaml files of a model: of encoder and method where its name is made of both, then its own."""
+    encoder, method = actor_critics().get(model, (None, None))
+    if encoder is None:
+        return config_files(f"model/{model}.yaml")
+    recbole_encoder = recbole_folder() / "properties" / "model" / f"{encoder}.yaml"
+    files = [recbole_encoder] if recbole_encoder.is_file() else []
+    names = (f"model/{encoder}.yaml", "method/base.yaml", f"method/{method}.yaml", f"model/{model}.yaml")
+    return files + [file for name in names for file in config_files(name)]
+
+
 @functools.cache
-def _recbole_models() -> frozenset[str]:
+def _recbole_models(kind: str = "*") -> frozenset[str]:
     names: set[str] = set()
-    for file in (recbole_folder() / "model").glob("*_recommender/*.py"):
+    for file in (recbole_folder() / "model").glob(f"{kind}_recommender/*.py"):
         classes = re.findall(r"^class (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
         names.update(name for name in classes if name.lower() == file.stem)
     return frozenset(names)

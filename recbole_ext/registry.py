@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from recbole_ext.config import own_models
+from recbole_ext.config import actor_critics, own_models
 
 _registered = False
 
@@ -23,6 +24,7 @@ def register() -> None:
         return
     for name in own_models():
         _register_model(name)
+    _register_actor_critics()
     _register_prefix_models()
     _register_data()
     _register_trainer()
@@ -44,6 +46,22 @@ def _enter(path: str, module: ModuleType) -> None:
     sys.modules[path] = module
     package, _, leaf = path.rpartition(".")
     setattr(importlib.import_module(package), leaf, module)
+
+
+def _register_actor_critics() -> None:
+    """`<encoder><method>` for every sequential model and every configs/method/*.yaml."""
+    from recbole.utils import get_model
+
+    from recbole_ext.model.actor_critic import compose
+
+    for name, (encoder, method) in actor_critics().items():
+        path = f"recbole.model.sequential_recommender.{name.lower()}"
+        module = ModuleType(path, f"{encoder} with {method}, see recbole_ext.model.actor_critic.")
+        module.__spec__ = ModuleSpec(path, None)
+        cls = compose(encoder, method, get_model(encoder))
+        cls.__module__ = path
+        setattr(module, name, cls)
+        _enter(path, module)
 
 
 def _register_prefix_models() -> None:
@@ -92,11 +110,15 @@ def _register_trainer() -> None:
 
     def get_trainer(model_type: Any, model_name: str) -> Any:
         """RecBole's choice, but for sequential models without a trainer of their own it is ours."""
+        from recbole_ext.trainer.actor_critic_trainer import ActorCriticTrainer
         from recbole_ext.trainer.session_trainer import SessionTrainer
 
         chosen = recbole_get(model_type, model_name)
         plain = chosen is recbole.trainer.Trainer and model_type == ModelType.SEQUENTIAL
-        return SessionTrainer if plain else chosen
+        if not plain:
+            return chosen
+        learns_transitions = getattr(recbole.utils.get_model(model_name), "learns_transitions", False)
+        return ActorCriticTrainer if learns_transitions else SessionTrainer
 
     for module in (recbole.utils, recbole.utils.utils, quick_start):
         module.get_trainer = get_trainer

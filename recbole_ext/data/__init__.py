@@ -110,8 +110,9 @@ def protocol_label(config: Any) -> str:
     if dataset_class(config) is None and config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         return "RecBole user-wise protocol"
     label = "one ranking per (prefix, target) row"
-    if config["model"] in SESSION_VECTOR_MODELS and not straddles(split_of(config)[0]):
-        label += f"; {config['model']}'s vectors of the test sessions are untrained"
+    encoder = getattr(config.model_class, "encoder_name", config["model"])
+    if encoder in SESSION_VECTOR_MODELS and not straddles(split_of(config)[0]):
+        label += f"; {encoder}'s vectors of the test sessions are untrained"
     return label
 
 

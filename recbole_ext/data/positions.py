@@ -48,6 +48,11 @@ class PositionBatch:
         return torch.arange(self.steps, device=self.start.device)
 
     @property
+    def places(self) -> Tensor:
+        """(n, L) int64 place of every position's event in the flat column; of padding, some place."""
+        return (self.start.unsqueeze(1) + self._step()).clamp_max(len(self.flat) - 1)
+
+    @property
     def items(self) -> Tensor:
         """(n, L) int64 item at every position, 0 = padding."""
         return self._gather(self.start, self._step() < self.length.unsqueeze(1))
@@ -83,11 +88,15 @@ class PositionRows:
         return self.length - self.first
 
 
-def position_rows(start: np.ndarray, length: np.ndarray, longest: int | None) -> PositionRows:
+def position_rows(
+    start: np.ndarray, length: np.ndarray, longest: int | None, overlap: int = 0
+) -> PositionRows:
     """One row a session; one with more than `longest` positions becomes several, half a row further each.
 
     A later row reads `longest` positions and learns those that the row before it did not hold, so a target of a long
     session knows between half of `longest` and all of the last `longest` events, where a prefix row knows all.
+    overlap: targets that a later row learns although the row before it holds them; 1 where learning at a position
+    takes the state after it, which a row does not have at its end.
     """
     keep = length > 0
     start, length = start[keep], length[keep]
@@ -100,7 +109,7 @@ def position_rows(start: np.ndarray, length: np.ndarray, longest: int | None) ->
     whole = length[session]
     offset = np.minimum(number * stride, np.maximum(whole - longest, 0))
     known = np.where(number == 0, 0, np.minimum((number - 1) * stride, whole - longest) + longest)
-    first = np.where(number == 0, 0, known - offset)
+    first = np.where(number == 0, 0, np.maximum(known - overlap - offset, 0))
     return PositionRows(start[session] + offset, np.minimum(whole - offset, longest), first)
 
 
@@ -160,7 +169,8 @@ class PositionTrainLoader:
         self.epoch = 0
         self.generator = torch.Generator().manual_seed(config["seed"])
         flat, start, length, self.longest = dataset.training_positions()
-        self.rows = position_rows(start, length, self.longest)
+        overlap = int(getattr(config.model_class, "learns_transitions", False))
+        self.rows = position_rows(start, length, self.longest, overlap)
         if not len(self.rows.start):
             raise UsageError("no training session has two events: check the split and the filters")
         self.buckets = bool(config["length_buckets"])

@@ -460,6 +460,10 @@ class SessionDataset(SequentialDataset):
         positions = np.maximum(self.train_length - 1, 0)
         return self.events[self.iid_field], self.session_start, positions, self.max_item_list_len
 
+    def flat_place(self, event_index: np.ndarray) -> np.ndarray:
+        """(R,) places of events in the flat column of `training_positions`."""
+        return event_index
+
     def training_counts(self) -> torch.Tensor:
         """(item_num,) how often each item is a training event."""
         trained = self.events[self.iid_field][torch.from_numpy(self._training_events())]

@@ -32,6 +32,10 @@ class UserSessionDataset(SessionDataset):
         """As SessionDataset's, but a session is read whole, and from a start step under `empty_history`."""
         return self.user_sequences.positions()
 
+    def flat_place(self, event_index: np.ndarray) -> np.ndarray:
+        """As SessionDataset's, start steps counted."""
+        return self.user_sequences.flat_place(event_index)
+
 
 def train_loader(config: Any, dataset: UserSessionDataset, sampler: Any = None, shuffle: bool = True) -> Any:
     """Whole users where a user state is to be learnt and a user has two sessions; else sessions on their own."""

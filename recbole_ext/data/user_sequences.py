@@ -29,7 +29,9 @@ class UserBatch:
     session_user: (S,) int64 in [0, users). session_step: (S,) int64, 0 = the user's first session of the batch.
     event_session: (E,) int64 session of each event. state_event: (S,) int64 the event whose hidden state the user
     level takes over (the last one before the user's next session starts). rows: (R,) int64 event that ends the prefix
-    to be scored. batch_sizes: per step, PackedSequence's batch sizes (CPU). step_events, step_sessions: (M,) counts.
+    to be scored. places: (E,) int64 place of each event in the flat column, -1 where it has none. following: (E,) int64
+    the next event of the session in this order, 0 where there is none. batch_sizes: per step, PackedSequence's batch
+    sizes (CPU). step_events, step_sessions: (M,) counts.
     """
 
     items: Tensor
@@ -39,6 +41,8 @@ class UserBatch:
     event_session: Tensor
     state_event: Tensor
     rows: Tensor
+    places: Tensor
+    following: Tensor
     batch_sizes: list[Tensor]
     step_events: list[int]
     step_sessions: list[int]
@@ -65,6 +69,7 @@ def pack(
     steps: np.ndarray,
     state_lengths: np.ndarray,
     rows: np.ndarray,
+    places: np.ndarray | None = None,
 ) -> UserBatch:
     """Lay sessions out step by step, longest first, time-major.
 
@@ -72,6 +77,7 @@ def pack(
         items, targets: (E,) events of the sessions, one session after the other.
         lengths, users, steps, state_lengths: (S,) events, batch user, step, and events that count for the user state.
         rows: (R,) positions in `items` whose hidden state is wanted.
+        places: (E,) of the events in the flat column; None: they are not from there.
     """
     sessions = len(lengths)
     order = np.lexsort((-lengths, steps))  # step by step, longest first
@@ -83,6 +89,11 @@ def pack(
     packed = np.lexsort((place[session_of], position, steps[session_of]))
     where = np.empty(len(items), dtype=np.int64)
     where[packed] = np.arange(len(items))
+
+    ends = np.append(session_of[1:] != session_of[:-1], True) if len(items) else np.empty(0, dtype=bool)
+    following = np.where(ends, 0, np.append(where[1:], 0))[packed]
+    if places is None:
+        places = np.full(len(items), -1)
 
     step_count = int(steps.max()) + 1 if sessions else 0
     step_events = np.bincount(steps[session_of], minlength=step_count)
@@ -99,6 +110,8 @@ def pack(
         event_session=torch.from_numpy(place[session_of][packed]),
         state_event=torch.from_numpy(where[(starts + state_lengths - 1)[order]]),
         rows=torch.from_numpy(where[rows]),
+        places=torch.from_numpy(places[packed]),
+        following=torch.from_numpy(following),
         batch_sizes=batch_sizes,
         step_events=step_events.tolist(),
         step_sessions=step_sessions.tolist(),
@@ -170,6 +183,10 @@ class UserSequences:
         """(R,) session that holds each flat event index."""
         return np.searchsorted(self.start, event_index, side="right") - 1
 
+    def flat_place(self, event_index: np.ndarray) -> np.ndarray:
+        """(R,) place in `items` of each flat event index."""
+        return event_index + self.lead * (self.session_of(event_index) + 1)
+
     def train_chains(self, max_sessions: int) -> list[np.ndarray]:
         """Training sessions by user, at most `max_sessions` in a chain; a longer one is cut and starts anew."""
         sessions = self.chain[self.train_length[self.chain] > 0]
@@ -194,11 +211,12 @@ class UserSequences:
         return int(self._targets(chain).sum())
 
     def _steps(self, sessions: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Items, lengths and lengths for the user state of the leading `lengths` events, start steps included."""
+        """Places in `items`, lengths and lengths for the user state of the leading `lengths` events, start steps
+        included."""
         state = np.minimum(self.state_length[sessions], lengths) + self.lead
         lengths = lengths + self.lead
         begin = self.start[sessions] + self.lead * sessions
-        return self.items[_ranges(begin, lengths)], lengths, state
+        return _ranges(begin, lengths), lengths, state
 
     def positions(self) -> tuple[Tensor, np.ndarray, np.ndarray, int | None]:
         """As SessionDataset.training_positions, start steps included and without limit of length."""
@@ -211,10 +229,11 @@ class UserSequences:
         sessions = np.concatenate(chains)
         users = np.repeat(np.arange(len(chains)), [len(c) for c in chains])
         steps = np.concatenate([np.arange(len(c)) for c in chains])
-        items, lengths, state = self._steps(sessions, self.train_length[sessions])
+        places, lengths, state = self._steps(sessions, self.train_length[sessions])
+        items = self.items[places]
         targets = np.append(items[1:], 0)
         targets[np.cumsum(lengths) - 1] = 0  # a session's last event has no target
-        return pack(items, targets, lengths, users, steps, state, np.empty(0, dtype=np.int64))
+        return pack(items, targets, lengths, users, steps, state, np.empty(0, dtype=np.int64), places)
 
     def eval_batch(self, event_index: np.ndarray, with_history: bool = True) -> UserBatch:
         """The prefixes before the target events `event_index` (R,), each after its user's earlier sessions.
@@ -233,12 +252,13 @@ class UserSequences:
         else:
             sessions = np.unique(session)
             users, steps = np.arange(len(sessions)), np.zeros(len(sessions), dtype=np.int64)
-        items, lengths, state = self._steps(sessions, self.length[sessions])
+        places, lengths, state = self._steps(sessions, self.length[sessions])
+        items = self.items[places]
         starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
         slot = np.full(len(self.start), -1, dtype=np.int64)
         slot[sessions] = starts
         rows = slot[session] + (event_index - self.start[session]) - 1 + self.lead
-        return pack(items, np.zeros_like(items), lengths, users, steps, state, rows)
+        return pack(items, np.zeros_like(items), lengths, users, steps, state, rows, places)
 
 
 def rows_batch(

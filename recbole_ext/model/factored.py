@@ -8,6 +8,7 @@ with noisy weights, as freshly made weights hide differences (biases of zero, sa
 from __future__ import annotations
 
 import copy
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,13 +65,20 @@ class Factored(ABC):
     def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
         """(n, L, d) state after every position of sessions (n, L), 0 = padding on the right."""
 
+    def examine(self, dataset: Any) -> Examined:
+        """What the model allows, see `Examined`; our own models are taken at their word."""
+        return Examined(trims=True, factored=True, causal=True)
+
     def rankable(self) -> Tensor | None:
         """(n_items,) bool, items that may be ranked; None: all but the padding."""
         return None
 
 
 class DotProductModel(Factored):
-    """A RecBole model that scores `forward(item_seq, item_seq_len) @ item_embedding.weight.T`."""
+    """A RecBole model that scores `forward(item_seq, …) @ item_embedding.weight.T`.
+
+    forward is given what its parameters are called: item_seq, item_seq_len, user (Caser).
+    """
 
     def __init__(self, model: Any, scoring: Scoring):
         self.model = model
@@ -81,8 +89,19 @@ class DotProductModel(Factored):
 
     def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
         model = self.model
-        states: Tensor = model.forward(interaction[model.ITEM_SEQ], interaction[model.ITEM_SEQ_LEN])
+        states: Tensor = model.forward(*[interaction[field] for field in self._inputs()])
         return states
+
+    def _inputs(self) -> list[str]:
+        model = self.model
+        fields = {
+            "item_seq": model.ITEM_SEQ,
+            "seq_item": model.ITEM_SEQ,
+            "item_seq_len": model.ITEM_SEQ_LEN,
+            "user": model.USER_ID,
+        }
+        names = [p.name for p in inspect.signature(model.forward).parameters.values() if p.default is p.empty]
+        return [fields[name] for name in names]
 
     def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
         length = (items != 0).sum(1).clamp_min(1)
@@ -107,20 +126,21 @@ class Examined:
 
     trims: it scores a batch alike whether rows are padded to the maximum or to the longest. factored: its score is a
     product of vectors. causal: a position's state knows no later event. softmax: its own loss is the softmax over all
-    items of these scores.
+    items of these scores. weight_terms: it is that plus terms of the weights alone (`weight_terms`).
     """
 
     trims: bool = False
     factored: bool = False
     causal: bool = False
     softmax: bool = False
+    weight_terms: bool = False
 
 
 def examine(model: Any, dataset: Any) -> Examined:
     """Compare the ways to compute a model's scores and loss, on rows of a SessionDataset; our own models are taken
     at their word."""
     if isinstance(model, Factored):
-        return Examined(trims=True, factored=True, causal=True)
+        return model.examine(dataset)
     rows = _probed_rows(dataset)
     if rows is None:
         return Examined()
@@ -175,10 +195,32 @@ def _compare(model: Any, padded: Any, trimmed: Any) -> Examined:
     if states is None or not _fits(states, vectors) or not _close(scores, states @ vectors.T):
         return Examined(trims=trims)
     target = padded[model.POS_ITEM_ID]
-    softmax = _close(
-        F.cross_entropy(scores.view(len(target), -1), target), _result(lambda: model.calculate_loss(padded))
+    entropy = F.cross_entropy(scores.view(len(target), -1), target)
+    own = _result(lambda: model.calculate_loss(padded))
+    softmax = _close(entropy, own)
+    beside = None if softmax else _result(lambda: weight_terms(model, padded))
+    return Examined(
+        trims,
+        True,
+        _causal(model, product, batch, states),
+        softmax,
+        beside is not None and _close(entropy + beside.sum(), own),
     )
-    return Examined(trims, True, _causal(model, product, batch, states), softmax)
+
+
+def weight_terms(model: Any, interaction: Any) -> Tensor:
+    """What a RecBole model adds to its softmax that depends on its weights alone, such as L2 terms.
+
+    Found by computing its own loss with a state and a cross-entropy of zero.
+    """
+    state = torch.zeros_like(model.item_embedding.weight[:1])
+    model.forward = lambda *_: state
+    model.loss_fct.forward = lambda *_: state.new_zeros(())
+    try:
+        terms: Tensor = model.calculate_loss(interaction[:1])
+    finally:
+        del model.forward, model.loss_fct.forward
+    return terms
 
 
 def _causal(model: Any, product: DotProductModel, batch: Any, states: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Training steps as CUDA graphs, one for each shape of batch: a step is then one launch instead of hundreds.
+"""Training steps as CUDA graphs, one for each shape of batch and kind of step, so that a step is one launch.
 
 A PositionBatch is a few pointers into a column on the device, so a graph holds everything from gathering it to the
 optimizer's step. Batches have few shapes (`length_batches`); one with fewer rows than its graph gets empty ones, which
@@ -25,7 +25,7 @@ class GraphedSteps:
     def __init__(self, trainer: Any, loader: Any):
         self.trainer = trainer
         self.loader = loader
-        self.graphs: dict[int, tuple[torch.cuda.CUDAGraph, PositionBatch, Tensor]] = {}
+        self.graphs: dict[Any, tuple[torch.cuda.CUDAGraph, PositionBatch, Tensor]] = {}
         self.pool: Any = None
         self.failed = False
 
@@ -36,9 +36,10 @@ class GraphedSteps:
         rows = self.loader.full_rows(batch.steps)
         if len(batch) > rows:
             return None
-        if batch.steps not in self.graphs and not self._capture(batch, rows):
+        key = (batch.steps, self.trainer.graph_key())
+        if key not in self.graphs and not self._capture(key, batch, rows):
             return None
-        graph, still, loss = self.graphs[batch.steps]
+        graph, still, loss = self.graphs[key]
         _fill(still, batch)
         graph.replay()
         return loss
@@ -50,10 +51,13 @@ class GraphedSteps:
             optimizer.state.get(p) for g in optimizer.param_groups for p in g["params"] if p.requires_grad
         )
 
-    def _capture(self, batch: PositionBatch, rows: int) -> bool:
+    def _capture(self, key: Any, batch: PositionBatch, rows: int) -> bool:
         trainer = self.trainer
         like = torch.zeros(rows, dtype=torch.int64, device=batch.start.device)
         still = PositionBatch(batch.flat, like, like.clone(), like.clone(), batch.steps)
+        sums = [
+            (tensor, tensor.clone()) for tensor in trainer.running_sums()
+        ]  # trying out must not add to them
         _fill(still, batch)
         random = torch.cuda.get_rng_state()
         try:
@@ -70,7 +74,7 @@ class GraphedSteps:
                 loss = trainer._backward(replace(still), trainer._loss_of, select=False)
                 trainer.optimizer.step()
             self.pool = graph.pool()
-            self.graphs[batch.steps] = (graph, still, loss)
+            self.graphs[key] = (graph, still, loss)
         except RuntimeError as error:
             self.failed = True
             torch.cuda.synchronize()
@@ -80,6 +84,8 @@ class GraphedSteps:
                 f"steps run without CUDA graphs: {reason} (cuda_graphs: False says so at once)"
             )
         finally:
+            for tensor, before in sums:
+                tensor.copy_(before)
             torch.cuda.set_rng_state(random)  # a resumed run captures again and has to draw the same
         return not self.failed
 

@@ -186,6 +186,14 @@ class SessionTrainer(Trainer):
         self._check_nan(sum(total) if isinstance(total, tuple) else total)
         return tuple(part.item() for part in total) if isinstance(total, tuple) else total.item()
 
+    def graph_key(self) -> Any:
+        """What tells steps apart beside the shape of their batch; a graph is made for each."""
+        return None
+
+    def running_sums(self) -> list[Tensor]:
+        """Tensors that a step adds to."""
+        return []
+
     def _may_graph(self, train_data: Any, loss_func: Callable[[Any], Any]) -> bool:
         return (
             self.device.type == "cuda"
