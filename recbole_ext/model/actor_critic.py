@@ -243,9 +243,9 @@ class ActorCritic(SequentialRecommender, Factored):
                 torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
                 second = self._network(make, dataset, generator, kinds)
         self.networks: Any = nn.ModuleList((first, second))
-        for network in self.networks:
-            if network.kind_input is not None:
-                network.kind_input.columns = self.columns
+        for kind_input in (first.kind_input, second.kind_input):
+            if kind_input is not None:
+                kind_input.columns = self.columns
         self.scoring = HeadScoring(self)
         self.notes += [note for note in getattr(first.encoder, "notes", []) if note not in self.notes]
 

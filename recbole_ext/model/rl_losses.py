@@ -1,8 +1,8 @@
 """Losses of SQN, SAC, SNQN and SA2C over logged transitions, as functions of numbers.
 
 SQN and SAC: Xin et al., "Self-Supervised Reinforcement Learning for Recommender Systems", SIGIR 2020. SNQN and SA2C:
-Xin et al., "Supervised Advantage Actor-Critic for Recommender Systems", WSDM 2022. Double Q-learning: van Hasselt et al.,
-AAAI 2016. Conservative penalty: Kumar et al., NeurIPS 2020.
+Xin et al., "Supervised Advantage Actor-Critic for Recommender Systems", WSDM 2022. Double Q-learning: van Hasselt et
+al., AAAI 2016. Conservative penalty: Kumar et al., NeurIPS 2020.
 """
 
 from __future__ import annotations

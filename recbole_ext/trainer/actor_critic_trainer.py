@@ -98,7 +98,7 @@ class ActorCriticTrainer(SessionTrainer):
             return
         config = self.config
         raise UsageError(
-            f"{config['model']} diverged at step {step} (|Q| beyond q_limit {self.model.q_limit:g}, or a loss that is no "
-            f"number): lower learning_rate ({config['learning_rate']}), the upper bound of actor_clip "
+            f"{config['model']} diverged at step {step} (|Q| beyond q_limit {self.model.q_limit:g}, or a loss that is "
+            f"no number): lower learning_rate ({config['learning_rate']}), the upper bound of actor_clip "
             f"({config['actor_clip']}) or gamma ({config['gamma']})"
         )
