@@ -378,6 +378,7 @@ _INNER_KEYS: dict[str, dict[str, Any]] = {
         "mode": {"valid": {}, "test": {}},
     },
     "train_neg_sample_args": {name: {} for name in _SAMPLING},
+    "off_policy": {name: {} for name in ("policy", "temperature", "clip", "epsilon", "bootstrap", "seed")},
 }
 _RUN_KEYS = (
     "model",
@@ -435,6 +436,7 @@ def check_values(config: Any) -> None:
         )
 
     _check_log_settings(config)
+    _check_off_policy(config)
 
 
 def _check_log_settings(config: Any) -> None:
@@ -460,6 +462,14 @@ def _check_log_settings(config: Any) -> None:
     for kind, value in rewards.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise UsageError(f"rewards of {kind} is {value!r}: it has to be a number")
+
+
+def _check_off_policy(config: Any) -> None:
+    if config["off_policy"] is None:
+        return
+    from recbole_ext.evaluate.off_policy import settings_of
+
+    settings_of(config)
 
 
 LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")

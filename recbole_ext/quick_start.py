@@ -88,12 +88,14 @@ def _experiment(config: Any, saved: bool) -> dict[str, Any]:
     train, valid, test = recbole.data.data_preparation(config, dataset)
     logger.info(dataset)
     run.data_ready(train, valid, test, time.perf_counter() - began)
+    off_policy = _off_policy(config, train, valid, test)
 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     model = get_model(config["model"])(config, train._dataset).to(config["device"])
     logger.info(model)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.eval_collector = RankCollector(config)
+    trainer.eval_collector.off_policy = off_policy
     if config["resume_from"]:
         _resume(trainer, config["resume_from"])
 
@@ -113,7 +115,18 @@ def _experiment(config: Any, saved: bool) -> dict[str, Any]:
     result = trainer.evaluate(test, load_best_model=saved, show_progress=config["show_progress"])
     targets = trainer.eval_collector.targets()
     run.tested(result, targets, test._dataset, time.perf_counter() - began)
+    if off_policy is not None:
+        run.record["off_policy"] = off_policy.to_record()
     return run.write()
+
+
+def _off_policy(config: Any, train: Any, valid: Any, test: Any) -> Any:
+    """What estimates the value of the model's policy beside the metrics, None where it is not asked for."""
+    if config["off_policy"] is None:
+        return None
+    from recbole_ext.evaluate.off_policy import OffPolicy
+
+    return OffPolicy(config, train._dataset, valid._dataset if valid else None, test._dataset)
 
 
 def _resume(trainer: Any, file: str) -> None:

@@ -7,12 +7,15 @@ The rank of a target is one more than the number of items that score higher, plu
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from recbole.evaluator import Collector
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from recbole_ext.evaluate.off_policy import OffPolicy
 
 TOP = 20
 CHUNK_SCORES = 96 << 20  # scores that exist at a time on a GPU; on a CPU a sixteenth, which stays in cache
@@ -65,8 +68,8 @@ class FactoredScores:
         """Number of items, the padding included."""
         return len(self.vectors)
 
-    def _chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Rows and their scores, some at a time: as many as stay in cache on a CPU."""
+    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Rows and their scores, some at a time: as many as stay in cache on a CPU; the next ones overwrite them."""
         most = CHUNK_SCORES if self.states.is_cuda else CHUNK_SCORES // 16
         rows = max(16, most // self.width)
         room = self.states.new_empty(min(rows, len(self)), self.width)
@@ -80,18 +83,18 @@ class FactoredScores:
     def ranks(self, items: Tensor) -> Tensor:
         """(B,) rank of item `items[b]` in row b, as `target_ranks`."""
         found = torch.empty(len(self), dtype=torch.int64, device=self.states.device)
-        for piece, scores in self._chunks():
+        for piece, scores in self.chunks():
             own = scores.gather(1, items[piece].unsqueeze(1)).squeeze(1)
             found[piece] = _ranks(scores, own, self.width - 1)
         return found
 
     def top(self, k: int) -> Tensor:
         """(B, k) best items of every row, best first."""
-        return torch.cat([scores.topk(k, dim=1).indices for _, scores in self._chunks()])
+        return torch.cat([scores.topk(k, dim=1).indices for _, scores in self.chunks()])
 
     def dense(self) -> Tensor:
         """(B, n_items) all scores, for metrics that need them."""
-        return torch.cat([scores.clone() for _, scores in self._chunks()])
+        return torch.cat([scores.clone() for _, scores in self.chunks()])
 
 
 class CandidateScores:
@@ -136,10 +139,12 @@ class _Without:
 class RankCollector(Collector):
     """RecBole's Collector that also keeps, for every target of an evaluation, its rank and the row's top items.
 
-    After `Trainer.evaluate`, `targets()` holds the last evaluation's arrays.
+    After `Trainer.evaluate`, `targets()` holds the last evaluation's arrays. off_policy: what else takes in the
+    evaluation that is kept; None: nothing.
     """
 
     register: Any
+    off_policy: OffPolicy | None = None
 
     def __init__(self, config: Any):
         super().__init__(config)
@@ -162,6 +167,8 @@ class RankCollector(Collector):
         Where every row has one target, its rank decides what the metrics count as hit, so ties fall alike everywhere;
         RecBole's topk leaves them to the order of the items. Rows with several targets are RecBole's as they stand.
         """
+        if self.keep and self.off_policy is not None:
+            self.off_policy.collect(scores_tensor, interaction["event_index"], positive_i)
         if isinstance(scores_tensor, Tensor):
             self._collect_matrix(scores_tensor, interaction, positive_u, positive_i)
             return

@@ -41,8 +41,7 @@ def reward_at(
     Raises UsageError for a kind without reward.
     """
     check_rewards(rewards, kind)
-    names, place = np.unique(kind, return_inverse=True)
-    reward = np.array([float(rewards[str(name)]) for name in names])[place.reshape(-1)]
+    reward = target_rewards(kind, rewards)
     total = {k: float(reward[rank <= k].sum()) for k in topk}
     return {
         **{f"reward@{k}": value for k, value in total.items()},
@@ -50,11 +49,23 @@ def reward_at(
     }
 
 
-def check_rewards(rewards: Mapping[str, Any], kinds: Iterable[str]) -> None:
-    """Raise UsageError for the first of the event kinds that has no reward."""
+def target_rewards(kind: np.ndarray, rewards: Mapping[str, float]) -> np.ndarray:
+    """(T,) float64 reward of targets of kinds (T,) of str, each of which has one."""
+    names, place = np.unique(kind, return_inverse=True)
+    return np.array([float(rewards[str(name)]) for name in names])[place.reshape(-1)]
+
+
+def event_kinds(dataset: Any, field: str, ids: np.ndarray) -> np.ndarray:
+    """Event kinds (T,) of ids (T,) as they are called in the log, "unknown" where it says nothing."""
+    names = ["unknown", *dataset.field2id_token[field][1:]]
+    return np.asarray(names, dtype=str)[ids]
+
+
+def check_rewards(rewards: Mapping[str, Any], kinds: Iterable[str], holders: str = "test targets") -> None:
+    """Raise UsageError for the first of the event kinds that has no reward; `holders`: where they come from."""
     for kind in np.unique(np.asarray(list(kinds), dtype=str)):
         if str(kind) not in rewards:
             raise UsageError(
-                f"rewards has none for event {kind}, which test targets hold: it has "
+                f"rewards has none for event {kind}, which {holders} hold: it has "
                 f"{', '.join(map(str, rewards))}, so add {kind}"
             )

@@ -20,7 +20,7 @@ import recbole_ext
 from recbole_ext.config import UsageError, config_to_plain
 from recbole_ext.data import protocol_label
 from recbole_ext.data.splits import describe_split
-from recbole_ext.evaluate.slices import by_kind, check_rewards, reward_at
+from recbole_ext.evaluate.slices import by_kind, check_rewards, event_kinds, reward_at
 from recbole_ext.report.curves import plot_learning_curve
 
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "polars")
@@ -86,7 +86,7 @@ class Run:
                 f"rewards are by the target's event, but the .inter file has no token column {field}: "
                 "set EVENT_FIELD to it, or leave rewards out"
             )
-        check_rewards(self.config["rewards"], _event_kinds(test, field, np.asarray(test.inter_feat[field])))
+        check_rewards(self.config["rewards"], event_kinds(test, field, np.asarray(test.inter_feat[field])))
 
     def epoch(self, trainer: Any) -> Callable[[int, float], None]:
         """RecBole's end-of-epoch callback."""
@@ -136,7 +136,7 @@ class Run:
             self.arrays["session_token"] = sessions[targets[dataset.uid_field]]
         rewards = self.config["rewards"]
         if field in targets and field in dataset.field2id_token:
-            self.arrays["event"] = _event_kinds(dataset, field, targets[field])
+            self.arrays["event"] = event_kinds(dataset, field, targets[field])
             self._note_events(targets["rank"], self.arrays["event"], rewards)
         elif rewards:
             self.record["notes"].append("no rewards: this protocol does not know which event a target is")
@@ -171,12 +171,6 @@ class Run:
         waiting.write_text(json.dumps(self.record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(waiting, files["record"])
         return self.record
-
-
-def _event_kinds(dataset: Any, field: str, ids: np.ndarray) -> np.ndarray:
-    """Event kinds (T,) as they are called in the log, "unknown" where it says nothing."""
-    names = ["unknown", *dataset.field2id_token[field][1:]]
-    return np.asarray(names, dtype=str)[ids]
 
 
 def _versions() -> dict[str, str]:

@@ -27,6 +27,8 @@ def result_table(record: dict[str, Any]) -> str:
         given = ", ".join(f"{kind} {value:g}" for kind, value in record["config"]["rewards"].items())
         lines += ["", f"  reward ({given})", *_rows({"sum": rewards["Reward"]}, cutoffs, 1)]
         lines += _rows({"a target": rewards["Reward_per_target"]}, cutoffs)
+    if "off_policy" in record:
+        lines += ["", *_off_policy(record["off_policy"])]
     seconds = record["seconds"]
     lines.append("")
     best = record["best_valid_score"]
@@ -35,6 +37,26 @@ def result_table(record: dict[str, Any]) -> str:
     lines.append(f"  {epochs} in {seconds['train']:.1f} s on {record['device']}, {scored}")
     lines += [f"  {label:15}{path}" for label, path in record["files"].items()]
     return "\n".join(lines)
+
+
+def _off_policy(found: dict[str, Any]) -> list[str]:
+    """Reward a target that the log earned and that the model's policy would earn, with intervals."""
+    settings = found["settings"]
+    setting = "temperature" if settings["policy"] == "softmax" else "epsilon"
+    lines = [f"  off-policy reward a target ({settings['policy']}, {setting} {settings[setting]:g})"]
+    for label, key in (("the log", "log"), ("SNIPS", "snips"), ("DR", "dr")):
+        value = found[key]
+        if value["value"] is None:
+            lines.append(f"  {label:8}     none: the policy never does what the log did")
+            continue
+        lines.append(
+            f"  {label:8}{value['value']:9.4f}   95 % from {value['low']:.4f} to {value['high']:.4f}"
+        )
+    lines.append(
+        f"  {found['targets']:,} targets weigh like {found['effective']:,.0f}; "
+        f"{100 * found['clipped']:.1f} % of the weights clipped at {settings['clip']:g}"
+    )
+    return lines
 
 
 def _by_name(values: dict[str, float]) -> tuple[dict[str, dict[int, float]], dict[str, float]]:

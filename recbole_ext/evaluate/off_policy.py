@@ -1,0 +1,399 @@
+"""What a policy that recommends by a model's scores would earn a target, estimated from the log of another policy.
+
+Every test target is one decision: state s, the session so far; action a, the next item; reward r, by the kind of its
+event. The one-step value of a policy pi is V(pi) = E_s sum_a pi(a|s) E[r|s,a], over the log's own states. With
+w = min(pi(a|s) / beta(a|s), clip), beta the policy of the log, and r_hat(a) a guess of an item's reward,
+
+    SNIPS = sum w r / sum w                                              (Swaminathan and Joachims, NeurIPS 2015)
+    DR    = mean of sum_a pi(a|s) r_hat(a) + w (r - r_hat(a))            (Dudík, Langford and Li, ICML 2011)
+
+What differs: beta is estimated (`Behaviour`), both estimators have clipped weights, r_hat knows the item only.
+docs/off_policy.md says what the numbers mean and where they fall short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from recbole_ext.config import UsageError, number, one_of
+from recbole_ext.evaluate.ranks import CHUNK_SCORES, CandidateScores, FactoredScores
+from recbole_ext.evaluate.slices import check_rewards, event_kinds, target_rewards
+
+POLICIES = ("softmax", "greedy")
+LEVEL = 95  # percent of the resampled values that an interval holds
+LEAST_RESAMPLES = 100
+EM_ROUNDS, EM_STILL = 500, 1e-9
+
+
+# --- settings -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The key `off_policy`.
+
+    policy: softmax of the scores over `temperature`; greedy: the best item, but in a share `epsilon` of the decisions
+        any of the row's candidates, all alike (whatever the log's policy, so that the policy is the model's alone).
+    clip: the largest weight. bootstrap: how often sessions are resampled, from `seed`.
+    """
+
+    policy: str = "softmax"
+    temperature: float = 1.0
+    clip: float = 10.0
+    epsilon: float = 0.1
+    bootstrap: int = 1000
+    seed: int = 1
+
+
+def settings_of(config: Any) -> Settings | None:
+    """What `off_policy` asks for, None: nothing; UsageError for a wrong value, or settings that it cannot go with."""
+    given = config["off_policy"]
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise UsageError(
+            f"off_policy is {given!r}: write a dict, as in {{policy: softmax, temperature: 1.0}}, or leave it out"
+        )
+    values = {f"off_policy.{key}": value for key, value in {**asdict(Settings()), **given}.items()}
+    settings = Settings(
+        policy=one_of(values, "off_policy.policy", POLICIES),
+        temperature=number(values, "off_policy.temperature", 1e-6),
+        clip=number(values, "off_policy.clip", 1),
+        epsilon=number(values, "off_policy.epsilon", 0, 1),
+        bootstrap=int(number(values, "off_policy.bootstrap", LEAST_RESAMPLES, whole=True)),
+        seed=int(number(values, "off_policy.seed", 0, whole=True)),
+    )
+    if not config["rewards"]:
+        raise UsageError(
+            "off_policy estimates rewards, and there are none: set rewards, as in {view: 0.2, addtocart: 1.0}"
+        )
+    mode = config["eval_args"]["mode"]
+    mode = mode["test"] if isinstance(mode, Mapping) else mode
+    if mode != "full":
+        raise UsageError(
+            f"off_policy needs the chance of every item, but eval_args.mode is {mode}, which scores a few: "
+            "set eval_args.mode: full, or leave off_policy out"
+        )
+    return settings
+
+
+# --- the policy of the log ----------------------------------------------------------------------------------
+
+
+class Behaviour:
+    """beta(a|s) = l1 count(last -> a) / count(last ->) + l2 count(a) / N + l3 / n, last: the last item of s.
+
+    Where s is empty or its last item was never left in training, popularity stands in for the first term, so that
+    every row sums to 1. Items are ids from 1 to n; id 0, the padding, has no chance.
+
+    last, item: (N,) int64, the last item before each training target (0: none) and the target.
+    """
+
+    def __init__(self, last: np.ndarray, item: np.ndarray, n_items: int):
+        self.items = n_items - 1
+        left = last > 0
+        pairs = sp.csr_matrix((np.ones(left.sum()), (last[left], item[left])), shape=(n_items, n_items))
+        self._left = np.asarray(pairs.sum(axis=1)).reshape(-1)  # (n_items,) times that an item was left
+        self.transitions = sp.csr_matrix(sp.diags(1 / np.maximum(self._left, 1)) @ pairs)
+        self.popularity = np.bincount(item, minlength=n_items) / len(item)
+        self.weights = np.full(3, 1 / 3)  # of transitions, popularity, uniform
+
+    def fit(self, last: np.ndarray, item: np.ndarray) -> Behaviour:
+        """Choose the weights by maximum likelihood of held-out targets (EM), with one target more for each term.
+
+        That one target keeps a weight above 0, so that no item of the test part is impossible.
+        """
+        parts = self._parts(last, item)  # (T, 3)
+        for _ in range(EM_ROUNDS):
+            shares = parts * self.weights
+            shares /= shares.sum(axis=1, keepdims=True)
+            before, self.weights = self.weights, (shares.sum(axis=0) + 1) / (len(item) + 3)
+            if np.abs(self.weights - before).max() < EM_STILL:
+                break
+        return self
+
+    def chances(self, last: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """(T,) beta(item | last)."""
+        return self._parts(last, item) @ self.weights
+
+    def table(self, last: np.ndarray) -> np.ndarray:
+        """(T, n_items) beta of every item; for small worlds."""
+        every = np.arange(self.items + 1)
+        rows = [self.chances(np.full(len(every), before), every) for before in last]
+        return np.stack(rows) * (every > 0)
+
+    def _parts(self, last: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """(T, 3) each term's chance of each target."""
+        popular = self.popularity[item]
+        moved = np.asarray(self.transitions[last, item]).reshape(-1)
+        moved = np.where(self._left[last] > 0, moved, popular)
+        return np.stack((moved, popular, np.full(len(item), 1 / self.items)), axis=1)
+
+
+def shrunken_rewards(item: np.ndarray, reward: np.ndarray, n_items: int) -> np.ndarray:
+    """(n_items,) mean reward of each item's targets (N,), drawn to the mean of all where there are few.
+
+    Empirical Bayes: r_hat = (n m + k mean) / (n + k) with n targets of mean m, k = variance within items / variance
+    between items, both by the method of moments; the mean of all where items do not differ beyond chance.
+    """
+    total = len(reward)
+    count = np.bincount(item, minlength=n_items).astype(float)
+    overall = float(reward.mean())
+    mean = np.bincount(item, reward, minlength=n_items) / np.maximum(count, 1)
+    seen = int((count > 0).sum())
+    if seen in (1, total):  # one item, or one target each: nothing says how items differ
+        return np.full(n_items, overall)
+    within = float(((reward - mean[item]) ** 2).sum()) / (total - seen)
+    spread = float((count * (mean - overall) ** 2).sum())
+    between = (spread - (seen - 1) * within) / (total - float((count**2).sum()) / total)
+    if between <= 0:
+        return np.full(n_items, overall)
+    k = within / between
+    return np.where(count > 0, (count * mean + k * overall) / np.maximum(count + k, 1e-300), overall)
+
+
+# --- the policy of the model --------------------------------------------------------------------------------
+
+
+def action_chances(
+    scores: Tensor, items: Tensor, rewards: Tensor, settings: Settings
+) -> tuple[Tensor, Tensor]:
+    """(B,) pi(items[b] | row b) and (B,) sum_a pi(a | row b) rewards[a]; `scores` (B, n_items) are overwritten.
+
+    Scores of -inf, and those that are no number, are no candidates and have no chance. Best items that tie share it.
+    """
+    scores.nan_to_num_(nan=-torch.inf, neginf=-torch.inf)
+    best = scores.max(dim=1, keepdim=True).values
+    own = items.unsqueeze(1)
+    if settings.policy == "softmax":
+        best.clamp_min_(torch.finfo(scores.dtype).min)  # a row without candidates
+        odds = scores.sub_(best).div_(settings.temperature).exp_()
+        return _normalised(odds, own, rewards)
+    open_ = scores > -torch.inf
+    top = (scores == best) & open_
+    chance, expected = _normalised(top.to(scores.dtype), own, rewards)
+    any_chance, any_expected = _normalised(open_.to(scores.dtype), own, rewards)
+    share = settings.epsilon
+    return (1 - share) * chance + share * any_chance, (1 - share) * expected + share * any_expected
+
+
+def _normalised(odds: Tensor, own: Tensor, rewards: Tensor) -> tuple[Tensor, Tensor]:
+    total = odds.sum(dim=1).clamp_min(torch.finfo(odds.dtype).tiny)
+    return odds.gather(1, own).squeeze(1) / total, odds @ rewards / total
+
+
+def _pieces(scores: Tensor | FactoredScores) -> Iterator[tuple[slice, Tensor]]:
+    """Rows of scores that may be overwritten, some at a time."""
+    if isinstance(scores, FactoredScores):
+        for piece, chunk in scores.chunks():
+            yield piece, chunk if chunk.dtype == torch.float32 else chunk.float()
+        return
+    most = CHUNK_SCORES if scores.is_cuda else CHUNK_SCORES // 16
+    rows = max(16, most // scores.shape[1])
+    for first in range(0, len(scores), rows):
+        piece = slice(first, min(first + rows, len(scores)))
+        yield piece, scores[piece].to(torch.float32, copy=True)
+
+
+# --- estimates ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Value:
+    """Reward a target, and the interval that holds LEVEL percent of its values over resampled sessions."""
+
+    value: float | None  # None: no weight is above 0
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What the log says of a policy.
+
+    log: the log's own mean reward. snips, dr: of the policy. effective: (sum w)² / sum w², targets that weigh alike and
+    say as much. mean_weight: of the clipped weights; 1 where beta is right and nothing is clipped.
+    clipped: share of the targets whose weight was cut. max_weight: before clipping.
+    """
+
+    targets: int
+    sessions: int
+    log: Value
+    snips: Value
+    dr: Value
+    effective: float
+    mean_weight: float
+    clipped: float
+    max_weight: float
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain numbers, as the run's record keeps them."""
+        return asdict(self)
+
+
+def estimate(
+    chance: np.ndarray,
+    behaviour: np.ndarray,
+    reward: np.ndarray,
+    expected: np.ndarray,
+    guessed: np.ndarray,
+    session: np.ndarray,
+    settings: Settings,
+) -> Estimates:
+    """Estimates of T > 0 decisions, all arguments (T,).
+
+    chance: pi(a|s). behaviour: beta(a|s) > 0. reward: r. expected: sum_a pi(a|s) r_hat(a). guessed: r_hat(a).
+    session: what is resampled, any whole numbers.
+    """
+    raw = chance / behaviour
+    weight = np.minimum(raw, settings.clip)
+    doubly = expected + weight * (reward - guessed)
+    columns = np.stack((np.ones_like(weight), reward, weight, weight * reward, doubly))  # (5, T)
+    _, place = np.unique(session, return_inverse=True)
+    place = place.reshape(-1)
+    sums = np.stack([np.bincount(place, column) for column in columns], axis=1)  # (S, 5)
+    points = _values(sums.sum(axis=0, keepdims=True))[0]
+    low, high = _interval(sums, settings)
+    log, snips, dr = (
+        Value(*map(_known, (points[place], low[place], high[place]))) for place in range(len(points))
+    )
+    squares = float((weight**2).sum())
+    return Estimates(
+        targets=len(weight),
+        sessions=len(sums),
+        log=log,
+        snips=snips,
+        dr=dr,
+        effective=float(weight.sum()) ** 2 / squares if squares > 0 else 0.0,
+        mean_weight=float(weight.mean()),
+        clipped=float((raw > settings.clip).mean()),
+        max_weight=float(raw.max()),
+    )
+
+
+def _values(sums: np.ndarray) -> np.ndarray:
+    """(R, 3) the log's value, SNIPS and DR, from sums (R, 5) of 1, r, w, w r and the terms of DR."""
+    count, reward, weight, weighed, doubly = sums.T
+    snips = np.divide(weighed, weight, out=np.full(len(sums), np.nan), where=weight > 0)
+    return np.stack((reward / count, snips, doubly / count), axis=1)
+
+
+def _interval(sums: np.ndarray, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+    """Two (3,) percentiles of the values where as many sessions are drawn with replacement, `bootstrap` times."""
+    rng = np.random.default_rng(settings.seed)
+    n = len(sums)
+    drawn = [np.bincount(rng.integers(n, size=n), minlength=n) @ sums for _ in range(settings.bootstrap)]
+    values = _values(np.stack(drawn))
+    tail = (100 - LEVEL) / 2
+    found = [
+        np.percentile(column[~np.isnan(column)], (tail, 100 - tail))
+        if (~np.isnan(column)).any()
+        else np.full(2, np.nan)
+        for column in values.T
+    ]
+    low, high = np.stack(found, axis=1)
+    return low, high
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+# --- in a run -----------------------------------------------------------------------------------------------
+
+
+class OffPolicy:
+    """Learns beta and r_hat from the training and validation parts, then takes in the test part batch by batch.
+
+    train, valid, test: SessionDataset. Raises UsageError, before any training, where they cannot tell.
+    """
+
+    def __init__(self, config: Any, train: Any, valid: Any | None, test: Any):
+        self.settings, self._test = settings_of(config) or Settings(), test
+        self._rewards, self._event_field = config["rewards"], config["EVENT_FIELD"]
+        if getattr(test, "events", None) is None or test.event_field not in test.inter_feat:
+            raise UsageError(
+                f"off_policy needs to know which event a target is, and {config['model']} runs on RecBole's own data "
+                "set here: use a sequential model with data_layout: pointers, or leave off_policy out"
+            )
+        if valid is None or not len(valid):
+            raise UsageError(
+                "off_policy weighs its picture of the log's policy on validation targets, and there are none: "
+                "give eval_args.split a validation part, or leave off_policy out"
+            )
+        trained = _training_targets(train)
+        item, reward = self._items(trained), self._reward_of(trained, "training targets")
+        held_out = valid.inter_feat[valid.event_field].numpy().astype(np.int64)
+        self.behaviour = Behaviour(self._last(trained), item, test.item_num)
+        self.behaviour.fit(self._last(held_out), self._items(held_out))
+        self.guess = shrunken_rewards(item, reward, test.item_num)
+        self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def collect(
+        self, scores: Tensor | FactoredScores | CandidateScores, events: Tensor, items: Tensor
+    ) -> None:
+        """Take in a batch: scores of B rows, their targets' places among the events (B,), and items (B,)."""
+        if isinstance(scores, CandidateScores):
+            raise UsageError(
+                "off_policy needs the chance of every item, not of sampled ones: set eval_args.mode: full"
+            )
+        assert len(scores) == len(items) == len(events), "one target a row"
+        for piece, chunk in _pieces(scores):
+            rewards = torch.as_tensor(self.guess, dtype=chunk.dtype, device=chunk.device)
+            chance, expected = action_chances(chunk, items[piece].to(chunk.device), rewards, self.settings)
+            self._kept.append((events[piece].cpu(), chance.cpu(), expected.cpu()))
+
+    def to_record(self) -> dict[str, Any]:
+        """The settings, the weights of beta's terms, and the estimates of what was taken in, which is forgotten."""
+        events, chance, expected = (torch.cat(parts).numpy() for parts in zip(*self._kept))
+        self._kept = []
+        order = np.argsort(events, kind="stable")  # whatever batches they came in
+        events, chance, expected = events[order], chance[order].astype(float), expected[order].astype(float)
+        item = self._items(events)
+        found = estimate(
+            chance,
+            self.behaviour.chances(self._last(events), item),
+            self._reward_of(events, "test targets"),
+            expected,
+            self.guess[item],
+            _session(self._test, events),
+            self.settings,
+        )
+        terms = dict(zip(("transitions", "popularity", "uniform"), self.behaviour.weights.tolist()))
+        return {"settings": asdict(self.settings), "behaviour": terms, **found.to_record()}
+
+    # all parts share the events, so one data set can be asked of any of them
+
+    def _items(self, events: np.ndarray) -> np.ndarray:
+        return self._test.events[self._test.iid_field].numpy()[events]
+
+    def _last(self, events: np.ndarray) -> np.ndarray:
+        """(T,) the item before each event in its session, 0 for a session's first."""
+        first = self._test.session_start[_session(self._test, events)] == events
+        return np.where(first, 0, self._items(np.maximum(events - 1, 0)))
+
+    def _reward_of(self, events: np.ndarray, holders: str) -> np.ndarray:
+        ids = self._test.events[self._event_field].numpy()[events]
+        kind = event_kinds(self._test, self._event_field, ids)
+        check_rewards(self._rewards, kind, holders)
+        return target_rewards(kind, self._rewards)
+
+
+def _session(dataset: Any, events: np.ndarray) -> np.ndarray:
+    """(T,) number of the session of each event."""
+    return np.searchsorted(dataset.session_start, events, side="right") - 1
+
+
+def _training_targets(train: Any) -> np.ndarray:
+    """(N,) places of the training part's targets among the events; train.inter_feat need not hold them."""
+    start = np.repeat(train.session_start, train.session_length)
+    position = np.arange(len(start)) - start
+    known = position < np.repeat(train.train_length, train.session_length)
+    return np.flatnonzero(known & (position >= (0 if train.empty_history else 1)))
