@@ -29,7 +29,7 @@ from recbole_ext.evaluate.slices import check_rewards, event_kinds, target_rewar
 POLICIES = ("softmax", "greedy")
 LEVEL = 95  # percent of the resampled values that an interval holds
 LEAST_RESAMPLES = 100
-EM_ROUNDS, EM_STILL = 500, 1e-9
+EM_ROUNDS, EM_STILL = 500, 1e-6
 
 
 # --- settings -----------------------------------------------------------------------------------------------
@@ -106,17 +106,18 @@ class Behaviour:
         self.weights = np.full(3, 1 / 3)  # of transitions, popularity, uniform
 
     def fit(self, last: np.ndarray, item: np.ndarray) -> Behaviour:
-        """Choose the weights by maximum likelihood of held-out targets (EM), with one target more for each term.
+        """Choose the weights by maximum likelihood of held-out targets (EM); returns itself.
 
-        That one target keeps a weight above 0, so that no item of the test part is impossible.
+        The uniform term then has one target more, so that no item of the test part is impossible.
         """
         parts = self._parts(last, item)  # (T, 3)
         for _ in range(EM_ROUNDS):
             shares = parts * self.weights
             shares /= shares.sum(axis=1, keepdims=True)
-            before, self.weights = self.weights, (shares.sum(axis=0) + 1) / (len(item) + 3)
+            before, self.weights = self.weights, shares.mean(axis=0)
             if np.abs(self.weights - before).max() < EM_STILL:
                 break
+        self.weights = (self.weights * len(item) + (0, 0, 1)) / (len(item) + 1)
         return self
 
     def chances(self, last: np.ndarray, item: np.ndarray) -> np.ndarray:
