@@ -4,10 +4,13 @@ Every test target is one decision: state s, the session so far; action a, the ne
 event. The one-step value of a policy pi is V(pi) = E_s sum_a pi(a|s) E[r|s,a], over the log's own states. With
 w = min(pi(a|s) / beta(a|s), clip), beta the policy of the log, and r_hat(a) a guess of an item's reward,
 
-    SNIPS = sum w r / sum w                                              (Swaminathan and Joachims, NeurIPS 2015)
-    DR    = mean of sum_a pi(a|s) r_hat(a) + w (r - r_hat(a))            (Dudík, Langford and Li, ICML 2011)
+    SNIPS = sum w r / sum w                                     (Swaminathan and Joachims, NeurIPS 2015)
+    DR    = mean of q + mean of w (r - r_hat(a))                (Dudík, Langford and Li, ICML 2011)
+    SNDR  = mean of q + sum of w (r - r_hat(a)) / sum w         (weighted DR of Thomas and Brunskill, ICML 2016)
 
-What differs: beta is estimated (`Behaviour`), both estimators have clipped weights, r_hat knows the item only.
+with q = sum_a pi(a|s) r_hat(a).
+
+What differs: beta is estimated (`Behaviour`), all estimators have clipped weights, r_hat knows the item only.
 docs/off_policy.md says what the numbers mean and where they fall short.
 """
 
@@ -219,9 +222,9 @@ class Value:
 class Estimates:
     """What the log says of a policy.
 
-    log: the log's own mean reward. snips, dr: of the policy. effective: (sum w)² / sum w², targets that weigh alike and
-    say as much. mean_weight: of the clipped weights; 1 where beta is right and nothing is clipped.
-    clipped: share of the targets whose weight was cut. max_weight: before clipping.
+    log: the log's own mean reward. snips, dr, sndr: of the policy. effective: (sum w)² / sum w², the number of targets
+    of one weight that would say as much. mean_weight: of the clipped weights; 1 on average where beta is right and
+    nothing is clipped. clipped: share of the targets whose weight was cut. max_weight: before clipping.
     """
 
     targets: int
@@ -229,6 +232,7 @@ class Estimates:
     log: Value
     snips: Value
     dr: Value
+    sndr: Value
     effective: float
     mean_weight: float
     clipped: float
@@ -255,14 +259,14 @@ def estimate(
     """
     raw = chance / behaviour
     weight = np.minimum(raw, settings.clip)
-    doubly = expected + weight * (reward - guessed)
-    columns = np.stack((np.ones_like(weight), reward, weight, weight * reward, doubly))  # (5, T)
+    missed = weight * (reward - guessed)
+    columns = np.stack((np.ones_like(weight), reward, weight, weight * reward, expected, missed))  # (6, T)
     _, place = np.unique(session, return_inverse=True)
     place = place.reshape(-1)
-    sums = np.stack([np.bincount(place, column) for column in columns], axis=1)  # (S, 5)
+    sums = np.stack([np.bincount(place, column) for column in columns], axis=1)  # (S, 6)
     points = _values(sums.sum(axis=0, keepdims=True))[0]
     low, high = _interval(sums, settings)
-    log, snips, dr = (
+    log, snips, dr, sndr = (
         Value(*map(_known, (points[place], low[place], high[place]))) for place in range(len(points))
     )
     squares = float((weight**2).sum())
@@ -272,6 +276,7 @@ def estimate(
         log=log,
         snips=snips,
         dr=dr,
+        sndr=sndr,
         effective=float(weight.sum()) ** 2 / squares if squares > 0 else 0.0,
         mean_weight=float(weight.mean()),
         clipped=float((raw > settings.clip).mean()),
@@ -280,14 +285,17 @@ def estimate(
 
 
 def _values(sums: np.ndarray) -> np.ndarray:
-    """(R, 3) the log's value, SNIPS and DR, from sums (R, 5) of 1, r, w, w r and the terms of DR."""
-    count, reward, weight, weighed, doubly = sums.T
-    snips = np.divide(weighed, weight, out=np.full(len(sums), np.nan), where=weight > 0)
-    return np.stack((reward / count, snips, doubly / count), axis=1)
+    """(R, 4) the log's value, SNIPS, DR and SNDR, from sums (R, 6) of 1, r, w, w r, expected and w (r - r_hat)."""
+    count, reward, weight, weighed, expected, missed = sums.T
+    weight = np.where(weight > 0, weight, np.nan)
+    direct = expected / count
+    return np.stack(
+        (reward / count, weighed / weight, direct + missed / count, direct + missed / weight), axis=1
+    )
 
 
 def _interval(sums: np.ndarray, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
-    """Two (3,) percentiles of the values where as many sessions are drawn with replacement, `bootstrap` times."""
+    """Two (4,) percentiles of the values where as many sessions are drawn with replacement, `bootstrap` times."""
     rng = np.random.default_rng(settings.seed)
     n = len(sums)
     drawn = [np.bincount(rng.integers(n, size=n), minlength=n) @ sums for _ in range(settings.bootstrap)]

@@ -44,7 +44,7 @@ def _off_policy(found: dict[str, Any]) -> list[str]:
     settings = found["settings"]
     setting = "temperature" if settings["policy"] == "softmax" else "epsilon"
     lines = [f"  off-policy reward a target ({settings['policy']}, {setting} {settings[setting]:g})"]
-    for label, key in (("the log", "log"), ("SNIPS", "snips"), ("DR", "dr")):
+    for label, key in (("the log", "log"), ("SNIPS", "snips"), ("DR", "dr"), ("SNDR", "sndr")):
         value = found[key]
         if value["value"] is None:
             lines.append(f"  {label:8}     none: the policy never does what the log did")
@@ -53,7 +53,7 @@ def _off_policy(found: dict[str, Any]) -> list[str]:
             f"  {label:8}{value['value']:9.4f}   95 % from {value['low']:.4f} to {value['high']:.4f}"
         )
     lines.append(
-        f"  {found['targets']:,} targets weigh like {found['effective']:,.0f}; "
+        f"  {found['targets']:,} targets weigh like {found['effective']:,.0f}; mean weight {found['mean_weight']:.2f}, "
         f"{100 * found['clipped']:.1f} % of the weights clipped at {settings['clip']:g}"
     )
     return lines

@@ -200,12 +200,13 @@ def columns(**changes):
 
 
 def test_estimates_on_paper():
-    """sum w = 6.5, sum w r = 2.9; DR terms .5 + 2 · .4, .4 - .5 · .2, .3 + 0, .2: 2.1 in all; sum w² = 20.25."""
+    """w = 2, .5, 4, 0: sum w = 6.5, sum w² = 20.25, sum w r = 2.9; DR terms .5 + 2 · .4, .4 - .5 · .2, .3 + 0, .2."""
     found = estimate(**columns(), settings=UNCLIPPED)
     assert found.targets == 4 and found.sessions == 2
     assert found.log.value == pytest.approx(0.6)
     assert found.snips.value == pytest.approx(2.9 / 6.5)
     assert found.dr.value == pytest.approx((1.3 + 0.3 + 0.3 + 0.2) / 4)
+    assert found.sndr.value == pytest.approx(1.4 / 4 + (0.8 - 0.1) / 6.5)
     assert found.effective == pytest.approx(6.5**2 / 20.25)
     assert found.mean_weight == pytest.approx(6.5 / 4)
     assert found.clipped == 0 and found.max_weight == pytest.approx(4)
@@ -225,7 +226,7 @@ def test_the_log_s_own_policy_has_its_own_value():
     beta, reward = rng.uniform(0.01, 1, 500), rng.choice([0.2, 1.0], 500)
     session = rng.integers(0, 100, 500)
     found = estimate(beta, beta, reward, np.zeros(500), np.zeros(500), session, UNCLIPPED)
-    for part in (found.snips, found.dr):
+    for part in (found.snips, found.dr, found.sndr):
         assert (part.value, part.low, part.high) == pytest.approx(
             (found.log.value, found.log.low, found.log.high)
         )
@@ -300,13 +301,13 @@ def test_estimates_are_right_on_average_and_intervals_hold_the_truth():
             found = estimate(
                 PI[rows], chance, reward, PI[last - 1] @ guess[1:], guess[item], session, UNCLIPPED
             )
-            for part in (found.snips, found.dr):
+            for part in (found.snips, found.dr, found.sndr):
                 values.append(part.value)
                 held.append(part.low <= truth <= part.high)
-    values, held = np.reshape(values, (300, 4)), np.reshape(held, (300, 4))
+    values, held = np.reshape(values, (300, 6)), np.reshape(held, (300, 6))
     error = values.std(axis=0) / np.sqrt(300)
-    assert (np.abs(values.mean(axis=0) - truth)[:2] < 3 * error[:2]).all()  # beta known: unbiased
-    assert (np.abs(values.mean(axis=0) - truth)[2:] < 0.02).all()  # beta estimated: its mixture flattens it
+    assert (np.abs(values.mean(axis=0) - truth)[:3] < 3 * error[:3]).all()  # beta known: unbiased
+    assert (np.abs(values.mean(axis=0) - truth)[3:] < 0.02).all()  # beta estimated: its mixture flattens it
     assert (held.mean(axis=0) > 0.90).all() and (held.mean(axis=0) < 0.99).all()
 
 
@@ -352,12 +353,12 @@ def test_a_run_records_estimates(toy, model):
     assert found["sessions"] == len(np.unique(kept["session_id"]))
     assert found["log"]["value"] == pytest.approx(earned.mean())
     assert sum(found["behaviour"].values()) == pytest.approx(1)
-    for key in ("log", "snips", "dr"):
+    for key in ("log", "snips", "dr", "sndr"):
         assert 0.2 <= found[key]["low"] <= found[key]["value"] <= found[key]["high"] <= 1.5
     lines = result_table(record).splitlines()
     place = lines.index("  off-policy reward a target (softmax, temperature 1)")
     assert lines[place + 2].split()[:2] == ["SNIPS", f"{found['snips']['value']:.4f}"]
-    assert lines[place + 4].startswith(f"  {len(earned):,} targets weigh like ")
+    assert lines[place + 5].startswith(f"  {len(earned):,} targets weigh like ")
 
 
 @pytest.mark.parametrize("empty_history", [False, True])
