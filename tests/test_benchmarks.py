@@ -7,6 +7,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recbole_ext.convert import convert
@@ -250,3 +251,42 @@ def test_a_report_keeps_its_other_sections(tmp_path, monkeypatch):
     assert file.read_text() == "# Speed\n\n## One\n\nthird\n\n## Two\n\nsecond\n\n| a |\n"
     bars(tmp_path / "bars.png", {"RecBole": 1.0, "ours": 5.0}, "ratios")
     assert (tmp_path / "bars.png").stat().st_size > 5000
+
+
+@pytest.fixture
+def off_policy(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("off_policy_benchmark", BENCHMARKS / "off_policy.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_true_value_is_that_of_drawn_sessions(off_policy) -> None:
+    """What the log's own policy is said to earn, and where sessions are said to be, on 200,000 sessions."""
+    shop = off_policy.make_shop(0.0005, 1)
+    last, item, reward, session = off_policy.draw(shop, np.random.default_rng(2), 200_000)
+    assert shop.beta.sum(axis=1) == pytest.approx(1)
+    visited = np.bincount(last - 1, minlength=len(shop.first)) / len(last)
+    assert np.abs(visited - shop.state).max() < 0.002
+    assert shop.value(shop.beta) == pytest.approx(reward.mean(), abs=0.002)
+    common = last == np.bincount(last).argmax()
+    chosen = np.bincount(item[common] - 1, minlength=len(shop.first)) / common.sum()
+    assert np.abs(chosen - shop.beta[last[common][0] - 1]).max() < 0.02
+    inside = session[1:] == session[:-1]
+    assert (last[1:][inside] == item[:-1][inside]).all() and inside.any()
+
+
+def test_the_script_on_off_policy_estimates_prints_its_tables(off_policy, tmp_path, capsys) -> None:
+    out = tmp_path / "found.md"
+    off_policy.main(["--logs", "2", "--sessions", "500", "--bootstrap", "100", "--out", str(out)])
+    text = out.read_text()
+    assert text in capsys.readouterr().out
+    rows = [
+        [cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("| 500")
+    ]
+    assert [row[4] for row in rows] == ["the log", *["SNIPS", "DR", "SNDR"] * 4] * 2
