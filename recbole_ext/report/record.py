@@ -82,6 +82,8 @@ class Run:
     def _check_rewards(self, test: Any) -> None:
         field = self.config["EVENT_FIELD"]
         if field not in test.inter_feat or field not in test.field2id_token:
+            if getattr(self.config.model_class, "learns_transitions", False):
+                return  # it has taken every event for a view, and its notes say what of which reward it learnt
             raise UsageError(
                 f"rewards are by the target's event, but the .inter file has no token column {field}: "
                 "set EVENT_FIELD to it, or leave rewards out"
