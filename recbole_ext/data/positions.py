@@ -169,7 +169,12 @@ class PositionTrainLoader:
         self.epoch = 0
         self.generator = torch.Generator().manual_seed(config["seed"])
         flat, start, length, self.longest = dataset.training_positions()
-        overlap = int(getattr(config.model_class, "learns_transitions", False))
+        overlap = int(getattr(getattr(config, "model_class", None), "learns_transitions", False))
+        if overlap and self.longest == 1:
+            raise UsageError(
+                f"{config['model']} learns from two positions in a row, which MAX_ITEM_LIST_LENGTH 1 does not hold: "
+                "set it to 2 or more, or train_targets: prefixes"
+            )
         self.rows = position_rows(start, length, self.longest, overlap)
         if not len(self.rows.start):
             raise UsageError("no training session has two events: check the split and the filters")
