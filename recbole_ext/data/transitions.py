@@ -124,7 +124,8 @@ def _described(reward: np.ndarray, signal: str) -> str:
 def next_rows(rows: Interaction, config: Any) -> Interaction:
     """The prefixes one event longer, their target taken in: `<column>_list` (B, L + 1 at most) for every column.
 
-    A prefix of MAX_ITEM_LIST_LENGTH events loses its first.
+    A prefix of MAX_ITEM_LIST_LENGTH events loses its first. `event_index` becomes that of the event after the target,
+    by which models that read the log themselves find the prefix, so these rows' sessions have to go on.
     """
     item, suffix = config["ITEM_ID_FIELD"], config["LIST_SUFFIX"]
     length_field, longest = config["ITEM_LIST_LENGTH_FIELD"], config["MAX_ITEM_LIST_LENGTH"]
@@ -147,4 +148,6 @@ def next_rows(rows: Interaction, config: Any) -> Interaction:
         grown[torch.arange(len(column), device=column.device), last] = rows[base].to(column.dtype)
         moved[field] = grown
     moved[length_field] = torch.where(full, longest, length + 1)
+    if "event_index" in rows:
+        moved["event_index"] = rows["event_index"] + 1
     return Interaction(moved)
