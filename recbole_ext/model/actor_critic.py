@@ -268,7 +268,12 @@ class ActorCritic(SequentialRecommender, Factored):
         self.select = True  # False where a CUDA graph wants shapes that do not depend on the data
 
     def _network(self, make: Any, dataset: Any, generator: torch.Generator, kinds: int) -> Network:
-        encoder, critic = make(self.config, dataset), None
+        try:
+            encoder, critic = make(self.config, dataset), None
+        except NotImplementedError as error:  # RecBole's models say so of a loss_type that they do not have
+            raise UsageError(
+                f"{self.encoder_name} knows no loss_type CE, so it can carry no {self.method}"
+            ) from error
         if not isinstance(encoder, Factored) and not isinstance(
             getattr(encoder, "item_embedding", None), nn.Embedding
         ):
@@ -293,7 +298,8 @@ class ActorCritic(SequentialRecommender, Factored):
                 "actor_weight advantage compares with negative actions: set rl_negatives to 1 or more"
             )
         clip = config["actor_clip"]
-        if not (isinstance(clip, list | tuple) and len(clip) == 2 and clip[0] < clip[1]):
+        numbers = isinstance(clip, list | tuple) and all(type(bound) in (int, float) for bound in clip)
+        if not (numbers and len(clip) == 2 and clip[0] < clip[1]):
             raise UsageError(
                 f"actor_clip is {clip!r}: write the lowest and the highest weight, as in [0, 10]"
             )
