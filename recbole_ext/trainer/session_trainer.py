@@ -75,6 +75,11 @@ class SessionTrainer(Trainer):
         if isinstance(self.model, Factored) or self.examined is None or self.objective is not None:
             return
         if self.config["train_loss"] is None and not positions and not self.examined.softmax:
+            if self.config["score"] == "cosine" and self.factored is not None:
+                raise UsageError(
+                    f"{self.config['model']} has a loss of its own here, which knows no cosine: set train_loss: "
+                    "softmax or leave score out"
+                )
             return  # a loss of the model's own
         if self.factored is None:
             raise UsageError(

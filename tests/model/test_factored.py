@@ -19,8 +19,8 @@ MODELS = {
     "CORE": (True, False, False, False),
     "FPMC": (True, False, False, False),
     "BERT4Rec": (True, False, False, False),
-    "NextItNet": (False, False, False, False),
-    "Caser": (False, False, False, False),
+    "NextItNet": (False, True, False, False, True),  # a softmax and terms of weights
+    "Caser": (False, True, False, False, True),  # a softmax and terms of weights
     "SINE": (False, True, False, True),
     "HGN": (False, False, False, False),
 }

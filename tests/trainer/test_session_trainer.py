@@ -144,6 +144,7 @@ def test_what_cannot_be_is_said(build):
         ({"model": "NARM", "train_targets": "all_positions"}, "NARM is none"),
         ({"model": "CORE", "train_loss": "bce"}, "CORE does not"),
         ({"model": "CORE", "score": "cosine"}, "leave score out"),
+        ({"model": "Caser", "score": "cosine"}, "knows no cosine"),
         ({"model": "SASRec", "train_loss": "bpr"}, "one of softmax, sampled_softmax, bce, gbce"),
         ({"model": "SASRec", "data_layout": "recbole", "train_loss": "bce"}, "data_layout: pointers"),
         (
