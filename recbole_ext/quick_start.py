@@ -15,6 +15,7 @@ from typing import Any
 USAGE = """usage: python run.py --model=NAME --dataset=NAME [--key=value ...]
 
   --model=HRNNFeat           one of ours, or any RecBole model (GRU4Rec, SASRec, NARM, Pop, ...)
+  --model=SASRec,SASRecSQN --seed=1,2,3   several, one after the other, and a table of them
   --dataset=diginetica       a file of configs/dataset/, or a folder of atomic files in atomic_data/
   --config_files="a.yaml b.yaml"   more settings, later files win
   --key=value                any key of RecBole or of configs/*.yaml, for example --epochs=5 --raw_path=FOLDER
@@ -142,6 +143,18 @@ def _resume(trainer: Any, file: str) -> None:
         ) from error
 
 
+def _cells(model: str, settings: dict[str, Any]) -> list[tuple[str, Any]]:
+    """(model, seed) of every run that `--model=A,B --seed=1,2` asks for; seed None: the configured one."""
+    from recbole_ext.config import UsageError
+
+    seed = settings.get("seed")
+    seeds = list(seed) if isinstance(seed, tuple | list) else [seed]
+    models = [name.strip() for name in model.split(",")]
+    if not all(models) or len(set(models)) < len(models) or len(set(seeds)) < len(seeds):
+        raise UsageError(f"--model={model} --seed={seed}: name every model and seed once, parted by commas")
+    return [(name, seed) for seed in seeds for name in models]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of run.py and `python -m recbole_ext`; returns the exit code, 2 for a user's mistake."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -168,10 +181,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         for file in files:
             if not Path(file).is_file():
                 raise UsageError(f"--config_files names {file}, which does not exist")
-        from recbole_ext.report.tables import result_table
+        from recbole_ext.report.tables import comparison_table, result_table
 
-        record = run(model, dataset, settings, files)
-        print(result_table(record))
+        records = []
+        for name, seed in _cells(model, settings):
+            keys = {**settings, "seed": seed} if seed is not None else settings
+            records.append(run(name, dataset, keys, files))
+            print(result_table(records[-1]), flush=True)
+        if len(records) > 1:
+            print(comparison_table(records))
     except (UsageError, ConvertError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -290,3 +290,66 @@ def test_the_script_on_off_policy_estimates_prints_its_tables(off_policy, tmp_pa
         [cell.strip() for cell in line.split("|")] for line in text.splitlines() if line.startswith("| 500")
     ]
     assert [row[4] for row in rows] == ["the log", *["SNIPS", "DR", "SNDR"] * 4] * 2
+
+
+@pytest.fixture
+def rl_protocol(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import rl_protocol
+
+    return rl_protocol
+
+
+def test_the_protocol_of_reinforcement_learning_runs_and_tabulates(
+    rl_protocol, tmp_path, monkeypatch, write_log, random_log, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_log(random_log(sessions=80, ties=False), name="diginetica")
+    small = {
+        "hidden_size": 8,
+        "inner_size": 8,
+        "data_path": "data",
+        "use_gpu": False,
+        "epochs": 2,
+        "source": None,
+    }
+    small["eval_args"] = {"split": {"session_time": [0.6, 0.2, 0.2]}}
+    monkeypatch.setitem(rl_protocol.DATASETS, "diginetica", small)
+    for variant in ("SASRec", "SQN"):
+        rl_protocol.task(tmp_path / "out", "diginetica", variant, [0.001, 0.01], [1, 2])
+    files = sorted((tmp_path / "out").glob("*.json"))
+    assert len(files) == 6  # two rates with the first seed, the better one with the second
+    before = [file.stat().st_mtime_ns for file in files]
+    rl_protocol.task(tmp_path / "out", "diginetica", "SQN", [0.001, 0.01], [1, 2])
+    assert [file.stat().st_mtime_ns for file in files] == before
+    text = rl_protocol.report(tmp_path / "out", "diginetica", "SASRec")
+    runs = [json.loads(file.read_text()) for file in files]
+    sqn = [r for r in runs if r["variant"] == "SQN"]
+    chosen = max((r for r in sqn if r["seed"] == 1), key=lambda r: r["best_valid_score"])["rate"]
+    mean = np.mean([r["test"]["ndcg@10"] for r in sqn if r["rate"] == chosen])
+    (line,) = [line for line in text.splitlines() if line.startswith("| SQN ")]
+    assert f"{mean:.4f} ±" in line and "[" in line and "1, 2" in line
+
+
+def test_the_cost_of_reinforcement_learning_is_measured(tmp_path, write_log, random_log) -> None:
+    write_log(random_log(sessions=3000, ties=False))
+    data, out = tmp_path / "data" / "toy", tmp_path / "speed.md"
+    words = [
+        "--data",
+        str(data),
+        "--out",
+        str(out),
+        "--repeats=1",
+        "--batches=1",
+        "--threads=1",
+        "--no-million",
+    ]
+    words += ["--peer-python", sys.executable]
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "rl.py", *words], capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    text = out.read_text()
+    for name in ("SASRec ", "SASRecSQN, coin", "SASRecSA2C, lagged copy"):
+        assert text.count(f"| {name}") == 2
+    assert find_spec("d3rlpy") or "pip install d3rlpy" in text

@@ -108,6 +108,8 @@ class Run:
             scored.get(i, {"epoch": i, "train_loss": float(loss), "valid_score": None})
             for i, loss in trainer.train_loss_dict.items()
         ]
+        values = getattr(trainer, "epoch_values", {})  # what a trainer says of an epoch beside its loss
+        self.epochs = [{**e, **values.get(e["epoch"], {})} for e in self.epochs]
         self.record["seconds"]["train"] = seconds
         self.record["epochs"] = self.epochs
         self.record["epochs_run"] = len(self.epochs)

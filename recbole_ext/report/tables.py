@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -29,6 +31,10 @@ def result_table(record: dict[str, Any]) -> str:
         lines += _rows({"a target": rewards["Reward_per_target"]}, cutoffs)
     if "off_policy" in record:
         lines += ["", *_off_policy(record["off_policy"])]
+    last = record["epochs"][-1] if record.get("epochs") else {}
+    if "q_taken" in last:
+        values = ", ".join(f"{name} {last[name]:.4f}" for name in Q_VALUES if name in last)
+        lines += ["", f"  last epoch: {values}"]
     seconds = record["seconds"]
     lines.append("")
     best = record["best_valid_score"]
@@ -57,6 +63,44 @@ def _off_policy(found: dict[str, Any]) -> list[str]:
         f"{100 * found['clipped']:.1f} % of the weights clipped at {settings['clip']:g}"
     )
     return lines
+
+
+Q_VALUES = ("ce", "td_loss", "q_taken", "q_greedy", "overestimation", "advantage_spread", "clipped")
+
+
+def comparison_table(records: Sequence[dict[str, Any]]) -> str:
+    """Test metrics of several models at the largest cut-off but one, mean over seeds and standard deviation."""
+    by_model: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        by_model.setdefault(record["model"], []).append(record)
+    metrics = [key for key in records[0]["test"] if key.endswith(("@10", "@20"))]
+    rewards = [
+        f"reward@{k}" for k in (10, 20) if any(f"reward@{k}" in r.get("test_reward", {}) for r in records)
+    ]
+    seeds = ", ".join(str(seed) for seed in dict.fromkeys(record["seed"] for record in records))
+    head = f"{records[0]['dataset']}, seeds {seeds}: mean over seeds ± standard deviation"
+    columns = metrics + rewards
+    lines = ["", head, f"{'':16}" + "".join(f"{_shown(column):>18}" for column in columns)]
+    for model, runs in by_model.items():
+        cells = []
+        for column in columns:
+            values = [{**run.get("test_reward", {}), **run["test"]}.get(column) for run in runs]
+            known = [value for value in values if value is not None]
+            cells.append(f"{_spread(known, 1 if column in rewards else 4):>18}")
+        lines.append(f"{model:16}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def _shown(metric: str) -> str:
+    name, _, k = metric.partition("@")
+    return f"{'HR' if name == 'hit' else name.upper() if name in ('ndcg', 'mrr') else name.capitalize()}@{k}"
+
+
+def _spread(values: list[float], digits: int) -> str:
+    if not values:
+        return "-"
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 
 
 def _by_name(values: dict[str, float]) -> tuple[dict[str, dict[int, float]], dict[str, float]]:
