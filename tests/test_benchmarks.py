@@ -331,6 +331,7 @@ def test_the_protocol_of_reinforcement_learning_runs_and_tabulates(
     assert f"{mean:.4f} ±" in line and "[" in line and "1, 2" in line
 
 
+@pytest.mark.base_only  # many processes: once is enough
 def test_the_cost_of_reinforcement_learning_is_measured(tmp_path, write_log, random_log) -> None:
     write_log(random_log(sessions=3000, ties=False))
     data, out = tmp_path / "data" / "toy", tmp_path / "speed.md"
