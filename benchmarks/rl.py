@@ -149,9 +149,8 @@ def main() -> None:
         for agent, speed in peer(given.peer_python, items, batch, given.threads, 3).items():
             ran = True
             ratios = ", ".join(f"{ours / speed:.0f}× ({label})" for label, ours in speeds.items())
-            text.append(
-                f"- d3rlpy {agent}, {items:,} actions, batches of {batch}: {speed:,.0f} transitions/s; SASRecSQN {ratios}"
-            )
+            agent = f"d3rlpy {agent}, {items:,} actions, batches of {batch}"
+            text.append(f"- {agent}: {speed:,.0f} transitions/s; SASRecSQN {ratios}")
     if not ran:
         text.append(
             "- d3rlpy was not there: pip install d3rlpy in an environment of its own, then --peer-python"
