@@ -135,6 +135,8 @@ def _resume(trainer: Any, file: str) -> None:
 
     try:
         trainer.resume_checkpoint(file)
+    except UsageError:
+        raise
     except FileNotFoundError as error:
         raise UsageError(f"resume_from names {file}, which does not exist") from error
     except Exception as error:  # a foreign file can fail in any way

@@ -111,14 +111,17 @@ def _register_trainer() -> None:
     def get_trainer(model_type: Any, model_name: str) -> Any:
         """RecBole's choice, but for sequential models without a trainer of their own it is ours."""
         from recbole_ext.trainer.actor_critic_trainer import ActorCriticTrainer
+        from recbole_ext.trainer.at_once_trainer import AtOnceTrainer
         from recbole_ext.trainer.session_trainer import SessionTrainer
 
         chosen = recbole_get(model_type, model_name)
         plain = chosen is recbole.trainer.Trainer and model_type == ModelType.SEQUENTIAL
         if not plain:
             return chosen
-        learns_transitions = getattr(recbole.utils.get_model(model_name), "learns_transitions", False)
-        return ActorCriticTrainer if learns_transitions else SessionTrainer
+        model = recbole.utils.get_model(model_name)
+        if getattr(model, "fits_at_once", False):
+            return AtOnceTrainer
+        return ActorCriticTrainer if getattr(model, "learns_transitions", False) else SessionTrainer
 
     for module in (recbole.utils, recbole.utils.utils, quick_start):
         module.get_trainer = get_trainer

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from recbole_ext.config import UsageError, number, one_of
-from recbole_ext.evaluate.ranks import CHUNK_SCORES, CandidateScores, FactoredScores
+from recbole_ext.evaluate.ranks import CHUNK_SCORES, CandidateScores, FactoredScores, SparseScores
 from recbole_ext.evaluate.slices import check_rewards, event_kinds, target_rewards
 
 POLICIES = ("softmax", "greedy")
@@ -193,9 +193,9 @@ def _normalised(odds: Tensor, own: Tensor, rewards: Tensor) -> tuple[Tensor, Ten
     return odds.gather(1, own).squeeze(1) / total, odds @ rewards / total
 
 
-def _pieces(scores: Tensor | FactoredScores) -> Iterator[tuple[slice, Tensor]]:
+def _pieces(scores: Tensor | FactoredScores | SparseScores) -> Iterator[tuple[slice, Tensor]]:
     """Rows of scores that may be overwritten, some at a time."""
-    if isinstance(scores, FactoredScores):
+    if isinstance(scores, FactoredScores | SparseScores):
         for piece, chunk in scores.chunks():
             yield piece, chunk if chunk.dtype == torch.float32 else chunk.float()
         return
@@ -346,7 +346,10 @@ class OffPolicy:
         self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def collect(
-        self, scores: Tensor | FactoredScores | CandidateScores, events: Tensor, items: Tensor
+        self,
+        scores: Tensor | FactoredScores | CandidateScores | SparseScores,
+        events: Tensor,
+        items: Tensor,
     ) -> None:
         """Take in a batch: scores of B rows, their targets' places among the events (B,), and items (B,)."""
         if isinstance(scores, CandidateScores):
