@@ -182,6 +182,25 @@ def test_products_have_the_chances_of_their_matrix(monkeypatch):
     assert torch.equal(dense, before)
 
 
+def test_sparse_scores_have_the_chances_of_their_matrix(monkeypatch):
+    import scipy.sparse as sp
+
+    from recbole_ext.evaluate import off_policy, ranks
+
+    monkeypatch.setattr(ranks, "CHUNK_SCORES", 16)
+    values = sp.random(40, 8, 0.3, random_state=2)
+    known = sp.hstack([sp.csr_matrix((40, 1)), values], format="csr")
+    scores = ranks.SparseScores(known, np.linspace(-1, -0.1, 9), np.arange(40) % 3 > 0)
+    parts = list(off_policy._pieces(scores))
+    assert len(parts) == 3
+    assert torch.equal(torch.cat([chunk for _, chunk in parts]), scores.dense())
+    items, rewards = torch.arange(40) % 8 + 1, torch.rand(9)
+    own, expected = action_chances(scores.dense(), items, rewards, Settings())
+    chance = torch.softmax(scores.dense(), dim=1).nan_to_num(0)  # a row may have no candidate
+    assert torch.allclose(own, chance.gather(1, items.unsqueeze(1)).squeeze(1), atol=1e-6)
+    assert torch.allclose(expected, chance @ rewards, atol=1e-6)
+
+
 # --- estimates ------------------------------------------------------------------------------------------------
 
 
