@@ -6,6 +6,7 @@ is what recbole_ext/model/neighbours.py and item_rules.py are measured against a
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from math import exp, log, log10, sqrt
@@ -54,75 +55,78 @@ class Neighbours:
         timed: bool,
     ):
         self.model, self.settings = model, settings
-        self.items = {name: list(items) for name, _, items in sessions}
-        self.sets = {name: set(items) for name, items in self.items.items()}
+        self.last = {name: {item: place for place, item in enumerate(items)} for name, _, items in sessions}
         self.place = {name: place for place, (name, _, _) in enumerate(sessions)}
         self.sessions_of: dict[int, set[Any]] = defaultdict(set)
-        for name, items in self.sets.items():
+        for name, items in self.last.items():
             for item in items:
                 self.sessions_of[item].add(name)
         times = [time for _, time, _ in sessions]
         self.age = {
-            name: (times[-1] - time) / DAY if timed else 100 * sum(t > time for t in times) / len(times)
-            for name, time, _ in (sessions if settings.get("lambda_snh") is not None else ())
+            name: (times[-1] - time) / DAY if timed else 100 - 100 * bisect_right(times, time) / len(times)
+            for name, time, _ in sessions
         }
         self.idf = {item: log(len(sessions) / len(names)) for item, names in self.sessions_of.items()}
 
     def scores(self, prefix: Sequence[int], own: Any = None) -> dict[int, float]:
         """Score by item of what may come after a prefix of items, which is of session `own`."""
+        settings = self.settings
+        known = set(prefix)
         candidates: set[Any] = set()
-        for item in set(prefix):
+        for item in known:
             candidates |= self.sessions_of.get(item, set())
         candidates.discard(own)
         recent = sorted(candidates, key=self.place.__getitem__, reverse=True)
-        if self.settings["sample_size"]:
-            recent = recent[: self.settings["sample_size"]]
-        similar = [(name, self._similarity(prefix, name)) for name in recent]
-        if self.settings.get("lambda_snh") is not None and similar:
-            newest = min(self.age[name] for name in recent)
-            rate = self.settings["lambda_snh"]
-            similar = [(name, value * exp(-(self.age[name] - newest) / rate)) for name, value in similar]
-        similar = [pair for pair in similar if pair[1] > 0]
-        nearest = sorted(similar, key=lambda pair: -pair[1])[: self.settings["k"]]  # alike: the newer first
+        if settings["sample_size"]:
+            recent = recent[: settings["sample_size"]]
+        similar = self._similarities(prefix, known, recent)
+        nearest = sorted(similar, key=lambda pair: -pair[1])[: settings["k"]]  # alike: the newer first
+        distance = settings.get("lambda_inh")
+        idf = settings.get("idf_weighting", settings.get("lambda_idf", 0))
         found: dict[int, float] = {}
         for name, value in nearest:
-            value *= self._match(prefix, name)
-            for item in self.sets[name]:
-                if self.settings["remind"] or item not in prefix:
-                    found[item] = found.get(item, 0) + value * self._item(prefix, name, item)
+            last = self.last[name]
+            value *= self._match(prefix, last)
+            anchor = max(last[item] for item in known if item in last)
+            for item, place in last.items():
+                if item in known and not settings["remind"]:
+                    continue
+                share = value * (1 + idf * self.idf[item])
+                if distance is not None:
+                    share *= exp(-abs(place - anchor) / distance)
+                found[item] = found.get(item, 0) + share
         return {item: value for item, value in found.items() if value > 0}
 
-    def _similarity(self, prefix: Sequence[int], name: Any) -> float:
-        weights = {}
-        for place, item in enumerate(prefix, start=1):
-            if self.model == "VSKNN":
-                weights[item] = place_weight(self.settings["weighting"], place, len(prefix))
-            elif self.settings.get("lambda_spw") is not None:
-                weights[item] = exp((place - len(prefix)) / self.settings["lambda_spw"])
-            else:
-                weights[item] = 1.0
-        shared = sum(weight for item, weight in weights.items() if item in self.sets[name])
-        if self.model == "VSKNN":
-            return shared / len(weights)
-        return shared / (sqrt(sum(w * w for w in weights.values())) * sqrt(len(self.sets[name])))
+    def _similarities(
+        self, prefix: Sequence[int], known: set[int], recent: list[Any]
+    ) -> list[tuple[Any, float]]:
+        weights = {item: self._weight(place, len(prefix)) for place, item in enumerate(prefix, start=1)}
+        norm = sqrt(sum(weight * weight for weight in weights.values()))
+        rate = self.settings.get("lambda_snh")
+        newest = min((self.age[name] for name in recent), default=0)
+        similar = []
+        for name in recent:
+            items = self.last[name]
+            value = sum(weights[item] for item in known & items.keys())
+            value /= len(weights) if self.model == "VSKNN" else norm * sqrt(len(items))
+            if rate is not None:
+                value *= exp(-(self.age[name] - newest) / rate)
+            if value > 0:
+                similar.append((name, value))
+        return similar
 
-    def _match(self, prefix: Sequence[int], name: Any) -> float:
-        back = next(step for step, item in enumerate(reversed(prefix), start=1) if item in self.sets[name])
+    def _weight(self, place: int, length: int) -> float:
+        if self.model == "VSKNN":
+            return place_weight(self.settings["weighting"], place, length)
+        rate = self.settings.get("lambda_spw")
+        return 1.0 if rate is None else exp((place - length) / rate)
+
+    def _match(self, prefix: Sequence[int], last: Mapping[int, int]) -> float:
+        back = next(step for step, item in enumerate(reversed(prefix), start=1) if item in last)
         if self.model == "VSKNN":
             return step_weight(self.settings["weighting_score"], back)
-        if self.model == "VSTAN" and self.settings["lambda_ipw"] is not None:
-            return exp(-(back - 1) / self.settings["lambda_ipw"])
-        return 1.0
-
-    def _item(self, prefix: Sequence[int], name: Any, item: int) -> float:
-        weight = 1.0
-        items = self.items[name]
-        if self.settings.get("lambda_inh") is not None:
-            last = {other: place for place, other in enumerate(items)}
-            anchor = max(last[other] for other in prefix if other in last)
-            weight = exp(-abs(last[item] - anchor) / self.settings["lambda_inh"])
-        idf = self.settings.get("idf_weighting", self.settings.get("lambda_idf", 0))
-        return weight * (1 + idf * self.idf[item])
+        rate = self.settings.get("lambda_ipw")
+        return 1.0 if rate is None else exp(-(back - 1) / rate)
 
 
 class Rules:
