@@ -62,9 +62,9 @@ def _sample(test: Any, rows: int) -> Any:
 
 def ours(model: str, data: str, rows: int) -> dict[str, Any]:
     """Seconds to learn and to evaluate the test part; ranks of some rows."""
-    from recbole.utils import get_model, get_trainer
-
     config, train, test = _prepare(model, data)
+    from recbole.utils import get_model, get_trainer  # ours by now
+
     began = time.perf_counter()
     network = get_model(model)(config, train._dataset)
     learn = time.perf_counter() - began
@@ -98,7 +98,7 @@ def theirs(model: str, data: str, rows: int) -> dict[str, Any]:
     ]
     sessions.sort(key=lambda known: known[1])
     began = time.perf_counter()
-    plain = peer(model, config, sessions, False)
+    plain = peer(model, config.final_config_dict, sessions, False)
     learn = time.perf_counter() - began
     chosen = test._dataset[_sample(test, rows)]
     prefixes = [[i for i in prefix if i] for prefix in chosen[f"{dataset.iid_field}_list"].tolist()]

@@ -545,3 +545,12 @@ def test_wrong_settings_are_answered_in_a_sentence(build, random_log, model, set
     split = {"LS": "valid_and_test"}
     with pytest.raises(UsageError, match=f"^{sentence}"):
         build(model, random_log(sessions=20), split, **settings)
+
+
+def test_several_processes_are_refused(build, random_log):
+    _, network, trainer = build("AR", random_log(sessions=20))
+    trainer.config["single_spec"] = False
+    with pytest.raises(
+        UsageError, match=r"^AR has no weights to train, so it runs in one process: leave nproc out$"
+    ):
+        type(trainer)(trainer.config, network)
