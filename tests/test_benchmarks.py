@@ -354,3 +354,20 @@ def test_the_cost_of_reinforcement_learning_is_measured(tmp_path, write_log, ran
     for name in ("SASRec ", "SASRecSQN, coin", "SASRecSA2C, lagged copy"):
         assert text.count(f"| {name}") == 2
     assert find_spec("d3rlpy") or "pip install d3rlpy" in text
+
+
+@pytest.mark.parametrize("model", ["VSTAN", "VSKNN", "SR", "RepeatLast"])
+def test_both_sides_of_the_neighbours_rank_alike(model, monkeypatch, tmp_path, write_log, random_log):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.chdir(tmp_path)
+    import neighbours
+
+    rows = random_log(sessions=60, items=12, seed=1)
+    rows = [{**row, "split": "train" if int(row["session_id"][1:]) < 45 else "test"} for row in rows]
+    write_log(rows, manifest={"time_origin": None})
+    fast, plain = (
+        side(model, str(tmp_path / "data" / "toy"), 25) for side in (neighbours.ours, neighbours.theirs)
+    )
+    assert plain["prefixes"] == 25 == len(fast["ranks"]) < fast["prefixes"]
+    scored = [(a, b) for a, b in zip(fast["ranks"], plain["ranks"]) if b]
+    assert len(scored) > (1 if model == "RepeatLast" else 12) and all(a == b for a, b in scored)
