@@ -292,14 +292,15 @@ def own_models() -> list[str]:
     return sorted(f.stem for f in (configs_dir() / "model").glob("*.yaml") if f.stem.lower() in modules)
 
 
-# sequential models of RecBole that train in several stages, read more than sessions or score pairs of prefix and item
-_NO_ENCODERS = ("DIEN", "DIN", "GRU4RecKG", "KSR", "RepeatNet", "S3Rec")
+# sequential models of RecBole that train in several stages, read more than sessions or score pairs of prefix and item,
+# and models of ours that count
+_NO_ENCODERS = ("CategoryPop", "DIEN", "DIN", "GRU4RecKG", "KSR", "RepeatNet", "S3Rec")
 
 
 def actor_critics() -> dict[str, tuple[str, str]]:
     """Models of reinforcement learning: name to (encoder, method), for configs/method/*.yaml but its base.yaml."""
     methods = sorted(file.stem for file in (configs_dir() / "method").glob("*.yaml") if file.stem != "base")
-    encoders = sorted(_recbole_models("sequential") - set(_NO_ENCODERS)) + own_models()
+    encoders = sorted(_recbole_models("sequential").union(own_models()).difference(_NO_ENCODERS))
     return {f"{encoder}{method}": (encoder, method) for encoder in encoders for method in methods}
 
 

@@ -550,7 +550,7 @@ class ActorCritic(SequentialRecommender, Factored):
         field = f"{self.config['EVENT_FIELD']}{self.config['LIST_SUFFIX']}"
         if field in batch:
             return batch[field]
-        if "event_index" in batch and isinstance(self.networks[0].encoder, Factored):
+        if "event_index" in batch and hasattr(self.networks[0].encoder, "lookup"):
             return None  # the encoder knows the place of each event
         return (batch[self.ITEM_SEQ] != 0).long()  # a log without kinds: everything is one
 

@@ -104,10 +104,15 @@ class DotProductModel(Factored):
         return [fields[name] for name in names]
 
     def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
-        length = (items != 0).sum(1).clamp_min(1)
-        with _every_position(self.model):
-            states: Tensor = self.model.forward(items, length)
-        return states
+        return states_everywhere(self.model, items)
+
+
+def states_everywhere(model: Any, items: Tensor) -> Tensor:
+    """(n, L, d) what the forward of a RecBole model makes of every position of sessions (n, L)."""
+    length = (items != 0).sum(1).clamp_min(1)
+    with _every_position(model):
+        states: Tensor = model.forward(items, length)
+    return states
 
 
 @contextmanager

@@ -11,10 +11,12 @@ import difflib
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from recbole.utils import FeatureType
 from torch import Tensor, nn
 
 from recbole_ext.config import UsageError, number, one_of
+from recbole_ext.model.factored import Scoring
 
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 
@@ -136,6 +138,13 @@ class ItemEncoder(nn.Module):
         g = torch.sigmoid(self.gate(torch.cat((e, f), dim=1))) * mask
         return g * e + (1 - g) * f
 
+    def clear_padding(self) -> None:
+        """Make the vectors of padding and of missing tokens zero, whatever has initialised them."""
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                with torch.no_grad():
+                    module.weight[0].zero_()
+
     def rankable(self) -> Tensor:
         """(n_items,) bool: items with an id part or a known feature; nothing is known of the others."""
         known = self.seen.clone()
@@ -143,6 +152,35 @@ class ItemEncoder(nn.Module):
             known |= self.features.described()
         known[0] = False
         return known
+
+
+class ColdScoring(Scoring):
+    """Scores that have `cold_bias` added for items that training never saw, wherever items are ranked.
+
+    Training knows no such item, so it leaves the bias out; `vectors` then takes any rows, otherwise those of all items.
+    """
+
+    def __init__(self, config: Any, items: ItemEncoder):
+        super().__init__(config)
+        self.items = items
+        self.bias = float(number(config, "cold_bias", -100, 100))
+
+    @property
+    def _adds(self) -> bool:
+        return self.bias != 0 and not self.items.training
+
+    def states(self, states: Tensor) -> Tensor:
+        """As Scoring's, (…, d), or (…, d + 1) with the 1 that the bias is multiplied with."""
+        plain = super().states(states)
+        return F.pad(plain, (0, 1), value=1.0) if self._adds else plain
+
+    def vectors(self, vectors: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """As Scoring's, (n_items, d), or (n_items, d + 1) with the bias of each item."""
+        plain = super().vectors(vectors, dtype)
+        if not self._adds:
+            return plain
+        bias = (~self.items.seen).to(plain.dtype).unsqueeze(1) * self.bias
+        return torch.cat((plain, bias), dim=1)
 
 
 def item_feature_fields(dataset: Any, wanted: list[str] | str | None) -> list[str]:
