@@ -54,7 +54,10 @@ class CategoryPop(GeneralRecommender):
         total = torch.zeros(categories, dtype=torch.float64).index_add_(0, category, mass)
         before, after = (category[items] for items in _neighbours(dataset))
         follows = torch.sparse_coo_tensor(
-            torch.stack((after, before)), torch.ones(len(before)), (categories, categories)
+            torch.stack((after, before)),
+            torch.ones(len(before)),
+            (categories, categories),
+            check_invariants=True,  # said outright, as torch warns of who does not say
         ).coalesce()
         self.register_buffer("category", category, persistent=False)
         self.register_buffer("prior", (total / total.sum()).float(), persistent=False)
