@@ -35,7 +35,13 @@ BIASES = (
     2.0,
 )  # values of cold_bias that are tried on validation, without training anew
 HOLDOUT, ITEM_SEED = 0.2, 1
-TRAINED = {"train_batch_size": 512, "epochs": 12, "stopping_step": 2, "eval_batch_size": 512}
+TRAINED = {
+    "train_batch_size": 512,
+    "epochs": 12,
+    "stopping_step": 2,
+    "eval_batch_size": 512,
+    "precision": "bf16",
+}
 POSITIONS = {"train_targets": "all_positions"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "HRNNFeat": ("HRNNFeat", TRAINED),
