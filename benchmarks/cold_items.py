@@ -42,6 +42,8 @@ TRAINED = {
     "eval_batch_size": 512,
     "precision": "bf16",
 }
+# at .001 RecBole's GRU4Rec stays at the popular items for longer than the others train
+GRU = {**TRAINED, "learning_rate": 0.005, "epochs": 20, "stopping_step": 5}
 POSITIONS = {"train_targets": "all_positions"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "HRNNFeat": ("HRNNFeat", TRAINED),
@@ -49,11 +51,12 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "HRNNFeat id_dropout 0": ("HRNNFeat", {**TRAINED, "id_dropout": 0.0}),
     "SASRecFeat": ("SASRecFeat", TRAINED),
     "GRU4RecFeat": ("GRU4RecFeat", TRAINED),
-    "GRU4RecF": ("GRU4RecF", TRAINED),
+    "GRU4RecF": ("GRU4RecF", GRU),
     "SASRecF": ("SASRecF", TRAINED),
-    "GRU4Rec": ("GRU4Rec", {**TRAINED, **POSITIONS}),
+    "GRU4Rec": ("GRU4Rec", {**GRU, **POSITIONS}),
     "SASRec": ("SASRec", {**TRAINED, **POSITIONS}),
     "CategoryPop": ("CategoryPop", {}),
+    "CategoryPop cold first": ("CategoryPop", {"cold_count": 100.0}),
     "Pop": ("Pop", {}),
     "Random": ("Random", {}),
 }

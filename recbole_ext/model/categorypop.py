@@ -23,7 +23,7 @@ class CategoryPop(GeneralRecommender):
     With n_i training events of item i, N_ab training events of category b right after one of category a, N_a = sum_b
     N_ab, and the categories c_1 … c_L of the prefix:
 
-        m_i = n_i + cold_count                          so a cold item of a category counts cold_count
+        m_i = n_i, cold_count for a cold item
         P(b) = sum of m_i in b / sum of all m_i
         P(b | a) = (N_ab + transition_prior P(b)) / (N_a + transition_prior)
         P(b | prefix) = sum_j w_j P(b | c_j) / sum_j w_j,  w_j = recency ** (L - j);  P(b) for an empty prefix
@@ -49,7 +49,8 @@ class CategoryPop(GeneralRecommender):
         self.transition_prior = number(config, "transition_prior", 1e-6)
         cold_count = number(config, "cold_count", 1e-6)
         category, categories = _categories(dataset, config["category_field"])
-        mass = dataset.training_counts().double() + cold_count
+        mass = dataset.training_counts().double()
+        mass[mass == 0] = cold_count
         mass[0] = 0
         total = torch.zeros(categories, dtype=torch.float64).index_add_(0, category, mass)
         before, after = (category[items] for items in _neighbours(dataset))

@@ -35,7 +35,7 @@ def build(write_log, make_config):
 
 
 def by_hand(prefix, item, recency, prior, cold):
-    mass = {i: n + cold for i, n in COUNT.items()}
+    mass = {i: n or cold for i, n in COUNT.items()}
     total = {c: sum(m for i, m in mass.items() if CATEGORY[i] == c) for c in "XYZ"}
     chance = {c: total[c] / sum(total.values()) for c in "XYZ"}
     leaves = {c: sum(n for (a, _), n in FOLLOWS.items() if a == c) for c in "XYZ"}
@@ -65,10 +65,10 @@ def test_scores_are_the_formula_s(build, settings):
 
 
 def test_an_empty_prefix_is_ranked_by_popularity(build):
-    _, test, model = build(empty_history=True)
+    _, test, model = build(empty_history=True, cold_count=1.0)
     data = test._dataset
     scores = model.full_sort_predict(data[np.array([0])]).view(-1)
-    mass = {i: n + 1.0 for i, n in COUNT.items()}
+    mass = {i: n or 1.0 for i, n in COUNT.items()}
     for item, m in mass.items():
         share = math.log(m / sum(mass.values()))
         assert float(scores[data.field2token_id["item_id"][item]]) == pytest.approx(share, abs=1e-5)
