@@ -165,13 +165,14 @@ def measure(
             columns.update({f"{part}_{name}": column for name, column in found.items()})
         biases = {}
         if isinstance(getattr(network, "scoring", None), ColdScoring):
-            for network.scoring.bias in BIASES:
+            for tried in BIASES:
+                network.scoring.bias, network.scoring.repeat_bias = tried
                 trainer.evaluate(valid, load_best_model=True, show_progress=False)
                 columns_of = {
                     f"valid_{name}": column for name, column in collector.targets_in_order().items()
                 }
                 columns_of["valid_cold"] = columns["valid_cold"]
-                biases[network.scoring.bias] = summary(columns_of)
+                biases[f"{tried[0]:g}, {tried[1]:g}"] = summary(columns_of)
         facts = {
             "by_cold_bias": biases,
             "epochs": len(trainer.train_loss_dict),

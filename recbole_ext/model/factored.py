@@ -73,6 +73,10 @@ class Factored(ABC):
         """(n_items,) bool, items that may be ranked; None: all but the padding."""
         return None
 
+    def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
+        """(B, K) items and what ranking adds to their scores in each row beside the product; None: nothing."""
+        return None
+
 
 class DotProductModel(Factored):
     """A RecBole model that scores `forward(item_seq, …) @ item_embedding.weight.T`.

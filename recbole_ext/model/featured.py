@@ -54,6 +54,7 @@ class Featured(Factored):
     """
 
     input_type = InputType.POINTWISE  # negatives come from the catalogue, not the loader
+    scoring: ColdScoring
     forward: Any
     _init_weights: Any
     item_embedding: Any
@@ -115,7 +116,13 @@ class Featured(Factored):
         """(B, n_items) scores; items of which neither id nor feature is known come last."""
         table = self.item_vectors()
         states = self.scoring.states(self.row_states(interaction, table))
-        return (states @ self.scoring.vectors(table).T).masked_fill(~self.rankable(), -torch.inf)
+        scores = states @ self.scoring.vectors(table).T
+        scores = self.scoring.with_additions(scores, interaction[self.ITEM_SEQ])
+        return scores.masked_fill(~self.rankable(), -torch.inf)
+
+    def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
+        """Items of the prefixes and what ranking adds to their scores, see `ColdScoring`."""
+        return self.scoring.additions(interaction[self.ITEM_SEQ])
 
     def predict(self, interaction: Any) -> Tensor:
         """(B,) scores of the rows' own items."""

@@ -61,6 +61,7 @@ class HRNNFeat(SequentialRecommender, Factored):
         InputType.POINTWISE
     )  # losses draw their negatives from the batch or the catalogue, not the loader
     dataset_class = UserSessionDataset
+    scoring: ColdScoring
 
     def __init__(self, config: Any, dataset: Any):
         super().__init__(config, dataset)
@@ -200,7 +201,13 @@ class HRNNFeat(SequentialRecommender, Factored):
         """(B, n_items) scores; items of which neither id nor feature is known come last."""
         table = self.item_vectors()
         states = self.scoring.states(self.row_states(interaction, table))
-        return (states @ self.scoring.vectors(table).T).masked_fill(~self.rankable(), -torch.inf)
+        scores = states @ self.scoring.vectors(table).T
+        scores = self.scoring.with_additions(scores, interaction[self.ITEM_SEQ])
+        return scores.masked_fill(~self.rankable(), -torch.inf)
+
+    def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
+        """Items of the prefixes and what ranking adds to their scores, see `ColdScoring`."""
+        return self.scoring.additions(interaction[self.ITEM_SEQ])
 
     def rankable(self) -> Tensor:
         """(n_items,) bool: items with an id part or a known feature."""
@@ -208,9 +215,8 @@ class HRNNFeat(SequentialRecommender, Factored):
 
     def predict(self, interaction: Any) -> Tensor:
         """(B,) scores of the rows' own items."""
-        table = self.item_vectors()
-        states = self.scoring.states(self.row_states(interaction, table))
-        return (states * self.scoring.vectors(table)[interaction[self.ITEM_ID]]).sum(1)
+        scores = self.full_sort_predict(interaction)
+        return scores.gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)
 
     def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
         """(B, sum(parts)) state at the end of every row's prefix, its user's earlier sessions included."""

@@ -155,15 +155,19 @@ class ItemEncoder(nn.Module):
 
 
 class ColdScoring(Scoring):
-    """Scores that have `cold_bias` added for items that training never saw, wherever items are ranked.
+    """Scores that have `cold_bias` added for items that training never saw, wherever items are ranked, and
+    `repeat_bias` for those of them that the prefix holds.
 
     Training knows no such item, so it leaves the bias out; `vectors` then takes any rows, otherwise those of all items.
+    A session often comes back to an item. Of a trained one a model learns that by its id part; an unseen one looks like
+    every other with its features, and only `repeat_bias` tells it from them.
     """
 
     def __init__(self, config: Any, items: ItemEncoder):
         super().__init__(config)
         self.items = items
         self.bias = float(number(config, "cold_bias", -100, 100))
+        self.repeat_bias = float(number(config, "repeat_bias", 0, 100))
 
     @property
     def _adds(self) -> bool:
@@ -181,6 +185,20 @@ class ColdScoring(Scoring):
             return plain
         bias = (~self.items.seen).to(plain.dtype).unsqueeze(1) * self.bias
         return torch.cat((plain, bias), dim=1)
+
+    def additions(self, prefix: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Items (B, L) of prefixes, 0 = padding, and what is added to the scores of each; None: nothing."""
+        if self.repeat_bias == 0:
+            return None
+        return prefix, ((prefix != 0) & ~self.items.seen[prefix]) * self.repeat_bias
+
+    def with_additions(self, scores: Tensor, prefix: Tensor) -> Tensor:
+        """Scores (B, n_items) with what `additions` says."""
+        found = self.additions(prefix)
+        if found is None:
+            return scores
+        items, values = found
+        return scores.scatter(1, items, scores.gather(1, items) + values)
 
 
 def item_feature_fields(dataset: Any, wanted: list[str] | str | None) -> list[str]:

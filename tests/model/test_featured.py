@@ -209,6 +209,49 @@ def test_cold_bias_moves_cold_items_only_and_only_when_ranking(build, random_log
         torch.testing.assert_close(plain.calculate_loss(batch), moved.calculate_loss(batch))
 
 
+@pytest.mark.parametrize("name", ["SASRecFeat", "HRNNFeat", "SASRecFeatSQN"])
+@pytest.mark.parametrize("mode", ["full", "uni20"])
+def test_repeat_bias_moves_cold_items_of_the_prefix_once(build, random_log, items, name, mode):
+    """Added to each cold item that the prefix holds, however often; ranks are those of these scores."""
+    from recbole.utils import get_trainer
+
+    given = {
+        "cold_items": {"holdout": 0.3, "seed": 1},
+        "rewards": {"view": 0.2, "purchase": 1.0},
+        "mode": mode,
+        **STILL,
+    }
+    rows = random_log(sessions=150, items=15)
+    _, train, _, test, plain = build(name, rows, items, **given)
+    config, _, _, _, moved = build(name, **given, repeat_bias=2.5)
+    moved.load_state_dict(plain.state_dict())
+    batch = all_rows(test)
+    with torch.no_grad():
+        before, after = plain.full_sort_predict(batch), moved.full_sort_predict(batch)
+    cold = ~train._dataset.train_items
+    held = torch.zeros_like(before, dtype=torch.bool)
+    for row, prefix in enumerate(batch["item_id_list"]):
+        held[row, prefix[prefix > 0]] = True
+    twice = [len(set(p[p > 0].tolist())) < int((p > 0).sum()) for p in batch["item_id_list"]]
+    moves = held & cold
+    known = before[0] > -torch.inf
+    assert moves.any() and any(twice)
+    torch.testing.assert_close(after[:, known], (before + 2.5 * moves)[:, known], atol=1e-5, rtol=1e-5)
+
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, moved)
+    trainer.eval_collector.start()
+    trainer.evaluate(test, load_best_model=False, show_progress=False)
+    found = trainer.eval_collector.targets()
+    if mode == "full":
+        from recbole_ext.evaluate.ranks import target_ranks
+
+        expected = target_ranks(after, torch.arange(len(after)), batch["item_id"])
+        np.testing.assert_array_equal(found["rank"], expected.numpy()[np.argsort(batch["event_index"])])
+    else:
+        own = moves[torch.arange(len(moves)), batch["item_id"]].numpy()[np.argsort(batch["event_index"])]
+        assert own.any() and found["rank"][own].mean() < found["rank"].mean()
+
+
 @pytest.mark.parametrize("name", ["SASRecFeatSQN", "GRU4RecFeatSA2C"])
 @pytest.mark.parametrize("targets", ["prefixes", "all_positions"])
 def test_it_carries_actor_and_critic(build, random_log, items, name, targets):
@@ -235,6 +278,7 @@ def test_it_carries_actor_and_critic(build, random_log, items, name, targets):
         ({"feature_fusion": "mean"}, "feature_fusion"),
         ({"loss_type": "BPR"}, "loss_type"),
         ({"cold_bias": "high"}, "cold_bias"),
+        ({"repeat_bias": -1}, "repeat_bias"),
         ({"id_dropout": 2}, "id_dropout"),
         ({"item_features": ["brand"]}, "item_features names brand"),
     ],
