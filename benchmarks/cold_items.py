@@ -26,14 +26,9 @@ import torch
 from report import write_section
 
 K = 20
-BIASES = (
-    -1.0,
-    -0.5,
-    0.0,
-    0.5,
-    1.0,
-    2.0,
-)  # values of cold_bias that are tried on validation, without training anew
+# values of (cold_bias, repeat_bias) that are tried on validation, without training anew
+BIASES = [(bias, 0.0) for bias in (-1.0, -0.5, 0.0, 0.5, 1.0, 2.0)]
+BIASES += [(bias, repeat) for bias in (-0.5, 0.0) for repeat in (1.0, 2.0, 4.0, 6.0)]
 HOLDOUT, ITEM_SEED = 0.2, 1
 TRAINED = {
     "train_batch_size": 512,
@@ -49,11 +44,8 @@ GRU = {**PEER, "learning_rate": 0.005}
 POSITIONS = {"train_targets": "all_positions"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "HRNNFeat": ("HRNNFeat", TRAINED),
-    "HRNNFeat id_dropout 0.3": ("HRNNFeat", {**TRAINED, "id_dropout": 0.3}),
-    "HRNNFeat id_dropout 0": ("HRNNFeat", {**TRAINED, "id_dropout": 0.0}),
+    "HRNNFeat, repeat_bias 0": ("HRNNFeat", {**TRAINED, "repeat_bias": 0.0}),
     "SASRecFeat": ("SASRecFeat", TRAINED),
-    "SASRecFeat id_dropout 0.3": ("SASRecFeat", {**TRAINED, "id_dropout": 0.3}),
-    "SASRecFeat id_dropout 0": ("SASRecFeat", {**TRAINED, "id_dropout": 0.0}),
     "GRU4RecFeat": ("GRU4RecFeat", TRAINED),
     "GRU4RecF": ("GRU4RecF", GRU),
     "SASRecF": ("SASRecF", PEER),
@@ -189,7 +181,7 @@ def measure(
 
 def file_of(folder: Path, dataset: str, variant: str, fold: int) -> Path:
     """Where a run is kept, without its ending."""
-    return folder / f"{dataset}_{variant}_{fold}".replace(" ", "-")
+    return folder / f"{dataset}_{variant}_{fold}".replace(", ", "-").replace(" ", "-")
 
 
 def run(

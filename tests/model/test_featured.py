@@ -222,7 +222,7 @@ def test_repeat_bias_moves_cold_items_of_the_prefix_once(build, random_log, item
         **STILL,
     }
     rows = random_log(sessions=150, items=15)
-    _, train, _, test, plain = build(name, rows, items, **given)
+    _, train, _, test, plain = build(name, rows, items, **given, repeat_bias=0.0)
     config, _, _, _, moved = build(name, **given, repeat_bias=2.5)
     moved.load_state_dict(plain.state_dict())
     batch = all_rows(test)
