@@ -44,7 +44,7 @@ GRU = {**PEER, "learning_rate": 0.005}
 POSITIONS = {"train_targets": "all_positions"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "HRNNFeat": ("HRNNFeat", TRAINED),
-    "HRNNFeat, repeat_bias 0": ("HRNNFeat", {**TRAINED, "repeat_bias": 0.0}),
+    "HRNNFeat repeat_bias 0": ("HRNNFeat", {**TRAINED, "repeat_bias": 0.0}),
     "SASRecFeat": ("SASRecFeat", TRAINED),
     "GRU4RecFeat": ("GRU4RecFeat", TRAINED),
     "GRU4RecF": ("GRU4RecF", GRU),
@@ -181,7 +181,7 @@ def measure(
 
 def file_of(folder: Path, dataset: str, variant: str, fold: int) -> Path:
     """Where a run is kept, without its ending."""
-    return folder / f"{dataset}_{variant}_{fold}".replace(", ", "-").replace(" ", "-")
+    return folder / f"{dataset}_{variant}_{fold}".replace(" ", "-")
 
 
 def run(

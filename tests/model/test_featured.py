@@ -123,7 +123,8 @@ def test_a_position_costs_what_its_prefix_costs(build, random_log, items, name):
 def test_a_cold_item_scores_as_a_trained_one_without_its_id_part(build, items, random_log, name, score):
     rows = random_log(sessions=150, items=30)
     items[7] = {**items[3], "item_id": "i7"}
-    _, train, _, test, model = build(name, rows, items, score=score, cold_items={"holdout": 0.2, "seed": 1})
+    cold_items = {"holdout": 0.2, "seed": 1}
+    _, train, _, test, model = build(name, rows, items, score=score, cold_items=cold_items, repeat_bias=0.0)
     data = train._dataset
     cold = int(torch.nonzero(data.held_out_items)[0])
     warm = int(torch.nonzero(data.train_items)[0])
