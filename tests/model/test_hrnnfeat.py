@@ -111,7 +111,7 @@ def by_the_book(model, history, prefix):
     else:
         scores = table @ out
     for item in set(prefix):
-        scores[item] += 0 if model.items.seen[item] else 4.0  # repeat_bias
+        scores[item] += 0 if model.items.seen[item] else 1.0  # repeat_bias
     return scores
 
 
