@@ -295,7 +295,7 @@ def own_models() -> list[str]:
 # sequential models of RecBole that train in several stages, read more than sessions or score pairs of prefix and item
 _NO_ENCODERS = ("DIEN", "DIN", "GRU4RecKG", "KSR", "RepeatNet", "S3Rec")
 # models of ours that count and have no states (their classes say `fits_at_once`)
-_COUNTERS = ("AR", "RepeatLast", "SessionPop", "SKNN", "SR", "STAN", "VSKNN", "VSTAN")
+_COUNTERS = ("AR", "CategoryPop", "RepeatLast", "SessionPop", "SKNN", "SR", "STAN", "VSKNN", "VSTAN")
 
 
 def actor_critics() -> dict[str, tuple[str, str]]:
@@ -381,6 +381,7 @@ _INNER_KEYS: dict[str, dict[str, Any]] = {
         "mode": {"valid": {}, "test": {}},
     },
     "train_neg_sample_args": {name: {} for name in _SAMPLING},
+    "cold_items": {name: {} for name in ("holdout", "seed", "fold")},
     "off_policy": {name: {} for name in ("policy", "temperature", "clip", "epsilon", "bootstrap", "seed")},
 }
 _RUN_KEYS = (
@@ -444,6 +445,7 @@ def check_values(config: Any) -> None:
 
 def _check_log_settings(config: Any) -> None:
     """Raise UsageError for a wrong value of the keys that say which of a log's events train, test and pay."""
+    from recbole_ext.data.cold import settings_of as cold_items
     from recbole_ext.data.filters import CORE_KEYS, parse_limits
 
     for key in CORE_KEYS:
@@ -455,6 +457,7 @@ def _check_log_settings(config: Any) -> None:
             number(config, key, 1, whole=True)
     if config["empty_history"] not in (None, True, False):
         raise UsageError(f"empty_history is {config['empty_history']!r}: write True or False")
+    cold_items(config)
     rewards = config["rewards"]
     if rewards is None:
         return

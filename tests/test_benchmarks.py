@@ -371,3 +371,52 @@ def test_both_sides_of_the_neighbours_rank_alike(model, monkeypatch, tmp_path, w
     assert plain["prefixes"] == 25 == len(fast["ranks"]) < fast["prefixes"]
     scored = [(a, b) for a, b in zip(fast["ranks"], plain["ranks"]) if b]
     assert len(scored) > (1 if model == "RepeatLast" else 12) and all(a == b for a, b in scored)
+
+
+@pytest.fixture
+def cold_items(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import cold_items
+
+    return cold_items
+
+
+def test_gains_of_tied_targets_are_those_of_a_random_order(cold_items) -> None:
+    """Alone first; four that share places 19 to 22; one of 100 that share all; a target that is no candidate."""
+    hit, reciprocal = cold_items.expected_gains(np.array([0, 18, 0, 500]), np.array([0, 3, 99, 0]))
+    assert hit == pytest.approx([1, 2 / 4, 20 / 100, 0])
+    every = sum(1 / rank for rank in range(1, 21))
+    assert reciprocal == pytest.approx([1, (1 / 19 + 1 / 20) / 4, every / 100, 0])
+
+
+def test_scores_within_a_millionth_tie(cold_items) -> None:
+    import torch
+
+    scores = torch.tensor([[-torch.inf, 5.0, 5.0 + 1e-6, 4.9, 7.0], [-torch.inf, 0.1, 0.2, 0.3, 0.4]])
+    higher, tied = cold_items.counted(scores, torch.tensor([5.0, 0.3]))
+    assert higher.tolist() == [1, 1] and tied.tolist() == [1, 0]
+
+
+def test_sign_flips_on_paper(cold_items) -> None:
+    """Three differences of one sign: 2 of the 8 flips are as far from 0, and zeros say nothing."""
+    assert cold_items.sign_flip_p(np.array([1.0, 1.0, 1.0, 0.0])) == pytest.approx(0.25, abs=0.02)
+    assert cold_items.sign_flip_p(np.array([1.0, -1.0])) == 1.0
+    assert cold_items.sign_flip_p(np.ones(40)) < 1e-4
+    assert cold_items.sign_flip_p(np.zeros(3)) == 1.0
+
+
+def test_cold_items_runs_and_writes_its_table(cold_items, monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    generate("diginetica", tmp_path / "raw_data" / "diginetica-demo", scale=0.003, seed=1)
+    variants = ["SASRecFeat", "GRU4Rec", "CategoryPop", "Random"]
+    cold_items.run(tmp_path / "runs", ["diginetica-demo"], variants, [0, 1], {"epochs": 1})
+    gains = cold_items.Gains(tmp_path / "runs", "diginetica-demo", "SASRecFeat", [0, 1], "test")
+    one = cold_items.Gains(tmp_path / "runs", "diginetica-demo", "SASRecFeat", [1], "test")
+    assert gains.cold[gains.held_out].all() and gains.held_out.any()
+    assert gains.sums(gains.hit, gains.cold)[0].sum() == pytest.approx(gains.hit[gains.cold].sum())
+    assert len(gains.cold) == 2 * len(one.cold)
+    text = cold_items.table(tmp_path / "runs", "diginetica-demo", variants, [0, 1], "test")
+    lines = text.splitlines()
+    assert sum(line.startswith("| ") for line in lines) == 1 + len(variants)
+    held = int(gains.held_out.sum())
+    assert f"{held:,} are held out" in text and f"{gains.hit[gains.cold].mean():.4f} [" in text

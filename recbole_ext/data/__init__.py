@@ -220,6 +220,7 @@ def _refuse_row_settings(config: Any) -> None:
         "empty_history": bool(config["empty_history"]),
         "max_sessions_per_user": config["max_sessions_per_user"] is not None,
         "inter_num_passes": config["inter_num_passes"] is not None,
+        "cold_items": config["cold_items"] is not None,
     }
     for setting in (name for name, given in settings.items() if given):
         raise UsageError(

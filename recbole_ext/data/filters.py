@@ -69,6 +69,7 @@ def core(
     session_limits: Limits | None,
     item_limits: Limits | None,
     passes: int | None = None,
+    exempt: np.ndarray | None = None,
 ) -> np.ndarray:
     """Events that limits on sessions and items leave, (E,) bool.
 
@@ -78,6 +79,7 @@ def core(
     Args:
         session, item: (E,) int64 numbers from 0. counted: (E,) bool, the events that count.
         removable: (sessions,) bool, the sessions that the limits are for; the others keep what items leave them.
+        exempt: (items,) bool, items that stay however many events count; None: no item does.
     """
     sessions, items = len(removable), int(item.max(initial=-1)) + 1
     kept = np.arange(len(session))
@@ -90,7 +92,8 @@ def core(
             kept = kept[stays[session[kept]]]
         if item_limits is not None:
             events = np.bincount(item[kept][counted[kept]], minlength=items)
-            kept = kept[within(events, item_limits)[item[kept]]]
+            stays = within(events, item_limits) if exempt is None else within(events, item_limits) | exempt
+            kept = kept[stays[item[kept]]]
         done += 1
         if len(kept) == before:
             break

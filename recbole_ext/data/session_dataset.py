@@ -20,7 +20,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
 from recbole_ext.config import UsageError
-from recbole_ext.data import cache, filters, splits
+from recbole_ext.data import cache, cold, filters, splits
 from recbole_ext.data.feature_time import feature_time_note
 
 NO_PART = -1  # an event that neither trains nor is ranked
@@ -45,6 +45,7 @@ class SessionDataset(SequentialDataset):
         see it. The row of a session's first event (`empty_history`) has no prefix, yet `item_length` 1, as models
         look for their state at item_length - 1: its only step is padding.
     trimmed: whether batches are cut to their longest prefix; the Trainer sets it where a model scores alike either way.
+    held_out_items: (item_num,) bool, items that `cold_items` has taken out of training.
     missing_features: which values of float and float_seq item columns are missing, by column.
     part: "train", "valid", "test"; None for the whole.
     notes: sentences that the reader of a result has to know.
@@ -62,6 +63,7 @@ class SessionDataset(SequentialDataset):
         self._labels: np.ndarray | None = None  # (S,) the split column
         self._frozen: pd.Series | None = None  # part by session token, of a split made before the filters
         self._held_out_time = np.inf  # of the frozen split: start of the first session that does not train
+        self._held_out: np.ndarray | None = None  # tokens of items that `cold_items` takes out of training
         self.empty_history = bool(config["empty_history"])
         self.notes: list[str] = []
         splits.check_limits(config)
@@ -78,8 +80,16 @@ class SessionDataset(SequentialDataset):
     # --- from data frames to rows ----------------------------------------------------------------------
 
     def _filter_by_inter_num(self) -> None:
-        """Sessions beyond the cap of a user, then sessions and items outside the limits, leave the log."""
+        """Sessions beyond the cap of a user, sessions and items outside the limits, and training events of items that
+        `cold_items` holds out leave the log."""
         self._cap_sessions()
+        self._apply_limits()
+        held_out = cold.settings_of(self.config)
+        if held_out is not None:
+            self._hold_items_out(held_out)
+            self._apply_limits()  # sessions and items that were inside them may no longer be
+
+    def _apply_limits(self) -> None:
         limits = [filters.parse_limits(self.config, key) for key in filters.CORE_KEYS]
         if limits == [None, None]:  # RecBole would count every token twice all the same
             return
@@ -87,9 +97,10 @@ class SessionDataset(SequentialDataset):
         item, item_names = pd.factorize(self.inter_feat[self.iid_field])
         counted, removable = np.ones(len(session), dtype=bool), np.ones(len(names), dtype=bool)
         if splits.chosen_part(self.config) == "train":
-            counted, removable = self._freeze_split(session, names)
+            counted, removable = self._training_part(session, names)
+        exempt = np.isin(np.asarray(item_names), [] if self._held_out is None else self._held_out)
         passes = self.config["inter_num_passes"]
-        keep = filters.core(session, item, counted, removable, limits[0], limits[1], passes)
+        keep = filters.core(session, item, counted, removable, limits[0], limits[1], passes, exempt)
         if not keep.any():
             raise UsageError(
                 f"{' and '.join(filters.CORE_KEYS)} leave no event of {self.dataset_name}: lower their limits"
@@ -106,7 +117,29 @@ class SessionDataset(SequentialDataset):
             place = tokens.get_indexer(feat[field])
             without_events = filters.within(np.zeros(1), intervals)[0]
             stays = np.where(place < 0, without_events, events[place] > 0)
+            if field == self.iid_field and self._held_out is not None:
+                stays |= np.isin(np.asarray(feat[field]), self._held_out)
             feat.drop(feat.index[~stays], inplace=True)
+
+    def _hold_items_out(self, wanted: cold.HoldOut) -> None:
+        """Draw items of training events, and take all events of theirs out of the sessions that train."""
+        session, names = pd.factorize(self.inter_feat[self.uid_field])
+        item, item_names = pd.factorize(self.inter_feat[self.iid_field])
+        counted, trains = self._training_part(session, names)
+        trained = np.unique(item[counted])
+        tokens = np.asarray(item_names, dtype=object)[trained]
+        chosen = cold.drawn(tokens, wanted)
+        self._held_out = tokens[chosen]
+        leaves = trains[session] & np.isin(item, trained[chosen])
+        if not (counted & ~leaves).any():
+            raise UsageError(
+                f"cold_items {dict(self.config['cold_items'])} leaves no training event: lower holdout"
+            )
+        note = f"cold_items: {int(chosen.sum()):,} of {len(tokens):,} training items ({wanted}) and their "
+        note += f"{int(leaves.sum()):,} training events held out"
+        self.notes.append(note)
+        self.logger.info(note)
+        self._keep_events(~leaves)
 
     def _keep_events(self, keep: np.ndarray) -> None:
         self.inter_feat.drop(self.inter_feat.index[~keep], inplace=True)
@@ -143,9 +176,16 @@ class SessionDataset(SequentialDataset):
         self.logger.info(note)
         self._keep_events(keep[session])
 
-    def _freeze_split(self, session: np.ndarray, names: pd.Index) -> tuple[np.ndarray, np.ndarray]:
-        """Make the split on the log as it is: which events (E,) train, and which sessions (S,) do."""
+    def _training_part(self, session: np.ndarray, names: pd.Index) -> tuple[np.ndarray, np.ndarray]:
+        """Which events (E,) train, and which sessions (S,) do; the split is made on the log as it is, once."""
         times = self._raw_times()
+        if self._frozen is None:
+            self._freeze_split(session, names, times)
+        assert self._frozen is not None
+        trains = self._frozen.loc[names].to_numpy() == splits.TRAIN
+        return trains[session] & (times < self._held_out_time), trains
+
+    def _freeze_split(self, session: np.ndarray, names: pd.Index, times: np.ndarray) -> None:
         start = np.full(len(names), np.inf)
         np.minimum.at(start, session, times)
         in_order = np.argsort(start, kind="stable")
@@ -159,12 +199,8 @@ class SessionDataset(SequentialDataset):
             self.dataset_path,
         )
         self._frozen = pd.Series(parts, index=names)
-        trains = parts == splits.TRAIN
-        counted = trains[session]
         if splits.split_of(self.config)[0] == "session_time":
-            self._held_out_time = start[~trains].min()
-            counted &= times < self._held_out_time
-        return counted, trains
+            self._held_out_time = start[parts != splits.TRAIN].min()
 
     def _raw_labels(self, session: np.ndarray, names: pd.Index) -> np.ndarray | None:
         column = splits.SPLIT_COLUMN
@@ -345,14 +381,30 @@ class SessionDataset(SequentialDataset):
         if len(parts) != len(splits.PARTS):
             raise UsageError(f"eval_args.split {name} makes {len(parts)} parts: write three shares")
         self._note_feature_time(parts[splits.TEST], whole_sessions=not splits.straddles(name))
+        self.held_out_items = self._held_out_ids()
         for part, label in zip(parts, splits.PARTS):
             part.part = label
             part.train_length, part.train_items = self.train_length, self.train_items
+            part.held_out_items = self.held_out_items
             if label == "train":
                 part._as_training()
             elif targets == "last":
                 part._keep_last_targets()
+            if self._held_out is not None and label != "train":
+                self.notes.append(part._cold_note())
         return parts
+
+    def _held_out_ids(self) -> torch.Tensor:
+        held_out = torch.zeros(self.item_num, dtype=torch.bool)
+        if self._held_out is not None:
+            ids = self.field2token_id[self.iid_field]
+            held_out[[ids[token] for token in self._held_out if token in ids]] = True
+        return held_out
+
+    def _cold_note(self) -> str:
+        target = self.inter_feat[self.iid_field]
+        part = {"valid": "validation"}.get(str(self.part), str(self.part))
+        return cold.target_note(part, self.held_out_items[target].numpy(), self.train_items[target].numpy())
 
     def _session_parts(self) -> np.ndarray:
         """(S,) part of every session, as it was before filters that look at the training part."""

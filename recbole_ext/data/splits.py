@@ -67,6 +67,8 @@ def describe_split(config: Any) -> str:
         text += ", first events too, from an empty history"
     if config["max_sessions_per_user"] is not None:
         text += f"; at most {config['max_sessions_per_user']} sessions a user"
+    if config["cold_items"] is not None:
+        text += f"; cold items held out: {_plain(config['cold_items'])}"
     core = [f"{key} {config[key]}" for key in CORE_KEYS if limits(config[key])]
     whole_log = [
         f"{key} {config[key]}" for key in ("normalize_field", "normalize_all") if limits(config[key])
@@ -101,6 +103,11 @@ def chosen_part(config: Any) -> str:
 def check_limits(config: Any) -> None:
     """Raise UsageError when limits are to look at the training part of a split that cuts inside sessions."""
     name, _ = split_of(config)
+    if config["cold_items"] is not None and straddles(name):
+        raise UsageError(
+            f"cold_items takes items out of training sessions, but split {name} puts parts of one session into "
+            "training and test: use session_time, given or session_random"
+        )
     for key in CORE_KEYS:
         if limits(config[key]) and config["inter_num_part"] == "train" and straddles(name):
             raise UsageError(

@@ -52,11 +52,18 @@ def _ranks(scores: Tensor, own: Tensor, last: int) -> Tensor:
 class FactoredScores:
     """Scores of B rows for all items as a product: state (B, d) · vector (n_items, d); never stored whole.
 
-    rankable: (n_items,) bool, None: all. Item 0, the padding, never is.
+    rankable: (n_items,) bool, None: all. Item 0, the padding, never is. additions: (B, K) int64 items and what is added
+    to the row's score of each (once, if it is named twice); None: nothing.
     """
 
-    def __init__(self, states: Tensor, vectors: Tensor, rankable: Tensor | None = None):
-        self.states, self.vectors = states, vectors
+    def __init__(
+        self,
+        states: Tensor,
+        vectors: Tensor,
+        rankable: Tensor | None = None,
+        additions: tuple[Tensor, Tensor] | None = None,
+    ):
+        self.states, self.vectors, self.additions = states, vectors, additions
         allowed = torch.ones(len(vectors), dtype=torch.bool) if rankable is None else rankable.clone()
         allowed[0] = False
         self.hidden = torch.nonzero(~allowed).squeeze(1).to(vectors.device)
@@ -78,6 +85,9 @@ class FactoredScores:
             piece = slice(first, min(first + rows, len(self)))
             scores = room[: piece.stop - first]
             torch.mm(self.states[piece], self.vectors.T, out=scores)
+            if self.additions is not None:
+                items, values = (column[piece] for column in self.additions)
+                scores.scatter_(1, items, scores.gather(1, items) + values)
             scores[:, self.hidden] = -torch.inf
             yield piece, scores
 

@@ -550,7 +550,7 @@ class ActorCritic(SequentialRecommender, Factored):
         field = f"{self.config['EVENT_FIELD']}{self.config['LIST_SUFFIX']}"
         if field in batch:
             return batch[field]
-        if "event_index" in batch and isinstance(self.networks[0].encoder, Factored):
+        if "event_index" in batch and hasattr(self.networks[0].encoder, "lookup"):
             return None  # the encoder knows the place of each event
         return (batch[self.ITEM_SEQ] != 0).long()  # a log without kinds: everything is one
 
@@ -667,10 +667,21 @@ class ActorCritic(SequentialRecommender, Factored):
         network = self.networks[0]
         return network.factored(network.encoder).rankable()
 
+    def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
+        """As the encoder's, in its share of the ranking; other heads score items on their own."""
+        network = self.networks[0]
+        found = network.factored(network.encoder).additions(interaction)
+        if found is None or network.supervised is not None or self.blend == 1:
+            return None
+        return found[0], found[1] * (1 - self.blend)
+
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """(B, n_items) scores."""
         vectors = self.item_vectors()
         scores = self.scoring.states(self.row_states(interaction, vectors)) @ self.scoring.vectors(vectors).T
+        added = self.additions(interaction)
+        if added is not None:
+            scores = scores.scatter(1, added[0], scores.gather(1, added[0]) + added[1])
         allowed = self.rankable()
         return scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
 

@@ -73,6 +73,10 @@ class Factored(ABC):
         """(n_items,) bool, items that may be ranked; None: all but the padding."""
         return None
 
+    def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
+        """(B, K) items and what ranking adds to their scores in each row beside the product; None: nothing."""
+        return None
+
 
 class DotProductModel(Factored):
     """A RecBole model that scores `forward(item_seq, …) @ item_embedding.weight.T`.
@@ -104,10 +108,15 @@ class DotProductModel(Factored):
         return [fields[name] for name in names]
 
     def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
-        length = (items != 0).sum(1).clamp_min(1)
-        with _every_position(self.model):
-            states: Tensor = self.model.forward(items, length)
-        return states
+        return states_everywhere(self.model, items)
+
+
+def states_everywhere(model: Any, items: Tensor) -> Tensor:
+    """(n, L, d) what the forward of a RecBole model makes of every position of sessions (n, L)."""
+    length = (items != 0).sum(1).clamp_min(1)
+    with _every_position(model):
+        states: Tensor = model.forward(items, length)
+    return states
 
 
 @contextmanager

@@ -24,8 +24,8 @@ from recbole_ext.config import UsageError, number, one_of
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.data.user_sequences import UserBatch, rows_batch
-from recbole_ext.model.factored import Factored, Scoring
-from recbole_ext.model.item_encoder import ItemEncoder, item_feature_fields
+from recbole_ext.model.factored import Factored
+from recbole_ext.model.item_encoder import ColdScoring, ItemEncoder, item_feature_fields
 from recbole_ext.model.losses import LOSSES, in_batch
 from recbole_ext.model.objective import Objective
 
@@ -61,6 +61,7 @@ class HRNNFeat(SequentialRecommender, Factored):
         InputType.POINTWISE
     )  # losses draw their negatives from the batch or the catalogue, not the loader
     dataset_class = UserSessionDataset
+    scoring: ColdScoring
 
     def __init__(self, config: Any, dataset: Any):
         super().__init__(config, dataset)
@@ -69,7 +70,6 @@ class HRNNFeat(SequentialRecommender, Factored):
             raise UsageError(
                 f"loss_type {self.loss_type} and train_loss {config['train_loss']} are two losses: leave one out"
             )
-        self.scoring = Scoring(config)
         self.user_state = one_of(config, "user_state", USER_STATES)
         self.notes: list[str] = []  # what a reader of the result has to know
         self.sequences = getattr(dataset, "user_sequences", None)
@@ -82,6 +82,7 @@ class HRNNFeat(SequentialRecommender, Factored):
         fields = item_feature_fields(dataset, config["item_features"])
         self.notes.append(f"item features in use: {', '.join(fields) or 'none'}")
         self.items = ItemEncoder(config, dataset, fields, dim)
+        self.scoring = ColdScoring(config, self.items)
         context = hidden if self.user_state == "all" else 0
         parts = self.items.parts
         self.session_grus = nn.ModuleList(nn.GRU(part + context, hidden) for part in parts)
@@ -114,10 +115,7 @@ class HRNNFeat(SequentialRecommender, Factored):
                 nn.init.uniform_(parameter, -(size**-0.5), size**-0.5)
             else:
                 nn.init.zeros_(parameter)
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                with torch.no_grad():
-                    module.weight[0].zero_()
+        self.items.clear_padding()
 
     def encode(self, batch: UserBatch, table: Tensor) -> Tensor:
         """(E, sum(parts)) the state after every event, mapped to the space of item vectors; table: (n_items, …)."""
@@ -203,7 +201,13 @@ class HRNNFeat(SequentialRecommender, Factored):
         """(B, n_items) scores; items of which neither id nor feature is known come last."""
         table = self.item_vectors()
         states = self.scoring.states(self.row_states(interaction, table))
-        return (states @ self.scoring.vectors(table).T).masked_fill(~self.rankable(), -torch.inf)
+        scores = states @ self.scoring.vectors(table).T
+        scores = self.scoring.with_additions(scores, interaction[self.ITEM_SEQ])
+        return scores.masked_fill(~self.rankable(), -torch.inf)
+
+    def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
+        """Items of the prefixes and what ranking adds to their scores, see `ColdScoring`."""
+        return self.scoring.additions(interaction[self.ITEM_SEQ])
 
     def rankable(self) -> Tensor:
         """(n_items,) bool: items with an id part or a known feature."""
@@ -211,9 +215,8 @@ class HRNNFeat(SequentialRecommender, Factored):
 
     def predict(self, interaction: Any) -> Tensor:
         """(B,) scores of the rows' own items."""
-        table = self.item_vectors()
-        states = self.scoring.states(self.row_states(interaction, table))
-        return (states * self.scoring.vectors(table[interaction[self.ITEM_ID]])).sum(1)
+        scores = self.full_sort_predict(interaction)
+        return scores.gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)
 
     def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
         """(B, sum(parts)) state at the end of every row's prefix, its user's earlier sessions included."""

@@ -11,10 +11,12 @@ import difflib
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from recbole.utils import FeatureType
 from torch import Tensor, nn
 
 from recbole_ext.config import UsageError, number, one_of
+from recbole_ext.model.factored import Scoring
 
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 
@@ -136,6 +138,13 @@ class ItemEncoder(nn.Module):
         g = torch.sigmoid(self.gate(torch.cat((e, f), dim=1))) * mask
         return g * e + (1 - g) * f
 
+    def clear_padding(self) -> None:
+        """Make the vectors of padding and of missing tokens zero, whatever has initialised them."""
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                with torch.no_grad():
+                    module.weight[0].zero_()
+
     def rankable(self) -> Tensor:
         """(n_items,) bool: items with an id part or a known feature; nothing is known of the others."""
         known = self.seen.clone()
@@ -143,6 +152,53 @@ class ItemEncoder(nn.Module):
             known |= self.features.described()
         known[0] = False
         return known
+
+
+class ColdScoring(Scoring):
+    """Scores that have `cold_bias` added for items that training never saw, wherever items are ranked, and
+    `repeat_bias` for those of them that the prefix holds.
+
+    Training knows no such item, so it leaves the bias out; `vectors` then takes any rows, otherwise those of all items.
+    A session often comes back to an item. Of a trained one a model learns that by its id part; an unseen one looks like
+    every other with its features, and only `repeat_bias` tells it from them.
+    """
+
+    def __init__(self, config: Any, items: ItemEncoder):
+        super().__init__(config)
+        self.items = items
+        self.bias = float(number(config, "cold_bias", -100, 100))
+        self.repeat_bias = float(number(config, "repeat_bias", 0, 100))
+
+    @property
+    def _adds(self) -> bool:
+        return self.bias != 0 and not self.items.training
+
+    def states(self, states: Tensor) -> Tensor:
+        """As Scoring's, (…, d), or (…, d + 1) with the 1 that the bias is multiplied with."""
+        plain = super().states(states)
+        return F.pad(plain, (0, 1), value=1.0) if self._adds else plain
+
+    def vectors(self, vectors: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """As Scoring's, (n_items, d), or (n_items, d + 1) with the bias of each item."""
+        plain = super().vectors(vectors, dtype)
+        if not self._adds:
+            return plain
+        bias = (~self.items.seen).to(plain.dtype).unsqueeze(1) * self.bias
+        return torch.cat((plain, bias), dim=1)
+
+    def additions(self, prefix: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Items (B, L) of prefixes, 0 = padding, and what is added to the scores of each; None: nothing."""
+        if self.repeat_bias == 0:
+            return None
+        return prefix, ((prefix != 0) & ~self.items.seen[prefix]) * self.repeat_bias
+
+    def with_additions(self, scores: Tensor, prefix: Tensor) -> Tensor:
+        """Scores (B, n_items) with what `additions` says."""
+        found = self.additions(prefix)
+        if found is None:
+            return scores
+        items, values = found
+        return scores.scatter(1, items, scores.gather(1, items) + values)
 
 
 def item_feature_fields(dataset: Any, wanted: list[str] | str | None) -> list[str]:

@@ -239,8 +239,11 @@ class SessionTrainer(Trainer):
         ):
             return super()._full_sort_batch_eval(batched_data)
         interaction, _, positive_u, positive_i = batched_data
-        states, vectors = self._prefix_states(interaction.to(self.device))
-        return interaction, FactoredScores(states, vectors, self.factored.rankable()), positive_u, positive_i
+        rows = interaction.to(self.device)
+        states, vectors = self._prefix_states(rows)
+        added = self.factored.additions(rows)
+        scores = FactoredScores(states, vectors, self.factored.rankable(), added)
+        return interaction, scores, positive_u, positive_i
 
     def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
         interaction, candidates, positive_u, positive_i = batched_data
@@ -248,8 +251,13 @@ class SessionTrainer(Trainer):
             return super()._neg_sample_batch_eval(batched_data)
         candidates = candidates.to(self.device)  # (B, C), the target first
         if self.factored is not None:
-            states, vectors = self._prefix_states(interaction.to(self.device))
+            rows = interaction.to(self.device)
+            states, vectors = self._prefix_states(rows)
             scores = (states.unsqueeze(1) @ vectors[candidates].transpose(1, 2)).squeeze(1)
+            added = self.factored.additions(rows)
+            if added is not None:
+                same = candidates.unsqueeze(2) == added[0].unsqueeze(1)  # (B, C, K)
+                scores = scores + torch.where(same, added[1].unsqueeze(1), -torch.inf).amax(2).clamp_min(0)
         else:
             scores = self._predict_candidates(interaction, candidates)
         return interaction, CandidateScores(scores, candidates, self.tot_item_num), positive_u, positive_i

@@ -107,8 +107,12 @@ def by_the_book(model, history, prefix):
         states = [h + model.user_outputs[part].weight @ c for part, h in enumerate(states)]
     out = torch.cat([model.outputs[part](h) for part, h in enumerate(states)])
     if model.scoring.kind == "cosine":
-        return F.normalize(table, dim=1) @ F.normalize(out, dim=0) / model.scoring.temperature
-    return table @ out
+        scores = F.normalize(table, dim=1) @ F.normalize(out, dim=0) / model.scoring.temperature
+    else:
+        scores = table @ out
+    for item in set(prefix):
+        scores[item] += 0 if model.items.seen[item] else 1.0  # repeat_bias
+    return scores
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(map(str, v.values())))

@@ -1,0 +1,87 @@
+"""Items taken wholly out of training: `cold_items: {holdout: 0.2, seed: 1, fold: 0}`.
+
+After the protocol of CatPro-CL: a share of the items that training sessions hold is drawn, and each of their events
+leaves every training session, whose events before and after it become neighbours. Validation and test sessions stay
+whole, so there such items are targets, and inputs that are known by their features only.
+
+The items of one `seed` lie in one random order, of which fold 0 is the first `holdout`, fold 1 the next and so on: the
+folds of a seed share no item. A model whose settings are chosen on the cold validation targets of one fold and which is
+reported on the test targets of others has met none of the reported items before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recbole_ext.config import UsageError
+
+KEYS = ("holdout", "seed", "fold")
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """holdout: share of the training items. seed: of the order they are drawn in. fold: which share of that order."""
+
+    holdout: float
+    seed: int = 0
+    fold: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.holdout:g} of the training items, seed {self.seed}, fold {self.fold}"
+
+
+def settings_of(config: Any) -> HoldOut | None:
+    """The key `cold_items`, None where nothing is held out; UsageError for a value that cannot be used."""
+    value = config["cold_items"]
+    if value is None:
+        return None
+    example = "write {holdout: 0.2, seed: 1}"
+    if not isinstance(value, Mapping) or "holdout" not in value or set(value) - set(KEYS):
+        raise UsageError(
+            f"cold_items is {value!r}: {example}, with fold: 1 and so on for other items of one seed"
+        )
+    share = value["holdout"]
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
+        raise UsageError(
+            f"cold_items.holdout is {share!r}: it is a share of items, above 0 and below 1, so {example}"
+        )
+    for key in ("seed", "fold"):
+        number = value.get(key, 0)
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise UsageError(f"cold_items.{key} is {number!r}: it has to be a whole number of 0 or more")
+    fold = value.get("fold", 0)
+    if (fold + 1) * share > 1 + 1e-9:
+        last = math.floor(1 / share + 1e-9) - 1
+        raise UsageError(
+            f"cold_items.fold is {fold}, and a holdout of {share} has folds 0 to {last}: choose one of them"
+        )
+    return HoldOut(float(share), value.get("seed", 0), fold)
+
+
+def drawn(tokens: np.ndarray, wanted: HoldOut) -> np.ndarray:
+    """Which of the items (I,), named by different tokens, are held out: (I,) bool.
+
+    An item's place in the order depends on its token and the seed alone, not on the order or number of the others.
+    Shares are rounded down, to one item at least.
+    """
+    key = str(wanted.seed).encode()
+    places = [hashlib.blake2b(str(token).encode(), key=key, digest_size=16).digest() for token in tokens]
+    in_order = np.array(sorted(range(len(tokens)), key=places.__getitem__), dtype=np.int64)
+    size = max(1, math.floor(wanted.holdout * len(tokens) + 1e-9))
+    held_out = np.zeros(len(tokens), dtype=bool)
+    held_out[in_order[wanted.fold * size : (wanted.fold + 1) * size]] = True
+    return held_out
+
+
+def target_note(name: str, held_out: np.ndarray, trained: np.ndarray) -> str:
+    """How many of a part's targets are cold; held_out, trained: (T,) bool of each target's item."""
+    natural = int((~trained & ~held_out).sum())
+    return (
+        f"{name}: {int(held_out.sum()):,} held-out and {natural:,} natural cold targets of {len(held_out):,}"
+    )

@@ -1,0 +1,130 @@
+"""RecBole encoders whose item table is an ItemEncoder, on the input and on the scored side: SASRecFeat, GRU4RecFeat.
+
+Their own `forward` runs as it is; only the table that it looks items up in is another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from recbole.utils import InputType
+from torch import Tensor, nn
+
+from recbole_ext.config import UsageError, one_of
+from recbole_ext.data.positions import PositionBatch
+from recbole_ext.model.factored import Factored, states_everywhere
+from recbole_ext.model.item_encoder import ColdScoring, ItemEncoder, item_feature_fields
+from recbole_ext.model.objective import Objective, position_loss, row_loss
+
+
+class LentTable(nn.Module):
+    """An embedding layer whose weight is lent to it, within `of`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._table: Tensor | None = None
+
+    def forward(self, items: Tensor) -> Tensor:
+        """(…, d) vectors of items (…)."""
+        assert self._table is not None, "items are looked up within `of` only"
+        return F.embedding(items, self._table)
+
+    @contextmanager
+    def of(self, table: Tensor) -> Iterator[None]:
+        """Within the block items have the vectors `table` (n_items, d)."""
+        self._table = table
+        try:
+            yield
+        finally:
+            self._table = None
+
+
+class Featured(Factored):
+    """To be put before a sequential model of RecBole that scores `forward(item_seq, item_seq_len) @ item vectors`.
+
+        v_i = fuse(e_i, f_i);  h = encoder(v_{i_1} … v_{i_n});  score_i = h · v_i, or their cosine over a temperature
+
+    e: id embedding, absent for items that training never saw. f: features. The loss is the softmax over the training
+    items, or the `train_loss` that is set, over all targets of a batch. Raises UsageError for another `loss_type` than
+    CE and for `feature_fusion: parallel`, which needs a network for each half.
+    """
+
+    input_type = InputType.POINTWISE  # negatives come from the catalogue, not the loader
+    scoring: ColdScoring
+    forward: Any
+    _init_weights: Any
+    item_embedding: Any
+    ITEM_SEQ: str
+    ITEM_SEQ_LEN: str
+    POS_ITEM_ID: str
+    ITEM_ID: str
+
+    def __init__(self, config: Any, dataset: Any):
+        one_of(config, "loss_type", ("CE",))
+        if config["feature_fusion"] == "parallel":
+            raise UsageError(
+                "feature_fusion parallel is HRNNFeat's, with a GRU for each half: set sum or gate for "
+                f"{config['model']}"
+            )
+        super().__init__(config, dataset)  # type: ignore[call-arg]
+        self.notes: list[str] = []
+        ids = self.item_embedding
+        fields = item_feature_fields(dataset, config["item_features"])
+        self.notes.append(f"item features in use: {', '.join(fields) or 'none'}")
+        self.items = ItemEncoder(config, dataset, fields, ids.embedding_dim)
+        self.items.apply(self._init_weights)
+        self.items.ids = ids
+        self.items.clear_padding()
+        self.item_embedding = LentTable()
+        self.scoring = ColdScoring(config, self.items)
+        self.objective = Objective(
+            config, dataset.training_counts(), torch.nonzero(self.items.seen).squeeze(1)
+        )
+        self.select = True  # False where a CUDA graph wants shapes that do not depend on the data
+
+    def item_vectors(self) -> Tensor:
+        """(n_items, d) vectors of all items; in training `id_dropout` draws anew."""
+        return self.items.table()
+
+    def rankable(self) -> Tensor:
+        """(n_items,) bool: items with an id part or a known feature."""
+        return self.items.rankable()
+
+    def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
+        """(B, d) state at the end of every row's prefix."""
+        sequence, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        with self.item_embedding.of(vectors):
+            states: Tensor = self.forward(sequence, length)
+        return states
+
+    def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
+        """(n, L, d) state after every position of sessions (n, L)."""
+        with self.item_embedding.of(vectors):
+            return states_everywhere(self, items)
+
+    def calculate_loss(self, interaction: Any) -> Tensor:
+        """Mean loss over all targets of a PositionBatch, or over the rows of a RecBole Interaction."""
+        if isinstance(interaction, PositionBatch):
+            return position_loss(self, self.objective, interaction, self.select)
+        return row_loss(self, self.objective, interaction, interaction[self.POS_ITEM_ID])
+
+    def full_sort_predict(self, interaction: Any) -> Tensor:
+        """(B, n_items) scores; items of which neither id nor feature is known come last."""
+        table = self.item_vectors()
+        states = self.scoring.states(self.row_states(interaction, table))
+        scores = states @ self.scoring.vectors(table).T
+        scores = self.scoring.with_additions(scores, interaction[self.ITEM_SEQ])
+        return scores.masked_fill(~self.rankable(), -torch.inf)
+
+    def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
+        """Items of the prefixes and what ranking adds to their scores, see `ColdScoring`."""
+        return self.scoring.additions(interaction[self.ITEM_SEQ])
+
+    def predict(self, interaction: Any) -> Tensor:
+        """(B,) scores of the rows' own items."""
+        scores = self.full_sort_predict(interaction)
+        return scores.gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)
