@@ -21,6 +21,12 @@ DEFAULTS: dict[str, Any] = {
     "purchase_events": ["transaction", "purchase"],
 }
 KIND_KEYS = ("cart_events", "purchase_events")
+OF_ITEMS = (
+    "item_token",
+    "item_count",
+    "item_category",
+    "held_out",
+)  # arrays of a record by item, not by target
 VIEW_ONLY, WITH_CART, WITH_PURCHASE = 0, 1, 2
 
 
