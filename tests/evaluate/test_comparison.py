@@ -201,6 +201,14 @@ def test_targets_in_another_order_are_joined(write_run):
     assert without_folders(compare(shuffled)) == without_folders(straight)
 
 
+def test_an_item_that_is_a_target_twice_in_a_session_is_joined_by_its_place(write_run):
+    twice = {"item": np.array([1, 1, 3, 1, 5])}
+    one = write_run("A", [1, 30, 2, 1, 4], **twice)
+    two = write_run("B", [1, 30, 2, 1, 4], order=[1, 0, 3, 2, 4], **twice)
+    for entry in compare([one, two])["slices"]["position"]:  # in the session's sum they would even out
+        assert entry["metrics"]["A"] == entry["metrics"]["B"]
+
+
 def test_items_may_have_other_numbers(write_run):
     tokens = {"item_token": np.array(["[PAD]", "e", "d", "c", "b", "a"]), "item": 6 - ITEM, "top": 6 - TOP}
     mirrored = {

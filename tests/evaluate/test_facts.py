@@ -92,6 +92,13 @@ def test_first_events_are_targets_under_empty_history(paper):
     assert found["session_events"].tolist() == [6] * 6 + [2] * 6
 
 
+def test_a_repeat_is_one_of_its_own_session(paper):
+    again = [{**row, "session_id": "s6b", "timestamp": 65 + n} for n, row in enumerate(rows()[14:16])]
+    assert [row["item_id"] for row in again] == ["e", "e"]
+    found, _ = paper(log=rows() + again, empty_history=True)
+    assert found["repeat"].tolist()[6:10] == [False, True, False, True]
+
+
 def test_the_first_of_several_categories(paper):
     items = [
         {"item_id": "a", "tags": "shoes red"},

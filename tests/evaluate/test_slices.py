@@ -246,3 +246,18 @@ def test_a_run_shows_cold_items_and_returning_visitors(toy):
     )
     del record["test_slices"]  # as in a record of before
     assert not any(line.startswith("  returning") for line in result_table(record).splitlines())
+
+
+def test_a_slice_is_added_as_the_docs_say(monkeypatch):
+    import re
+
+    from recbole_ext.evaluate.slices import Dimension
+
+    text = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    monkeypatch.setitem(DIMENSIONS, "depth", None)  # put back to what it was afterwards
+    exec(block, {"DIMENSIONS": DIMENSIONS, "Dimension": Dimension})
+    found = slices(ARRAYS)["depth"]
+    # 0/1, 1/2, 2/3, 4/5, 9/10, 10/11
+    assert found["first half"].tolist() == [True] + [False] * 5
+    assert found["second half"].tolist() == [False] + [True] * 5
