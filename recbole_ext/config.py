@@ -27,10 +27,7 @@ from typing import Any
 
 import yaml
 
-
-class UsageError(Exception):
-    """Something the user can put right; its text is one sentence: what is wrong, where, what to do."""
-
+from recbole_ext.errors import UsageError
 
 # --- our yaml files -----------------------------------------------------------------------------------------
 
@@ -441,6 +438,7 @@ def check_values(config: Any) -> None:
 
     _check_log_settings(config)
     _check_off_policy(config)
+    _check_facts(config)
 
 
 def _check_log_settings(config: Any) -> None:
@@ -476,6 +474,12 @@ def _check_off_policy(config: Any) -> None:
     from recbole_ext.evaluate.off_policy import settings_of
 
     settings_of(config)
+
+
+def _check_facts(config: Any) -> None:
+    from recbole_ext.evaluate.facts import check_settings
+
+    check_settings(config)
 
 
 LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")

@@ -20,7 +20,8 @@ import recbole_ext
 from recbole_ext.config import UsageError, config_to_plain
 from recbole_ext.data import protocol_label
 from recbole_ext.data.splits import describe_split
-from recbole_ext.evaluate.slices import by_kind, check_rewards, event_kinds, reward_at
+from recbole_ext.evaluate.facts import check_log, target_facts
+from recbole_ext.evaluate.slices import by_kind, check_rewards, event_kinds, reward_at, slice_means
 from recbole_ext.report.curves import plot_learning_curve
 
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "polars")
@@ -66,7 +67,7 @@ class Run:
     def data_ready(self, train: Any, valid: Any, test: Any, seconds: float) -> None:
         """Note sizes of the loaders' data sets, what is to be known of them, and the time they took.
 
-        Raises UsageError when `rewards` do not fit the test targets' events.
+        Raises UsageError when `rewards` do not fit the test targets' events, or the log lacks what a key names.
         """
         self.record["seconds"]["prepare"] = seconds
         self.record["counts"] = {
@@ -78,6 +79,7 @@ class Run:
         self.record["notes"] += getattr(test._dataset, "notes", [])
         if self.config["rewards"]:
             self._check_rewards(test._dataset)
+        check_log(test._dataset, self.config)
 
     def _check_rewards(self, test: Any) -> None:
         field = self.config["EVENT_FIELD"]
@@ -117,6 +119,7 @@ class Run:
         self.record["best_valid_score"] = float(best_score) if evaluated else None
         self.record["valid"] = {k: float(v) for k, v in (best_valid or {}).items()}
         self.record["checkpoint"] = trainer.saved_model_file
+        self.record["parameters"] = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         self.record["notes"] += getattr(trainer.model, "notes", [])
 
     def tested(
@@ -124,7 +127,8 @@ class Run:
     ) -> None:
         """Note the test metrics and keep the targets' ranks, with tokens so that other runs can be joined to them.
 
-        Where test targets are of several event kinds, or `rewards` are given, metrics by kind and rewards join them.
+        Where test targets are of several event kinds, or `rewards` are given, metrics by kind and rewards join them,
+        and so do metrics by slice where the log says more of the targets.
         """
         self.record["seconds"]["test"] = seconds
         self.record["test"] = {k: float(v) for k, v in result.items()}
@@ -135,6 +139,7 @@ class Run:
         sessions = np.asarray(dataset.field2id_token[dataset.uid_field], dtype=str)
         field = self.config["EVENT_FIELD"]
         self.arrays = {k: v.astype(np.int32) for k, v in targets.items() if k != field}
+        self.arrays.update(target_facts(dataset, targets, self.config))
         self.arrays["item_token"] = tokens
         if dataset.uid_field in targets:
             self.arrays["session_token"] = sessions[targets[dataset.uid_field]]
@@ -160,6 +165,9 @@ class Run:
         if self.arrays:
             files["ranks"] = self.folder / "ranks.npz"
             np.savez_compressed(files["ranks"], **self.arrays)
+            by_slice = slice_means(self.arrays, self.config["topk"])
+            if by_slice:
+                self.record["test_slices"] = by_slice
         if self.epochs:
             files["learning curve"] = self.folder / "learning_curve.png"
             title = f"{self.record['model']} on {self.record['dataset']}"

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from recbole_ext.evaluate.slices import SMALL
+
 
 def result_table(record: dict[str, Any]) -> str:
     """The test metrics of a run, one row a metric, one column a cut-off, and what they were measured on."""
@@ -24,6 +26,7 @@ def result_table(record: dict[str, Any]) -> str:
     for kind, values in record.get("test_by_event", {}).items():
         targets = "1 target" if values["targets"] == 1 else f"{values['targets']:,} targets"
         lines += ["", f"  {kind}: {targets}", *_rows(_by_name(values)[0], cutoffs)]
+    lines += _slice_lines(record.get("test_slices", {}), cutoffs)
     if "test_reward" in record:
         rewards, _ = _by_name(record["test_reward"])
         given = ", ".join(f"{kind} {value:g}" for kind, value in record["config"]["rewards"].items())
@@ -43,6 +46,25 @@ def result_table(record: dict[str, Any]) -> str:
     lines.append(f"  {epochs} in {seconds['train']:.1f} s on {record['device']}, {scored}")
     lines += [f"  {label:15}{path}" for label, path in record["files"].items()]
     return "\n".join(lines)
+
+
+SLICES = {"item": "{} items", "visitor": "{} visitors"}  # what a single run shows of them; reports show all
+
+
+def _slice_lines(found: dict[str, dict[str, Any]], cutoffs: list[int]) -> list[str]:
+    """HR and NDCG for cold and warm items, new and returning visitors, at 10 or the largest cut-off."""
+    k = 10 if 10 in cutoffs else max(cutoffs, default=0)
+    rows = [
+        f"  {shown.format(name):22}{values['targets']:>9,}{'*' if values['small'] else ' '}"
+        f"{values[f'hit@{k}']:10.4f}{values[f'ndcg@{k}']:10.4f}"
+        for dimension, shown in SLICES.items()
+        for name, values in found.get(dimension, {}).items()
+    ]
+    if not rows:
+        return []
+    head = f"  {'':22}{'targets':>9} {f'HR@{k}':>10}{f'NDCG@{k}':>10}"
+    small = [f"  * under {SMALL} targets"] if any("*" in row for row in rows) else []
+    return ["", head, *rows, *small]
 
 
 def _off_policy(found: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Metrics by event kind and rewards, worked out on paper and through a run."""
+"""Slices of targets, metrics by event kind and rewards, worked out on paper and through a run."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recbole_ext.config import UsageError
-from recbole_ext.evaluate.slices import by_kind, hit_and_ndcg, reward_at
+from recbole_ext.evaluate.slices import DIMENSIONS, by_kind, hit_and_ndcg, reward_at, slice_means, slices
 
 # five targets: views at ranks 1, 3, 7, carts at 2 and 11
 RANK = np.array([1, 3, 2, 7, 11])
@@ -50,6 +50,64 @@ def test_rewards_on_paper():
 def test_a_kind_without_reward_is_named():
     with pytest.raises(UsageError, match=r"none for event addtocart, .* it has view, so add addtocart"):
         reward_at(RANK, KIND, {"view": 1}, [5])
+
+
+# --- slices -----------------------------------------------------------------------------------------------
+
+# six targets of five items, which trained 0, 0, 1, 5 and 6 times; item 2 was held out
+ARRAYS = {
+    "rank": np.array([1, 2, 3, 4, 30, 6]),
+    "item": np.array([1, 2, 3, 4, 5, 5]),
+    "item_count": np.array([0, 0, 0, 1, 5, 6]),
+    "held_out": np.array([False, False, True, False, False, False]),
+    "event": np.array(["view", "cart", "view", "view", "view", "cart"]),
+    "earlier_sessions": np.array([-1, 0, 1, 2, 7, 0]),
+    "position": np.array([0, 1, 2, 4, 9, 10]),
+    "session_events": np.array([1, 2, 3, 5, 10, 11]),
+    "repeat": np.array([False, True, False, False, True, False]),
+    "session_type": np.array([0, 0, 1, 2, 2, 1]),
+}
+
+
+def test_every_dimension_on_paper():
+    found = {
+        dimension: {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
+        for dimension, masks in slices(ARRAYS).items()
+    }
+    assert found == {
+        "event": {"view": [0, 2, 3, 4], "cart": [1, 5]},
+        "item": {"cold": [0, 1], "few-shot 1-5": [2, 3], "warm": [4, 5]},
+        "cold_item": {"held out": [1], "new in the log": [0]},
+        "visitor": {"new": [1, 5], "returning": [2, 3, 4]},
+        "user": {"unknown": [0], "new": [1, 5], "1 earlier session": [2], "2+ earlier sessions": [3, 4]},
+        "position": {"0": [0], "1": [1], "2": [2], "3-4": [3], "5-9": [4], "10+": [5]},
+        "session_length": {"1": [0], "2": [1], "3-4": [2], "5-9": [3], "10+": [4, 5]},
+        "repeat": {"repeat": [1, 4], "new to the session": [0, 2, 3, 5]},
+        "session_type": {"view-only": [0, 1], "with cart": [2, 5], "with purchase": [3, 4]},
+    }
+    assert set(found) == set(DIMENSIONS)
+
+
+@pytest.mark.parametrize("missing", sorted(set(ARRAYS) - {"rank"}))
+def test_a_dimension_without_its_facts_is_left_out(missing):
+    found = slices({name: array for name, array in ARRAYS.items() if name != missing})
+    assert (
+        set(DIMENSIONS) - set(found)
+        == {name for name, d in DIMENSIONS.items() if missing in d.needs}
+        != set()
+    )
+
+
+def test_means_of_slices():
+    found = slice_means(ARRAYS, [5])
+    warm = found["item"]["warm"]
+    assert warm == {"targets": 2, "small": True, "hit@5": 0, "ndcg@5": 0}
+    assert found["repeat"]["repeat"]["hit@5"] == 0.5
+    assert slice_means({**ARRAYS, "repeat": np.zeros(6, dtype=bool)}, [5])["repeat"].keys() == {
+        "new to the session"
+    }
+    many = slice_means({"rank": np.ones(100), "repeat": np.arange(100) < 0}, [1])
+    assert many["repeat"]["new to the session"] == {"targets": 100, "small": False, "hit@1": 1, "ndcg@1": 1}
 
 
 # --- through a run ----------------------------------------------------------------------------------------
@@ -157,3 +215,49 @@ def test_notes_of_the_data_stand_beside_the_models(toy):
     assert record["notes"][0].startswith("at most 2 sessions a user: ")
     assert any(note.startswith("item features in use") for note in record["notes"])
     assert "at most 2 sessions a user" in record["split"] and record["notes"][0] in result_table(record)
+
+
+def test_a_run_shows_cold_items_and_returning_visitors(toy):
+    import recbole_ext
+    from recbole_ext.report.tables import result_table
+
+    settings, _ = toy
+    record = recbole_ext.run("Pop", "toy", topk=[5, 10], **settings)
+    kept = np.load(record["files"]["ranks"])
+    assert record["test_slices"] == slice_means(kept, [5, 10])
+    assert json.loads(Path(record["files"]["record"]).read_text())["test_slices"] == record["test_slices"]
+    returning = record["test_slices"]["visitor"]["returning"]
+    rank = kept["rank"][kept["earlier_sessions"] > 0]
+    assert returning["targets"] == len(rank) > 0 and returning["hit@10"] == pytest.approx((rank <= 10).mean())
+    lines = result_table(record).splitlines()
+    shown = [line.split() for line in lines if line.startswith("  returning visitors")]
+    mark = "*" if len(rank) < 100 else ""
+    assert shown == [
+        [
+            "returning",
+            "visitors",
+            f"{len(rank)}{mark}",
+            f"{returning['hit@10']:.4f}",
+            f"{returning['ndcg@10']:.4f}",
+        ]
+    ]
+    assert ("  * under 100 targets" in lines) == any(
+        part["small"] for name in ("item", "visitor") for part in record["test_slices"][name].values()
+    )
+    del record["test_slices"]  # as in a record of before
+    assert not any(line.startswith("  returning") for line in result_table(record).splitlines())
+
+
+def test_a_slice_is_added_as_the_docs_say(monkeypatch):
+    import re
+
+    from recbole_ext.evaluate.slices import Dimension
+
+    text = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    monkeypatch.setitem(DIMENSIONS, "depth", None)  # put back to what it was afterwards
+    exec(block, {"DIMENSIONS": DIMENSIONS, "Dimension": Dimension})
+    found = slices(ARRAYS)["depth"]
+    # 0/1, 1/2, 2/3, 4/5, 9/10, 10/11
+    assert found["first half"].tolist() == [True] + [False] * 5
+    assert found["second half"].tolist() == [False] + [True] * 5

@@ -1,0 +1,135 @@
+"""Intervals and tests of metrics, by session: its targets hang together, so they are drawn and flipped together.
+
+Bootstrap (Efron 1979), by clusters (Field and Welsh 2007): sessions are drawn with replacement, as many as there are;
+the value of a draw is the sum over its targets divided by their number, as sessions have different numbers of targets.
+Test: the paired randomisation test, which Smucker, Allan and Carterette (CIKM 2007) recommend for rankings, with a
+session's difference in place of a query's. Several tests: Holm's correction (1979). numpy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+DRAWS = 1000  # of a bootstrap
+FLIPS = 10_000  # of a test: p is 1 / 10,001 at least
+LEVEL = 95  # percent of the drawn values that an interval holds
+_CHUNK = 4 << 20  # numbers that are drawn at a time
+
+
+class Interval(NamedTuple):
+    """A mean over targets and the percentiles of its bootstrap, (M,) float64 each; NaN where there is none."""
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def bootstrap_mean(
+    values: np.ndarray, cluster: np.ndarray, draws: int = DRAWS, seed: int = 1
+) -> tuple[float, float, float]:
+    """Mean of values (T,) and its percentile interval where clusters (T,), whole numbers, are drawn with replacement.
+
+    low and high are NaN where there are fewer than two clusters: nothing then says how they differ. T > 0.
+    """
+    found = bootstrap_means(values[:, None], cluster, draws, seed)
+    return float(found.mean[0]), float(found.low[0]), float(found.high[0])
+
+
+def bootstrap_means(values: np.ndarray, cluster: np.ndarray, draws: int = DRAWS, seed: int = 1) -> Interval:
+    """`bootstrap_mean` of every column of values (T, M), all from the same draws."""
+    sums, sizes = _cluster_sums(values, cluster)
+    mean = sums.sum(axis=0) / len(values)
+    if len(sums) < 2:
+        unknown = np.full(len(mean), np.nan)
+        return Interval(mean, unknown, unknown)
+    columns = np.column_stack((sums, sizes))
+    drawn = np.concatenate(
+        [weights @ columns for weights in _weights(len(sums), draws, seed)]
+    )  # (draws, M + 1)
+    tail = (100 - LEVEL) / 2
+    low, high = np.percentile(drawn[:, :-1] / drawn[:, -1:], (tail, 100 - tail), axis=0)
+    return Interval(mean, low, high)
+
+
+def paired_test(
+    a: np.ndarray, b: np.ndarray, cluster: np.ndarray, draws: int = FLIPS, seed: int = 1
+) -> dict[str, float]:
+    """Do two models differ on the same targets (T,)? `difference` = mean of a - b, its interval, and p.
+
+    Paired randomisation (sign-flip) test over clusters, two-sided: with d_s the sum of a - b over cluster s, and signs
+    e_s of +1 or -1 by chance, p = (1 + #{|sum_s e_s d_s| >= |sum_s d_s|}) / (1 + draws). Under the hypothesis that the
+    models' names could be swapped in every session, p is uniform. low, high: as of `bootstrap_mean`.
+    """
+    found = paired_tests((a - b)[:, None], cluster, draws, seed)
+    return {name: float(column[0]) for name, column in found.items()}
+
+
+def paired_tests(
+    differences: np.ndarray, cluster: np.ndarray, draws: int = FLIPS, seed: int = 1
+) -> dict[str, np.ndarray]:
+    """`paired_test` of every column of differences (T, P): difference, low, high and p, (P,) each."""
+    interval = bootstrap_means(differences, cluster, seed=seed)
+    sums, _ = _cluster_sums(differences, cluster)
+    sums = sums[(sums != 0).any(axis=1)]  # a session without difference has no sign
+    total = sums.sum(axis=0)
+    # the same signs in another order of summing may be a little off
+    least = np.abs(total) - 1e-12 * np.abs(sums).sum(axis=0)
+    extreme = np.zeros(sums.shape[1], dtype=np.int64)
+    for plus in _signs(len(sums), draws, seed):
+        extreme += (np.abs(2 * (plus @ sums) - total) >= least).sum(axis=0)
+    return {
+        "difference": interval.mean,
+        "low": interval.low,
+        "high": interval.high,
+        "p": (1 + extreme) / (1 + draws),
+    }
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """(P,) p values of P tests, adjusted so that the chance of any false finding among them is below the level.
+
+    With p ordered, p_(1) <= … <= p_(P): adjusted p_(i) = min(1, max over j <= i of (P - j + 1) p_(j)).
+    """
+    p = np.asarray(p, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(raised, 1)
+    return adjusted
+
+
+def _cluster_sums(values: np.ndarray, cluster: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of values (T, M) over each of S clusters, (S, M), and the clusters' sizes (S,)."""
+    _, place = np.unique(cluster, return_inverse=True)
+    place = place.reshape(-1)
+    sizes = np.bincount(place)
+    sums = np.stack([np.bincount(place, column, len(sizes)) for column in values.T], axis=1)
+    return sums, sizes.astype(np.float64)
+
+
+def _weights(clusters: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """`draws` rows (…, clusters) float64, some at a time: how often each cluster is drawn, `clusters` in all."""
+    rng = np.random.default_rng(seed)
+    for rows in _pieces(clusters, draws):
+        drawn = rng.integers(clusters, size=(rows, clusters))
+        drawn += clusters * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.reshape(-1), minlength=rows * clusters)
+        yield counts.reshape(rows, clusters).astype(np.float64)
+
+
+def _signs(clusters: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """`draws` rows (…, clusters) float64, some at a time: 1 for a plus, 0 for a minus."""
+    rng = np.random.default_rng(seed)
+    width = -(-clusters // 8)
+    for rows in _pieces(clusters, draws):
+        bits = np.frombuffer(rng.bytes(rows * width), dtype=np.uint8).reshape(rows, width)
+        yield np.unpackbits(bits, axis=1, count=clusters).astype(np.float64)
+
+
+def _pieces(clusters: int, draws: int) -> Iterator[int]:
+    most = max(1, _CHUNK // max(clusters, 1))
+    for first in range(0, draws, most):
+        yield min(most, draws - first)
