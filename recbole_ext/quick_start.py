@@ -119,7 +119,8 @@ def _experiment(config: Any, saved: bool, tested: bool, folder: Path | None) -> 
     trainer.eval_collector.off_policy = off_policy
     if config["resume_from"]:
         resume(trainer, config["resume_from"])
-    progress = Progress(trainer, folder) if folder is not None else None
+    note = run.epoch(trainer)
+    progress = Progress(trainer, folder, note) if folder is not None else None
     if progress is not None:
         progress.restore()
 
@@ -131,7 +132,7 @@ def _experiment(config: Any, saved: bool, tested: bool, folder: Path | None) -> 
             valid,
             saved=saved,
             show_progress=config["show_progress"],
-            callback_fn=progress.after_epoch if progress is not None else None,
+            callback_fn=progress.after_epoch if progress is not None else note,
         )
     except KeyboardInterrupt:
         if progress is None and Path(trainer.saved_model_file).exists():
@@ -139,8 +140,8 @@ def _experiment(config: Any, saved: bool, tested: bool, folder: Path | None) -> 
         raise
     run.trained(trainer, best_score, best_valid, time.perf_counter() - began)
     if not tested:
-        if progress is not None and valid:
-            progress.keep(run.epochs[-1]["epoch"] if run.epochs else -1)
+        if progress is not None and run.epochs:
+            progress.keep(run.epochs[-1]["epoch"])
         return run.write()
 
     began = time.perf_counter()

@@ -20,7 +20,6 @@ from typing import Any
 from recbole_ext.config import UsageError, config_to_plain, merge
 from recbole_ext.convert.errors import ConvertError
 from recbole_ext.experiment import ledger
-from recbole_ext.trainer.progress import BEST, LAST
 
 # where and how loudly a run happens: no part of what it is
 PLACE_KEYS = (
@@ -156,7 +155,7 @@ def record_of(job: Job) -> dict[str, Any] | None:
     if read_json(job.folder / IDENTITY) != dict(job.identity):
         return None
     record = read_json(job.folder / RECORD)
-    if record is None or (job.tries is None and job.test and "test" not in record):
+    if record is None or not (_scored(record) if job.tries is not None else "test" in record or not job.test):
         return None
     return {**record, "label": job.label, "folder": str(job.folder)}
 
@@ -218,7 +217,7 @@ def _run(job: Job, folder: Path, test: bool, **keys: Any) -> dict[str, Any]:
 
 
 def _try(job: Job) -> None:
-    if _scored(_run(job, job.folder, test=False)) is None:
+    if not _scored(_run(job, job.folder, test=False)):
         raise UsageError(
             "a search needs validation sessions, and the split leaves none: give it some, or no search"
         )
@@ -229,18 +228,11 @@ def _cell(job: Job) -> None:
     if job.refit:
         place = job.folder / "valid"
         record = read_json(choosing_folder(job) / RECORD) or _run(job, place, test=False)
-        epoch = _scored(record)
-        if epoch is None:
-            raise UsageError(
-                "refit needs validation sessions to choose the number of epochs on, and the split leaves none: give "
-                "it some, or write refit: false"
-            )
+        keys = {"refit": True, **_refit_settings(record)}
         drop_checkpoints(place)
-        keys = {"refit": True, "epochs": epoch + 1}
-    elif job.found is not None and not any((job.folder / name).is_file() for name in (BEST, LAST)):
-        for name in (BEST, LAST):  # the search's best run goes on here
-            if (job.found / name).is_file():
-                os.replace(job.found / name, job.folder / name)
+    elif job.found is not None and not any(job.folder.glob("*.pth")):
+        for file in job.found.glob("*.pth"):  # the search's best run goes on here
+            os.replace(file, job.folder / file.name)
     if not job.test and (job.refit or (job.folder / RECORD).is_file()):
         return
     record = _run(job, job.folder, job.test, **keys)
@@ -248,12 +240,30 @@ def _cell(job: Job) -> None:
         ledger.append(job.ledger, job.label, digest(job.identity), record)
 
 
-def _scored(record: Mapping[str, Any]) -> int | None:
-    """The epoch, from 0, that was best on validation; None where nothing validated."""
-    return record["best_epoch"]
+def _refit_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a run has found on validation and its refit is to take.
+
+    As many epochs as were best, or what the trainer says in `for_record["refit"]`.
+    """
+    if not _scored(record):
+        raise UsageError(
+            "refit needs validation sessions to choose the number of epochs on, and the split leaves none: give it "
+            "some, or write refit: false"
+        )
+    if "refit" in record:
+        return dict(record["refit"])
+    if record["best_epoch"] is None:
+        raise UsageError(
+            f"{record['model']} does not say which epoch was best, so it cannot be refitted: write refit: false"
+        )
+    return {"epochs": record["best_epoch"] + 1}
+
+
+def _scored(record: Mapping[str, Any]) -> bool:
+    return record["best_valid_score"] is not None
 
 
 def drop_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a run that is only asked for its validation score."""
-    for name in (BEST, LAST):
-        (folder / name).unlink(missing_ok=True)
+    for file in folder.glob("*.pth"):
+        file.unlink()

@@ -29,7 +29,7 @@ def main(settings: Mapping[str, Any], files: Sequence[str], arguments: Sequence[
 
 
 def run_experiment(experiment: Experiment, command: str = "", tables: bool = False) -> int:
-    """Do what is left of an experiment and write its report; 1 where a cell has failed, else 0.
+    """Do what is left of an experiment and write its report; 1 where a cell or a comparison has failed, else 0.
 
     `tables` prints each cell's results as a single run does. Raises UsageError, before anything runs, for a setting
     that is wrong whatever the data are.
@@ -47,8 +47,8 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
     except KeyboardInterrupt:
         print(f"{grid.done} of {grid.total} cells are finished; the same command goes on", file=sys.stderr)
         raise
-    write_results(grid, command)
-    return 1 if grid.failed else 0
+    compared = write_results(grid, command)
+    return 1 if grid.failed or not compared else 0
 
 
 def _threads(experiment: Experiment) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from recbole_ext.config import UsageError
 from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job
 from recbole_ext.experiment.grid import Grid
@@ -19,8 +21,11 @@ CHOSEN, CELLS = "chosen.yaml", "cells.csv"
 STATUS = ("dataset", "label", "seed", "status", "reason", "settings")
 
 
-def write_results(grid: Grid, command: str) -> None:
-    """Write the files into the report's folder and print the tables; only finished cells are in them."""
+def write_results(grid: Grid, command: str) -> bool:
+    """Write the files into the report's folder and print the tables; only finished cells are in them.
+
+    Returns whether the runs of every data set could be compared.
+    """
     experiment = grid.experiment
     jobs = [(job, cells.record_of(job)) for _, job in grid.jobs()]
     folder = jobs[0][0].ledger.parent
@@ -31,20 +36,26 @@ def write_results(grid: Grid, command: str) -> None:
     if not experiment.test:
         print(f"chosen on validation, the test parts were not read: {folder / CHOSEN}")
     if not experiment.test or not records:
-        return
+        return True
     for dataset in experiment.datasets:
         own = [record for record in records if record["dataset"] == dataset]
         if len(own) > 1:
             print(comparison_table(own))
-    for file in _report(folder, about(grid, command, folder), records, searches(grid)):
+    files, complete = _report(folder, about(grid, command, folder, records), records, searches(grid))
+    for file in files:
         print(f"  {file}")
+    return complete
 
 
-def about(grid: Grid, command: str, folder: Path) -> dict[str, Any]:
-    """The experiment as its report is told of it."""
+def about(grid: Grid, command: str, folder: Path, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The experiment as its report is told of it; of a reading's metrics the one that chose, the file has all."""
     from recbole_ext.report.record import _commit
 
     experiment = grid.experiment
+    metric = str(records[0]["valid_metric"]).lower()
+    readings = ledger.readings(folder / ledger.FILE)
+    for row in readings:
+        row[metric] = row.pop("metrics").get(metric)
     return {
         "name": experiment.name,
         "title": experiment.title,
@@ -57,7 +68,7 @@ def about(grid: Grid, command: str, folder: Path) -> dict[str, Any]:
         "commit": _commit(),
         "started": grid.started,
         "failed": grid.failed,
-        "readings": ledger.readings(folder / ledger.FILE),
+        "readings": readings,
     }
 
 
@@ -76,7 +87,7 @@ def searches(grid: Grid) -> list[dict[str, Any]]:
                 {
                     "settings": dict(job.tries or {}),
                     "valid_score": record and record["best_valid_score"],
-                    "epochs": record and record["best_epoch"] + 1,
+                    "epochs": _epochs(record),
                     "seconds": record and record["seconds"]["train"],
                     **failed,
                 }
@@ -90,12 +101,12 @@ def searches(grid: Grid) -> list[dict[str, Any]]:
 
 def _report(
     folder: Path, about: dict[str, Any], records: Sequence[dict[str, Any]], searches: list[dict[str, Any]]
-) -> list[Path]:
-    """Compare the records of each data set and write the page."""
+) -> tuple[list[Path], bool]:
+    """Compare the records of each data set and write the page; also says whether all could be compared."""
     from recbole_ext.evaluate.comparison import compare
     from recbole_ext.report.experiment_report import write_report
 
-    comparisons = []
+    comparisons, complete = [], True
     for dataset in about["datasets"]:
         own = [record for record in records if record["dataset"] == dataset]
         if not own:
@@ -103,8 +114,14 @@ def _report(
         labels = [record["label"] for record in own]
         baseline = about["baseline"] if about["baseline"] in labels else None
         folders = [Path(record["folder"]) for record in own]
-        comparisons.append({"dataset": dataset, **compare(folders, baseline=baseline, labels=labels)})
-    return list(write_report(folder, about, comparisons, list(records), searches))
+        try:
+            compared = compare(folders, baseline=baseline, labels=labels)
+        except UsageError as error:
+            print(f"error: the runs on {dataset} cannot be compared: {error}", file=sys.stderr)
+            complete = False
+            continue
+        comparisons.append({"dataset": dataset, **compared})
+    return list(write_report(folder, about, comparisons, list(records), searches)), complete
 
 
 def _choices(grid: Grid, command: str) -> str:
@@ -112,16 +129,24 @@ def _choices(grid: Grid, command: str) -> str:
     chosen: dict[str, Any] = {}
     for group, job in grid.jobs():
         record = cells.read_json(cells.choosing_folder(job) / cells.RECORD)
-        if record is None or record.get("best_epoch") is None:
+        if record is None:
             continue
         best = group.best()
         entry = chosen.setdefault(job.dataset, {}).setdefault(
             job.label,
             {"model": job.model, "settings": dict((best.tries if best else None) or {}), "epochs": {}},
         )
-        entry["epochs"][job.seed] = record["best_epoch"] + 1
+        entry["epochs"][job.seed] = _epochs(record)
     head = f"# Chosen on validation by `{command}`; epochs by seed.\n"
     return head + yaml.safe_dump(chosen, sort_keys=False)
+
+
+def _epochs(record: Mapping[str, Any] | None) -> int | None:
+    """The number of epochs that was best on validation, or that were made where none is known to be."""
+    if record is None:
+        return None
+    best = record.get("best_epoch")
+    return record["epochs_run"] if best is None else best + 1
 
 
 def _write_cells(file: Path, grid: Grid, jobs: Sequence[tuple[Job, dict[str, Any] | None]]) -> None:

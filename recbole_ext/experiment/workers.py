@@ -41,6 +41,7 @@ def side_by_side(take: Take, ended: Ended, workers: int, threads: int) -> None:
                 worker, job, began = busy.pop(connection)
                 outcome = worker.answer()
                 if outcome is None:
+                    worker.process.join(10)
                     worker.stop()
                     seconds = time.perf_counter() - began
                     outcome = Outcome(seconds, f"its process ended with exit code {worker.process.exitcode}")

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -88,6 +89,14 @@ class Run:
                 "set EVENT_FIELD to it, or leave rewards out"
             )
         check_rewards(self.config["rewards"], event_kinds(test, field, np.asarray(test.inter_feat[field])))
+
+    def epoch(self, trainer: Any) -> Callable[[int, float], None]:
+        """RecBole's end-of-epoch callback."""
+
+        def note(index: int, valid_score: float) -> None:
+            trainer.valid_scores = {**getattr(trainer, "valid_scores", {}), index: float(valid_score)}
+
+        return note
 
     def trained(
         self, trainer: Any, best_score: float, best_valid: dict[str, float] | None, seconds: float

@@ -7,6 +7,7 @@ the last epoch. Both hold all that an exact resume needs (compat/stored.py); bot
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,16 @@ SECONDS = (
 
 
 class Progress:
-    """Keeps the checkpoints of `trainer` in `folder`, which is made."""
+    """Keeps the checkpoints of `trainer` in `folder`, which is made; `note` is called after each epoch first.
 
-    def __init__(self, trainer: Any, folder: Path):
+    A trainer of several stages with `own_progress = True` saves and resumes by itself, in `best.pth` and beside it.
+    """
+
+    def __init__(self, trainer: Any, folder: Path, note: Callable[[int, float], None]):
         folder.mkdir(parents=True, exist_ok=True)
         self.trainer = trainer
         self.folder = folder
+        self.note = note
         self._kept = time.monotonic()
         trainer.saved_model_file = str(folder / BEST)
 
@@ -46,11 +51,14 @@ class Progress:
 
     def after_epoch(self, epoch: int, valid_score: float) -> None:
         """RecBole's end-of-epoch callback."""
+        self.note(epoch, valid_score)
         if time.monotonic() - self._kept >= SECONDS:
             self.keep(epoch)
 
     def keep(self, epoch: int) -> None:
         """Write `last.pth` of the state after `epoch`."""
+        if getattr(self.trainer, "own_progress", False):
+            return
         self.trainer._save_checkpoint(epoch, verbose=False, saved_model_file=str(self.folder / LAST))
         self._kept = time.monotonic()
 
@@ -73,6 +81,8 @@ def resume(trainer: Any, file: str) -> None:
 
 def has_ended(trainer: Any) -> bool:
     """Whether a resumed trainer has nothing left to train: all epochs made, or stopped early in the last one."""
+    if getattr(trainer, "own_progress", False):
+        return False
     stopped = trainer.cur_step > trainer.stopping_step
     return trainer.start_epoch > 0 and (trainer.start_epoch >= trainer.epochs or stopped)
 

@@ -59,7 +59,7 @@ def reported(monkeypatch):
 def write_experiment(here):
     """Write an experiment's yaml; returns its path."""
 
-    def write(name="try", **keys):
+    def write(stem="try", **keys):
         content = {
             "datasets": ["toy"],
             "seeds": [1, 2],
@@ -67,7 +67,7 @@ def write_experiment(here):
             "models": ["Pop", "GRU4Rec"],
             **keys,
         }
-        file = here / f"{name}.yaml"
+        file = here / f"{stem}.yaml"
         file.write_text(yaml.safe_dump(content, sort_keys=False))
         return str(file)
 
