@@ -71,6 +71,8 @@ def resume(trainer: Any, file: str) -> None:
     """Put `trainer` where checkpoint `file` was taken; UsageError when it is missing or of another model."""
     try:
         trainer.resume_checkpoint(file)
+    except UsageError:
+        raise
     except FileNotFoundError as error:
         raise UsageError(f"resume_from names {file}, which does not exist") from error
     except Exception as error:  # a foreign file can fail in any way
