@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import shlex
 import statistics
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,17 +40,34 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
     from recbole_ext.experiment.workers import one_by_one, side_by_side
 
     grid = Grid(experiment, tables)
-    try:
-        grid.begin()
-        if experiment.workers == 1 and experiment.threads is None:
-            one_by_one(grid.take, grid.ended)
-        else:
-            side_by_side(grid.take, grid.ended, experiment.workers, _threads(experiment))
-    except KeyboardInterrupt:
-        print(f"{grid.done} of {grid.total} cells are finished; the same command goes on", file=sys.stderr)
-        raise
-    compared = write_results(grid, command)
+    with _alone(grid.place):
+        try:
+            grid.begin()
+            if experiment.workers == 1 and experiment.threads is None:
+                one_by_one(grid.take, grid.ended)
+            else:
+                side_by_side(grid.take, grid.ended, experiment.workers, _threads(experiment))
+        except KeyboardInterrupt:
+            print(
+                f"{grid.done} of {grid.total} cells are finished; the same command goes on", file=sys.stderr
+            )
+            raise
+        compared = write_results(grid, command)
     return 1 if grid.failed or not compared else 0
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Hold the experiment's folder; UsageError while another process does. The lock goes with its process."""
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                f"another process is at work in {place}: wait for it, or choose another --name"
+            ) from error
+        yield
 
 
 def _threads(experiment: Experiment) -> int:
@@ -206,6 +225,7 @@ class Grid:
         self.tables = tables
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.groups = groups_of(experiment)
+        self.place = self.groups[0].cells[0].folder.parents[2]  # <place>/<data set>/<label>/seed-N
         self.total = sum(len(group.cells) for group in self.groups)
         self.done = 0
         self.failed: list[dict[str, Any]] = []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -89,8 +91,17 @@ class Worker:
         self.process.join()
 
 
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not go on in a folder that the next call works in."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
 def _work(connection: Connection, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -439,6 +442,51 @@ def test_a_process_that_dies_fails_its_cell_only(write_experiment, monkeypatch, 
         lambda: jobs.pop() if jobs else None, lambda job, outcome: ended.append(outcome), workers=1, threads=1
     )
     assert isinstance(ended[0], Outcome) and ended[0].failed == "its process ended with exit code 7"
+
+
+def test_an_experiment_under_way_is_left_alone(write_experiment, capsys):
+    import fcntl
+
+    file = write_experiment(models=["Pop"], seeds=[1])
+    (RUNS / "try").mkdir(parents=True)
+    with (RUNS / "try/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(file) == 2
+        assert "another process is at work in runs/experiments/try" in capsys.readouterr().err
+    assert run(file) == 0
+
+
+PARENT = """
+import os, sys, time
+from recbole_ext.experiment.workers import Worker
+if __name__ == "__main__":
+    print(Worker(1).process.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_workers_end_with_a_killed_parent(here):
+    (here / "parent.py").write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, "parent.py"], stdout=subprocess.PIPE, text=True)
+    worker = Path("/proc", parent.stdout.readline().strip())
+    if not worker.parent.is_dir():
+        parent.kill()
+        pytest.skip("no /proc here")
+    assert alive(worker)
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 60
+    while alive(worker) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not alive(worker)
+
+
+def alive(process):
+    """Whether a folder of /proc is of a process that runs; a zombie waits for nobody here."""
+    try:
+        return "State:\tZ" not in (process / "status").read_text()
+    except OSError:
+        return False
 
 
 def test_lists_on_the_command_line_print_tables_and_leave_results_alone(here, capsys, reported):
