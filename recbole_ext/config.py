@@ -528,6 +528,19 @@ def _keys_read_in_source(model_class: Any) -> set[str]:
     return keys
 
 
+def model_keys(config: Any) -> set[str]:
+    """Keys that make a difference to the configured model: of its yaml files, and of training if it learns by steps."""
+    from recbole.utils import ModelType
+
+    recbole_file = recbole_folder() / "properties" / "model" / f"{config['model']}.yaml"
+    files = ([recbole_file] if recbole_file.is_file() else []) + _model_files(config["model"])
+    keys = set(load_files(files, config.yaml_loader))
+    at_once = config["MODEL_TYPE"] == ModelType.TRADITIONAL or getattr(
+        config.model_class, "fits_at_once", False
+    )
+    return keys if at_once else keys.union(config.parameters["Training"])
+
+
 # --- configs as plain data ----------------------------------------------------------------------------------
 
 

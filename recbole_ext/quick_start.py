@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 USAGE = """usage: python run.py --model=NAME --dataset=NAME [--key=value ...]
+       python run.py --experiment=FILE [--key=value ...]
 
   --model=HRNNFeat           one of ours, or any RecBole model (GRU4Rec, SASRec, NARM, Pop, ...)
-  --model=SASRec,SASRecSQN --seed=1,2,3   several, one after the other, and a table of them
   --dataset=diginetica       a file of configs/dataset/, or a folder of atomic files in atomic_data/
+  --model=SASRec,SASRecSQN --dataset=diginetica,retailrocket --seed=1,2,3   several: a grid, resumed by a second call
+  --experiment=demo          a grid of configs/experiment/, with a search on validation and a page (docs/experiments.md)
   --config_files="a.yaml b.yaml"   more settings, later files win
   --key=value                any key of RecBole or of configs/*.yaml, for example --epochs=5 --raw_path=FOLDER
 """
@@ -28,6 +30,8 @@ def run(
     config_dict: dict[str, Any] | None = None,
     config_file_list: Sequence[str] | None = None,
     saved: bool = True,
+    test: bool = True,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Train `model` on `dataset`, evaluate it on the test part, and return the run's record.
 
@@ -35,19 +39,38 @@ def run(
         config_dict: keys of RecBole and of configs/*.yaml; they win over every file.
         config_file_list: yaml files, later ones win.
         saved: keep the best checkpoint and test that; otherwise the last epoch's weights are tested.
+        test: False leaves the test part alone: the record has no `test`, and a later call with the same folder tests.
+        folder: of record and checkpoints; an interrupted run in it goes on. None: a new one in `runs_dir`.
 
     Raises:
         recbole_ext.config.UsageError: an unknown name or key, or a combination that cannot work.
         recbole_ext.convert.ConvertError: raw logs that are missing or cannot be read.
     """
+    config = configure(model, dataset, config_dict, config_file_list)
+    from recbole.utils import init_logger, init_seed
+
+    from recbole_ext.data.sources import prepare_atomic_files
+
+    prepare_atomic_files(config)
+    init_seed(config["seed"], config["reproducibility"])
+    init_logger(config)
+    getLogger().info(config)
+    return _experiment(config, saved, test, folder)
+
+
+def configure(
+    model: str,
+    dataset: str,
+    config_dict: dict[str, Any] | None = None,
+    config_file_list: Sequence[str] | None = None,
+) -> Any:
+    """RecBole's Config of a run, its names, keys and values checked; arguments and errors as for `run`."""
     import recbole_ext
 
     recbole_ext.install()
     from recbole.config import Config
-    from recbole.utils import init_logger, init_seed
 
     from recbole_ext.config import UsageError, check_keys, check_names, check_values, command_line
-    from recbole_ext.data.sources import prepare_atomic_files
 
     check_names(model)
     try:
@@ -68,28 +91,25 @@ def run(
         )
     if "show_progress" not in config.external_config_dict:
         config["show_progress"] = sys.stderr.isatty()  # a bar in a log file is noise
-    prepare_atomic_files(config)
-    init_seed(config["seed"], config["reproducibility"])
-    init_logger(config)
-    getLogger().info(config)
-    return _experiment(config, saved)
+    return config
 
 
-def _experiment(config: Any, saved: bool) -> dict[str, Any]:
+def _experiment(config: Any, saved: bool, tested: bool, folder: Path | None) -> dict[str, Any]:
     import recbole.data
     from recbole.utils import get_model, get_trainer, init_seed
 
     from recbole_ext.evaluate.ranks import RankCollector
     from recbole_ext.report.record import Run
+    from recbole_ext.trainer.progress import Progress, fit, resume
 
-    run = Run(config)
+    run = Run(config, folder)
     logger = getLogger()
     began = time.perf_counter()
     dataset = recbole.data.create_dataset(config)
     train, valid, test = recbole.data.data_preparation(config, dataset)
     logger.info(dataset)
     run.data_ready(train, valid, test, time.perf_counter() - began)
-    off_policy = _off_policy(config, train, valid, test)
+    off_policy = _off_policy(config, train, valid, test) if tested else None
 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     model = get_model(config["model"])(config, train._dataset).to(config["device"])
@@ -98,18 +118,31 @@ def _experiment(config: Any, saved: bool) -> dict[str, Any]:
     trainer.eval_collector = RankCollector(config)
     trainer.eval_collector.off_policy = off_policy
     if config["resume_from"]:
-        _resume(trainer, config["resume_from"])
+        resume(trainer, config["resume_from"])
+    note = run.epoch(trainer)
+    progress = Progress(trainer, folder, note) if folder is not None else None
+    if progress is not None:
+        progress.restore()
 
-    began = time.perf_counter()
+    began = time.perf_counter() - getattr(trainer, "seconds_before", 0.0)
     try:
-        best_score, best_valid = trainer.fit(
-            train, valid, saved=saved, show_progress=config["show_progress"], callback_fn=run.epoch(trainer)
+        best_score, best_valid = fit(
+            trainer,
+            train,
+            valid,
+            saved=saved,
+            show_progress=config["show_progress"],
+            callback_fn=progress.after_epoch if progress is not None else note,
         )
     except KeyboardInterrupt:
-        if Path(trainer.saved_model_file).exists():
+        if progress is None and Path(trainer.saved_model_file).exists():
             print(f"continue with --resume_from={trainer.saved_model_file}", file=sys.stderr)
         raise
     run.trained(trainer, best_score, best_valid, time.perf_counter() - began)
+    if not tested:
+        if progress is not None and run.epochs:
+            progress.keep(run.epochs[-1]["epoch"])
+        return run.write()
 
     began = time.perf_counter()
     trainer.eval_collector.start()
@@ -118,7 +151,10 @@ def _experiment(config: Any, saved: bool) -> dict[str, Any]:
     run.tested(result, targets, test._dataset, time.perf_counter() - began)
     if off_policy is not None:
         run.record["off_policy"] = off_policy.to_record()
-    return run.write()
+    record = run.write()
+    if progress is not None:
+        progress.end()
+    return record
 
 
 def _off_policy(config: Any, train: Any, valid: Any, test: Any) -> Any:
@@ -128,33 +164,6 @@ def _off_policy(config: Any, train: Any, valid: Any, test: Any) -> Any:
     from recbole_ext.evaluate.off_policy import OffPolicy
 
     return OffPolicy(config, train._dataset, valid._dataset if valid else None, test._dataset)
-
-
-def _resume(trainer: Any, file: str) -> None:
-    from recbole_ext.config import UsageError
-
-    try:
-        trainer.resume_checkpoint(file)
-    except UsageError:
-        raise
-    except FileNotFoundError as error:
-        raise UsageError(f"resume_from names {file}, which does not exist") from error
-    except Exception as error:  # a foreign file can fail in any way
-        raise UsageError(
-            f"resume_from {file} is no checkpoint of this model with these sizes: {str(error).splitlines()[0]}"
-        ) from error
-
-
-def _cells(model: str, settings: dict[str, Any]) -> list[tuple[str, Any]]:
-    """(model, seed) of every run that `--model=A,B --seed=1,2` asks for; seed None: the configured one."""
-    from recbole_ext.config import UsageError
-
-    seed = settings.get("seed")
-    seeds = list(seed) if isinstance(seed, tuple | list) else [seed]
-    models = [name.strip() for name in model.split(",")]
-    if not all(models) or len(set(models)) < len(models) or len(set(seeds)) < len(seeds):
-        raise UsageError(f"--model={model} --seed={seed}: name every model and seed once, parted by commas")
-    return [(name, seed) for seed in seeds for name in models]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -172,26 +181,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         settings = parse_command_line(arguments)
+        files = shlex.split(str(settings.pop("config_files", "")))
+        for file in files:
+            if not Path(file).is_file():
+                raise UsageError(f"--config_files names {file}, which does not exist")
+        from recbole_ext.experiment import is_grid
+
+        if is_grid(settings):
+            from recbole_ext.experiment.grid import main as run_grid
+
+            return run_grid(settings, files, arguments)
         model, dataset = settings.pop("model", None), settings.pop("dataset", None)
         if not model or not dataset:
             raise UsageError(
                 "--model=NAME and --dataset=NAME are both needed: try --model=HRNNFeat --dataset=diginetica-demo"
             )
-        files = shlex.split(str(settings.pop("config_files", "")))
         if not all(isinstance(name, str) for name in (model, dataset)):
             raise UsageError(f"--model={model} --dataset={dataset}: a name is a word")
-        for file in files:
-            if not Path(file).is_file():
-                raise UsageError(f"--config_files names {file}, which does not exist")
-        from recbole_ext.report.tables import comparison_table, result_table
+        from recbole_ext.report.tables import result_table
 
-        records = []
-        for name, seed in _cells(model, settings):
-            keys = {**settings, "seed": seed} if seed is not None else settings
-            records.append(run(name, dataset, keys, files))
-            print(result_table(records[-1]), flush=True)
-        if len(records) > 1:
-            print(comparison_table(records))
+        print(result_table(run(model, dataset, settings, files)), flush=True)
     except (UsageError, ConvertError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -335,8 +335,17 @@ SCENARIOS = {function.__name__: function for function in (
 )}  # fmt: skip
 
 CHECKPOINT_KEYS = [
-    *("best_valid_result", "best_valid_score", "config", "cur_step", "epoch", "optimizer", "optimizers"),
-    *("other_parameter", "rng", "state_dict", "train_loss_dict"),
+    *(
+        "best_valid_result",
+        "best_valid_score",
+        "config",
+        "cur_step",
+        "epoch",
+        "epoch_values",
+        "optimizer",
+        "optimizers",
+    ),
+    *("other_parameter", "rng", "state_dict", "train_loss_dict", "train_seconds", "valid_scores"),
 ]
 FULL_RANKING = {"valid": "full", "test": "full"}
 LS_ARGS = {"split": {"LS": "valid_only"}, "order": "TO", "group_by": "user", "mode": FULL_RANKING}
@@ -547,6 +556,9 @@ def test_resumed_training_is_bit_for_bit_the_uninterrupted_one(patched: Path):
     assert resumed.start_epoch == 2 and sorted(resumed.train_loss_dict) == [0, 1]
     assert resumed.fit(train, valid, verbose=False) == outcome
     assert resumed.train_loss_dict == whole.train_loss_dict
+    assert resumed.valid_scores == whole.valid_scores and len(whole.valid_scores) == len(
+        whole.train_loss_dict
+    )
     assert resumed.cur_step == whole.cur_step
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name

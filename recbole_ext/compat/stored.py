@@ -2,8 +2,8 @@
 
 A checkpoint of ours has the keys RecBole's users know (config, epoch, cur_step, best_valid_score, state_dict,
 other_parameter, optimizer) and loads with torch.load(weights_only=True): the config is plain data, and scipy
-and numpy values of other_parameter are tensors with a tag. It adds best_valid_result, train_loss_dict,
-optimizers and rng.
+and numpy values of other_parameter are tensors with a tag. It adds best_valid_result, train_loss_dict, valid_scores,
+epoch_values, train_seconds, optimizers and rng.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import pickle
 import random
 import sys
+import time
 from logging import getLogger
 from typing import Any
 
@@ -200,10 +201,15 @@ def patch_checkpoints() -> None:
 
     def fit_and_resume(self: Any, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> Any:
         _resume_generators(self, train_data, valid_data)
+        self._fit_began = time.perf_counter() - getattr(self, "seconds_before", 0.0)
         return fit(self, train_data, valid_data, *args, **kwargs)
 
     def remember_valid_epoch(self: Any, *args: Any, **kwargs: Any) -> Any:
         self._last_valid = valid_epoch(self, *args, **kwargs)
+        self.valid_scores = {
+            **getattr(self, "valid_scores", {}),
+            max(self.train_loss_dict, default=0): float(self._last_valid[0]),
+        }
         return self._last_valid
 
     def evaluate_loaded(
@@ -245,6 +251,9 @@ def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any)
         "best_valid_score": float(self.best_valid_score),
         "best_valid_result": {k: float(v) for k, v in best_result.items()} if best_result else None,
         "train_loss_dict": {k: float(v) for k, v in self.train_loss_dict.items() if v is not None},
+        "valid_scores": dict(getattr(self, "valid_scores", {})),
+        "epoch_values": {epoch: dict(values) for epoch, values in getattr(self, "epoch_values", {}).items()},
+        "train_seconds": time.perf_counter() - getattr(self, "_fit_began", time.perf_counter()),
         "state_dict": self.model.state_dict(),
         "other_parameter": _encoded_other_parameter(self.model, _trusts(self.config)),
         "optimizer": self.optimizer.state_dict(),
@@ -268,6 +277,9 @@ def _resume_checkpoint(self: Any, resume_file: str) -> None:
     self.best_valid_score = checkpoint["best_valid_score"]
     self.best_valid_result = checkpoint.get("best_valid_result", self.best_valid_result)
     self.train_loss_dict = dict(checkpoint.get("train_loss_dict", self.train_loss_dict))
+    self.valid_scores = dict(checkpoint.get("valid_scores", {}))
+    self.epoch_values = dict(checkpoint.get("epoch_values", {}))
+    self.seconds_before = checkpoint.get("train_seconds", 0.0)
     if checkpoint["config"]["model"].lower() != self.config["model"].lower():
         self.logger.warning(
             f"{resume_file} holds a {checkpoint['config']['model']}, and this is a {self.config['model']}; "

@@ -175,8 +175,10 @@ def _train_loader_class(config: Any) -> Any:
 def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     """The model's data set, loaded and filtered but not split; `recbole_create` is RecBole's own function."""
     from recbole_ext.data.sources import prepare_atomic_files
+    from recbole_ext.data.splits import refits
 
     cls = dataset_class(config)
+    refits(config)  # RecBole's own data sets would pass over it
     _refuse_training_settings(config, cls)
     if config["source"]:
         prepare_atomic_files(config)  # for RecBole's own run_recbole; recbole_ext.run has done it before

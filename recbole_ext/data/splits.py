@@ -62,6 +62,8 @@ def describe_split(config: Any) -> str:
         text += "random sessions: training holds later sessions than the test part"
     else:
         text += "by session start, no session straddles"
+    if refits(config):
+        text += "; trained on training + validation"
     text += f"; targets: {eval_targets(config, config['data_path'])}"
     if config["empty_history"]:
         text += ", first events too, from an empty history"
@@ -116,6 +118,27 @@ def check_limits(config: Any) -> None:
             )
 
 
+def refits(config: Any) -> bool:
+    """The key `refit`: whether validation sessions train. Raises UsageError where the split has no such sessions."""
+    value = config["refit"]
+    if value is not None and not isinstance(value, bool):
+        raise UsageError(f"refit is {value!r}: write True or False")
+    if not value:
+        return False
+    name, _ = split_of(config)
+    if straddles(name) or config["benchmark_filename"]:
+        part = (
+            "benchmark_filename names the parts"
+            if config["benchmark_filename"]
+            else f"split {name} cuts sessions"
+        )
+        raise UsageError(
+            f"refit makes validation sessions training sessions, but {part}: use session_time, given or "
+            "session_random, or leave refit out"
+        )
+    return True
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {item}" for key, item in value.items()) or "without options"
@@ -140,7 +163,7 @@ def grouped(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def session_parts(
     config: Any, starts: np.ndarray, labels: np.ndarray | None, names: np.ndarray, folder: str
 ) -> np.ndarray:
-    """TRAIN, VALID or TEST of every session, (S,) int8, under a split that keeps sessions whole.
+    """TRAIN, VALID or TEST of every session, (S,) int8, under a split that keeps sessions whole; with `refit` no VALID.
 
     Args:
         starts: (S,) float64 seconds, ascending: first event of each session.
@@ -160,6 +183,8 @@ def session_parts(
     else:
         parts = by_share(starts, _shares(value))
     check_parts(parts, name, value)
+    if refits(config):
+        parts[parts == VALID] = TRAIN
     return parts
 
 

@@ -30,7 +30,8 @@ PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "polars")
 class Run:
     """Collects what a run does and writes it down at its end."""
 
-    def __init__(self, config: Any):
+    def __init__(self, config: Any, folder: Path | None = None):
+        """`folder`: where to write; None: a new one in `runs_dir`."""
         started = datetime.now(UTC)
         stamp = started.strftime("%Y%m%d-%H%M%S-%f")[:-3]
         self.config = config
@@ -39,9 +40,8 @@ class Run:
                 Path(config[key]).mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UsageError(f"{key} {config[key]} cannot be made a folder: {error.strerror}") from error
-        self.folder = (
-            Path(config["runs_dir"]) / config["dataset"] / f"{config['model']}-{config['seed']}-{stamp}"
-        )
+        name = f"{config['model']}-{config['seed']}-{stamp}"
+        self.folder = folder or Path(config["runs_dir"]) / config["dataset"] / name
         self.epochs: list[dict[str, Any]] = []
         self.arrays: dict[str, np.ndarray] = {}
         self.record: dict[str, Any] = {
@@ -96,19 +96,18 @@ class Run:
         """RecBole's end-of-epoch callback."""
 
         def note(index: int, valid_score: float) -> None:
-            loss = trainer.train_loss_dict[index]
-            self.epochs.append({"epoch": index, "train_loss": float(loss), "valid_score": float(valid_score)})
+            trainer.valid_scores = {**getattr(trainer, "valid_scores", {}), index: float(valid_score)}
 
         return note
 
     def trained(
         self, trainer: Any, best_score: float, best_valid: dict[str, float] | None, seconds: float
     ) -> None:
-        """Note the course of training; epochs without an evaluation have a loss only."""
-        scored = {e["epoch"]: e for e in self.epochs}
+        """Note the course of training, also before a resume; epochs without an evaluation have a loss only."""
+        scores = getattr(trainer, "valid_scores", {})
         self.epochs = [
-            scored.get(i, {"epoch": i, "train_loss": float(loss), "valid_score": None})
-            for i, loss in trainer.train_loss_dict.items()
+            {"epoch": epoch, "train_loss": float(loss), "valid_score": scores.get(epoch)}
+            for epoch, loss in trainer.train_loss_dict.items()
         ]
         values = getattr(trainer, "epoch_values", {})  # what a trainer says of an epoch beside its loss
         self.epochs = [{**e, **values.get(e["epoch"], {})} for e in self.epochs]
@@ -117,6 +116,8 @@ class Run:
         self.record["epochs_run"] = len(self.epochs)
         evaluated = any(e["valid_score"] is not None for e in self.epochs)
         self.record["best_valid_score"] = float(best_score) if evaluated else None
+        best = [e["epoch"] for e in self.epochs if evaluated and e["valid_score"] == float(best_score)]
+        self.record["best_epoch"] = best[-1] if best else None  # from 0; RecBole keeps the last of equal ones
         self.record["valid"] = {k: float(v) for k, v in (best_valid or {}).items()}
         self.record["checkpoint"] = trainer.saved_model_file
         self.record["parameters"] = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
@@ -160,7 +161,7 @@ class Run:
 
     def write(self) -> dict[str, Any]:
         """Write the folder, record.json last, and return the record."""
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         files = {"record": self.folder / "record.json"}
         if self.arrays:
             files["ranks"] = self.folder / "ranks.npz"

@@ -94,7 +94,7 @@ def comparison_table(records: Sequence[dict[str, Any]]) -> str:
     """Test metrics of several models at the largest cut-off but one, mean over seeds and standard deviation."""
     by_model: dict[str, list[dict[str, Any]]] = {}
     for record in records:
-        by_model.setdefault(record["model"], []).append(record)
+        by_model.setdefault(record.get("label", record["model"]), []).append(record)
     metrics = [key for key in records[0]["test"] if key.endswith(("@10", "@20"))]
     rewards = [
         f"reward@{k}" for k in (10, 20) if any(f"reward@{k}" in r.get("test_reward", {}) for r in records)

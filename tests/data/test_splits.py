@@ -426,3 +426,57 @@ def test_features_that_know_the_future_are_called_so(write_log, make_config, as_
     assert test.notes == ([] if note is None else [note])
     write_log(six(), "plain", manifest=manifest)
     assert build(make_config(dataset="plain", split=split))[2].notes == []  # no features at all
+
+
+# --- refit --------------------------------------------------------------------------------------------------
+
+
+def test_refit_makes_validation_sessions_train_and_knows_nothing_of_the_test_part(write_log, make_config):
+    """a b c train, d e validate, f tests from 400 on: what happens later in any other session trains neither way."""
+    write_log(six(label=False))
+    split = {"session_time": [0.6, 0.2, 0.2]}
+    plain, refitted = build(make_config(split=split)), build(make_config(split=split, refit=True))
+    assert pairs(plain[0]) == [("a", "p", "q"), ("b", "q", "r")]
+    assert pairs(refitted[0]) == [("a", "p", "q"), ("a", "pq", "r"), ("b", "q", "r")]
+    assert pairs(refitted[1]) == []
+    assert pairs(refitted[2]) == pairs(plain[2]) == [("f", "s", "t"), ("f", "st", "p")]
+    assert tokens(plain[0]) == "pqr" and tokens(refitted[0]) == "pqrs", "s is of e, before 400; t is of f"
+
+
+@pytest.mark.parametrize(
+    "split", [{"given": {"valid_share": 0.5}}, {"session_random": {"shares": [0.5, 0.3, 0.2], "seed": 5}}]
+)
+def test_refit_of_other_splits_trains_on_both_parts_whole(write_log, make_config, split):
+    write_log(six())
+    plain, refitted = build(make_config(split=split)), build(make_config(split=split, refit=True))
+    assert pairs(plain[1]) and sorted(pairs(refitted[0])) == sorted(pairs(plain[0]) + pairs(plain[1]))
+    assert pairs(refitted[1]) == [] and pairs(refitted[2]) == pairs(plain[2]) != []
+
+
+def test_refit_filters_look_at_validation_sessions_too(write_log, make_config):
+    """p is in 2 training events and in 3 of both parts, so a limit of 3 keeps it in the refit only."""
+    write_log(six())
+    keys = {
+        "split": {"given": {"valid_share": 0.25}},
+        "item_inter_num_interval": "[3,inf)",
+        "inter_num_part": "train",
+    }
+    assert tokens(build(make_config(**keys))[0]) == "qr"
+    assert tokens(build(make_config(refit=True, **keys))[0]) == "pqr"
+
+
+def test_refit_says_so_and_refuses_splits_that_cut_sessions(write_log, make_config):
+    write_log(six())
+    given = make_config(split={"given": {}}, refit=True)
+    assert "; trained on training + validation; targets" in splits.describe_split(given)
+    assert "validation" not in splits.describe_split(make_config(split={"given": {}}, refit=False))
+    for split in ({"LS": "valid_and_test"}, {"RS": [8, 1, 1]}, {"TS": [8, 1, 1]}):
+        for model in ("GRU4Rec", "BPR"):
+            from recbole.data import create_dataset
+
+            with pytest.raises(
+                UsageError, match=f"split {next(iter(split))} cuts sessions: use session_time"
+            ):
+                create_dataset(make_config(model, split=split, refit=True))
+    with pytest.raises(UsageError, match="refit is 'yes': write True or False"):
+        build(make_config(split={"given": {}}, refit="yes"))

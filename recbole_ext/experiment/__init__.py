@@ -1,0 +1,33 @@
+"""Experiments: models × data sets × seeds by one command, chosen on validation, tested once, resumable.
+
+plan.py what is asked for · cells.py one run of it · workers.py processes side by side · grid.py the whole · ledger.py
+every reading of a test part · results.py what it leaves. See docs/experiments.md.
+Importing this package loads neither torch nor RecBole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# keys of an experiment that a single run does not know
+GRID_KEYS = (
+    "experiment",
+    "name",
+    "title",
+    "search",
+    "search_trials",
+    "search_seed",
+    "test",
+    "baseline",
+    "workers",
+    "threads",
+)
+
+
+def is_grid(settings: Mapping[str, Any]) -> bool:
+    """Whether a command line (parsed) asks for an experiment: a file of one, more than one run, or a key of its own."""
+    return bool(set(GRID_KEYS) & set(settings)) or any(
+        isinstance(value := settings.get(key), list | tuple) or (isinstance(value, str) and "," in value)
+        for key in ("model", "dataset", "seed")
+    )

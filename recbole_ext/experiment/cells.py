@@ -1,0 +1,269 @@
+"""One run of an experiment: what identifies it, where it lies, whether it is finished, and doing it.
+
+A cell is (data set, label, seed): it is tested. Before it come the runs of the search, on the first seed, which never
+read the test part, and under `refit` a run that finds the number of epochs, which does not either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from recbole_ext.config import UsageError, config_to_plain, merge
+from recbole_ext.convert.errors import ConvertError
+from recbole_ext.experiment import ledger
+
+# where and how loudly a run happens: no part of what it is
+PLACE_KEYS = (
+    "checkpoint_dir",
+    "data_cache",
+    "data_path",
+    "dataloaders_save_path",
+    "dataset_save_path",
+    "generate",
+    "gpu_id",
+    "log_wandb",
+    "raw_path",
+    "runs_dir",
+    "save_dataloaders",
+    "save_dataset",
+    "show_progress",
+    "state",
+    "trust_pickle",
+    "use_gpu",
+    "wandb_project",
+    "worker",
+)
+RECORD, IDENTITY, FAILED, TRACE = "record.json", "cell.json", "failed.json", "error.txt"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to do, as a process gets it.
+
+    identity: what the run is, see `identity_of`; its folder is emptied where it holds another one.
+    tries: for the search, the combination that is tried; None: a cell.
+    found: folder of the search's best run, which the first seed need not make again.
+    """
+
+    dataset: str
+    label: str
+    model: str
+    seed: int
+    settings: Mapping[str, Any]
+    files: tuple[str, ...]
+    folder: Path
+    identity: Mapping[str, Any]
+    ledger: Path
+    tries: Mapping[str, Any] | None = None
+    refit: bool = False
+    test: bool = True
+    found: Path | None = None
+
+    def with_choice(self, chosen: Mapping[str, Any], found: Path | None) -> Job:
+        """The cell with what the search has chosen; `found` for the seed of the search only."""
+        return replace(self, settings=merge(self.settings, chosen), found=found)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: seconds it took, and one line why it failed, if it did."""
+
+    seconds: float
+    failed: str | None = None
+
+
+# --- identity -----------------------------------------------------------------------------------------------
+
+
+def identity_of(config: Any, data: str) -> dict[str, Any]:
+    """All that determines a run's result but machine and code: its resolved settings and `data_identity`."""
+    plain = {key: value for key, value in config_to_plain(config).items() if key not in PLACE_KEYS}
+    return json.loads(json.dumps({"config": plain, "data": data}, default=str))  # as it is read back
+
+
+def data_identity(folder: str | Path, dataset: str) -> str:
+    """A hash of the atomic files: of the manifest's sums where there is one, else of the files."""
+    from recbole_ext.data.splits import manifest
+
+    known = manifest(str(folder))
+    parts = {key: known.get(key) for key in ("outputs", "time_origin", "eval_targets")}
+    if not parts["outputs"]:
+        files = sorted(file for file in Path(folder).glob(f"{dataset}.*") if file.is_file())
+        parts["outputs"] = [(file.name, _sha256(file)) for file in files]
+    return digest(parts)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """Twelve hexadecimal digits that stand for a value of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first thing in which two identities differ, in words; empty where they are the same."""
+    for part in sorted(set(before) | set(now)):
+        old, new = before.get(part), now.get(part)
+        if old == new:
+            continue
+        if part == "data":
+            return "the atomic files are others"
+        if part == "config" and isinstance(old, Mapping) and isinstance(new, Mapping):
+            key = min(key for key in set(old) | set(new) if old.get(key) != new.get(key))
+            return f"{key} was {_shown(old.get(key))} and is {_shown(new.get(key))}"
+        return f"{part} was {_shown(old)} and is {_shown(new)}"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None or value == [] else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# --- what a folder holds ------------------------------------------------------------------------------------
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """What a JSON file holds; None where it is missing or broken."""
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write beside and rename."""
+    waiting = file.with_suffix(".tmp")
+    waiting.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    os.replace(waiting, file)
+
+
+def record_of(job: Job) -> dict[str, Any] | None:
+    """The record of a finished run, with label and folder; None where it has to be done or goes on."""
+    if read_json(job.folder / IDENTITY) != dict(job.identity):
+        return None
+    record = read_json(job.folder / RECORD)
+    if record is None or not (_scored(record) if job.tries is not None else "test" in record or not job.test):
+        return None
+    return {**record, "label": job.label, "folder": str(job.folder)}
+
+
+def choosing_folder(job: Job) -> Path:
+    """Where the run lies that finds a cell's number of epochs on validation."""
+    if not job.refit:
+        return job.folder
+    return job.found or job.folder / "valid"
+
+
+def standing(job: Job) -> str:
+    """Why a job that is not finished is done, for the output; empty where it was never begun."""
+    before = read_json(job.folder / IDENTITY)
+    if before is None:
+        return ""
+    changed = difference(before, job.identity)
+    if changed:
+        return f"runs again: {changed}"
+    if (job.folder / FAILED).is_file():
+        return "failed before: tries again"
+    return "goes on with the test" if (job.folder / RECORD).is_file() else "goes on where it was interrupted"
+
+
+# --- doing it -----------------------------------------------------------------------------------------------
+
+
+def do(job: Job) -> Outcome:
+    """Do the job, or what is left of it; an error of any kind is its outcome."""
+    began = time.perf_counter()
+    try:
+        _make_folder(job)
+        _try(job) if job.tries is not None else _cell(job)
+    except Exception as error:  # the others go on
+        reason = (
+            f"{error}" if isinstance(error, UsageError | ConvertError) else f"{type(error).__name__}: {error}"
+        )
+        reason = (reason.splitlines() or [type(error).__name__])[0]
+        write_json(job.folder / FAILED, {"reason": reason})
+        (job.folder / TRACE).write_text(traceback.format_exc(), encoding="utf-8")
+        return Outcome(time.perf_counter() - began, reason)
+    return Outcome(time.perf_counter() - began)
+
+
+def _make_folder(job: Job) -> None:
+    if read_json(job.folder / IDENTITY) != dict(job.identity):
+        shutil.rmtree(job.folder, ignore_errors=True)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write_json(job.folder / IDENTITY, job.identity)
+    for name in (FAILED, TRACE):
+        (job.folder / name).unlink(missing_ok=True)
+
+
+def _run(job: Job, folder: Path, test: bool, **keys: Any) -> dict[str, Any]:
+    from recbole_ext.quick_start import run
+
+    settings = {**job.settings, "seed": job.seed, "checkpoint_dir": str(folder), **keys}
+    return run(job.model, job.dataset, settings, job.files, test=test, folder=folder)
+
+
+def _try(job: Job) -> None:
+    if not _scored(_run(job, job.folder, test=False)):
+        raise UsageError(
+            "a search needs validation sessions, and the split leaves none: give it some, or no search"
+        )
+
+
+def _cell(job: Job) -> None:
+    keys: dict[str, Any] = {}
+    if job.refit:
+        place = job.folder / "valid"
+        record = read_json(choosing_folder(job) / RECORD) or _run(job, place, test=False)
+        keys = {"refit": True, **_refit_settings(record)}
+        drop_checkpoints(place)
+    elif job.found is not None and not any(job.folder.glob("*.pth")):
+        for file in job.found.glob("*.pth"):  # the search's best run goes on here
+            os.replace(file, job.folder / file.name)
+    if not job.test and (job.refit or (job.folder / RECORD).is_file()):
+        return
+    record = _run(job, job.folder, job.test, **keys)
+    if job.test:
+        ledger.append(job.ledger, job.label, digest(job.identity), record)
+
+
+def _refit_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a run has found on validation and its refit is to take.
+
+    As many epochs as were best, or what the trainer says in `for_record["refit"]`.
+    """
+    if not _scored(record):
+        raise UsageError(
+            "refit needs validation sessions to choose the number of epochs on, and the split leaves none: give it "
+            "some, or write refit: false"
+        )
+    if "refit" in record:
+        return dict(record["refit"])
+    if record["best_epoch"] is None:
+        raise UsageError(
+            f"{record['model']} does not say which epoch was best, so it cannot be refitted: write refit: false"
+        )
+    return {"epochs": record["best_epoch"] + 1}
+
+
+def _scored(record: Mapping[str, Any]) -> bool:
+    return record["best_valid_score"] is not None
+
+
+def drop_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a run that is only asked for its validation score."""
+    for file in folder.glob("*.pth"):
+        file.unlink()

@@ -1,0 +1,379 @@
+"""A whole experiment: everything checked first, then searches and cells in order, a line each, then the report."""
+
+from __future__ import annotations
+
+import fcntl
+import shlex
+import statistics
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from recbole_ext.config import UsageError, merge, model_keys
+from recbole_ext.convert.errors import ConvertError
+from recbole_ext.experiment import cells, ledger
+from recbole_ext.experiment.cells import Job, Outcome
+from recbole_ext.experiment.plan import Entry, Experiment, combinations, from_command_line, space_of
+
+QUIET = {"state": "ERROR", "show_progress": False}
+
+
+def main(settings: Mapping[str, Any], files: Sequence[str], arguments: Sequence[str]) -> int:
+    """Run the experiment of a parsed command line; the exit code, 1 where a cell has failed."""
+    experiment = from_command_line(settings, files)
+    command = shlex.join(["python", "run.py", *arguments])
+    return run_experiment(experiment, command, tables="experiment" not in settings)
+
+
+def run_experiment(experiment: Experiment, command: str = "", tables: bool = False) -> int:
+    """Do what is left of an experiment and write its report; 1 where a cell or a comparison has failed, else 0.
+
+    `tables` prints each cell's results as a single run does. Raises UsageError, before anything runs, for a setting
+    that is wrong whatever the data are.
+    """
+    from recbole_ext.experiment.results import write_results
+    from recbole_ext.experiment.workers import one_by_one, side_by_side
+
+    grid = Grid(experiment, tables)
+    with _alone(grid.place):
+        try:
+            grid.begin()
+            if experiment.workers == 1 and experiment.threads is None:
+                one_by_one(grid.take, grid.ended)
+            else:
+                side_by_side(grid.take, grid.ended, experiment.workers, _threads(experiment))
+        except KeyboardInterrupt:
+            print(
+                f"{grid.done} of {grid.total} cells are finished; the same command goes on", file=sys.stderr
+            )
+            raise
+        compared = write_results(grid, command)
+    return 1 if grid.failed or not compared else 0
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Hold the experiment's folder; UsageError while another process does. The lock goes with its process."""
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                f"another process is at work in {place}: wait for it, or choose another --name"
+            ) from error
+        yield
+
+
+def _threads(experiment: Experiment) -> int:
+    import torch
+
+    return experiment.threads or max(1, torch.get_num_threads() // experiment.workers)
+
+
+# --- what there is to do ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Group:
+    """A model on a data set: the runs of its search on the first seed, then its cells.
+
+    lower_is_better: of the validation metric. unusable: why its data cannot be had. to_try, trying, to_do, doing: what
+    is left.
+    """
+
+    dataset: str
+    entry: Entry
+    tries: list[Job]
+    cells: list[Job]
+    lower_is_better: bool = False
+    unusable: str | None = None
+    to_try: deque[Job] = field(default_factory=deque)
+    trying: int = 0
+    to_do: deque[Job] = field(default_factory=deque)
+    doing: int = 0
+    seconds: list[float] = field(default_factory=list)  # of the jobs done now
+    reasons: dict[Path, str] = field(default_factory=dict)  # of tries that failed
+
+    @property
+    def left(self) -> int:
+        """Jobs that have not ended."""
+        return len(self.to_try) + self.trying + len(self.to_do) + self.doing
+
+    def scored(self) -> list[tuple[Job, dict[str, Any]]]:
+        """Finished runs of the search with their records, in the order of its grid."""
+        records = ((job, cells.record_of(job)) for job in self.tries)
+        return [(job, record) for job, record in records if record is not None]
+
+    def best(self) -> Job | None:
+        """The run of the search with the best validation score, the first of equal ones; None without one."""
+        sign = -1 if self.lower_is_better else 1
+        return max(self.scored(), key=lambda pair: sign * pair[1]["best_valid_score"], default=(None,))[0]
+
+    def chosen(self, job: Job) -> Job:
+        """A cell with what the search has chosen; as it is without a search."""
+        best = self.best()
+        if best is None or best.tries is None:
+            return job
+        return job.with_choice(best.tries, best.folder if job.seed == best.seed else None)
+
+
+def groups_of(experiment: Experiment) -> list[Group]:
+    """Every model on every data set; raises UsageError for names, keys and values that cannot be used."""
+    groups = []
+    for dataset in experiment.datasets:
+        data: str | None = None
+        unusable: str | None = None
+        for entry in experiment.models:
+            config = _configured(experiment, dataset, entry, {}, None)
+            if data is None and unusable is None:
+                data, unusable = _data(config)
+            groups.append(_group(experiment, dataset, entry, config, data or "", unusable))
+    return groups
+
+
+def _data(config: Any) -> tuple[str | None, str | None]:
+    """The identity of the data set's files, which are converted where they are missing, or why there are none."""
+    from recbole_ext.data.sources import prepare_atomic_files
+
+    try:
+        prepare_atomic_files(config)
+        return cells.data_identity(config["data_path"], config["dataset"]), None
+    except (UsageError, ConvertError) as error:
+        return None, str(error)
+
+
+def _configured(
+    experiment: Experiment, dataset: str, entry: Entry, tries: Mapping[str, Any], seed: int | None
+) -> Any:
+    from recbole_ext.quick_start import configure
+
+    settings = _settings(experiment, entry, tries)
+    if seed is not None:
+        settings["seed"] = seed
+    try:
+        return configure(entry.model, dataset, settings, experiment.files)
+    except UsageError as error:
+        tried = f" with {shown(tries)}" if tries else ""
+        raise UsageError(f"{entry.label} on {dataset}{tried}: {error}") from error
+
+
+def _settings(experiment: Experiment, entry: Entry, tries: Mapping[str, Any]) -> dict[str, Any]:
+    return merge(QUIET, experiment.settings, entry.settings, tries, experiment.overrides)
+
+
+def _group(
+    experiment: Experiment, dataset: str, entry: Entry, config: Any, data: str, unusable: str | None
+) -> Group:
+    space = space_of(experiment, entry, model_keys(config))
+    asked = combinations(space, experiment.search_trials, experiment.search_seed)
+    seeds = experiment.seeds or (config["seed"],)
+    place = Path(config["runs_dir"]) / "experiments" / experiment.name
+    report = place / experiment.report if experiment.report == Path("report") else experiment.report
+    common: dict[str, Any] = {
+        "dataset": dataset,
+        "label": entry.label,
+        "model": entry.model,
+        "files": experiment.files,
+        "ledger": report / ledger.FILE,
+    }
+    tries = []
+    for one in asked:
+        identity = cells.identity_of(_configured(experiment, dataset, entry, one, seeds[0]), data)
+        folder = place / dataset / entry.folder / "search" / cells.digest(identity)
+        settings = _settings(experiment, entry, one)
+        tries.append(
+            Job(seed=seeds[0], settings=settings, folder=folder, identity=identity, tries=one, **common)
+        )
+    jobs = []
+    for seed in seeds:
+        identity = cells.identity_of(_configured(experiment, dataset, entry, {}, seed), data)
+        identity |= {
+            "search": asked,
+            "search on seed": seeds[0] if asked else None,
+            "refit": experiment.refit,
+        }
+        folder = place / dataset / entry.folder / f"seed-{seed}"
+        settings = _settings(experiment, entry, {})
+        jobs.append(
+            Job(
+                seed=seed,
+                settings=settings,
+                folder=folder,
+                identity=identity,
+                refit=experiment.refit,
+                test=experiment.test,
+                **common,
+            )
+        )
+    return Group(dataset, entry, tries, jobs, not config["valid_metric_bigger"], unusable)
+
+
+# --- doing it -----------------------------------------------------------------------------------------------
+
+
+class Grid:
+    """An experiment under way: hands out jobs, notes how they end, and says so."""
+
+    def __init__(self, experiment: Experiment, tables: bool):
+        self.experiment = experiment
+        self.tables = tables
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.groups = groups_of(experiment)
+        self.place = self.groups[0].cells[0].folder.parents[2]  # <place>/<data set>/<label>/seed-N
+        self.total = sum(len(group.cells) for group in self.groups)
+        self.done = 0
+        self.failed: list[dict[str, Any]] = []
+        self._group_of = {job.folder: g for g in self.groups for job in [*g.tries, *g.cells]}
+
+    def begin(self) -> None:
+        """Pass over finished cells; a group without any other has nothing to search either."""
+        for group in self.groups:
+            if group.unusable is not None:
+                self._give_up(group, group.cells, group.unusable)
+                continue
+            for job in group.cells:
+                record = cells.record_of(job)
+                if record is None:
+                    group.to_do.append(job)
+                    continue
+                _list_reading(job, record)
+                self._cell_ended(job, record, f"{_result(job, record)}, finished before")
+            if group.to_do:
+                group.to_try.extend(job for job in group.tries if cells.record_of(job) is None)
+            for job in [*group.to_try, *group.to_do]:
+                if why := cells.standing(job):
+                    print(f"{name_of(job)} {why}", flush=True)
+
+    def take(self) -> Job | None:
+        """The next job, in order, that waits for no other; None if there is none now."""
+        for group in self.groups:
+            if group.to_try:
+                group.trying += 1
+                return group.to_try.popleft()
+            if group.to_do and not group.trying and self._has_choice(group):
+                group.doing += 1
+                return group.chosen(group.to_do.popleft())
+        return None
+
+    def _has_choice(self, group: Group) -> bool:
+        if not group.tries:
+            return True
+        best = group.best()
+        if best is None:
+            reason = next(iter(group.reasons.values()), "none of them has a score")
+            left = list(group.to_do)
+            group.to_do.clear()
+            self._give_up(group, left, f"every run of the search failed, the first one: {reason}")
+            return False
+        for job in group.tries:
+            if job is not best or self.experiment.refit:
+                cells.drop_checkpoints(job.folder)
+        return True
+
+    def _give_up(self, group: Group, jobs: Sequence[Job], reason: str) -> None:
+        for job in jobs:
+            self._cell_failed(job, reason, "")
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Note and print how a job has ended."""
+        group = self._group_of[job.folder]
+        group.seconds.append(outcome.seconds)
+        took = f" in {duration(outcome.seconds)}"
+        if job.tries is not None:
+            group.trying -= 1
+            if outcome.failed is not None:
+                group.reasons[job.folder] = outcome.failed
+                print(f"{name_of(job)}: failed{took}: {outcome.failed}", flush=True)
+                return
+            print(f"{name_of(job)}: {_valid_score(job.folder)}{took}{self._left()}", flush=True)
+            return
+        group.doing -= 1
+        if outcome.failed is not None:
+            self._cell_failed(job, outcome.failed, took)
+            return
+        record = cells.record_of(job) or {}
+        self._cell_ended(job, record, f"{_result(job, record)}{took}{self._left()}")
+
+    def _cell_failed(self, job: Job, reason: str, took: str) -> None:
+        self.done += 1
+        self.failed.append({"dataset": job.dataset, "label": job.label, "seed": job.seed, "reason": reason})
+        print(f"[{self.done}/{self.total}] {name_of(job)}: failed{took}: {reason}", flush=True)
+
+    def _cell_ended(self, job: Job, record: Mapping[str, Any], text: str) -> None:
+        self.done += 1
+        print(f"[{self.done}/{self.total}] {name_of(job)}: {text}", flush=True)
+        if self.tables and "test" in record:
+            from recbole_ext.report.tables import result_table
+
+            print(result_table(dict(record)), flush=True)
+
+    def _left(self) -> str:
+        """About how long the rest takes: a job of a group as long as those before it, or as those of all groups."""
+        known = [seconds for group in self.groups for seconds in group.seconds]
+        rest = sum(
+            group.left * statistics.mean(group.seconds or known) for group in self.groups if group.left
+        )
+        return f" (ETA {duration(rest / self.experiment.workers)})" if rest else ""
+
+    def jobs(self) -> Iterator[tuple[Group, Job]]:
+        """Every cell with what was chosen for it, in order."""
+        for group in self.groups:
+            for job in group.cells:
+                yield group, group.chosen(job)
+
+
+def _list_reading(job: Job, record: Mapping[str, Any]) -> None:
+    """Put a finished cell on the list of readings, where an interruption came between the two."""
+    settings = cells.digest(job.identity)
+    known = {
+        (row["dataset"], row["label"], row["seed"], row["settings"]) for row in ledger.readings(job.ledger)
+    }
+    if "test" in record and (job.dataset, job.label, job.seed, settings) not in known:
+        ledger.append(job.ledger, job.label, settings, record)
+
+
+# --- words --------------------------------------------------------------------------------------------------
+
+
+def name_of(job: Job) -> str:
+    """`diginetica SASRec seed 2`, or what of the search it is."""
+    if job.tries is None:
+        return f"{job.dataset} {job.label} seed {job.seed}"
+    return f"{job.dataset} {job.label} search {shown(job.tries)}"
+
+
+def shown(settings: Mapping[str, Any]) -> str:
+    """`learning_rate=0.001 dropout=0.2`."""
+    return " ".join(f"{key}={value}" for key, value in settings.items())
+
+
+def _result(job: Job, record: Mapping[str, Any]) -> str:
+    if "test" in record:
+        metric = record["valid_metric"]
+        return f"{metric} {_decimal(record['test'][metric.lower()])}"
+    return f"{_valid_score(cells.choosing_folder(job))}, test not read"
+
+
+def _valid_score(folder: Path) -> str:
+    record = cells.read_json(folder / cells.RECORD) or {}
+    score = record.get("best_valid_score")
+    return f"validation {record.get('valid_metric')} {'none' if score is None else _decimal(score)}"
+
+
+def _decimal(value: float) -> str:
+    """`.1234`."""
+    text = f"{value:.4f}"
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def duration(seconds: float) -> str:
+    """`31 s`, `5 min`, `2.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

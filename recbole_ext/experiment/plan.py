@@ -1,0 +1,335 @@
+"""What an experiment asks for: its yaml file or command line, read and checked. See docs/experiments.md."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from recbole_ext.config import UsageError, _meant, config_files, configs_dir, load_yaml
+
+KEYS = (
+    "name",
+    "title",
+    "datasets",
+    "seeds",
+    "settings",
+    "models",
+    "search",
+    "search_trials",
+    "search_seed",
+    "refit",
+    "test",
+    "baseline",
+    "workers",
+    "threads",
+)
+MODEL_KEYS = ("label", "model", "settings", "search")
+# what the experiment itself says, and no setting of a run may
+OWN_KEYS = {
+    "model": "name it in models",
+    "dataset": "name it in datasets",
+    "seed": "write seeds",
+    "refit": "write it beside settings",
+    "resume_from": "an interrupted experiment goes on by itself",
+    "checkpoint_dir": "checkpoints lie in runs_dir/experiments/<name>",
+    "config_files": "write its keys into settings",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of an experiment: its name in tables, RecBole's name, its settings, its search (None: the common one)."""
+
+    label: str
+    model: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Sequence[Any]] | None = None
+
+    @property
+    def folder(self) -> str:
+        """The label as a name of a folder."""
+        return re.sub(r"[^\w.+-]+", "-", self.label)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One grid: every model on every data set with every seed.
+
+    seeds: None: the configured seed. overrides: settings of the command line, over all others. files: those of
+    --config_files, under all others. report: folder of page, ledger and chosen settings. text: the yaml file's.
+    """
+
+    name: str
+    datasets: tuple[str, ...]
+    models: tuple[Entry, ...]
+    report: Path
+    title: str = ""
+    seeds: tuple[int, ...] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    search_trials: int = 6
+    search_seed: int = 1
+    refit: bool = False
+    test: bool = True
+    baseline: str | None = None
+    workers: int = 1
+    threads: int | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    text: str | None = None
+
+
+def read_experiment(file: str | Path) -> Experiment:
+    """The experiment of a yaml file, or of configs/experiment/<file>.yaml; UsageError names what is wrong in it."""
+    path = _find(str(file))
+    content = load_yaml(path)
+    unknown = [str(key) for key in content if key not in KEYS]
+    if unknown:
+        raise UsageError(f"{path}: unknown key {unknown[0]}{_meant(unknown[0], KEYS) or _may_hold(KEYS)}")
+    for key in ("datasets", "models"):
+        if not content.get(key):
+            raise UsageError(f"{path} names no {key}: write {key}: with at least one")
+    given = {key: value for key, value in content.items() if value is not None}
+    name = str(given.pop("name", path.stem))
+    if not re.fullmatch(r"[\w+.-]+", name) or set(name) == {"."}:
+        raise UsageError(f"{path}: name is {name!r}, and has to be the name of a folder")
+    models = given.pop("models")
+    if not isinstance(models, list):
+        raise UsageError(f"{path}: models is {models!r}: write a list of names or mappings")
+    try:
+        entries = tuple(_entry(item) for item in models)
+        return _checked(
+            {"seeds": [1, 2, 3], **given}, entries, name, Path("results") / name, path.read_text("utf-8")
+        )
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _find(file: str) -> Path:
+    if Path(file).is_file():
+        return Path(file)
+    found = config_files(f"experiment/{file}.yaml")
+    if found:
+        return found[-1]
+    folders = (configs_dir() / "experiment", Path("configs") / "experiment")
+    known = {known_file.stem for folder in folders for known_file in folder.glob("*.yaml")}
+    raise UsageError(
+        f"there is no experiment {file}{_meant(file, known)} (neither a file nor configs/experiment/{file}.yaml)"
+    )
+
+
+def _may_hold(keys: Iterable[str]) -> str:
+    return f": it may hold {', '.join(keys)}"
+
+
+def _entry(item: Any) -> Entry:
+    if isinstance(item, str):
+        return Entry(item, item)
+    if not isinstance(item, Mapping) or not isinstance(item.get("model"), str):
+        raise UsageError(
+            f"models has {item!r}: write a name, or a mapping of {', '.join(MODEL_KEYS)} with a model"
+        )
+    for key in item:
+        if key not in MODEL_KEYS:
+            hint = _meant(str(key), MODEL_KEYS) or _may_hold(MODEL_KEYS)
+            raise UsageError(f"model {item['model']} has the unknown key {key}{hint}")
+    label = item.get("label", item["model"])
+    if not isinstance(label, str) or not label.strip():
+        raise UsageError(f"model {item['model']} has the label {label!r}: write a name")
+    search = item.get("search")
+    where = f"search of {label}"
+    settings = _settings(item.get("settings"), f"settings of {label}")
+    entry = Entry(label.strip(), item["model"], settings, None if search is None else _space(search, where))
+    _refuse_both(settings, entry.search or {}, f"model {label} gives")
+    return entry
+
+
+def _checked(
+    given: Mapping[str, Any], models: tuple[Entry, ...], name: str, report: Path, text: str | None
+) -> Experiment:
+    """An experiment of these keys; raises UsageError for a value that cannot be used."""
+    names = [entry.folder.lower() for entry in models]
+    for entry in models:
+        if names.count(entry.folder.lower()) > 1:
+            raise UsageError(f"models has {entry.label} twice: give each a label of its own")
+    for key in ("search_trials", "search_seed", "workers", "threads"):
+        _whole(given, key, 0 if key == "search_seed" else 1)
+    for key in ("refit", "test"):
+        if not isinstance(given.get(key, True), bool):
+            raise UsageError(f"{key} is {given[key]!r}: write true or false")
+    baseline = given.get("baseline")
+    labels = [entry.label for entry in models]
+    if baseline is not None and baseline not in labels:
+        raise UsageError(
+            f"baseline is {baseline!r}, which is no label of models{_meant(str(baseline), labels) or _may_hold(labels)}"
+        )
+    settings, search = _settings(given.get("settings"), "settings"), _space(given.get("search"), "search")
+    _refuse_both(settings, search, "the experiment gives")
+    return Experiment(
+        name=name,
+        title=str(given.get("title") or name),
+        datasets=_several(given["datasets"], "datasets", str),
+        models=models,
+        seeds=_several(given["seeds"], "seeds", int) if given.get("seeds") is not None else None,
+        settings=settings,
+        search=search,
+        report=report,
+        text=text,
+        baseline=baseline,
+        **{
+            key: given[key]
+            for key in ("search_trials", "search_seed", "refit", "test", "workers", "threads")
+            if given.get(key) is not None
+        },
+    )
+
+
+def _settings(value: Any, where: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{where} is {value!r}: write a mapping of keys and values")
+    for key in value:
+        if key in OWN_KEYS:
+            raise UsageError(f"{where} gives {key}: {OWN_KEYS[key]}")
+    return dict(value)
+
+
+def _space(value: Any, where: str) -> dict[str, list[Any]]:
+    space = _settings(value, where)
+    for key, values in space.items():
+        if not isinstance(values, list | tuple) or not values:
+            raise UsageError(f"{where} has {key}: {values!r}: write a list of the values to try")
+        if any(values.count(item) > 1 for item in values):
+            raise UsageError(f"{where} names a value of {key} twice: {list(values)}")
+    return {key: list(values) for key, values in space.items()}
+
+
+def _refuse_both(settings: Mapping[str, Any], search: Mapping[str, Any], who: str) -> None:
+    both = [key for key in search if key in settings]
+    if both:
+        raise UsageError(f"{who} {both[0]} in settings and in search: keep one of them")
+
+
+def _whole(given: Mapping[str, Any], key: str, low: int) -> None:
+    value = given.get(key)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
+        raise UsageError(f"{key} is {value!r}: write a whole number of {low} or more")
+
+
+def _several(value: Any, key: str, kind: type) -> tuple[Any, ...]:
+    """One value or several, parted by commas or as a list, each once."""
+    parts: Any = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    values: list[Any] = list(parts) if isinstance(parts, list | tuple) else [parts]
+    right = all(isinstance(item, kind) and not isinstance(item, bool) and item != "" for item in values)
+    right = right and (kind is str or min(values, default=0) >= 0)
+    if not values or not right or len(set(values)) < len(values):
+        what = "names" if kind is str else "whole numbers of 0 or more"
+        raise UsageError(f"{key} is {value!r}: write {what}, each once, parted by commas")
+    return tuple(values)
+
+
+# --- command line -------------------------------------------------------------------------------------------
+
+
+def from_command_line(settings: Mapping[str, Any], files: Sequence[str]) -> Experiment:
+    """The experiment of `--experiment=FILE` with what the command line changes, or of lists of models and the like.
+
+    Args:
+        settings: the parsed arguments; those that are no key of an experiment are settings of every run.
+        files: of --config_files.
+    """
+    given = dict(settings)
+    file = given.pop("experiment", None)
+    own: dict[str, Any] = {key: given.pop(key) for key in ("model", "dataset", "seed") if key in given}
+    keys = {key: given.pop(key) for key in KEYS if key in given and key not in ("settings", "models")}
+    for key in given:
+        if key in ("resume_from", "checkpoint_dir"):
+            raise UsageError(f"--{key} is for a single run: {OWN_KEYS[key]}")
+    if file is not None:
+        return replace(_changed(read_experiment(str(file)), own, keys), overrides=given, files=tuple(files))
+    if not own.get("model") or not own.get("dataset"):
+        raise UsageError("--model=NAMES and --dataset=NAMES are both needed, or --experiment=FILE")
+    datasets = _several(own["dataset"], "--dataset", str)
+    name = str(keys.pop("name", "+".join(datasets)))
+    models = tuple(Entry(model, model) for model in _several(own["model"], "--model", str))
+    report = Path("report")  # inside runs_dir/experiments/<name>: command lines leave results/ alone
+    seeds = {"seeds": _several(own["seed"], "--seed", int)} if own.get("seed") is not None else {}
+    asked = {**keys, **seeds, "datasets": list(datasets)}
+    return replace(_checked(asked, models, name, report, None), overrides=given, files=tuple(files))
+
+
+def _changed(experiment: Experiment, own: Mapping[str, Any], keys: Mapping[str, Any]) -> Experiment:
+    """`experiment` with other data sets, seeds and keys, and with the models that the command line names only."""
+    asked = {
+        "settings": experiment.settings,
+        "search": experiment.search,
+        "title": experiment.title,
+        "baseline": experiment.baseline,
+        "datasets": list(experiment.datasets),
+        "seeds": list(experiment.seeds or ()),
+        **{
+            key: getattr(experiment, key)
+            for key in ("search_trials", "search_seed", "refit", "test", "workers", "threads")
+        },
+    }
+    asked |= {key: value for key, value in keys.items() if key != "name"}
+    for key in ("dataset", "seed"):
+        if own.get(key) is not None:
+            asked[f"{key}s"] = list(_several(own[key], f"--{key}", str if key == "dataset" else int))
+    models = experiment.models
+    if own.get("model") is not None:
+        labels = [entry.label for entry in models]
+        picked = _several(own["model"], "--model", str)
+        for label in picked:
+            if label not in labels:
+                raise UsageError(
+                    f"--model names {label}, which is no label of the experiment{_meant(label, labels)}"
+                )
+        models = tuple(entry for entry in models if entry.label in picked)
+        if asked["baseline"] not in picked and "baseline" not in keys:
+            asked["baseline"] = None
+    name = str(keys.get("name", experiment.name))
+    return _checked(asked, models, name, Path("results") / name, experiment.text)
+
+
+# --- the search ---------------------------------------------------------------------------------------------
+
+
+def combinations(space: Mapping[str, Sequence[Any]], most: int, seed: int) -> list[dict[str, Any]]:
+    """At most `most` combinations of a search space, in the order of its grid; the whole grid if that is smaller.
+
+    Which ones is drawn with `seed` alone, so that models with the same space try the same.
+    """
+    if not space:
+        return []
+    total = math.prod(len(values) for values in space.values())
+    chosen = range(total) if total <= most else sorted(random.Random(seed).sample(range(total), most))
+    return [_combination(space, place) for place in chosen]
+
+
+def _combination(space: Mapping[str, Sequence[Any]], place: int) -> dict[str, Any]:
+    """The `place`-th of the grid, whose last key changes fastest."""
+    found = {}
+    for key in reversed(list(space)):
+        place, digit = divmod(place, len(space[key]))
+        found[key] = space[key][digit]
+    return {key: found[key] for key in space}
+
+
+def space_of(experiment: Experiment, entry: Entry, knobs: Iterable[str]) -> dict[str, Sequence[Any]]:
+    """The search space of a model: its own, or what of the common one it has a knob for and leaves open.
+
+    What the command line sets is not searched.
+    """
+    if entry.search is not None:
+        space: Mapping[str, Sequence[Any]] = entry.search
+    else:
+        known = set(knobs) - set(entry.settings)
+        space = {key: values for key, values in experiment.search.items() if key in known}
+    return {key: values for key, values in space.items() if key not in experiment.overrides}

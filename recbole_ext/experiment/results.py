@@ -1,0 +1,172 @@
+"""What an experiment leaves: chosen.yaml, cells.csv, the tables on the terminal, and its page."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_ext.config import UsageError
+from recbole_ext.experiment import cells, ledger
+from recbole_ext.experiment.cells import Job
+from recbole_ext.experiment.grid import Grid
+from recbole_ext.report.tables import comparison_table
+
+CHOSEN, CELLS = "chosen.yaml", "cells.csv"
+STATUS = ("dataset", "label", "seed", "status", "reason", "settings")
+
+
+def write_results(grid: Grid, command: str) -> bool:
+    """Write the files into the report's folder and print the tables; only finished cells are in them.
+
+    Returns whether the runs of every data set could be compared.
+    """
+    experiment = grid.experiment
+    jobs = [(job, cells.record_of(job)) for _, job in grid.jobs()]
+    folder = jobs[0][0].ledger.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / CHOSEN, _choices(grid, command))
+    _write_cells(folder / CELLS, grid, jobs)
+    records = [record for _, record in jobs if record is not None and "test" in record]
+    if not experiment.test:
+        print(f"chosen on validation, the test parts were not read: {folder / CHOSEN}")
+    if not experiment.test or not records:
+        return True
+    for dataset in experiment.datasets:
+        own = [record for record in records if record["dataset"] == dataset]
+        if len(own) > 1:
+            print(comparison_table(own))
+    files, complete = _report(folder, about(grid, command, folder, records), records, searches(grid))
+    for file in files:
+        print(f"  {file}")
+    return complete
+
+
+def about(grid: Grid, command: str, folder: Path, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The experiment as its report is told of it; of a reading's metrics the one that chose, the file has all."""
+    from recbole_ext.report.record import _commit
+
+    experiment = grid.experiment
+    metric = str(records[0]["valid_metric"]).lower()
+    readings = ledger.readings(folder / ledger.FILE)
+    for row in readings:
+        row[metric] = row.pop("metrics").get(metric)
+    return {
+        "name": experiment.name,
+        "title": experiment.title,
+        "command": command,
+        "file": experiment.text,
+        "datasets": list(experiment.datasets),
+        "seeds": sorted({job.seed for _, job in grid.jobs()}),
+        "refit": experiment.refit,
+        "baseline": experiment.baseline,
+        "commit": _commit(),
+        "started": grid.started,
+        "failed": grid.failed,
+        "readings": readings,
+    }
+
+
+def searches(grid: Grid) -> list[dict[str, Any]]:
+    """The searches: each combination with its validation score (None and a reason where it failed), and the choice."""
+    found = []
+    for group in grid.groups:
+        if not group.tries:
+            continue
+        best = group.best()
+        trials = []
+        for job in group.tries:
+            record = cells.record_of(job)
+            failed = cells.read_json(job.folder / cells.FAILED) or {}
+            trials.append(
+                {
+                    "settings": dict(job.tries or {}),
+                    "valid_score": record and record["best_valid_score"],
+                    "epochs": _epochs(record),
+                    "seconds": record and record["seconds"]["train"],
+                    **failed,
+                }
+            )
+        chosen = dict(best.tries or {}) if best is not None else {}
+        found.append(
+            {"dataset": group.dataset, "label": group.entry.label, "trials": trials, "chosen": chosen}
+        )
+    return found
+
+
+def _report(
+    folder: Path, about: dict[str, Any], records: Sequence[dict[str, Any]], searches: list[dict[str, Any]]
+) -> tuple[list[Path], bool]:
+    """Compare the records of each data set and write the page; also says whether all could be compared."""
+    from recbole_ext.evaluate.comparison import compare
+    from recbole_ext.report.experiment_report import write_report
+
+    comparisons, complete = [], True
+    for dataset in about["datasets"]:
+        own = [record for record in records if record["dataset"] == dataset]
+        if not own:
+            continue
+        labels = [record["label"] for record in own]
+        baseline = about["baseline"] if about["baseline"] in labels else None
+        folders = [Path(record["folder"]) for record in own]
+        try:
+            compared = compare(folders, baseline=baseline, labels=labels)
+        except UsageError as error:
+            print(f"error: the runs on {dataset} cannot be compared: {error}", file=sys.stderr)
+            complete = False
+            continue
+        comparisons.append({"dataset": dataset, **compared})
+    return list(write_report(folder, about, comparisons, list(records), searches)), complete
+
+
+def _choices(grid: Grid, command: str) -> str:
+    """The settings and numbers of epochs that validation has chosen, as yaml."""
+    chosen: dict[str, Any] = {}
+    for group, job in grid.jobs():
+        record = cells.read_json(cells.choosing_folder(job) / cells.RECORD)
+        if record is None:
+            continue
+        best = group.best()
+        entry = chosen.setdefault(job.dataset, {}).setdefault(
+            job.label,
+            {"model": job.model, "settings": dict((best.tries if best else None) or {}), "epochs": {}},
+        )
+        entry["epochs"][job.seed] = _epochs(record)
+    head = f"# Chosen on validation by `{command}`; epochs by seed.\n"
+    return head + yaml.safe_dump(chosen, sort_keys=False)
+
+
+def _epochs(record: Mapping[str, Any] | None) -> int | None:
+    """The number of epochs that was best on validation, or that were made where none is known to be."""
+    if record is None:
+        return None
+    best = record.get("best_epoch")
+    return record["epochs_run"] if best is None else best + 1
+
+
+def _write_cells(file: Path, grid: Grid, jobs: Sequence[tuple[Job, dict[str, Any] | None]]) -> None:
+    failed = {(one["dataset"], one["label"], one["seed"]): one["reason"] for one in grid.failed}
+    waiting = file.with_suffix(".tmp")
+    with waiting.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(STATUS)
+        for job, record in jobs:
+            reason = failed.get((job.dataset, job.label, job.seed))
+            status = (
+                "failed" if reason is not None else "finished" if record and "test" in record else "chosen"
+            )
+            table.writerow(
+                (job.dataset, job.label, job.seed, status, reason or "", cells.digest(job.identity))
+            )
+    os.replace(waiting, file)
+
+
+def _write(file: Path, text: str) -> None:
+    waiting = file.with_suffix(".tmp")
+    waiting.write_text(text, encoding="utf-8")
+    os.replace(waiting, file)

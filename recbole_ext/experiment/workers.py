@@ -1,0 +1,114 @@
+"""Jobs one after the other in this process, or side by side in spawned ones that live as long as there is work."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from recbole_ext.experiment.cells import Job, Outcome, do
+
+Take = Callable[[], Job | None]
+Ended = Callable[[Job, Outcome], None]
+
+
+def one_by_one(take: Take, ended: Ended) -> None:
+    """Do the jobs that `take` hands out, until it has none."""
+    while (job := take()) is not None:
+        ended(job, do(job))
+
+
+def side_by_side(take: Take, ended: Ended, workers: int, threads: int) -> None:
+    """The same in `workers` processes of `threads` threads each.
+
+    `take` may have no job now and one after the next has ended. A process that dies fails its job only.
+    """
+    idle: list[Worker] = []
+    busy: dict[Any, tuple[Worker, Job, float]] = {}
+    try:
+        while True:
+            while len(busy) < workers and (job := take()) is not None:
+                worker = idle.pop() if idle else Worker(threads)
+                worker = worker.give(job)
+                busy[worker.connection] = (worker, job, time.perf_counter())
+            if not busy:
+                return
+            for connection in wait(list(busy)):
+                worker, job, began = busy.pop(connection)
+                outcome = worker.answer()
+                if outcome is None:
+                    worker.process.join(10)
+                    worker.stop()
+                    seconds = time.perf_counter() - began
+                    outcome = Outcome(seconds, f"its process ended with exit code {worker.process.exitcode}")
+                else:
+                    idle.append(worker)
+                ended(job, outcome)
+    finally:
+        for worker in [*idle, *(worker for worker, _, _ in busy.values())]:
+            worker.stop()
+
+
+class Worker:
+    """A process that does the jobs it is given."""
+
+    def __init__(self, threads: int):
+        context = multiprocessing.get_context("spawn")
+        self.threads = threads
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, threads))
+        self.process.start()
+        theirs.close()
+
+    def give(self, job: Job) -> Worker:
+        """Hand over a job; returns who does it: a fresh process, where this one has died idle."""
+        try:
+            self.connection.send(job)
+        except OSError:
+            self.stop()
+            fresh = Worker(self.threads)
+            fresh.connection.send(job)
+            return fresh
+        return self
+
+    def answer(self) -> Outcome | None:
+        """The outcome of its job; None where the process has died."""
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            return None
+
+    def stop(self) -> None:
+        """End the process, whatever it does; its checkpoints are whole at any time."""
+        self.connection.close()
+        self.process.terminate()
+        self.process.join()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not go on in a folder that the next call works in."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _work(connection: Connection, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends us
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import torch
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
+    torch.set_num_threads(threads)
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        connection.send(do(job))

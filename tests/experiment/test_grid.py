@@ -1,0 +1,531 @@
+"""Experiments on a small log: what is run, what is read, what is left, and what a second call does."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from recbole_ext.experiment import ledger
+from recbole_ext.experiment.grid import duration
+from recbole_ext.quick_start import main
+
+RUNS = Path("runs/experiments")
+LEARNING_RATES = {"learning_rate": [0.01, 0.0001]}
+
+
+def run(file, *more):
+    return main([f"--experiment={file}", *more])
+
+
+def record(*place):
+    return json.loads(RUNS.joinpath(*place, "record.json").read_text())
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """Which parts were ranked, in order: "valid" or "test" each time."""
+    from recbole_ext.trainer.session_trainer import SessionTrainer
+
+    parts = []
+    evaluate = SessionTrainer.evaluate
+
+    def noting(self, data, *args, **kwargs):
+        parts.append(data._dataset.part)
+        return evaluate(self, data, *args, **kwargs)
+
+    monkeypatch.setattr(SessionTrainer, "evaluate", noting)
+    return parts
+
+
+def test_a_grid_runs_once_and_is_passed_over_then(write_experiment, capsys, reported, evaluated):
+    file = write_experiment(search=LEARNING_RATES, baseline="Pop", title="Which?")
+    assert run(file) == 0
+    first = capsys.readouterr().out
+    assert "[1/4] toy Pop seed 1: NDCG@10 ." in first and "[4/4] toy GRU4Rec seed 2: NDCG@10 ." in first
+    assert "toy GRU4Rec search learning_rate=0.0001: validation NDCG@10 ." in first and "(ETA " in first
+    assert "seeds 1, 2: mean over seeds" in first
+    assert "(ETA" not in first[first.index("[4/4]") :], "nothing is left"
+    ranked = list(evaluated)
+    assert run(file) == 0
+    second = capsys.readouterr().out
+    assert second.count("finished before") == 4 and evaluated == ranked
+    assert len(ledger.readings(Path("results/try/test_readings.csv"))) == 4
+
+    folder, experiment, comparisons, records, searches = reported[-1]
+    assert folder == Path("results/try") and experiment["title"] == "Which?" and experiment["seeds"] == [1, 2]
+    assert experiment["command"].endswith(f"--experiment={file}") and "models:" in experiment["file"]
+    assert len(experiment["readings"]) == 4 and experiment["failed"] == []
+    assert [(one["label"], one["seed"]) for one in records] == [
+        (label, seed) for label in ("Pop", "GRU4Rec") for seed in (1, 2)
+    ]
+    assert all(Path(one["folder"], "ranks.npz").is_file() for one in records)
+    assert comparisons[0]["dataset"] == "toy" and comparisons[0]["baseline"] == "Pop"
+    assert comparisons[0]["labels"] == ["Pop", "Pop", "GRU4Rec", "GRU4Rec"]
+    (search,) = searches
+    scores = {one["settings"]["learning_rate"]: one["valid_score"] for one in search["trials"]}
+    assert search["label"] == "GRU4Rec" and scores[search["chosen"]["learning_rate"]] == max(scores.values())
+    chosen = yaml.safe_load(Path("results/try/chosen.yaml").read_text())["toy"]["GRU4Rec"]
+    assert chosen["settings"] == search["chosen"]
+    assert chosen["epochs"][2] == record("try/toy/GRU4Rec/seed-2")["best_epoch"] + 1
+
+
+def test_the_search_s_best_run_is_the_first_seed_s(write_experiment, evaluated):
+    run(write_experiment(search=LEARNING_RATES, models=["GRU4Rec"]))
+    # two tries and the second seed, three epochs each; the first seed is tested from the search's checkpoint
+    assert evaluated == ["valid"] * 6 + ["test"] + ["valid"] * 3 + ["test"]
+    tries = [json.loads(file.read_text()) for file in RUNS.glob("try/toy/GRU4Rec/search/*/record.json")]
+    best = max(tries, key=lambda one: one["best_valid_score"])
+    first = record("try/toy/GRU4Rec/seed-1")
+    assert (
+        first["epochs"] == best["epochs"]
+        and first["config"]["learning_rate"] == best["config"]["learning_rate"]
+    )
+    assert record("try/toy/GRU4Rec/seed-2")["config"]["learning_rate"] == best["config"]["learning_rate"]
+    assert not list(RUNS.glob("try/toy/GRU4Rec/search/*/*.pth")) and not list(RUNS.glob("try/**/last.pth"))
+
+
+def test_a_search_never_reads_the_test_part(write_experiment, monkeypatch, capsys):
+    from recbole_ext.trainer.session_trainer import SessionTrainer
+
+    evaluate = SessionTrainer.evaluate
+
+    def forbidding(self, data, *args, **kwargs):
+        assert data._dataset.part != "test", "read the test part"
+        return evaluate(self, data, *args, **kwargs)
+
+    monkeypatch.setattr(SessionTrainer, "evaluate", forbidding)
+    for refit in (False, True):
+        file = write_experiment("closed", search=LEARNING_RATES, models=["GRU4Rec"], refit=refit, test=False)
+        assert run(file) == 0
+        assert "test not read" in capsys.readouterr().out
+        files = list(RUNS.glob("closed/**/record.json"))
+        assert len(files) > 2 and not any("test" in json.loads(file.read_text()) for file in files)
+        assert not Path("results/closed/test_readings.csv").exists()
+        chosen = yaml.safe_load(Path("results/closed/chosen.yaml").read_text())["toy"]["GRU4Rec"]
+        assert set(chosen["epochs"]) == {1, 2}
+        # the same cells, and now they do
+        assert run(file, "--test=True") == 1
+        assert capsys.readouterr().out.count("failed in 0 s: AssertionError: read the test part") <= 2
+
+
+def test_choosing_first_and_testing_later_is_as_both_at_once(write_experiment, evaluated):
+    keys = {"search": LEARNING_RATES, "models": ["GRU4Rec"]}
+    for refit in (False, True):
+        run(write_experiment("whole", refit=refit, **keys))
+        file = write_experiment("halves", refit=refit, **keys)
+        run(file, "--test=False")
+        evaluated.clear()
+        run(file)
+        assert evaluated == ["test", "test"]
+        for seed in (1, 2):
+            one, other = (record(name, "toy/GRU4Rec", f"seed-{seed}") for name in ("whole", "halves"))
+            assert one["test"] == other["test"] and one["epochs"] == other["epochs"]
+
+
+def test_a_lower_score_wins_where_the_metric_says_so(write_experiment):
+    keys = {"search": {"learning_rate": [0.01, 0.0001, 0.001]}, "models": ["GRU4Rec"], "seeds": [1]}
+    run(write_experiment(**keys))
+    from recbole_ext.experiment.grid import groups_of
+    from recbole_ext.experiment.plan import read_experiment
+
+    (group,) = groups_of(read_experiment("try.yaml"))
+    scores = {json.dumps(job.tries): one["best_valid_score"] for job, one in group.scored()}
+    assert len(scores) == 3 and scores[json.dumps(group.best().tries)] == max(scores.values())
+    group.lower_is_better = True
+    assert scores[json.dumps(group.best().tries)] == min(scores.values())
+
+
+def test_a_changed_setting_runs_again_and_says_why(write_experiment, capsys):
+    write_experiment(models=["Pop", {"model": "GRU4Rec", "settings": {"learning_rate": 0.01}}])
+    run("try.yaml")
+    before = record("try/toy/GRU4Rec/seed-1")
+    write_experiment(models=["Pop", {"model": "GRU4Rec", "settings": {"learning_rate": 0.02}}])
+    capsys.readouterr()
+    run("try.yaml")
+    out = capsys.readouterr().out
+    assert out.count("finished before") == 2
+    assert "toy GRU4Rec seed 1 runs again: learning_rate was 0.01 and is 0.02" in out
+    assert (
+        record("try/toy/GRU4Rec/seed-1")["config"]["learning_rate"]
+        == 0.02
+        != before["config"]["learning_rate"]
+    )
+    assert len(ledger.readings(Path("results/try/test_readings.csv"))) == 6, (
+        "readings are added, never replaced"
+    )
+
+
+def test_changed_data_run_again(write_experiment, capsys, here):
+    run(write_experiment(models=["Pop"]))
+    log = here / "data/toy/toy.inter"
+    log.write_text(log.read_text().rstrip("\n").rpartition("\n")[0] + "\n")
+    capsys.readouterr()
+    run("try.yaml")
+    assert capsys.readouterr().out.count("runs again: the atomic files are others") == 2
+
+
+def test_what_a_machine_is_does_not_run_again(write_experiment, capsys):
+    run(write_experiment(models=["Pop"]))
+    capsys.readouterr()
+    run("try.yaml", "--show_progress=False", "--worker=0", "--workers=1")
+    assert capsys.readouterr().out.count("finished before") == 2
+
+
+def test_a_failing_cell_does_not_stop_the_others(write_experiment, capsys, reported):
+    file = write_experiment(models=["GRU4RecF", "Pop"], seeds=[1])
+    assert run(file) == 1
+    out = capsys.readouterr().out
+    assert "[1/2] toy GRU4RecF seed 1: failed" in out and "selected_features of GRU4RecF names class" in out
+    assert "[2/2] toy Pop seed 1: NDCG@10" in out
+    (failed,) = reported[-1][1]["failed"]
+    assert failed["label"] == "GRU4RecF" and "selected_features" in failed["reason"]
+    assert 'toy,GRU4RecF,1,failed,"selected_features' in Path("results/try/cells.csv").read_text()
+    assert "UsageError" in (RUNS / "try/toy/GRU4RecF/seed-1/error.txt").read_text()
+    assert run(file, "--selected_features=[category]") == 0
+    assert not (RUNS / "try/toy/GRU4RecF/seed-1/failed.json").exists()
+
+
+def test_a_failing_combination_does_not_stop_the_search(write_experiment, capsys, reported):
+    broken = {"model": "GRU4Rec", "search": {"train_loss": ["softmax", "bce"], "learning_rate": [0.01]}}
+    none = {"label": "none", "model": "GRU4RecF", "search": {"learning_rate": [0.01, 0.001]}}
+    from recbole_ext.experiment import cells
+
+    do_try = cells._try
+
+    def failing(job):
+        if job.tries.get("train_loss") == "softmax":
+            raise ZeroDivisionError("by nought\nmore")
+        do_try(job)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cells, "_try", failing)
+        assert run(write_experiment(models=[broken, none], seeds=[1])) == 1
+    out = capsys.readouterr().out
+    assert (
+        "search train_loss=softmax learning_rate=0.01: failed" in out
+        and "ZeroDivisionError: by nought\n" in out
+    )
+    assert "[1/2] toy GRU4Rec seed 1: NDCG@10" in out
+    assert (
+        "[2/2] toy none seed 1: failed: every run of the search failed, the first one: selected_features"
+        in out
+    )
+    first, second = reported[-1][4]
+    assert first["chosen"]["train_loss"] == "bce" and first["trials"][0]["valid_score"] is None
+    assert first["trials"][0]["reason"] == "ZeroDivisionError: by nought" and second["chosen"] == {}
+
+
+def test_missing_raw_logs_fail_that_data_set_only(write_experiment, capsys):
+    file = write_experiment(datasets=["diginetica", "toy"], models=["Pop"], seeds=[1])
+    assert run(file) == 1
+    out = capsys.readouterr().out
+    assert "[1/2] diginetica Pop seed 1: failed" in out and "[2/2] toy Pop seed 1: NDCG@10" in out
+
+
+WRONG = [
+    ({"models": ["GRU4Rek"]}, "there is no model GRU4Rek: did you mean GRU4Rec"),
+    ({"datasets": ["toi"]}, "there is no dataset toi"),
+    (
+        {"models": [{"model": "Pop", "settings": {"epohs": 1}}]},
+        "Pop on toy: unknown key epohs: did you mean epochs",
+    ),
+    ({"search": {"learning_rate": [0.1, "fast"]}, "models": ["GRU4Rec"]}, "learning_rate is 'fast'"),
+    ({"models": [{"model": "Pop", "search": {"n_layrs": [1]}}]}, "unknown key n_layrs"),
+]
+
+
+@pytest.mark.parametrize("keys, hint", WRONG, ids=[hint for _, hint in WRONG])
+def test_wrong_settings_are_answered_before_anything_runs(write_experiment, capsys, keys, hint):
+    assert run(write_experiment(**keys)) == 2
+    assert hint in capsys.readouterr().err and not RUNS.exists()
+
+
+def test_search_and_refit_need_validation_sessions(write_experiment, capsys):
+    split = {"eval_args": {"split": {"session_time": [8, 0, 2]}}}
+    settings = yaml.safe_load(Path(write_experiment()).read_text())["settings"] | split
+    assert run(write_experiment(settings=settings, models=["Pop"], seeds=[1], refit=True)) == 1
+    assert "refit needs validation sessions" in capsys.readouterr().out
+    assert run(write_experiment(settings=settings, models=["GRU4Rec"], seeds=[1], search=LEARNING_RATES)) == 1
+    assert "a search needs validation sessions" in capsys.readouterr().out
+
+
+# --- interruptions ------------------------------------------------------------------------------------------
+
+
+class Interrupting:
+    """Raises KeyboardInterrupt in the `at`-th training epoch of all runs together."""
+
+    def __init__(self, patch, at):
+        from recbole_ext.trainer.session_trainer import SessionTrainer
+
+        self.left, self.epochs = at, []
+        train = SessionTrainer._train_epoch
+
+        def train_epoch(trainer, data, epoch, *args, **kwargs):
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+            self.epochs.append(epoch)
+            return train(trainer, data, epoch, *args, **kwargs)
+
+        patch.setattr(SessionTrainer, "_train_epoch", train_epoch)
+
+
+MODELS = {
+    "GRU4Rec": {},
+    "SASRec": {
+        "train_targets": "all_positions",
+        "train_loss": "sampled_softmax",
+        "negatives": 8,
+        "n_heads": 1,
+    },
+    "SASRecSA2C": {"n_heads": 1, "warm_up_steps": 3, "rewards": {"view": 0.2, "purchase": 1.0}},
+    "HRNNFeat": {"user_state": "init"},
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("refit", [False, True], ids=["", "refit"])
+def test_interrupted_and_continued_equals_uninterrupted(write_experiment, monkeypatch, capsys, model, refit):
+    from recbole_ext.trainer import progress
+
+    monkeypatch.setattr(progress, "SECONDS", 0)
+    entry = {"model": model, "settings": MODELS[model]}
+    settings = yaml.safe_load(Path(write_experiment()).read_text())["settings"] | {
+        "epochs": 5,
+        "stopping_step": 1,
+    }
+    keys = {"models": [entry], "seeds": [1], "settings": settings, "refit": refit}
+    assert run(write_experiment("whole", **keys)) == 0
+    whole = record("whole/toy", model, "seed-1")
+    epochs = (
+        len(record("whole/toy", model, "seed-1/valid")["epochs"]) + len(whole["epochs"]) if refit else None
+    )
+    file = write_experiment("parts", **keys)
+    total = epochs or len(whole["epochs"])
+    made = []
+    for _ in range(
+        total
+    ):  # every epoch but one is made, then an interruption; each call gets one epoch further
+        with pytest.MonkeyPatch.context() as patch:
+            made.append(interruption := Interrupting(patch, 2))
+            if run(file) == 0:
+                break
+        assert "the same command goes on" in capsys.readouterr().err
+        assert len(interruption.epochs) == 1
+    else:
+        assert run(file) == 0
+    assert sum(len(one.epochs) for one in made) == total, "no epoch is made twice"
+    parts = record("parts/toy", model, "seed-1")
+    assert (
+        parts["epochs"] == whole["epochs"]
+        and parts["test"] == whole["test"]
+        and parts["valid"] == whole["valid"]
+    )
+    one, other = (np.load(RUNS / name / "toy" / model / "seed-1/ranks.npz") for name in ("whole", "parts"))
+    assert set(one.files) == set(other.files)
+    assert all((one[column] == other[column]).all() for column in one.files)
+    assert len(ledger.readings(Path("results/parts/test_readings.csv"))) == 1
+
+
+def test_an_early_stop_is_remembered(write_experiment, monkeypatch, evaluated):
+    """Interrupted between the epoch that stops and the test: nothing trains again."""
+    from recbole_ext.report.record import Run
+    from recbole_ext.trainer import progress
+
+    monkeypatch.setattr(progress, "SECONDS", 0)
+    settings = yaml.safe_load(Path(write_experiment()).read_text())["settings"]
+    settings |= {"epochs": 40, "stopping_step": 1, "learning_rate": 0.02}
+    file = write_experiment(models=["GRU4Rec"], seeds=[1], settings=settings)
+    trained = Run.trained
+
+    def interrupted(self, *args):
+        trained(self, *args)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "trained", interrupted)
+        assert run(file) == 130
+    epochs = len(evaluated)
+    assert 2 < epochs < 40
+    evaluated.clear()
+    assert run(file) == 0
+    assert evaluated == ["test"]
+    done = record("try/toy/GRU4Rec/seed-1")
+    assert len(done["epochs"]) == epochs and done["best_epoch"] == epochs - 3
+    assert all(one["valid_score"] is not None for one in done["epochs"])
+
+
+def test_an_interruption_before_the_list_of_readings_does_not_lose_one(write_experiment):
+    run(write_experiment(models=["Pop"]))
+    file = Path("results/try/test_readings.csv")
+    before = ledger.readings(file)
+    file.unlink()
+    run("try.yaml")
+    assert [{**row, "time": ""} for row in ledger.readings(file)] == [{**row, "time": ""} for row in before]
+
+
+# --- refit --------------------------------------------------------------------------------------------------
+
+
+def test_refit_trains_on_validation_sessions_too_for_the_chosen_epochs(write_experiment, evaluated):
+    keys = {"models": ["GRU4Rec"], "search": LEARNING_RATES}
+    run(write_experiment("plain", **keys))
+    evaluated.clear()
+    run(write_experiment("again", refit=True, **keys))
+    assert evaluated == ["valid"] * 6 + ["test"] + ["valid"] * 3 + ["test"]
+    for seed in (1, 2):
+        plain, again = (record(name, "toy/GRU4Rec", f"seed-{seed}") for name in ("plain", "again"))
+        assert (
+            again["counts"]["train_rows"] > plain["counts"]["train_rows"]
+        )  # exactly which: tests/data/test_splits.py
+        assert again["counts"]["valid_rows"] == 0
+        assert again["counts"]["test_targets"] == plain["counts"]["test_targets"]
+        assert again["epochs_run"] == plain["best_epoch"] + 1 and again["best_valid_score"] is None
+        assert "training + validation" in again["split"] and "training + validation" not in plain["split"]
+    assert not list(RUNS.glob("again/toy/GRU4Rec/seed-2/valid/*.pth"))
+
+
+def test_models_that_fit_at_once_refit_too(write_experiment):
+    run(write_experiment("plain", models=["Pop", "ItemKNN"], seeds=[1]))
+    run(write_experiment("again", models=["Pop", "ItemKNN"], seeds=[1], refit=True))
+    for model in ("Pop", "ItemKNN"):
+        plain, again = (record(name, "toy", model, "seed-1") for name in ("plain", "again"))
+        assert again["counts"]["train_rows"] > plain["counts"]["train_rows"] and again["epochs_run"] == 1
+    one, other = (np.load(RUNS / name / "toy/Pop/seed-1/ranks.npz")["rank"] for name in ("plain", "again"))
+    assert len(one) == len(other) and (one != other).any(), "validation sessions changed the popularity"
+
+
+# --- processes, command lines -------------------------------------------------------------------------------
+
+
+def test_two_workers_leave_what_one_leaves(write_experiment, capsys):
+    keys = {"models": ["Pop", "GRU4Rec", "GRU4RecF"], "search": LEARNING_RATES, "refit": True}
+    assert run(write_experiment("one", threads=1, **keys)) == 1
+    assert run(write_experiment("two", workers=2, threads=1, **keys)) == 1
+    out = capsys.readouterr().out
+    assert "[6/6]" in out
+    for model in ("Pop", "GRU4Rec"):
+        for seed in (1, 2):
+            one, two = (record(name, "toy", model, f"seed-{seed}") for name in ("one", "two"))
+            assert one["test"] == two["test"] and one["epochs"] == two["epochs"] and two["threads"] == 1
+            arrays = [np.load(RUNS / n / "toy" / model / f"seed-{seed}/ranks.npz") for n in ("one", "two")]
+            assert all((arrays[0][column] == arrays[1][column]).all() for column in arrays[0].files)
+    chosen = [Path(f"results/{name}/chosen.yaml").read_text().splitlines()[1:] for name in ("one", "two")]
+    assert chosen[0] == chosen[1]
+    rows = [ledger.readings(Path(f"results/{name}/test_readings.csv")) for name in ("one", "two")]
+    assert sorted((r["label"], r["seed"], r["settings"]) for r in rows[0]) == sorted(
+        (r["label"], r["seed"], r["settings"]) for r in rows[1]
+    )
+    assert len(rows[1]) == 4
+
+
+def test_a_process_that_dies_fails_its_cell_only(write_experiment, monkeypatch, capsys, here):
+    (here / "deadly.py").write_text("import os\nos._exit(7)\n")
+    monkeypatch.syspath_prepend(here)  # spawned processes get this one's path
+    from recbole_ext.experiment import workers
+    from recbole_ext.experiment.cells import Outcome
+
+    class Deadly:
+        def __reduce__(self):
+            return (__import__, ("deadly",))
+
+    ended = []
+    jobs = [Deadly()]
+    workers.side_by_side(
+        lambda: jobs.pop() if jobs else None, lambda job, outcome: ended.append(outcome), workers=1, threads=1
+    )
+    assert isinstance(ended[0], Outcome) and ended[0].failed == "its process ended with exit code 7"
+
+
+def test_an_experiment_under_way_is_left_alone(write_experiment, capsys):
+    import fcntl
+
+    file = write_experiment(models=["Pop"], seeds=[1])
+    (RUNS / "try").mkdir(parents=True)
+    with (RUNS / "try/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(file) == 2
+        assert "another process is at work in runs/experiments/try" in capsys.readouterr().err
+    assert run(file) == 0
+
+
+PARENT = """
+import os, sys, time
+from recbole_ext.experiment.workers import Worker
+if __name__ == "__main__":
+    print(Worker(1).process.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_workers_end_with_a_killed_parent(here):
+    (here / "parent.py").write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, "parent.py"], stdout=subprocess.PIPE, text=True)
+    worker = Path("/proc", parent.stdout.readline().strip())
+    if not worker.parent.is_dir():
+        parent.kill()
+        pytest.skip("no /proc here")
+    assert alive(worker)
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 60
+    while alive(worker) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not alive(worker)
+
+
+def alive(process):
+    """Whether a folder of /proc is of a process that runs; a zombie waits for nobody here."""
+    try:
+        return "State:\tZ" not in (process / "status").read_text()
+    except OSError:
+        return False
+
+
+def test_lists_on_the_command_line_print_tables_and_leave_results_alone(here, capsys, reported):
+    line = [
+        "--model=Pop,GRU4Rec",
+        "--dataset=toy",
+        "--seed=1,2",
+        "--data_path=data",
+        "--epochs=1",
+        "--use_gpu=False",
+    ]
+    assert main(line) == 0
+    out = capsys.readouterr().out
+    assert "GRU4Rec on toy (seed 2)" in out and "toy, seeds 1, 2: mean over seeds" in out
+    assert not Path("results").exists() and (RUNS / "toy/report/index.html").is_file()
+    assert reported[-1][1]["file"] is None and len(reported[-1][3]) == 4
+    assert main([*line, "--name=mine"]) == 0
+    assert (RUNS / "mine/toy/Pop/seed-1/record.json").is_file()
+
+
+def test_one_run_is_no_experiment(here, capsys, reported):
+    line = ["--model=Pop", "--dataset=toy", "--seed=1", "--data_path=data", "--use_gpu=False"]
+    assert main(line) == 0
+    assert "Pop on toy (seed 1)" in capsys.readouterr().out and not reported and not RUNS.exists()
+
+
+def test_without_a_seed_the_configured_one_runs(here, capsys):
+    line = ["--model=Pop,ItemKNN", "--dataset=toy", "--data_path=data", "--use_gpu=False"]
+    assert main(line) == 0
+    assert (RUNS / "toy/toy/ItemKNN/seed-2020/record.json").is_file()
+
+
+def test_a_second_kind_of_label_of_one_model(write_experiment):
+    models = ["GRU4Rec", {"label": "GRU4Rec deep", "model": "GRU4Rec", "settings": {"num_layers": 2}}]
+    run(write_experiment(models=models, seeds=[1]))
+    assert record("try/toy/GRU4Rec-deep/seed-1")["config"]["num_layers"] == 2
+    assert record("try/toy/GRU4Rec/seed-1")["config"]["num_layers"] == 1
+    shutil.rmtree(RUNS / "try/toy/GRU4Rec")
+
+
+def test_durations_in_words():
+    assert [duration(s) for s in (0.4, 31, 99, 300, 9000)] == ["0 s", "31 s", "99 s", "5 min", "2.5 h"]

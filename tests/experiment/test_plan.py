@@ -1,0 +1,156 @@
+"""What an experiment's yaml and command line say, and the sentences for mistakes in them."""
+
+import pytest
+
+from recbole_ext.config import UsageError, parse_command_line
+from recbole_ext.experiment import is_grid
+from recbole_ext.experiment.plan import combinations, from_command_line, read_experiment, space_of
+
+
+def test_what_makes_a_command_line_a_grid():
+    assert not is_grid(parse_command_line(["--model=SASRec", "--dataset=toy", "--seed=1", "--refit=True"]))
+    for more in (
+        "--model=SASRec,Pop",
+        "--dataset=a,b",
+        "--seed=1,2",
+        "--seed=[1]",
+        "--search={learning_rate: [0.1]}",
+    ):
+        assert is_grid(parse_command_line(["--epochs=3", more]))
+
+
+def test_lists_on_a_command_line_are_an_experiment_that_leaves_results_alone():
+    asked = parse_command_line(
+        ["--model=SASRec, Pop", "--dataset=a,b", "--seed=1,2", "--epochs=3", "--workers=2"]
+    )
+    found = from_command_line(asked, ["more.yaml"])
+    assert (
+        found.name == "a+b" and found.datasets == ("a", "b") and found.seeds == (1, 2) and found.workers == 2
+    )
+    assert [entry.label for entry in found.models] == ["SASRec", "Pop"]
+    assert found.overrides == {"epochs": 3} and found.files == ("more.yaml",)
+    assert "results" not in str(found.report)
+    assert from_command_line({"model": "Pop", "dataset": "a", "name": "mine"}, []).name == "mine"
+
+
+def test_a_file_and_what_the_command_line_changes_of_it(write_experiment):
+    models = ["Pop", {"label": "SASRec dot", "model": "SASRec", "settings": {"n_layers": 1}}]
+    file = write_experiment(models=models, baseline="Pop", refit=True)
+    found = read_experiment(file)
+    assert found.name == "try" and str(found.report) == "results/try" and found.seeds == (1, 2)
+    assert found.models[1].folder == "SASRec-dot" and found.models[1].settings == {"n_layers": 1}
+    line = ["--seed=7", "--epochs=1", "--model=SASRec dot", "--refit=False", "--name=quick"]
+    changed = from_command_line(parse_command_line([f"--experiment={file}", *line]), [])
+    assert changed.seeds == (7,) and changed.overrides == {"epochs": 1} and not changed.refit
+    assert [entry.label for entry in changed.models] == ["SASRec dot"] and changed.baseline is None
+    assert changed.name == "quick" and str(changed.report) == "results/quick" and changed.text == found.text
+
+
+def test_a_bare_name_is_a_file_of_configs(write_experiment, here):
+    file = write_experiment("mine")
+    place = here / "configs" / "experiment"
+    place.mkdir(parents=True)
+    (here / "mine.yaml").rename(place / "mine.yaml")
+    assert read_experiment("mine").name == "mine"
+    with pytest.raises(UsageError, match="there is no experiment mein: did you mean mine"):
+        read_experiment("mein")
+    with pytest.raises(UsageError, match="there is no experiment"):
+        read_experiment(file)
+
+
+MISTAKES = [
+    ({"seed": [1]}, "unknown key seed: did you mean seeds"),
+    ({"model": ["Pop"]}, "unknown key model: did you mean models"),
+    ({"frobnicate": 1}, "unknown key frobnicate: it may hold name, title"),
+    ({"models": []}, "names no models"),
+    ({"datasets": None}, "names no datasets"),
+    ({"models": "Pop"}, "models is 'Pop': write a list"),
+    ({"models": [{"label": "x"}]}, "write a name, or a mapping"),
+    ({"models": [{"model": "Pop", "seting": {}}]}, "did you mean settings"),
+    ({"models": ["Pop", "Pop"]}, "Pop twice: give each a label"),
+    ({"models": ["Pop", {"model": "Pop", "label": "pop"}]}, "pop|Pop twice"),
+    ({"models": [{"model": "Pop", "settings": {"seed": 1}}]}, "settings of Pop gives seed: write seeds"),
+    ({"settings": {"refit": True}}, "settings gives refit: write it beside settings"),
+    ({"settings": [1]}, "settings is .1.: write a mapping"),
+    ({"search": {"learning_rate": 0.1}}, "search has learning_rate: 0.1: write a list"),
+    ({"search": {"learning_rate": [0.1, 0.1]}}, "a value of learning_rate twice"),
+    ({"search": {"epochs": [1, 2]}}, "gives epochs in settings and in search"),
+    ({"search": {"model": ["Pop"]}}, "search gives model"),
+    ({"seeds": [1, 1]}, "seeds is .1, 1."),
+    ({"seeds": [-1]}, "seeds is"),
+    ({"seeds": ["a"]}, "seeds is"),
+    ({"datasets": [3]}, "datasets is"),
+    ({"workers": 0}, "workers is 0: write a whole number of 1 or more"),
+    ({"workers": True}, "workers is True"),
+    ({"search_trials": 1.5}, "search_trials is 1.5"),
+    ({"refit": "yes"}, "refit is 'yes'"),
+    ({"baseline": "pop"}, "baseline is 'pop', which is no label of models: did you mean Pop"),
+    ({"name": "../up"}, "has to be the name of a folder"),
+]
+
+
+@pytest.mark.parametrize("keys, hint", MISTAKES, ids=[next(iter(keys)) for keys, _ in MISTAKES])
+def test_mistakes_in_a_file_are_named(write_experiment, keys, hint):
+    with pytest.raises(UsageError, match=hint) as caught:
+        read_experiment(write_experiment(**keys))
+    assert "try.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+COMMANDS = [
+    (["--model=Pop,Pop", "--dataset=toy"], "--model is 'Pop,Pop'"),
+    (["--model=Pop,", "--dataset=toy"], "--model is 'Pop,'"),
+    (["--model=Pop", "--dataset=toy", "--seed=1,1"], "--seed is .1, 1."),
+    (["--model=Pop", "--dataset=toy", "--seed=a,b"], "--seed is 'a,b'"),
+    (["--model=Pop,GRU4Rec"], "--dataset=NAMES"),
+    (["--model=Pop,GRU4Rec", "--dataset=toy", "--resume_from=x"], "--resume_from is for a single run"),
+    (["--model=Pop,GRU4Rec", "--dataset=toy", "--workers=no"], "workers is 'no'"),
+    (["--experiment=try.yaml", "--model=Pup"], "--model names Pup.*did you mean Pop"),
+    (["--experiment=try.yaml", "--seed=1.5"], "--seed is 1.5"),
+]
+
+
+@pytest.mark.parametrize("arguments, hint", COMMANDS, ids=[" ".join(words) for words, _ in COMMANDS])
+def test_mistakes_on_a_command_line_are_named(write_experiment, arguments, hint):
+    write_experiment()
+    with pytest.raises(UsageError, match=hint):
+        from_command_line(parse_command_line(arguments), [])
+
+
+def test_the_whole_grid_when_it_is_small_and_a_fixed_draw_else():
+    space = {"a": [1, 2], "b": ["x", "y", "z"]}
+    grid = [{"a": a, "b": b} for a in (1, 2) for b in ("x", "y", "z")]
+    assert combinations(space, 6, 1) == grid and combinations({}, 6, 1) == []
+    drawn = combinations(space, 4, 1)
+    assert len(drawn) == 4 and [one for one in grid if one in drawn] == drawn
+    assert combinations(space, 4, 1) == drawn
+    assert any(combinations(space, 4, seed) != drawn for seed in range(2, 6))
+    huge = {f"k{i}": list(range(100)) for i in range(9)}
+    assert len({tuple(one.values()) for one in combinations(huge, 50, 3)}) == 50
+
+
+def test_a_model_is_searched_over_the_knobs_that_it_has(write_experiment):
+    own = {"model": "SASRec", "search": {"n_layers": [1, 2]}}
+    fixed = {"model": "NARM", "settings": {"learning_rate": 0.1}}
+    common = {"learning_rate": [0.1, 0.01], "dropout_prob": [0.1, 0.2]}
+    file = write_experiment(models=["Pop", "GRU4Rec", own, fixed], search=common)
+    experiment = read_experiment(file)
+    pop, gru, sasrec, narm = experiment.models
+    assert space_of(experiment, pop, ["seen"]) == {}
+    assert space_of(experiment, gru, ["learning_rate", "dropout_prob"]) == common
+    assert space_of(experiment, sasrec, ["learning_rate"]) == {"n_layers": [1, 2]}
+    assert space_of(experiment, narm, ["learning_rate", "dropout_prob"]) == {"dropout_prob": [0.1, 0.2]}
+    given = from_command_line({"experiment": file, "learning_rate": 0.5}, [])
+    assert space_of(given, gru, ["learning_rate", "dropout_prob"]) == {"dropout_prob": [0.1, 0.2]}
+
+
+def test_which_knobs_a_model_has(make_config, write_log, random_log):
+    from recbole_ext.config import model_keys
+
+    write_log(random_log())
+    assert {"learning_rate", "dropout_prob", "train_batch_size"} <= model_keys(make_config("GRU4Rec"))
+    assert "hidden_dropout_prob" not in model_keys(make_config("GRU4Rec"))
+    assert "learning_rate" not in model_keys(make_config("Pop"))
+    assert {"k", "shrink"} <= model_keys(make_config("ItemKNN")) and "learning_rate" not in model_keys(
+        make_config("ItemKNN")
+    )
+    assert {"hidden_dropout_prob", "gamma", "q_weight"} <= model_keys(make_config("SASRecSQN"))
