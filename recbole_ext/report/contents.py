@@ -22,6 +22,7 @@ from recbole_ext.report.words import (
     interval,
     known,
     metric_name,
+    roughly,
     score,
     seconds,
     several,
@@ -111,7 +112,9 @@ def ranking_table(comparison: Mapping[str, Any], baseline: str | None) -> Table:
         if baseline:
             columns.append(Column("to baseline", unit=metric_name(first)))
     columns += [Column("training"), Column("ranking", unit="test part"), Column("parameters")]
-    columns += [Column(metric_name(key)) for key in extras]
+    columns += [
+        Column(metric_name(key.partition("@")[0]), unit="".join(key.partition("@")[1:])) for key in extras
+    ]
     rows = []
     for place, model in enumerate(models, 1):
         label = model["model"]
@@ -133,7 +136,7 @@ def ranking_table(comparison: Mapping[str, Any], baseline: str | None) -> Table:
         row += [
             Cell(seconds(model["seconds"].get("train")), _sortable(model["seconds"].get("train"))),
             Cell(seconds(model["seconds"].get("test")), _sortable(model["seconds"].get("test"))),
-            Cell(count(model.get("parameters")), _sortable(model.get("parameters"))),
+            Cell(roughly(model.get("parameters")), _sortable(model.get("parameters"))),
         ]
         found = {**(model.get("beyond") or {}), **(model.get("category_hit") or {})}
         row += [Cell(score(found.get(key), 3), _sortable(found.get(key))) for key in extras]
@@ -267,7 +270,7 @@ def cost_table(comparison: Mapping[str, Any]) -> Table:
         Column("epochs"),
         Column("an epoch"),
         Column("ranking", unit="test part"),
-        Column("targets a second", unit="ranked"),
+        Column("targets ranked", unit="a second"),
         Column("parameters"),
     ]
     rows = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ def render_page(report: Report) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    templates.filters["unbroken"] = unbroken
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8").strip()
     css = (TEMPLATES / "page.css").read_text(encoding="utf-8").strip()
     digest = hashlib.sha256(f"\n{script}\n".encode()).digest()  # as it stands between <script> and </script>
@@ -29,3 +31,8 @@ def render_page(report: Report) -> str:
         report=report, css=css, script=script, script_hash=base64.b64encode(digest).decode()
     )
     return page.strip() + "\n"
+
+
+def unbroken(text: str) -> str:
+    """The text with hard spaces in "p < .001" and "95 %", which no line should break."""
+    return re.sub(r"(?<=p) ([<=≥]) (?=[.\d])", "\u00a0\\1\u00a0", re.sub(r"(?<=\d) (?=%)", "\u00a0", text))

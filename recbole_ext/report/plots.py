@@ -25,6 +25,8 @@ LONGEST_LABEL = 30
 WIDTH = 12.0  # inches: the page's measure
 FLOOR = 0.5  # a model below this share of the best one's metric would squeeze all others into a corner
 
+OFF_SCALE = "; ◂ a model off the scale, with its mean"
+
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "recbole_ext",
@@ -133,6 +135,7 @@ def slice_dots(
     metric = comparison["metrics"][0]
     labels = [m["model"] for m in comparison["models"]]
     near = _on_scale(comparison, metric)
+    near |= _within_reach(parts, labels, metric, near)
     columns = min(4, len(parts))
     lines = math.ceil(len(parts) / columns)
 
@@ -152,7 +155,7 @@ def slice_dots(
     height = lines * (0.95 + 0.25 * len(labels)) + 0.1
     few = "; a grey panel has fewer than 100 targets" if any(p.get("small") for p in parts) else ""
     title = f"{metric_name(metric)} by {dimension}, 95 % intervals, one scale{few}"
-    title += _off_scale_note(comparison, [metric])
+    title += "" if near >= set(labels) else OFF_SCALE
     spoken = "; ".join(
         f"{part['slice']} ({several(part.get('targets') or 0, 'target')}): "
         + _spoken([(label, _in_slice(part, label, metric)) for label in labels], 3)
@@ -183,8 +186,9 @@ def cold_and_warm(comparison: Mapping[str, Any], name: str) -> Picture | None:
         for i, part in enumerate(parts):
             marker, filled = SLICE_MARKS[i % len(SLICE_MARKS)]
             colour = COLOURS[i % len(COLOURS)]
+            aside = 0.18 * (i - (len(parts) - 1) / 2) if len(parts) > 2 else 0.0
             for row, label in enumerate(labels):
-                _point(panel, _in_slice(part, label, metric), row, Style(colour, marker, filled))
+                _point(panel, _in_slice(part, label, metric), row + aside, Style(colour, marker, filled))
             handle = f"{_short(str(part['slice']))} ({several(part.get('targets') or 0, 'target')})"
             face = colour if filled else "white"
             panel.plot([], [], marker, color=colour, mfc=face, label=_legend_text(handle))
@@ -476,7 +480,17 @@ def _off_scale_note(comparison: Mapping[str, Any], metrics: Sequence[str]) -> st
     """What the arrow means, where a picture has one."""
     every = {m["model"] for m in comparison["models"]}
     off = any(every - _on_scale(comparison, metric) for metric in metrics)
-    return "; ◂ a model off the scale, with its mean" if off else ""
+    return OFF_SCALE if off else ""
+
+
+def _within_reach(
+    parts: Sequence[Mapping[str, Any]], labels: Sequence[str], metric: str, near: set[str]
+) -> set[str]:
+    """Labels of the models that no slice puts below what is drawn of the `near` ones."""
+    lows = [_in_slice(part, label, metric).get("low") for part in parts for label in near]
+    floor = min((low for low in lows if known(low)), default=-math.inf)
+    means = {label: [_mean(part, label, metric) for part in parts] for label in labels}
+    return {label for label in labels if all(mean is None or mean >= floor for mean in means[label])}
 
 
 def _mean(part: Mapping[str, Any], label: str, metric: str) -> float | None:
@@ -511,9 +525,10 @@ def _picture(name: str, title: str, alt: str, inches: tuple[float, float], draw:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=inches, layout="constrained")
+        figure = Figure(figsize=inches, layout=ConstrainedLayoutEngine(wspace=0.05))
         FigureCanvasAgg(figure)  # no window system, no global state
         draw(figure)
         drawn, printed = io.StringIO(), io.BytesIO()

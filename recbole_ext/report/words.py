@@ -90,6 +90,16 @@ def count(value: Any) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
+def roughly(value: Any) -> str:
+    """A large whole number to three figures: 950, 12.4 k, 4.81 M, 1.20 G."""
+    if not known(value) or abs(value) < 10_000:
+        return count(value)
+    for limit, unit in ((1e9, "G"), (1e6, "M")):
+        if abs(value) >= limit:
+            return f"{value / limit:.2f} {unit}"
+    return f"{value / 1000:.1f} k" if value < 99_950 else f"{value / 1000:.0f} k"
+
+
 def size(value: Any) -> str:
     """Bytes in the nearest decimal unit."""
     if not known(value):
