@@ -5,9 +5,7 @@ Input are the comparisons, records and searches that `recbole_ext.report.experim
 
 from __future__ import annotations
 
-import json
 import math
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ from recbole_ext.report.words import (
     UNTESTED,
     Test,
     Tests,
+    amount,
     best_model,
     count,
     interval,
@@ -28,7 +27,7 @@ from recbole_ext.report.words import (
     several,
     shown_value,
     signed,
-    size,
+    spaced,
     stars,
 )
 
@@ -81,17 +80,6 @@ class Table:
         return next((i for i, column in enumerate(self.columns) if not column.numeric), 0)
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """One data set's manifest: what it was made of, by which options, and the whole of it."""
-
-    dataset: str
-    facts: str
-    sources: Table
-    options: str
-    whole: str
-
-
 # --- one data set -------------------------------------------------------------------------------------------
 
 
@@ -101,9 +89,7 @@ def ranking_table(comparison: Mapping[str, Any], baseline: str | None) -> Table:
     labels = [m["model"] for m in models]
     baseline = baseline if baseline in labels else None
     leaders = {metric: best_model(comparison, metric) for metric in metrics}
-    extras = _in_order(
-        key for m in models for key in [*(m.get("beyond") or {}), *(m.get("category_hit") or {})]
-    )
+    extras = in_order(key for m in models for key in m.get("beyond") or {})
     columns = [Column("#"), Column("model", numeric=False), Column("seeds")]
     columns += [Column(metric_name(m)) for m in metrics]
     first = metrics[0] if metrics else None
@@ -128,18 +114,16 @@ def ranking_table(comparison: Mapping[str, Any], baseline: str | None) -> Table:
             row.append(_metric_cell(model, metric, leaders[metric], tests, against))
         if first and len(models) > 1:
             leader = leaders[first]
-            row.append(
-                _difference_cell(tests.between(label, leader, first) if leader else UNTESTED, label == leader)
-            )
+            row.append(_difference_cell(comparison, tests, label, leader))
             if baseline:
-                row.append(_difference_cell(tests.between(label, baseline, first), label == baseline))
+                row.append(_difference_cell(comparison, tests, label, baseline))
         row += [
-            Cell(seconds(model["seconds"].get("train")), _sortable(model["seconds"].get("train"))),
-            Cell(seconds(model["seconds"].get("test")), _sortable(model["seconds"].get("test"))),
-            Cell(roughly(model.get("parameters")), _sortable(model.get("parameters"))),
+            Cell(seconds(model["seconds"].get("train")), sortable(model["seconds"].get("train"))),
+            Cell(seconds(model["seconds"].get("test")), sortable(model["seconds"].get("test"))),
+            Cell(roughly(model.get("parameters")), sortable(model.get("parameters"))),
         ]
-        found = {**(model.get("beyond") or {}), **(model.get("category_hit") or {})}
-        row += [Cell(score(found.get(key), 3), _sortable(found.get(key))) for key in extras]
+        beyond = model.get("beyond") or {}
+        row += [Cell(amount(beyond.get(key)), sortable(beyond.get(key))) for key in extras]
         rows.append(row)
     caption = (
         f"{several(len(models), 'model')} on {count(comparison.get('targets'))} test targets of "
@@ -184,12 +168,19 @@ def _metric_cell(
     return Cell(score(found["mean"]), found["mean"], mark, detail, "best" if is_best else "")
 
 
-def _difference_cell(test: Test, itself: bool) -> Cell:
-    if itself:
+def _difference_cell(comparison: Mapping[str, Any], tests: Tests, label: str, other: str | None) -> Cell:
+    """First metric of `label` minus that of `other`: as tested, else of the means, marked as untested."""
+    if label == other or other is None:
         return Cell(NONE, 0.0, tone="quiet")
-    if not known(test.difference):
-        return Cell("?", None, tone="quiet")
-    return Cell(signed(test.difference), test.difference, stars(test.p_holm), _bounds(test))
+    metric = comparison["metrics"][0]
+    test = tests.between(label, other, metric)
+    if known(test.difference):
+        return Cell(signed(test.difference), test.difference, stars(test.p_holm), _bounds(test))
+    means = {m["model"]: (m["metrics"].get(metric) or {}).get("mean") for m in comparison["models"]}
+    mean, others = means[label], means[other]
+    if not (known(mean) and known(others)):
+        return Cell(NONE, None, tone="quiet")
+    return Cell(signed(mean - others), mean - others, "?", tone="quiet")
 
 
 def _bounds(test: Test) -> list[str]:
@@ -245,15 +236,15 @@ def slice_table(comparison: Mapping[str, Any], dimension: str) -> Table | None:
             value = (part["metrics"].get(label) or {}).get(metric) or {}
             tone = "best" if known(value.get("mean")) and value["mean"] == top else ""
             row.append(
-                Cell(
-                    score(value.get("mean")), _sortable(value.get("mean")), "", _lines(interval(value)), tone
-                )
+                Cell(score(value.get("mean")), sortable(value.get("mean")), "", _lines(interval(value)), tone)
             )
         rows.append(row)
     legend = ["bold: highest mean of the slice, not a test"]
     if any(s.get("small") for s in found):
         legend.append("⚠ fewer than 100 targets: read with care")
-    return Table(f"slices {dimension}", f"{metric_name(metric)} by {dimension}", columns, rows, legend)
+    return Table(
+        f"slices {dimension}", f"{metric_name(metric)} by {spaced(dimension)}", columns, rows, legend
+    )
 
 
 def _top_of_slice(part: Mapping[str, Any], metric: str) -> float | None:
@@ -283,52 +274,83 @@ def cost_table(comparison: Mapping[str, Any]) -> Table:
         rows.append(
             [
                 Cell(model["model"]),
-                Cell(seconds(times.get("prepare")), _sortable(times.get("prepare"))),
-                Cell(seconds(train), _sortable(train)),
-                Cell(count(epochs), _sortable(epochs)),
-                Cell(seconds(epoch), _sortable(epoch)),
-                Cell(seconds(test), _sortable(test)),
+                Cell(seconds(times.get("prepare")), sortable(times.get("prepare"))),
+                Cell(seconds(train), sortable(train)),
+                Cell(count(epochs), sortable(epochs)),
+                Cell(seconds(epoch), sortable(epoch)),
+                Cell(seconds(test), sortable(test)),
                 Cell(count(round(speed)) if speed is not None else NONE, speed),
-                Cell(count(model.get("parameters")), _sortable(model.get("parameters"))),
+                Cell(count(model.get("parameters")), sortable(model.get("parameters"))),
             ]
         )
     return Table("cost", "Training and inference cost, mean over seeds", columns, rows)
 
 
 def reward_table(comparison: Mapping[str, Any]) -> Table | None:
-    """Cumulative reward@k of the models that have one; None where none has."""
+    """Mean reward@k of a target and its sum, of the models that have one; None where none has."""
     models = [m for m in comparison["models"] if m.get("reward")]
     if not models:
         return None
-    keys = _in_order(key for m in models for key in m["reward"])
+    keys = in_order(key for m in models for key in m["reward"])
+    summed = any(known(value.get("sum")) for m in models for value in m["reward"].values())
+    columns = [Column("model", numeric=False)]
+    for key in keys:
+        columns.append(Column(metric_name(key), unit="a target, 95 % interval"))
+        columns += [Column(metric_name(key), unit="sum")] if summed else []
     rows = []
     for model in models:
         row = [Cell(model["model"])]
         for key in keys:
             value = model["reward"].get(key) or {}
-            mean, digits = (
-                value.get("mean"),
-                1 if known(value.get("mean")) and abs(value["mean"]) >= 10 else 4,
+            row.append(
+                Cell(score(value.get("mean")), sortable(value.get("mean")), "", _lines(interval(value)))
             )
-            text = f"{mean:,.1f}" if known(mean) and digits == 1 else score(mean)
-            low, high = value.get("low"), value.get("high")
-            bounds = interval(value)
-            if known(low) and known(high) and digits == 1:
-                bounds = f"{low:,.1f}–{high:,.1f}"
-            row.append(Cell(text, _sortable(mean), "", _lines(bounds)))
+            row += [Cell(amount(value.get("sum")), sortable(value.get("sum")))] if summed else []
         rows.append(row)
+    legend = ["reward@k: the reward of the target's event where the target ranks k or better, else 0"]
+    return Table("reward", "Reward", columns, rows, legend)
+
+
+def category_table(comparison: Mapping[str, Any]) -> Table | None:
+    """How often the target's category was recommended; None where no model knows categories."""
+    models = [m for m in comparison["models"] if m.get("category_hit")]
+    keys = in_order(key for m in models for key, value in m["category_hit"].items() if value_of(value))
+    if not keys:
+        return None
     columns = [Column("model", numeric=False), *[Column(metric_name(k), unit="95 % interval") for k in keys]]
-    legend = ["reward@k: the sum of the rewards of the targets that rank k or better"]
-    return Table("reward", "Cumulative reward", columns, rows, legend)
+    rows = []
+    for model in models:
+        row = [Cell(model["model"])]
+        for key in keys:
+            value = value_of(model["category_hit"].get(key))
+            row.append(
+                Cell(score(value.get("mean")), sortable(value.get("mean")), "", _lines(interval(value)))
+            )
+        rows.append(row)
+    targets = models[0]["category_hit"].get("targets")
+    of = f", of the {count(targets)} targets whose category is known" if known(targets) else ""
+    legend = [
+        "category@1: the best item is of the target's category; category_hit@k: any of the k best is",
+    ]
+    return Table("categories", f"Hits of the target's category{of}", columns, rows, legend)
+
+
+def value_of(found: Any) -> Mapping[str, Any]:
+    """A metric's value as a dict with `mean`; empty for counts and whatever else is no metric."""
+    if isinstance(found, Mapping):
+        return found
+    return {"mean": found} if isinstance(found, float) else {}
 
 
 def search_table(search: Mapping[str, Any]) -> Table:
     """Every trial of one model's search, best validation score first, the chosen one marked."""
     trials = sorted(search.get("trials") or [], key=_worth, reverse=True)
-    keys = _in_order(key for t in trials for key in t.get("settings") or {})
+    keys = in_order(key for t in trials for key in t.get("settings") or {})
     chosen = search.get("chosen") or {}
     columns = [Column("#"), *[Column(key, numeric=False) for key in keys]]
     columns += [Column("validation score"), Column("epochs"), Column("training")]
+    failed = any(trial.get("reason") for trial in trials)
+    columns += [Column("failed", numeric=False)] if failed else []
     rows: list[list[Cell]] = []
     for place, trial in enumerate(trials, 1):
         settings = trial.get("settings") or {}
@@ -336,10 +358,11 @@ def search_table(search: Mapping[str, Any]) -> Table:
         row = [Cell(str(place), place, "chosen" if picked else "", tone="best" if picked else "")]
         row += [_setting_cell(settings.get(key, MISSING)) for key in keys]
         row += [
-            Cell(score(trial.get("valid_score")), _sortable(trial.get("valid_score"))),
-            Cell(count(trial.get("epochs")), _sortable(trial.get("epochs"))),
-            Cell(seconds(trial.get("seconds")), _sortable(trial.get("seconds"))),
+            Cell(score(trial.get("valid_score")), sortable(trial.get("valid_score"))),
+            Cell(count(trial.get("epochs")), sortable(trial.get("epochs"))),
+            Cell(seconds(trial.get("seconds")), sortable(trial.get("seconds"))),
         ]
+        row += [Cell(str(trial.get("reason") or ""))] if failed else []
         rows.append(row)
     what = ", ".join(f"{k}: {shown_value(v)}" for k, v in chosen.items()) or "nothing"
     caption = f"{search.get('label')}: {several(len(trials), 'trial')}; chosen {what}"
@@ -443,169 +466,19 @@ def runs_table(records: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> 
         rows.append(
             [
                 Cell(record["label"]),
-                Cell(str(record.get("seed")), _sortable(record.get("seed"))),
-                *[Cell(score(test.get(m)), _sortable(test.get(m))) for m in metrics],
+                Cell(str(record.get("seed")), sortable(record.get("seed"))),
+                *[Cell(score(test.get(m)), sortable(test.get(m))) for m in metrics],
                 Cell(
                     score(record.get("best_valid_score")),
-                    _sortable(record.get("best_valid_score")),
+                    sortable(record.get("best_valid_score")),
                     detail=_lines(str(record.get("valid_metric") or "")),
                 ),
-                Cell(count(record.get("epochs_run")), _sortable(record.get("epochs_run"))),
-                Cell(seconds(_of(record, "seconds", "train")), _sortable(_of(record, "seconds", "train"))),
+                Cell(count(record.get("epochs_run")), sortable(record.get("epochs_run"))),
+                Cell(seconds(_of(record, "seconds", "train")), sortable(_of(record, "seconds", "train"))),
                 Cell(str(record.get("folder") or "")),
             ]
         )
     return Table("runs", several(len(records), "finished run"), columns, rows)
-
-
-# --- the experiment -----------------------------------------------------------------------------------------
-
-
-def failed_table(experiment: Mapping[str, Any]) -> Table | None:
-    """Cells that did not finish and why; None where all did."""
-    failed = experiment.get("failed") or []
-    if not failed:
-        return None
-    columns = [
-        Column("data set", numeric=False),
-        Column("model", numeric=False),
-        Column("seed"),
-        Column("reason", numeric=False),
-    ]
-    rows = [
-        [
-            Cell(str(f.get("dataset", ""))),
-            Cell(str(f.get("label", ""))),
-            Cell(str(f.get("seed", "")), _sortable(f.get("seed"))),
-            Cell(str(f.get("reason", ""))),
-        ]
-        for f in failed
-    ]
-    return Table("failed", f"{several(len(failed), 'run')} failed and missing above", columns, rows)
-
-
-def readings_table(experiment: Mapping[str, Any]) -> Table | None:
-    """Every time the test part was read; None where no reading was noted."""
-    readings = experiment.get("readings") or []
-    if not readings:
-        return None
-    known_keys = ["time", "dataset", "label", "seed"]
-    keys = [k for k in known_keys if any(k in r for r in readings)]
-    keys += [k for k in _in_order(k for r in readings for k in r) if k not in known_keys]
-    columns = [Column(key.replace("_", " "), numeric=key == "seed") for key in keys]
-    rows = [[_reading_cell(r.get(key, MISSING)) for key in keys] for r in readings]
-    return Table("readings", f"The test part was read {several(len(readings), 'time')}", columns, rows)
-
-
-def _reading_cell(value: Any) -> Cell:
-    if value is MISSING or value is None:
-        return Cell("", None)
-    return Cell(
-        value if isinstance(value, str) else shown_value(value), float(value) if known(value) else None
-    )
-
-
-def environment_table(experiment: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> Table:
-    """Versions, device, threads and commit of the runs; where runs differ, how many had which."""
-    facts: dict[str, list[str]] = {}
-    for record in records:
-        for key, value in _environment_of(record).items():
-            facts.setdefault(key, []).append(value)
-    rows = [[Cell("experiment commit"), Cell(str(experiment.get("commit") or "not in a checkout"))]]
-    rows.append([Cell("experiment started"), Cell(str(experiment.get("started") or NONE))])
-    for key, values in facts.items():
-        tally = {value: values.count(value) for value in _in_order(values)}
-        if len(tally) == 1:
-            rows.append([Cell(key), Cell(next(iter(tally)))])
-            continue
-        shown = "; ".join(f"{value} ({several(n, 'run')})" for value, n in tally.items())
-        rows.append([Cell(key), Cell(shown, mark="⚠ differs", tone="warn")])
-    columns = [Column("what", numeric=False), Column("value", numeric=False)]
-    return Table("environment", "Where it ran", columns, rows, sortable=False)
-
-
-def _environment_of(record: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "run commit": str(record.get("commit") or "not in a checkout"),
-        "device": str(record.get("device") or NONE),
-        "threads": str(record.get("threads") or NONE),
-        **{str(name): str(value) for name, value in (record.get("versions") or {}).items()},
-    }
-
-
-def manifests(records: Sequence[Mapping[str, Any]]) -> list[Manifest]:
-    """The manifests of the data that the runs read, one a data set and version of it."""
-    found: dict[tuple[str, str], Mapping[str, Any]] = {}
-    for record in records:
-        data = record.get("data")
-        if isinstance(data, Mapping):
-            found.setdefault(
-                (str(record.get("dataset")), json.dumps(data, sort_keys=True, default=str)), data
-            )
-    return [_manifest(dataset, data) for (dataset, _), data in found.items()]
-
-
-def _manifest(dataset: str, data: Mapping[str, Any]) -> Manifest:
-    rows = []
-    for kind in ("sources", "outputs"):
-        for file in data.get(kind) or []:
-            lines = (data.get("rows") or {}).get(file.get("name")) or {}
-            dropped = ", ".join(f"{reason}: {count(n)}" for reason, n in (lines.get("dropped") or {}).items())
-            read, kept = lines.get("read", file.get("rows")), lines.get("kept", file.get("rows"))
-            rows.append(
-                [
-                    Cell(str(file.get("name", ""))),
-                    Cell("read" if kind == "sources" else "written"),
-                    Cell(size(file.get("bytes")), _sortable(file.get("bytes"))),
-                    Cell(count(read), _sortable(read)),
-                    Cell(count(kept), _sortable(kept)),
-                    Cell(dropped or NONE),
-                    Cell(str(file.get("sha256", ""))),
-                ]
-            )
-    columns = [
-        Column("file", numeric=False),
-        Column("", numeric=False),
-        Column("size"),
-        Column("rows"),
-        Column("kept"),
-        Column("dropped by reason", numeric=False),
-        Column("SHA-256", numeric=False),
-    ]
-    counts = ", ".join(f"{k.replace('_', ' ')} {_counted(v)}" for k, v in (data.get("counts") or {}).items())
-    made = f"converter {data.get('converter')}, version {data.get('version')}"
-    made += f", made {data['created']}" if data.get("created") else ""
-    return Manifest(
-        dataset,
-        f"{made}. {counts}." if counts else f"{made}.",
-        Table("manifest", f"Files of {dataset}", columns, rows),
-        ", ".join(f"{k}: {shown_value(v)}" for k, v in (data.get("options") or {}).items()),
-        json.dumps(data, indent=1, ensure_ascii=False, default=str),
-    )
-
-
-def _counted(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "(" + ", ".join(f"{k} {_counted(v)}" for k, v in value.items()) + ")"
-    return count(value) if known(value) else str(value)
-
-
-def notes_of(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Protocol, split and what the runs noted of the data, each said once and by which models where not by all."""
-    said: dict[str, list[str]] = {}
-    for record in records:
-        for note in [f"{record.get('protocol')}; split {record.get('split')}", *(record.get("notes") or [])]:
-            labels = said.setdefault(note, [])
-            labels += [record["label"]] if record["label"] not in labels else []
-    everyone = len({record["label"] for record in records})
-    return [
-        note if len(labels) == everyone else f"{', '.join(labels)}: {note}" for note, labels in said.items()
-    ]
-
-
-def command_text(command: Any) -> str:
-    """The experiment's command as one would type it."""
-    return shlex.join(map(str, command)) if isinstance(command, list | tuple) else str(command or "")
 
 
 # --- report.csv ---------------------------------------------------------------------------------------------
@@ -627,7 +500,7 @@ def csv_rows(comparisons: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
             label = model["model"]
             found = {**model["metrics"], **(model.get("reward") or {})}
             single = {**(model.get("beyond") or {}), **(model.get("category_hit") or {})}
-            found |= {metric: {"mean": value} for metric, value in single.items()}
+            found |= {metric: value_of(value) for metric, value in single.items() if value_of(value)}
             for metric, value in found.items():
                 rows.append([dataset, label, metric, "all", "all", *_numbers(value), *whole, seeds[label]])
         for dimension, parts in (comparison.get("slices") or {}).items():
@@ -651,7 +524,7 @@ def _of(record: Mapping[str, Any], *keys: str) -> Any:
     return value
 
 
-def _sortable(value: Any) -> float | None:
+def sortable(value: Any) -> float | None:
     return float(value) if known(value) else None
 
 
@@ -659,5 +532,5 @@ def _lines(text: str) -> list[str]:
     return [text] if text else []
 
 
-def _in_order(values: Iterable[Any]) -> list[Any]:
+def in_order(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))

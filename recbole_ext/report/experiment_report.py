@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext.config import UsageError
-from recbole_ext.report import contents, plots
-from recbole_ext.report.contents import Manifest, Table
+from recbole_ext.report import contents, plots, provenance
+from recbole_ext.report.contents import Table
 from recbole_ext.report.markdown import render_markdown
 from recbole_ext.report.page import render_page
 from recbole_ext.report.plots import Picture, Style
-from recbole_ext.report.words import NONE, answer, count, differing, listed, several
+from recbole_ext.report.provenance import Manifest
+from recbole_ext.report.words import NONE, answer, count, differing, listed, several, spaced
 
 Fields = Mapping[str, Any]
 
@@ -45,6 +46,7 @@ class Part:
     forest: Picture | None
     matrices: Sequence[Table]
     reward: Table | None
+    categories: Table | None
     cold: Picture | None
     slices: Sequence[Slices]
     cost: Picture | None
@@ -96,7 +98,8 @@ def write_report(
         experiment: name, title, command, file (its yaml or None), datasets, seeds, refit, baseline (a label or None),
             commit, started, failed (dicts of dataset, label, seed, reason), readings of the test part (dicts of
             time, dataset, label, seed …).
-        comparisons: one a data set: dataset, targets, sessions, items, metrics, models (best first), tests, slices.
+        comparisons: one a data set, as `recbole_ext.evaluate.comparison.compare` makes them: dataset, targets,
+            sessions, items, metrics, models (best first), tests, slices, notes.
         records: the record.json of every finished run, with `label` and `folder`.
         searches: dataset, label, trials (settings, valid_score, epochs, seconds) and the chosen settings.
 
@@ -141,12 +144,12 @@ def gather(
         answers=answers or ["No run finished, so there is nothing to compare."],
         cautions=_cautions(failed, records),
         parts=parts,
-        failed=contents.failed_table(experiment),
-        readings=contents.readings_table(experiment),
+        failed=provenance.failed_table(experiment),
+        readings=provenance.readings_table(experiment),
         readings_note=_readings_note(experiment),
-        environment=contents.environment_table(experiment, records),
-        manifests=contents.manifests(records),
-        command=contents.command_text(experiment.get("command")),
+        environment=provenance.environment_table(experiment, records),
+        manifests=provenance.manifests(records),
+        command=provenance.command_text(experiment.get("command")),
         file=str(experiment.get("file") or ""),
     )
 
@@ -166,11 +169,12 @@ def _part(
     return Part(
         dataset=comparison["dataset"],
         anchor=f"data-{stem}",
-        notes=contents.notes_of(records),
+        notes=[*provenance.notes_of(records), *(comparison.get("notes") or [])],
         ranking=contents.ranking_table(comparison, baseline) if some else None,
         forest=plots.forest(comparison, look, baseline, f"{stem}-ranking"),
         matrices=[m for m in matrices if m is not None],
         reward=contents.reward_table(comparison),
+        categories=contents.category_table(comparison),
         cold=plots.cold_and_warm(comparison, f"{stem}-cold-warm"),
         slices=_slices(comparison, look, stem),
         cost=plots.cost(comparison, look, f"{stem}-cost"),
@@ -191,7 +195,9 @@ def _slices(comparison: Fields, look: Mapping[str, Style], stem: str) -> list[Sl
         table = contents.slice_table(comparison, dimension)
         if table is not None:
             name = f"{stem}-by-{number}-{_slug(dimension)}"
-            found.append(Slices(dimension, plots.slice_dots(comparison, dimension, look, name), table))
+            found.append(
+                Slices(spaced(dimension), plots.slice_dots(comparison, dimension, look, name), table)
+            )
     return found
 
 

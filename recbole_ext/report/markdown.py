@@ -48,6 +48,7 @@ def _part(part: Part) -> Iterable[str]:
         ("Ranking", [part.ranking], [part.forest]),
         ("Pairwise tests", list(part.matrices), []),
         ("Reward", [part.reward], []),
+        ("Categories", [part.categories], []),
         ("Cold and warm items", [], [part.cold]),
         *[(f"By {s.dimension}", _some(s.table), [s.picture]) for s in part.slices],
         ("Cost", [part.cost_table], [part.cost]),

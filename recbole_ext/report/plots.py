@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from recbole_ext.report.words import known, metric_name, score, seconds, several
+from recbole_ext.report.words import known, metric_name, score, seconds, several, spaced
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "p", ">", "*")
@@ -154,7 +154,7 @@ def slice_dots(
 
     height = lines * (0.95 + 0.25 * len(labels)) + 0.1
     few = "; a grey panel has fewer than 100 targets" if any(p.get("small") for p in parts) else ""
-    title = f"{metric_name(metric)} by {dimension}, 95 % intervals, one scale{few}"
+    title = f"{metric_name(metric)} by {spaced(dimension)}, 95 % intervals, one scale{few}"
     title += "" if near >= set(labels) else OFF_SCALE
     spoken = "; ".join(
         f"{part['slice']} ({several(part.get('targets') or 0, 'target')}): "
@@ -162,7 +162,11 @@ def slice_dots(
         for part in parts[:6]
     )
     return _picture(
-        name, title, f"Dot plots of {metric_name(metric)} by {dimension}. {spoken}", (WIDTH, height), draw
+        name,
+        title,
+        f"Dot plots of {metric_name(metric)} by {spaced(dimension)}. {spoken}",
+        (WIDTH, height),
+        draw,
     )
 
 
@@ -221,9 +225,12 @@ def learning_curves(
     columns = min(4, len(labels))
     lines = math.ceil(len(labels) / columns)
     peaks = {label: max(y for _, points in runs for _, y in points) for label, runs in curves.items()}
+    seeds = dict.fromkeys(seed for runs in curves.values() for seed, _ in runs)
+    lines_of = {seed: LINES[i % len(LINES)] for i, seed in enumerate(seeds)}
     lowest = min(y for runs in curves.values() for _, points in runs for _, y in points)
 
     def draw(figure: Any) -> None:
+        from matplotlib.lines import Line2D
         from matplotlib.ticker import MaxNLocator
 
         axes = _grid(figure, lines, columns, sharey=True)
@@ -232,18 +239,21 @@ def learning_curves(
         for panel, label in zip(axes, labels):
             style = look.get(label, Style(INK, "o", True))
             panel.axhline(max(peaks.values()), color="#aaaaaa", lw=0.8, ls=(0, (2, 2)), zorder=0)
-            for i, (seed, points) in enumerate(curves[label]):
+            for seed, points in curves[label]:
                 x, y = [p[0] for p in points], [p[1] for p in points]
-                panel.plot(
-                    x, y, color=style.colour, ls=LINES[i % len(LINES)], label=_legend_text(f"seed {seed}")
-                )
+                panel.plot(x, y, color=style.colour, ls=lines_of[seed])
                 peak = max(points, key=lambda p: p[1])
                 panel.plot(*peak, style.marker, color=style.colour, mfc=style.face, markersize=6)
             panel.set_title(_short(label))
             panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-            if len(curves[label]) <= len(LINES):
-                panel.legend(loc="lower right", fontsize=7.5, frameon=False, handlelength=2.6)
             _y_grid(panel)
+        if 1 < len(lines_of) <= len(LINES):
+            handles = [
+                Line2D([], [], color=QUIET, ls=line, label=f"seed {seed}") for seed, line in lines_of.items()
+            ]
+            figure.legend(
+                handles=handles, loc="outside upper left", ncols=len(LINES), frameon=False, handlelength=3
+            )
         if lowest < FLOOR * min(peaks.values()):  # first epochs would squeeze all later ones
             axes[0].set_ylim(bottom=FLOOR * min(peaks.values()))
         for i, panel in enumerate(axes):
@@ -258,7 +268,7 @@ def learning_curves(
         "dotted: the best of any model; every model has its own scale of epochs"
     )
     alt = f"Learning curves. Best validation score: {_spoken(best)}"
-    return _picture(name, title, alt, (min(WIDTH, 3.0 * columns + 0.6), 0.4 + 2.1 * lines), draw)
+    return _picture(name, title, alt, (min(WIDTH, 3.0 * columns + 0.6), 0.7 + 2.1 * lines), draw)
 
 
 def curve_of(record: Mapping[str, Any]) -> list[tuple[int, float]]:

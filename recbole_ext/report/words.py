@@ -100,6 +100,13 @@ def roughly(value: Any) -> str:
     return f"{value / 1000:.1f} k" if value < 99_950 else f"{value / 1000:.0f} k"
 
 
+def amount(value: Any) -> str:
+    """A share to three digits, a larger quantity to one: .691, 312.4."""
+    if not known(value):
+        return NONE
+    return score(value, 3) if abs(value) <= 1 else f"{value:,.1f}"
+
+
 def size(value: Any) -> str:
     """Bytes in the nearest decimal unit."""
     if not known(value):
@@ -123,6 +130,11 @@ def listed(names: Sequence[str], most: int = 4) -> str:
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def spaced(name: str) -> str:
+    """A name from a program as words: session_length is session length."""
+    return name.replace("_", " ")
 
 
 def metric_name(metric: str) -> str:
@@ -343,12 +355,14 @@ def _other_metrics(comparison: Mapping[str, Any], best: str) -> list[str]:
     tests = Tests(comparison)
     sentences = []
     for leader, metrics in leaders.items():
-        decided = [m for m in metrics if tests.between(leader, best, m).better]
+        found = [tests.between(leader, best, m) for m in metrics]
         names = listed([metric_name(m) for m in metrics])
-        if decided == metrics:
+        if all(test.better for test in found):
             sentences.append(f"By {names}, {leader} is first (Holm p < .05 against {best}).")
-        else:
+        elif any(test.tested for test in found):
             sentences.append(f"By {names}, {leader} is first, though not significantly ahead of {best}.")
+        else:
+            sentences.append(f"By {names}, {leader} is first; no test compares it with {best} there.")
     return sentences
 
 

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from recbole_ext.config import UsageError
-from recbole_ext.report import contents, plots
+from recbole_ext.report import contents, plots, provenance
 from recbole_ext.report.experiment_report import gather, write_report
 from recbole_ext.report.markdown import plain
 
@@ -235,11 +235,71 @@ def test_search_tables_mark_the_chosen_trial_and_put_the_best_first():
     assert table.caption == "A: 3 trials; chosen lr: 0.001"
 
 
+def test_a_search_says_why_a_trial_failed():
+    trials = [
+        {
+            "settings": {"lr": 9.0},
+            "valid_score": None,
+            "epochs": None,
+            "seconds": None,
+            "reason": "loss is nan",
+        }
+    ]
+    table = contents.search_table({"label": "A", "trials": trials, "chosen": {}})
+    assert cells(table) == [["1", "9", "–", "–", "–", "loss is nan"]]
+    assert table.rows[0][0].mark == ""
+
+
+def test_without_a_test_the_difference_of_the_means_is_shown_as_untested(small):
+    small["tests"] = []
+    row = contents.ranking_table(small, None).rows[1]
+    mean = [model["metrics"]["ndcg@10"]["mean"] for model in small["models"]]
+    assert row[6].sort == pytest.approx(mean[1] - mean[0])
+    assert (row[6].mark, row[6].detail, row[6].tone) == ("?", (), "quiet")
+    assert contents.test_matrix(small, "ndcg@10") is None
+
+
+def test_rewards_and_categories_have_tables_of_their_own(small):
+    reward = contents.reward_table(small)
+    assert [(c.title, c.unit) for c in reward.columns[1:]] == [
+        ("Reward@10", "a target, 95 % interval"),
+        ("Reward@10", "sum"),
+    ]
+    assert cells(reward)[0] == ["SASRec", ".1980", "99.0"]
+    categories = contents.category_table(small)
+    assert categories.caption == "Hits of the target's category, of the 400 targets whose category is known"
+    assert [c.title for c in categories.columns] == ["model", "Category@1", "Category HR@10"]
+    assert cells(categories)[0] == ["SASRec", ".5200", ".6700"]
+
+
+def test_a_reading_shows_its_metrics():
+    readings = [
+        {
+            "dataset": "toy",
+            "label": "A",
+            "seed": 1,
+            "metrics": {"ndcg@10": 0.25, "hit@20": 0.5},
+            "time": "now",
+        }
+    ]
+    table = provenance.readings_table({"readings": readings})
+    assert [c.title for c in table.columns] == ["time", "dataset", "label", "seed", "metrics"]
+    assert cells(table) == [["now", "toy", "A", "1", "NDCG@10 .2500, HR@20 .5000"]]
+
+
+def test_notes_are_said_once_and_of_whom_where_not_of_all(small, experiment_of, records_of):
+    notes = gather(experiment_of([small]), [small], records_of(small), []).parts[0].notes
+    assert notes == [
+        "one ranking per (prefix, target) row; split given valid_share 0.1: the data's own test sessions; targets: all",
+        "SASRec: its runs differ in learning_rate, not in their seed only",
+    ]
+
+
 def test_environment_counts_where_runs_differ():
     records = [
         {"label": "A", "device": device, "versions": {"torch": "2.13"}} for device in ("cpu", "cpu", "H100")
     ]
-    rows = dict(row[:2] for row in cells(contents.environment_table({"commit": "abc"}, records)))
+    rows = dict(row[:2] for row in cells(provenance.environment_table({"commit": "abc"}, records)))
     assert rows["device"] == "cpu (2 runs); H100 (1 run)"
     assert rows["torch"] == "2.13"
     assert rows["experiment commit"] == "abc"
@@ -265,7 +325,7 @@ def test_csv_has_a_row_a_model_metric_and_slice(example_folder, example, hostile
         "sessions": "20286",
         "seeds": "3",
     }
-    found = [r for r in rows if r["slice"] == "never seen" and r["model"] == hostile_label]
+    found = [r for r in rows if r["slice"] == "few-shot 1-5" and r["model"] == hostile_label]
     assert [(r["dataset"], r["metric"], r["targets"]) for r in found] == [
         (d, m, "75")
         for d in ("diginetica-sessions", "retailrocket-sessions")

@@ -79,6 +79,8 @@ def comparison(models, tests=(), metrics=("ndcg@10",)):
         (words.roughly, 12_400, "12.4 k"),
         (words.roughly, 4_812_300, "4.81 M"),
         (words.size, 31_415_926, "31.4 MB"),
+        (words.amount, 0.6912, ".691"),
+        (words.amount, 1431.25, "1,431.2"),
         (words.size, 58, "58 B"),
         (words.metric_name, "hit@20", "HR@20"),
         (words.metric_name, "ndcg@10", "NDCG@10"),
@@ -155,6 +157,7 @@ def test_another_metric_with_another_winner_is_mentioned_with_its_test():
     tests = [difference("A", "B", 0.1, 0.001), difference("A", "B", -0.1, 0.2, "hit@20")]
     found = comparison(models, tests, ("ndcg@10", "hit@20"))
     assert "By HR@20, B is first, though not significantly ahead of A." in answer(found)
+    assert "By HR@20, B is first; no test compares it with A there." in answer({**found, "tests": tests[:1]})
     tests[1]["p_holm"] = 0.001
     assert "By HR@20, B is first (Holm p < .05 against A)." in answer(found)
 
