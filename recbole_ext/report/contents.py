@@ -308,7 +308,7 @@ def reward_table(comparison: Mapping[str, Any]) -> Table | None:
             row += [Cell(amount(value.get("sum")), sortable(value.get("sum")))] if summed else []
         rows.append(row)
     legend = ["reward@k: the reward of the target's event where the target ranks k or better, else 0"]
-    return Table("reward", "Reward", columns, rows, legend)
+    return Table("reward", "Mean reward of a target, and the sum over targets", columns, rows, legend)
 
 
 def category_table(comparison: Mapping[str, Any]) -> Table | None:

@@ -116,7 +116,8 @@ def forest(
         _rows_named(axes, columns, [m["model"] for m in models])
 
     height = lines * (0.75 + 0.31 * len(models))
-    band = f"; the grey band is the interval of the baseline {baseline}" if baseline in look else ""
+    banded = any(baseline in _on_scale(comparison, metric) for metric in metrics)
+    band = f"; the grey band is the interval of the baseline {baseline}" if banded else ""
     ticks = any(len(_metric(m, metrics[0]).get("seed_values") or []) > 1 for m in models)
     title = f"Means and 95 % intervals{'; small ticks are single seeds' if ticks else ''}{band}"
     title += _off_scale_note(comparison, metrics)
@@ -317,6 +318,7 @@ def cost(comparison: Mapping[str, Any], look: Mapping[str, Style], name: str) ->
                 panel.plot(x, found["mean"], style.marker, color=style.colour, mfc=style.face, markersize=6.5)
                 places.append((model["model"], x, found["mean"]))
             panel.margins(x=0.2, y=0.25)
+            panel.set_ylim(bottom=max(0.0, panel.get_ylim()[0]))
             panel.set_xlabel(axis)
             _plain_log_ticks(panel)
             _y_grid(panel)
