@@ -303,6 +303,7 @@ def cost(comparison: Mapping[str, Any], look: Mapping[str, Style], name: str) ->
 
     def draw(figure: Any) -> None:
         axes = _grid(figure, 1, len(shown), sharey=True)
+        named: list[list[tuple[str, float, float]]] = []
         for panel, (key, axis) in zip(axes, shown):
             panel.set_xscale("log")
             places = []
@@ -318,12 +319,14 @@ def cost(comparison: Mapping[str, Any], look: Mapping[str, Style], name: str) ->
                 panel.plot(x, found["mean"], style.marker, color=style.colour, mfc=style.face, markersize=6.5)
                 places.append((model["model"], x, found["mean"]))
             panel.margins(x=0.2, y=0.25)
-            panel.set_ylim(bottom=max(0.0, panel.get_ylim()[0]))
             panel.set_xlabel(axis)
             _plain_log_ticks(panel)
             _y_grid(panel)
-            _name_points(figure, panel, places)
+            named.append(places)
+        axes[0].set_ylim(bottom=max(0.0, axes[0].get_ylim()[0]))
         axes[0].set_ylabel(metric_name(metric))
+        for panel, places in zip(axes, named):
+            _name_points(figure, panel, places)
 
     spoken = ", ".join(
         f"{m['model']} {_number(_metric(m, metric).get('mean'))} after {seconds(m['seconds'].get('train'))}"
