@@ -17,11 +17,20 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 REAL_DATA = Path(os.environ.get("RECBOLE_EXT_SHARED_DATA", ROOT.parent / "shared" / "data"))
 _on_real_data: list[str] = []
+_in_browser: list[str] = []
 
 
 def pytest_terminal_summary(terminalreporter):
     """Say how many tests read real logs, so that a run where they were skipped does not look like one."""
     terminalreporter.write_line(f"real logs: {len(_on_real_data)} tests read {REAL_DATA}")
+    browsers = ", ".join(sorted(set(_in_browser))) or "none"
+    terminalreporter.write_line(f"browser: {len(_in_browser)} tests looked at a page in {browsers}")
+
+
+@pytest.fixture
+def seen_in_browser():
+    """Notes that a test looked at a page in a browser of this name and version."""
+    return lambda name, version: _in_browser.append(f"{name} {version}")
 
 
 @pytest.fixture(autouse=True)
