@@ -292,14 +292,15 @@ def own_models() -> list[str]:
     return sorted(f.stem for f in (configs_dir() / "model").glob("*.yaml") if f.stem.lower() in modules)
 
 
-# sequential models of RecBole that train in several stages, read more than sessions or score pairs of prefix and item
-_NO_ENCODERS = ("DIEN", "DIN", "GRU4RecKG", "KSR", "RepeatNet", "S3Rec")
+# sequential models that train in several stages, read more than sessions, score pairs of prefix and item or are
+# made of other models
+_NO_ENCODERS = ("Blend", "DIEN", "DIN", "GRU4RecKG", "KSR", "RepeatNet", "S3Rec")
 
 
 def actor_critics() -> dict[str, tuple[str, str]]:
     """Models of reinforcement learning: name to (encoder, method), for configs/method/*.yaml but its base.yaml."""
     methods = sorted(file.stem for file in (configs_dir() / "method").glob("*.yaml") if file.stem != "base")
-    encoders = sorted(_recbole_models("sequential") - set(_NO_ENCODERS)) + own_models()
+    encoders = sorted(_recbole_models("sequential").union(own_models()) - set(_NO_ENCODERS))
     return {f"{encoder}{method}": (encoder, method) for encoder in encoders for method in methods}
 
 
@@ -400,6 +401,8 @@ def check_keys(config: Any) -> None:
     of RecBole, of this package or of the model reads `config["key"]`.
     """
     known = set(config.internal_config_dict).union(*config.parameters.values(), _RUN_KEYS, ("local_rank",))
+    if hasattr(config.model_class, "known_keys"):  # of the models that it is made of
+        known |= config.model_class.known_keys(config)
     unknown = [key for key in config.external_config_dict if key not in known]
     if unknown:
         known |= _keys_read_in_source(config.model_class)

@@ -118,6 +118,7 @@ class Run:
         self.record["valid"] = {k: float(v) for k, v in (best_valid or {}).items()}
         self.record["checkpoint"] = trainer.saved_model_file
         self.record["notes"] += getattr(trainer.model, "notes", [])
+        self.record |= getattr(trainer, "for_record", {})  # what else a trainer has found
 
     def tested(
         self, result: dict[str, float], targets: dict[str, np.ndarray], dataset: Any, seconds: float
