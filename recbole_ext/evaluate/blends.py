@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from recbole_ext.evaluate.ranks import ChunkedScores, chunk_ranks
+from recbole_ext.evaluate.ranks import CHUNK_SCORES, target_ranks
 
 SCALES = ("softmax", "zscore", "rank")
 RANK_OFFSET = 60.0  # as in the reference
@@ -69,12 +70,13 @@ def _reciprocal_ranks(scores: Tensor) -> Tensor:
     return torch.zeros_like(scores).scatter_(1, items, values)
 
 
-def fitted_temperature(scores: Tensor, items: Tensor) -> float:
-    """The T > 0 that makes targets likeliest under softmax(scores / T): scores (B, n_items), target items (B,).
+def fitted_temperature(rows: RowScores, items: Tensor) -> float:
+    """The T > 0 that makes targets likeliest under softmax(s / T): s of B rows, target items (B,).
 
     Targets of which the model knows nothing (-inf) are left out; 1 where none is left or the scores say nothing.
     The likelihood is concave in 1 / T, so its slope, mean target score less mean expected score, is bisected.
     """
+    scores = torch.cat([chunk.clone() for _, chunk in rows.chunks()])
     own = scores.gather(1, items.unsqueeze(1)).squeeze(1)
     known = own.isfinite()
     scores, own = scores[known].float(), own[known].float()
@@ -94,8 +96,71 @@ def fitted_temperature(scores: Tensor, items: Tensor) -> float:
     return math.exp(-(low + high) / 2)
 
 
-class BlendScores(ChunkedScores):
-    """Scores of B rows by two models, blended with `weight` of the second; made some rows at a time.
+class RowScores(Protocol):
+    """Scores of B rows for all items that come some rows at a time, such as FactoredScores."""
+
+    @property
+    def width(self) -> int:
+        """Number of items, the padding included."""
+
+    def __len__(self) -> int:
+        """B."""
+
+    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Rows and their scores, -inf = not a candidate; the next ones may overwrite them, and so may the caller."""
+
+    def ranks(self, items: Tensor) -> Tensor:
+        """(B,) rank of item `items[b]` in row b, as `target_ranks`."""
+
+    def top(self, k: int) -> Tensor:
+        """(B, k) best items of every row, best first."""
+
+
+class DenseScores:
+    """RowScores that exist already as a matrix (B, n_items)."""
+
+    def __init__(self, scores: Tensor):
+        self.scores = scores
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def width(self) -> int:
+        """As RowScores'."""
+        return self.scores.shape[1]
+
+    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        """As RowScores', copies."""
+        rows = max(16, (CHUNK_SCORES if self.scores.is_cuda else CHUNK_SCORES // 16) // self.width)
+        for first in range(0, len(self), rows):
+            piece = slice(first, min(first + rows, len(self)))
+            yield piece, self.scores[piece].clone()
+
+    def ranks(self, items: Tensor) -> Tensor:
+        """As RowScores'."""
+        return target_ranks(self.scores, torch.arange(len(self), device=items.device), items)
+
+    def top(self, k: int) -> Tensor:
+        """As RowScores'."""
+        return self.scores.topk(k, dim=1).indices
+
+
+def side_by_side(first: RowScores, second: RowScores) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Rows and their scores by both, some at a time, whatever the chunks in which each comes."""
+    sources = first.chunks(), second.chunks()
+    held = [next(source) for source in sources] if len(first) else []
+    start = 0
+    while start < len(first):
+        held = [pair if pair[0].stop > start else next(source) for pair, source in zip(held, sources)]
+        stop = min(piece.stop for piece, _ in held)
+        a, b = (scores[start - piece.start : stop - piece.start] for piece, scores in held)
+        yield slice(start, stop), a, b
+        start = stop
+
+
+class BlendScores:
+    """RowScores of two models, blended with `weight` of the second.
 
     temperatures: of the two, for scale softmax. `chunks` and `dense` give the logarithm of a softmax's mixture, so that
     a softmax of the scores is the mixture again; ranks are those of the mixture itself, which tells more values apart.
@@ -103,7 +168,7 @@ class BlendScores(ChunkedScores):
 
     def __init__(
         self,
-        pair: tuple[ChunkedScores, ChunkedScores],
+        pair: tuple[RowScores, RowScores],
         weight: float,
         scale: str,
         temperatures: Sequence[float] = (1.0, 1.0),
@@ -112,19 +177,22 @@ class BlendScores(ChunkedScores):
             "rows and items of one data set"
         )
         self.pair, self.weight, self.scale, self.temperatures = pair, weight, scale, temperatures
-        self.width = pair[0].width
         self._known: Tensor | None = None  # ranks
 
     def __len__(self) -> int:
         return len(self.pair[0])
 
-    def _alone(self) -> ChunkedScores | None:
+    @property
+    def width(self) -> int:
+        """As RowScores'."""
+        return self.pair[0].width
+
+    def _alone(self) -> RowScores | None:
         return self.pair[int(self.weight)] if self.weight in (0, 1) else None
 
     def _scaled_chunks(self) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         """Rows, both models' scaled scores, and where neither has one."""
-        for (piece, first), (other, second) in zip(*(scores.chunks() for scores in self.pair)):
-            assert piece == other
+        for piece, first, second in side_by_side(*self.pair):
             a, a_hidden = scaled(first, self.scale, self.temperatures[0])
             b, b_hidden = scaled(second, self.scale, self.temperatures[1])
             yield piece, a, b, a_hidden & b_hidden
@@ -138,7 +206,7 @@ class BlendScores(ChunkedScores):
             yield piece, torch.lerp(a, b, self.weight).masked_fill_(hidden, -torch.inf)
 
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """As ChunkedScores'."""
+        """As RowScores'."""
         logarithm = self.scale == "softmax" and self._alone() is None
         for piece, scores in self._blended_chunks():
             if logarithm:
@@ -147,13 +215,13 @@ class BlendScores(ChunkedScores):
             yield piece, scores
 
     def ranks(self, items: Tensor) -> Tensor:
-        """As ChunkedScores'."""
+        """As RowScores'."""
         if self._known is None:
             (self._known,) = weighted_ranks(self, [self.weight], items)
         return self._known
 
     def top(self, k: int) -> Tensor:
-        """As ChunkedScores'."""
+        """As RowScores'."""
         return torch.cat([scores.topk(k, dim=1).indices for _, scores in self._blended_chunks()])
 
     def under(self, weight: float) -> BlendScores:
@@ -166,6 +234,10 @@ class BlendScores(ChunkedScores):
         for blend, ranks in zip(blends, weighted_ranks(self, weights, items)):
             blend._known = ranks
         return blends
+
+    def dense(self) -> Tensor:
+        """(B, n_items) all scores, as `chunks` gives them."""
+        return torch.cat([scores.clone() for _, scores in self.chunks()])
 
     def of_candidates(self, items: Tensor) -> Tensor:
         """(B, C) blended scores of items (B, C)."""
@@ -183,5 +255,6 @@ def weighted_ranks(scores: BlendScores, weights: Sequence[float], items: Tensor)
     for piece, a, b, hidden in scores._scaled_chunks():
         for place in inner:
             blended = torch.lerp(a, b, weights[place]).masked_fill_(hidden, -torch.inf)
-            found[place, piece] = chunk_ranks(blended, items[piece])
+            rows = torch.arange(len(blended), device=blended.device)
+            found[place, piece] = target_ranks(blended, rows, items[piece])
     return found

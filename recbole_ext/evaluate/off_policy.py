@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from recbole_ext.config import UsageError, number, one_of
-from recbole_ext.evaluate.ranks import CandidateScores, ChunkedScores, row_chunks
+from recbole_ext.evaluate.ranks import CHUNK_SCORES, CandidateScores, FactoredScores
 from recbole_ext.evaluate.slices import check_rewards, event_kinds, target_rewards
 
 POLICIES = ("softmax", "greedy")
@@ -193,13 +193,16 @@ def _normalised(odds: Tensor, own: Tensor, rewards: Tensor) -> tuple[Tensor, Ten
     return odds.gather(1, own).squeeze(1) / total, odds @ rewards / total
 
 
-def _pieces(scores: Tensor | ChunkedScores) -> Iterator[tuple[slice, Tensor]]:
+def _pieces(scores: Tensor | FactoredScores) -> Iterator[tuple[slice, Tensor]]:
     """Rows of scores that may be overwritten, some at a time."""
-    if isinstance(scores, ChunkedScores):
+    if not isinstance(scores, Tensor):  # they come in chunks
         for piece, chunk in scores.chunks():
             yield piece, chunk if chunk.dtype == torch.float32 else chunk.float()
         return
-    for piece in row_chunks(len(scores), scores.shape[1], scores.is_cuda):
+    most = CHUNK_SCORES if scores.is_cuda else CHUNK_SCORES // 16
+    rows = max(16, most // scores.shape[1])
+    for first in range(0, len(scores), rows):
+        piece = slice(first, min(first + rows, len(scores)))
         yield piece, scores[piece].to(torch.float32, copy=True)
 
 
@@ -343,7 +346,7 @@ class OffPolicy:
         self._kept: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def collect(
-        self, scores: Tensor | ChunkedScores | CandidateScores, events: Tensor, items: Tensor
+        self, scores: Tensor | FactoredScores | CandidateScores, events: Tensor, items: Tensor
     ) -> None:
         """Take in a batch: scores of B rows, their targets' places among the events (B,), and items (B,)."""
         if isinstance(scores, CandidateScores):

@@ -6,7 +6,6 @@ The rank of a target is one more than the number of items that score higher, plu
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -49,24 +48,44 @@ def _ranks(scores: Tensor, own: Tensor, last: int) -> Tensor:
     return torch.where(nowhere, last, better.long() + 1)
 
 
-class ChunkedScores(ABC):
-    """Scores of B rows for all items, made some rows at a time; never stored whole unless `dense` asks for it."""
+class FactoredScores:
+    """Scores of B rows for all items as a product: state (B, d) · vector (n_items, d); never stored whole.
 
-    width: int  # number of items, the padding included
+    rankable: (n_items,) bool, None: all. Item 0, the padding, never is.
+    """
 
-    @abstractmethod
+    def __init__(self, states: Tensor, vectors: Tensor, rankable: Tensor | None = None):
+        self.states, self.vectors = states, vectors
+        allowed = torch.ones(len(vectors), dtype=torch.bool) if rankable is None else rankable.clone()
+        allowed[0] = False
+        self.hidden = torch.nonzero(~allowed).squeeze(1).to(vectors.device)
+
     def __len__(self) -> int:
-        """B."""
+        return len(self.states)
 
-    @abstractmethod
+    @property
+    def width(self) -> int:
+        """Number of items, the padding included."""
+        return len(self.vectors)
+
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Rows and their scores (rows, n_items), -inf = not a candidate; whoever takes them may write into them."""
+        """Rows and their scores, some at a time: as many as stay in cache on a CPU; the next ones overwrite them."""
+        most = CHUNK_SCORES if self.states.is_cuda else CHUNK_SCORES // 16
+        rows = max(16, most // self.width)
+        room = self.states.new_empty(min(rows, len(self)), self.width)
+        for first in range(0, len(self), rows):
+            piece = slice(first, min(first + rows, len(self)))
+            scores = room[: piece.stop - first]
+            torch.mm(self.states[piece], self.vectors.T, out=scores)
+            scores[:, self.hidden] = -torch.inf
+            yield piece, scores
 
     def ranks(self, items: Tensor) -> Tensor:
         """(B,) rank of item `items[b]` in row b, as `target_ranks`."""
-        found = torch.empty(len(self), dtype=torch.int64, device=items.device)
+        found = torch.empty(len(self), dtype=torch.int64, device=self.states.device)
         for piece, scores in self.chunks():
-            found[piece] = chunk_ranks(scores, items[piece])
+            own = scores.gather(1, items[piece].unsqueeze(1)).squeeze(1)
+            found[piece] = _ranks(scores, own, self.width - 1)
         return found
 
     def top(self, k: int) -> Tensor:
@@ -76,61 +95,6 @@ class ChunkedScores(ABC):
     def dense(self) -> Tensor:
         """(B, n_items) all scores, for metrics that need them."""
         return torch.cat([scores.clone() for _, scores in self.chunks()])
-
-
-def chunk_ranks(scores: Tensor, items: Tensor) -> Tensor:
-    """(b,) rank of item `items[b]` in row b of scores (b, n_items), as `target_ranks`."""
-    return _ranks(scores, scores.gather(1, items.unsqueeze(1)).squeeze(1), scores.shape[1] - 1)
-
-
-def row_chunks(rows: int, width: int, cuda: bool) -> Iterator[slice]:
-    """Slices of `rows` rows, as many at a time as stay in cache on a CPU."""
-    at_a_time = max(16, (CHUNK_SCORES if cuda else CHUNK_SCORES // 16) // width)
-    for first in range(0, rows, at_a_time):
-        yield slice(first, min(first + at_a_time, rows))
-
-
-class FactoredScores(ChunkedScores):
-    """Scores of B rows for all items as a product: state (B, d) · vector (n_items, d).
-
-    rankable: (n_items,) bool, None: all. Item 0, the padding, never is.
-    """
-
-    def __init__(self, states: Tensor, vectors: Tensor, rankable: Tensor | None = None):
-        self.states, self.vectors = states, vectors
-        self.width = len(vectors)
-        allowed = torch.ones(len(vectors), dtype=torch.bool) if rankable is None else rankable.clone()
-        allowed[0] = False
-        self.hidden = torch.nonzero(~allowed).squeeze(1).to(vectors.device)
-
-    def __len__(self) -> int:
-        return len(self.states)
-
-    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """As ChunkedScores'; the next ones overwrite them."""
-        room: Tensor | None = None
-        for piece in row_chunks(len(self), self.width, self.states.is_cuda):
-            if room is None:
-                room = self.states.new_empty(piece.stop, self.width)
-            scores = room[: piece.stop - piece.start]
-            torch.mm(self.states[piece], self.vectors.T, out=scores)
-            scores[:, self.hidden] = -torch.inf
-            yield piece, scores
-
-
-class DenseScores(ChunkedScores):
-    """Scores (B, n_items) that exist already."""
-
-    def __init__(self, scores: Tensor):
-        self.scores, self.width = scores, scores.shape[1]
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """As ChunkedScores', copies."""
-        for piece in row_chunks(len(self), self.width, self.scores.is_cuda):
-            yield piece, self.scores[piece].clone()
 
 
 class CandidateScores:
@@ -193,7 +157,7 @@ class RankCollector(Collector):
 
     def eval_batch_collect(
         self,
-        scores_tensor: Tensor | ChunkedScores | CandidateScores,
+        scores_tensor: Tensor | FactoredScores | CandidateScores,
         interaction: Any,
         positive_u: Tensor,
         positive_i: Tensor,

@@ -163,7 +163,7 @@ class BlendTrainer(SessionTrainer):
         chosen = dataset.inter_feat[torch.from_numpy(by_length[rows])]
         items = chosen[dataset.iid_field].to(self.device)
         first, second = (
-            fitted_temperature(part.scores(chosen[dataset.event_field].long()).dense(), items)
+            fitted_temperature(part.scores(chosen[dataset.event_field].long()), items)
             for part in self.model.parts
         )
         self.logger.info(f"Blend: temperatures {first:.4g} and {second:.4g}")
@@ -185,6 +185,7 @@ class BlendTrainer(SessionTrainer):
         for batch in batches:
             interaction, candidates, positive_u, positive_i = batch
             pair = self.model.pair(interaction["event_index"], weights[0])
+            blends: list[Any]
             if candidates is None:
                 blends = pair.at(weights, positive_i.to(self.device))
             else:

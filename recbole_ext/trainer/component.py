@@ -31,7 +31,8 @@ from recbole_ext.config import (
     merge,
 )
 from recbole_ext.data.session_dataset import SessionDataset
-from recbole_ext.evaluate.ranks import ChunkedScores, DenseScores, RankCollector
+from recbole_ext.evaluate.blends import DenseScores, RowScores
+from recbole_ext.evaluate.ranks import RankCollector
 from recbole_ext.trainer.session_trainer import SessionTrainer
 
 # keys of the blend's run that say nothing of a component
@@ -212,10 +213,10 @@ class Component:
         else:
             trainer.item_tensor = self.dataset.get_item_feature().to(trainer.device)
 
-    def scores(self, events: Tensor) -> ChunkedScores:
+    def scores(self, events: Tensor) -> RowScores:
         """Scores of the rows whose targets are at places `events` (B,) of the log, as the trainer ranks them."""
         rows = self.dataset[self.place[events.cpu()]]
         rows = self.test.transform(self.dataset, rows)
         batch = rows, None, torch.arange(len(rows)), rows[self.dataset.iid_field]
         found = self.trainer._full_sort_batch_eval(batch)[1]
-        return found if isinstance(found, ChunkedScores) else DenseScores(found)
+        return DenseScores(found) if isinstance(found, Tensor) else found
