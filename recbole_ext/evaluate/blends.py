@@ -177,7 +177,7 @@ class BlendScores:
             "rows and items of one data set"
         )
         self.pair, self.weight, self.scale, self.temperatures = pair, weight, scale, temperatures
-        self._known: Tensor | None = None  # ranks
+        self._known: tuple[Tensor, Tensor] | None = None  # items and their ranks
 
     def __len__(self) -> int:
         return len(self.pair[0])
@@ -216,9 +216,9 @@ class BlendScores:
 
     def ranks(self, items: Tensor) -> Tensor:
         """As RowScores'."""
-        if self._known is None:
-            (self._known,) = weighted_ranks(self, [self.weight], items)
-        return self._known
+        if self._known is None or not torch.equal(self._known[0], items):
+            self._known = items, weighted_ranks(self, [self.weight], items)[0]
+        return self._known[1]
 
     def top(self, k: int) -> Tensor:
         """As RowScores'."""
@@ -232,7 +232,7 @@ class BlendScores:
         """The same pair blended with each of `weights`, the ranks of items (B,) known, for one scaling of each row."""
         blends = [self.under(weight) for weight in weights]
         for blend, ranks in zip(blends, weighted_ranks(self, weights, items)):
-            blend._known = ranks
+            blend._known = items, ranks
         return blends
 
     def dense(self) -> Tensor:

@@ -192,7 +192,9 @@ class Blend(SequentialRecommender):
     def known_keys(cls, config: Any) -> set[str]:
         """Keys that a run may be given beside the blend's own: those of the two models."""
         plan = plan_of(config)
-        return set().union(*(own.internal_config_dict for own in _component_configs(config, plan)))
+        configs = _component_configs(config, plan)
+        # a checkpoint has its final values only
+        return set().union(*(own.internal_config_dict or own.final_config_dict for own in configs))
 
     @property
     def notes(self) -> list[str]:

@@ -106,8 +106,8 @@ def checkpoint_config(config: Any, file: str) -> Any:
     asked = {key: config[key] for key in config.external_config_dict if not key.startswith("blend_")}
     rows = {key: config[key] for key in _OF_THE_ROWS}
     for key, wanted in {**asked, **rows}.items():
-        if key in (*_OF_THE_RUN, *_OF_THE_MACHINE) and key != "dataset":
-            continue
+        if key not in rows and (key in (*_OF_THE_RUN, *_OF_THE_MACHINE) or key not in own):
+            continue  # one that this model does not have is the other's
         if _plain(own[key]) != _plain(wanted):
             raise UsageError(
                 f"blend_from names {file}, which was made with {key} {own[key]}, and this run has {key} {wanted}: "
@@ -196,7 +196,7 @@ class Component:
         trainer = self.trainer
         trainer.saved_model_file = file
         restore_random_state(self._fresh)
-        if resume and Path(file).is_file():
+        if resume and Path(file).is_file() and trainer.epochs > 1:  # what learns in one epoch does so again
             trainer.resume_checkpoint(file)
         trainer.fit(self.train, self.valid, saved=saved, show_progress=show_progress, callback_fn=note)
         if saved:
