@@ -91,7 +91,7 @@ def test_sampled_candidates(toy):
 
 
 def test_two_models_that_know_different_halves_are_better_together(toy, write_log):
-    """On a ring the order of items tells what follows, which ItemKNN does not see; rare pairs GRU4Rec has not learnt."""
+    """On a ring order tells what follows, which ItemKNN does not see; GRU4Rec has not learnt rare pairs."""
     rows, draw = [], np.random.default_rng(0)
     for session in range(400):
         pair, start = int(draw.integers(60)), int(draw.integers(10))
