@@ -23,6 +23,7 @@ from recbole_ext.evaluate.ranks import CandidateScores, RankCollector
 from recbole_ext.trainer.session_trainer import SessionTrainer
 
 SAMPLED_ROWS = 512  # validation rows that the temperatures are fitted to
+SAME_SCORE = 1e-3  # two devices may differ by so much in the validation score of one checkpoint
 
 
 class BlendTrainer(SessionTrainer):
@@ -146,6 +147,7 @@ class BlendTrainer(SessionTrainer):
         weights = [model.plan.weight] if model.plan.weight is not None else list(model.plan.weights)
         curve = dict(zip(weights, self._curve(train_data, valid_data, weights, show_progress)))
         scores = {w: calculate_valid_score(result, self.valid_metric) for w, result in curve.items()}
+        self._compare_with_checkpoints(scores)
         sign = 1 if self.valid_metric_bigger else -1
         model.weight = max(weights, key=lambda w: (sign * scores[w], -abs(w - 0.5), -w))
         for w, score in scores.items():
@@ -154,6 +156,20 @@ class BlendTrainer(SessionTrainer):
                 f"Blend: weight {w:g} of {model.labels[1]}, {self.valid_metric} {score:.6f}{mark}"
             )
         return curve
+
+    def _compare_with_checkpoints(self, scores: dict[float, float]) -> None:
+        """Note where a checkpoint of `blend_from` states another validation score than it has here."""
+        for weight, part in enumerate(self.model.parts):
+            stated = part.stored_result.get(self.valid_metric)
+            if part.checkpoint is None or stated is None or weight not in scores:
+                continue
+            if abs(scores[weight] - stated) > SAME_SCORE:
+                note = (
+                    f"{part.label} has validation {self.valid_metric} {scores[weight]:.4f} here, and {part.checkpoint} "
+                    f"states {stated:.4f}: it was trained on other data"
+                )
+                self.logger.warning(note)
+                self.model.own_notes.append(note)
 
     def _temperatures(self, valid_data: Any) -> tuple[float, float]:
         """Both models' temperatures, fitted to evenly spaced validation rows (in order of the prefix' length)."""

@@ -76,7 +76,7 @@ def component_config(config: Any, name: str, settings: dict[str, Any], label: st
         with command_line([]):
             own = Config(name, config["dataset"], config_dict=copy.deepcopy(merge(given, settings)))
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
-        raise UsageError(f"a setting of {label} in the blend cannot be used: {error}") from error
+        raise UsageError(f"{label} in the blend: a setting cannot be used: {error}") from error
     own["show_progress"] = config["show_progress"]
     asked = SimpleNamespace(
         external_config_dict=settings,
@@ -88,7 +88,7 @@ def component_config(config: Any, name: str, settings: dict[str, Any], label: st
         check_keys(asked)
         check_values(own)
     except UsageError as error:
-        raise UsageError(f"blend_settings of {label}: {error}") from error
+        raise UsageError(f"{label} in the blend: {error}") from error
     return own
 
 
@@ -126,7 +126,7 @@ class Component:
     """One model of a blend, made from its config in the order, and with the seeds, of a run of its own.
 
     label: what messages call it. model, trainer: RecBole's. train, valid, test: its loaders. checkpoint: the file it is
-    loaded from; None: it is to be trained.
+    loaded from; None: it is to be trained. stored_result: the validation metrics that this file states.
 
     Raises UsageError when the model does not rank (prefix, target) rows, or as it would alone.
     """
@@ -136,6 +136,7 @@ class Component:
         from recbole.utils import get_model, get_trainer, init_seed
 
         self.config, self.label, self.checkpoint = config, label, checkpoint
+        self.stored_result: dict[str, float] = {}
         init_seed(config["seed"], config["reproducibility"])
         self.dataset = recbole.data.create_dataset(config)
         if not isinstance(self.dataset, SessionDataset):
@@ -160,6 +161,7 @@ class Component:
         try:
             self.model.load_state_dict(stored["state_dict"])
             load_other_parameter(self.model, stored.get("other_parameter"))
+            self.stored_result = dict(stored.get("best_valid_result") or {})
         except Exception as error:  # a foreign file can fail in any way
             raise UsageError(
                 f"{file} is no checkpoint of {self.label} with this data: {str(error).splitlines()[0]}"

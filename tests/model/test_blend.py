@@ -1,6 +1,7 @@
 """Blend: a component is what it is alone, the weight is the best on validation, and what cannot be blended."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,10 +112,10 @@ def test_two_models_that_know_different_halves_are_better_together(toy, write_lo
 
 
 def test_checkpoint_round_trip(toy):
-    from recbole.quick_start import load_data_and_model
+    record = run(toy, blend_models=["GRU4Rec", "ItemKNN"], blend_settings={"GRU4Rec": {"hidden_size": 8}})
+    from recbole.quick_start import load_data_and_model  # ours, once a run has installed it
     from recbole.utils import get_trainer
 
-    record = run(toy, blend_models=["GRU4Rec", "ItemKNN"], blend_settings={"GRU4Rec": {"hidden_size": 8}})
     config, model, _, _, _, test = load_data_and_model(record["checkpoint"])
     assert model.weight == record["blend"]["weight"]
     assert list(model.temperatures) == record["blend"]["temperatures"]
@@ -143,8 +144,6 @@ def test_resume_keeps_what_is_trained_and_goes_on(toy, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(toy, **PAIR, checkpoint_dir="stopped")
     monkeypatch.setattr(Component, "fit", lambda self, *args: calls.append(self.label) or fit(self, *args))
-    from pathlib import Path
-
     (file,) = [f for f in Path("stopped").glob("Blend-*.pth") if "HRNNFeat" not in f.name]
     resumed = run(toy, **PAIR, checkpoint_dir="stopped", resume_from=str(file))
     assert calls == ["HRNNFeat", "SASRec", "SASRec"]
@@ -224,6 +223,32 @@ def test_a_checkpoint_of_other_data_is_refused(toy, write_log, random_log):
         run(toy, blend_from=[file, other])
 
 
+def test_a_checkpoint_that_scores_otherwise_here_is_noted(toy, write_log, random_log):
+    files = [run(toy, model)["checkpoint"] for model in ("GRU4Rec", "Pop")]
+    same = run(toy, blend_from=files)
+    assert not any("other data" in note for note in same["notes"])
+    write_log(random_log(sessions=120, ties=False, seed=1))  # as many items, other sessions
+    other = run(toy, blend_from=files)
+    assert sum("it was trained on other data" in note for note in other["notes"]) == 2
+
+
+def test_off_policy_of_a_blend(toy):
+    settings = {
+        **toy,
+        "rewards": {"view": 0.2, "purchase": 1.0},
+        "off_policy": {"bootstrap": 100},
+        "blend_weights": [0, 0.5, 1],
+    }
+    pair = {"blend_models": ["GRU4Rec", "Pop"]}
+    own = [run({**settings, "blend_weights": [0.5]}, **pair, blend_weight=w)["off_policy"] for w in (0, 1)]
+    alone = run({k: v for k, v in settings.items() if k != "blend_weights"}, "Pop")["off_policy"]
+    assert own[1] == alone
+    mixture = run(settings, **pair, blend_weight=0.5, blend_temperatures=[1, 1])["off_policy"]
+    # chances of the mixture are the mean of the two, so the mean weight is between theirs
+    low, high = sorted(side["mean_weight"] for side in own)
+    assert low < mixture["mean_weight"] < high
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -242,8 +267,8 @@ def test_a_checkpoint_of_other_data_is_refused(toy, write_log, random_log):
         ({"blend_temperatures": [1, 1], "blend_scale": "rank"}, "blend_temperatures are for"),
         ({"blend_settings": {"NARM": {}}}, "blend_settings holds NARM"),
         ({"blend_settings": [{}]}, "blend_settings is"),
-        ({"blend_settings": {"Pop": {"hidden_sise": 3}}}, "blend_settings of Pop: unknown key hidden_sise"),
-        ({"blend_settings": {"Pop": {"epochs": -1}}}, "blend_settings of Pop: epochs is -1"),
+        ({"blend_settings": {"Pop": {"hidden_sise": 3}}}, "Pop in the blend: unknown key hidden_sise"),
+        ({"blend_settings": {"Pop": {"epochs": -1}}}, "Pop in the blend: epochs is -1"),
         ({"blend_settings": {"GRU4Rec": {"MAX_ITEM_LIST_LENGTH": 3}}}, None),
         ({"blend_settings": {"GRU4Rec": {"eval_targets": "last"}}}, "GRU4Rec has other valid targets"),
         (
