@@ -291,15 +291,26 @@ def own_models() -> list[str]:
 
 # sequential models of RecBole that train in several stages, read more than sessions or score pairs of prefix and item
 _NO_ENCODERS = ("DIEN", "DIN", "GRU4RecKG", "KSR", "RepeatNet", "S3Rec")
-# models of ours that count and have no states (their classes say `fits_at_once`)
-_COUNTERS = ("AR", "CategoryPop", "RepeatLast", "SessionPop", "SKNN", "SR", "STAN", "VSKNN", "VSTAN")
+# models of ours that count and have no states (their classes say `fits_at_once`), or are made of other models
+_NO_STATES = (
+    "Blend",
+    "AR",
+    "CategoryPop",
+    "RepeatLast",
+    "SessionPop",
+    "SKNN",
+    "SR",
+    "STAN",
+    "VSKNN",
+    "VSTAN",
+)
 
 
 def actor_critics() -> dict[str, tuple[str, str]]:
     """Models of reinforcement learning: name to (encoder, method), for configs/method/*.yaml but its base.yaml."""
     methods = sorted(file.stem for file in (configs_dir() / "method").glob("*.yaml") if file.stem != "base")
     encoders = sorted(_recbole_models("sequential") - set(_NO_ENCODERS))
-    encoders += [name for name in own_models() if name not in _COUNTERS]
+    encoders += [name for name in own_models() if name not in _NO_STATES]
     return {f"{encoder}{method}": (encoder, method) for encoder in encoders for method in methods}
 
 
@@ -401,6 +412,8 @@ def check_keys(config: Any) -> None:
     of RecBole, of this package or of the model reads `config["key"]`.
     """
     known = set(config.internal_config_dict).union(*config.parameters.values(), _RUN_KEYS, ("local_rank",))
+    if hasattr(config.model_class, "known_keys"):  # of the models that it is made of
+        known |= config.model_class.known_keys(config)
     unknown = [key for key in config.external_config_dict if key not in known]
     if unknown:
         known |= _keys_read_in_source(config.model_class)

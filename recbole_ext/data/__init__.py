@@ -148,11 +148,14 @@ def loader_class(config: Any, dataset: Any, phase: str) -> Any:
 
 
 def _has_session_trainer(config: Any) -> bool:
-    """Whether RecBole's models are trained by our Trainer: sequential ones without a Trainer of their own."""
+    """Whether our Trainer is in charge: of sequential models without a Trainer of their own, or with one of ours."""
     import recbole.trainer
     from recbole.utils import EvaluatorType, ModelType
 
-    own = hasattr(recbole.trainer, f"{config['model']}Trainer")
+    from recbole_ext.trainer.session_trainer import SessionTrainer
+
+    trainer = getattr(recbole.trainer, f"{config['model']}Trainer", None)
+    own = trainer is not None and not issubclass(trainer, SessionTrainer)
     ranks = config["eval_type"] == EvaluatorType.RANKING
     return config["MODEL_TYPE"] == ModelType.SEQUENTIAL and ranks and not own
 

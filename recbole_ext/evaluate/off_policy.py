@@ -195,7 +195,7 @@ def _normalised(odds: Tensor, own: Tensor, rewards: Tensor) -> tuple[Tensor, Ten
 
 def _pieces(scores: Tensor | FactoredScores | SparseScores) -> Iterator[tuple[slice, Tensor]]:
     """Rows of scores that may be overwritten, some at a time."""
-    if isinstance(scores, FactoredScores | SparseScores):
+    if not isinstance(scores, Tensor):  # they come in chunks
         for piece, chunk in scores.chunks():
             yield piece, chunk if chunk.dtype == torch.float32 else chunk.float()
         return

@@ -122,6 +122,7 @@ class Run:
         self.record["checkpoint"] = trainer.saved_model_file
         self.record["parameters"] = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         self.record["notes"] += getattr(trainer.model, "notes", [])
+        self.record |= getattr(trainer, "for_record", {})  # what else a trainer has found
 
     def tested(
         self, result: dict[str, float], targets: dict[str, np.ndarray], dataset: Any, seconds: float

@@ -216,12 +216,16 @@ class SessionTrainer(Trainer):
     def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
         """As RecBole's, without a matrix of scores where the model allows it."""
         if eval_data:
-            self._meet(eval_data)
-        self._vectors = None  # those of the weights that are evaluated now
+            self.start_ranking(eval_data)
         try:
             return super().evaluate(eval_data, *args, **kwargs)
         finally:
             self._vectors = None
+
+    def start_ranking(self, loader: Any) -> None:
+        """Make ready to rank rows of the loader's data set with the weights as they are now, outside of `evaluate`."""
+        self._meet(loader)
+        self._vectors = None
 
     def _prefix_states(self, interaction: Any) -> tuple[Tensor, Tensor]:
         """(B, d) states and (n_items, d) vectors, ready for a plain product."""
