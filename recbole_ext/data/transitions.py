@@ -75,7 +75,13 @@ class EventColumns(nn.Module):
 def event_kinds(config: Any, dataset: Any) -> tuple[np.ndarray, list[str]]:
     """(E,) int64 kind of every event and the kinds' names; a log without kinds has views only."""
     field = config["EVENT_FIELD"]
-    if field in dataset.events and field in dataset.field2id_token:
+    known = field in dataset.events and field in dataset.field2id_token
+    if not known and "EVENT_FIELD" in config.external_config_dict:
+        raise UsageError(
+            f"EVENT_FIELD names {field}, which is no token column of the .inter file: name the column of the events' "
+            "kinds, or leave EVENT_FIELD out where the log has views only"
+        )
+    if known:
         names = ["unknown", *map(str, dataset.field2id_token[field][1:])]
         return dataset.events[field].numpy().astype(np.int64), names
     return np.ones(len(dataset.events), dtype=np.int64), ["unknown", PLAIN_KIND]

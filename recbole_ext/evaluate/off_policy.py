@@ -332,6 +332,11 @@ class OffPolicy:
                 f"off_policy needs to know which event a target is, and {config['model']} runs on RecBole's own data "
                 "set here: use a sequential model with data_layout: pointers, or leave off_policy out"
             )
+        if self._event_field not in test.events or self._event_field not in test.field2id_token:
+            raise UsageError(
+                f"off_policy needs the kind of each event, but the .inter file has no column {self._event_field}: "
+                "set EVENT_FIELD to it, or leave off_policy out"
+            )
         if valid is None or not len(valid):
             raise UsageError(
                 "off_policy weighs its picture of the log's policy on validation targets, and there are none: "

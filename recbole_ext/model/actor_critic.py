@@ -18,12 +18,20 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import get_model
 from torch import Tensor, nn
 
-from recbole_ext.config import UsageError, number, one_of
+from recbole_ext.config import UsageError, flag, number, one_of
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.transitions import EventColumns, next_rows
 from recbole_ext.data.user_sequences import UserBatch
 from recbole_ext.model import rl_losses
-from recbole_ext.model.factored import DotProductModel, Examined, Factored, Scoring, examine, weight_terms
+from recbole_ext.model.factored import (
+    DotProductModel,
+    Examined,
+    Factored,
+    Scoring,
+    examine,
+    probed_rows,
+    weight_terms,
+)
 from recbole_ext.model.item_head import ItemHead
 from recbole_ext.model.losses import UnlikeSampler, softmax_loss
 from recbole_ext.model.objective import Objective
@@ -76,22 +84,39 @@ class KindInput(nn.Module):
         self.vectors = nn.Parameter(torch.randn(kinds, dim, generator=generator) * 0.02)
         self.kinds: Tensor | None = None  # of the batch under way, in the shape of its items
         self.columns: EventColumns | None = None  # which know the kind of every event of the flat column
+        self.expected: Tensor | None = (
+            None  # items of a trial batch: what is looked up has to be these, in their order
+        )
+        self.turned = False  # whether the encoder looks up (L, B) where the batch is (B, L)
 
     def listen(self, encoder: Any) -> None:
         """Be heard wherever `encoder` looks its input up."""
         lookup = getattr(encoder, "lookup", None)
+        self.turned = lookup is not None
         (encoder.item_embedding if lookup is None else lookup).register_forward_hook(self._heard)
 
     def _heard(self, module: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor | None:
         items = given[0]
-        kinds = self.kinds
-        if len(given) > 2 and given[2] is not None and self.columns is not None:
-            kinds = self.columns.kinds[given[2]]
-        elif kinds is not None and kinds.shape != items.shape:
-            kinds = kinds.T
-        if kinds is None or kinds.shape != items.shape:
+        places = given[2] if len(given) > 2 else None
+        if places is not None and self.columns is not None:
+            # a place below 0: an event that is not of the log, whose kind nobody knows
+            kinds = torch.where(places < 0, 0, self.columns.kinds[places.clamp_min(0)])
+        elif self.kinds is None:
             return None
+        else:
+            kinds = self.kinds.T if self.turned else self.kinds
+            self._check(items)
         return output + self.vectors[kinds] * (kinds > 0).unsqueeze(-1)
+
+    def _check(self, items: Tensor) -> None:
+        if self.expected is None:
+            return
+        expected = self.expected.T if self.turned else self.expected
+        if not torch.equal(items, expected):
+            raise UsageError(
+                "history_events needs an encoder that looks its history up event by event, which this one does not: "
+                "set history_events: False, or choose SASRec, GRU4Rec, Caser, NextItNet or HRNNFeat"
+            )
 
 
 class Network(nn.Module):
@@ -231,6 +256,7 @@ class ActorCritic(SequentialRecommender, Factored):
         self.columns = EventColumns(config, dataset)
         self.notes = list(self.columns.notes)
         self._read_settings(config)
+        self.notes += idle_settings(config)
 
         kinds = len(self.columns.kind_names)
         generator = torch.Generator().manual_seed(config["seed"])
@@ -287,6 +313,8 @@ class ActorCritic(SequentialRecommender, Factored):
         return Network(self.config, encoder, critic, generator, dataset.item_num, kinds)
 
     def _read_settings(self, config: Any) -> None:
+        for key in ("separate_encoder", "history_events"):
+            flag(config, key)
         self.gamma = number(config, "gamma", 0, 1)
         self.q_weight = number(config, "q_weight", 0)
         self.negative_weight = number(config, "negative_weight", 0)
@@ -319,7 +347,12 @@ class ActorCritic(SequentialRecommender, Factored):
         self.bootstraps = self.gamma > 0 and self.columns.signal != "history"
         limit = config["q_limit"]
         bound = max(self.columns.largest, 1e-6) / max(1 - self.gamma, 1e-3)
-        self.q_limit = 100 * bound if limit is None else number(config, "q_limit", 0)
+        self.q_limit = 100 * bound if limit is None else number(config, "q_limit", 1e-9)
+        if self.blend > 0 and not self.q_weight and not self.cql_weight:
+            raise UsageError(
+                f"rank_by {ranked} ranks by a Q head that q_weight 0 never trains: set rank_by: supervised or raise "
+                "q_weight"
+            )
 
     # --- what the encoder allows ---------------------------------------------------------------------------
 
@@ -339,7 +372,24 @@ class ActorCritic(SequentialRecommender, Factored):
                     "pass over: choose SASRec, GRU4Rec, Caser, NextItNet or HRNNFeat"
                 )
             self.extra_terms = not found.softmax
+        self._hear_rows(dataset)
         return found
+
+    @torch.no_grad()
+    def _hear_rows(self, dataset: Any) -> None:
+        """Raise UsageError where `history_events` would add an event's kind to another event's item."""
+        rows = probed_rows(dataset)
+        if rows is None or not self.config["history_events"]:
+            return
+        device = self.sums.device
+        network = self.networks[0]
+        batch = rows[0].to(device)
+        network.kind_input.expected = batch[self.ITEM_SEQ]
+        try:
+            with _still(network):
+                network.encode(batch, self._kinds(batch))
+        finally:
+            network.kind_input.expected = None
 
     # --- steps ---------------------------------------------------------------------------------------------
 
@@ -612,7 +662,8 @@ class ActorCritic(SequentialRecommender, Factored):
             self.sums.add_(torch.stack([noted.get(name, zero).detach().to(self.sums) for name in SUMS]))
             self.tops.copy_(torch.maximum(self.tops, torch.stack(tops).to(self.tops)))
             self.clock.add_(1)
-            wild = ~loss.isfinite() | ~((taken * learnt).abs().amax().nan_to_num(torch.inf) <= self.q_limit)
+            highest = torch.maximum((taken * learnt).abs().amax(), tops[1].clamp_min(0).to(taken))
+            wild = ~loss.isfinite() | ~(highest.nan_to_num(torch.inf) <= self.q_limit)
             self.first_bad.copy_(torch.where((self.first_bad < 0) & wild, self.clock, self.first_bad))
 
     def running_sums(self) -> list[Tensor]:
@@ -700,6 +751,34 @@ def _still(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.train(training)
+
+
+def idle_settings(config: Any) -> list[str]:
+    """A sentence for each setting that was given and that nothing reads, as another one switches it off.
+
+    They are not refused, as several models of a grid may share them.
+    """
+    weighted = config["actor_weight"] in ("q", "advantage")
+    history = config["reward_signal"] == "history"
+    negatives = bool(config["rl_negatives"])
+    needs = {
+        "target_tau": (config["target_network"] == "lagged", "target_network: lagged"),
+        "target_every": (config["target_network"] == "lagged", "target_network: lagged"),
+        "q_candidates": (config["q_actions"] == "sampled", "q_actions: sampled"),
+        "blend_weight": (config["rank_by"] == "blend", "rank_by: blend"),
+        "rl_negative_power": (negatives, "rl_negatives of 1 or more"),
+        "negative_weight": (negatives, "rl_negatives of 1 or more"),
+        "actor_clip": (weighted, "actor_weight: q or advantage"),
+        "warm_up_epochs": (weighted, "actor_weight: q or advantage"),
+        "warm_up_steps": (weighted, "actor_weight: q or advantage"),
+        "actor_learning_rate": (weighted, "actor_weight: q or advantage"),
+        "next_action": (not history and config["gamma"] != 0, "gamma above 0 and no reward_signal: history"),
+    }
+    given, defaults = config.external_config_dict, config.internal_config_dict
+    idle = [
+        key for key, (read, _) in needs.items() if key in given and not read and given[key] != defaults[key]
+    ]
+    return [f"{key} is not used: it needs {needs[key][1]}" for key in idle]
 
 
 def compose(encoder: str, method: str, encoder_class: Any) -> type[ActorCritic]:

@@ -150,7 +150,7 @@ def examine(model: Any, dataset: Any) -> Examined:
     at their word."""
     if isinstance(model, Factored):
         return model.examine(dataset)
-    rows = _probed_rows(dataset)
+    rows = probed_rows(dataset)
     if rows is None:
         return Examined()
     random = torch.get_rng_state()
@@ -162,7 +162,7 @@ def examine(model: Any, dataset: Any) -> Examined:
         torch.set_rng_state(random)
 
 
-def _probed_rows(dataset: Any) -> tuple[Any, Any] | None:
+def probed_rows(dataset: Any) -> tuple[Any, Any] | None:
     """The same few rows of short prefixes padded to the maximum and trimmed; None where all are long."""
     length = dataset.inter_feat[dataset.item_list_length_field]
     places = torch.argsort(length, stable=True)

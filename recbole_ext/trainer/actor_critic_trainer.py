@@ -22,6 +22,8 @@ class ActorCriticTrainer(SessionTrainer):
         self.epoch_values: dict[int, dict[str, float]] = {}
         self._steps_before = 0
         self._fresh = False  # whether the optimizer is that of after the warm-up
+        if config["actor_learning_rate"] is not None:  # now, not when the warm-up is over
+            number(config, "actor_learning_rate", 0)
 
     def _meet_training(self, loader: Any) -> None:
         super()._meet_training(loader)
@@ -34,12 +36,24 @@ class ActorCriticTrainer(SessionTrainer):
         """As RecBole's; says when training ended before the weights of the actor held."""
         result = super().fit(train_data, *args, **kwargs)
         model = self.model
-        if model.actor_weight in ("q", "advantage") and model.steps <= model.warm_up_steps:
+        if model.actor_weight not in ("q", "advantage"):
+            return result
+        scores = getattr(self, "valid_scores", {})
+        best = max(scores, key=lambda epoch: self._worth(scores[epoch])) if scores else None
+        if model.steps <= model.warm_up_steps:
             model.notes.append(
                 f"training ended after {model.steps} steps, within the warm-up of {model.warm_up_steps}: the "
                 "cross-entropy was never weighted (lower warm_up_epochs)"
             )
+        elif best is not None and (best + 1) * len(train_data) <= model.warm_up_steps:
+            model.notes.append(
+                f"the best epoch, number {best + 1}, is of the warm-up of {model.warm_up_steps} steps: the "
+                "cross-entropy of the tested weights was never weighted (lower warm_up_epochs)"
+            )
         return result
+
+    def _worth(self, score: float) -> float:
+        return score if self.valid_metric_bigger else -score
 
     def graph_key(self) -> Any:
         """Which network learns, and whether the warm-up is over."""
@@ -97,8 +111,14 @@ class ActorCriticTrainer(SessionTrainer):
         if step < 0:
             return
         config = self.config
+        key = (
+            "actor_learning_rate"
+            if self._fresh and config["actor_learning_rate"] is not None
+            else "learning_rate"
+        )
+        rate = f"{key} ({config[key]})"
         raise UsageError(
             f"{config['model']} diverged at step {step} (|Q| beyond q_limit {self.model.q_limit:g}, or a loss that is "
-            f"no number): lower learning_rate ({config['learning_rate']}), the upper bound of actor_clip "
+            f"no number): lower {rate}, the upper bound of actor_clip "
             f"({config['actor_clip']}) or gamma ({config['gamma']})"
         )

@@ -123,6 +123,7 @@ class BlendTrainer(SessionTrainer):
         before = len(self.train_loss_dict)
         stem = Path(self.saved_model_file)
         file = str(stem.with_name(f"{stem.stem}-{place + 1}-{part.config['model']}.pth"))
+
         def note(epoch: int, score: float) -> None:
             self.train_loss_dict[before + epoch] = part.trainer.train_loss_dict[epoch]
             if callback_fn is not None:

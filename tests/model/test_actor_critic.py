@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from recbole_ext.config import UsageError
+from recbole_ext.data.positions import PositionBatch
 
 # sessions of items; i9 occurs in the test session alone, so it is no action
 SESSIONS = ["124", "31", "5", "25134", "413", "2354", "15", "32", "191"]
@@ -356,6 +357,50 @@ def test_what_ranks(build):
     torch.testing.assert_close(found["blend"], 0.7 * logits + 0.3 * q, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("encoder", ["HRNNFeat", "GRU4Rec"])
+def test_kinds_of_the_history_stay_with_their_events(build, encoder):
+    """A square batch (as many sessions as positions) reads the kinds that its sessions have one at a time."""
+    _, net, _ = build(f"{encoder}SQN", history_events=True, train_targets="all_positions")
+    network, flat = net.networks[0], net.columns.items
+    start = torch.tensor([0, 6, 11])  # 124, 25134 and 413 at three positions
+
+    def states(rows, steps=3):
+        batch = PositionBatch(flat, rows, torch.full_like(rows, steps), torch.zeros_like(rows), steps)
+        with torch.no_grad():
+            return network.encode(batch, net._kinds(batch)).actor.view(len(rows), steps, -1)
+
+    together = states(start)
+    for row in range(3):
+        torch.testing.assert_close(together[row], states(start[row : row + 1])[0], rtol=1e-5, atol=1e-5)
+    kinds = net.columns.kinds
+    assert len(set(kinds[start].tolist())) > 1 or len(set(kinds[:3].tolist())) > 1
+    with torch.no_grad():
+        kinds.copy_(kinds.roll(1))
+    assert (states(start) - together).abs().max() > 1e-3  # and they matter
+
+
+@pytest.mark.parametrize(
+    "model, settings, part",
+    [
+        ("SASRecSQN", {"target_tau": 0.5}, "target_network: lagged"),
+        ("SASRecSQN", {"target_every": 2}, "target_network: lagged"),
+        ("SASRecSQN", {"q_candidates": 7}, "q_actions: sampled"),
+        ("SASRecSQN", {"blend_weight": 0.1}, "rank_by: blend"),
+        ("SASRecSQN", {"rl_negative_power": 0.5}, "rl_negatives of 1 or more"),
+        ("SASRecSQN", {"negative_weight": 0.5}, "rl_negatives of 1 or more"),
+        ("SASRecSQN", {"actor_clip": [0, 1]}, "actor_weight: q or advantage"),
+        ("SASRecSQN", {"warm_up_epochs": 2}, "actor_weight: q or advantage"),
+        ("SASRecSNQN", {"actor_learning_rate": 0.1}, "actor_weight: q or advantage"),
+        ("SASRecSQN", {"next_action": "logged", "gamma": 0}, "gamma above 0 and no reward_signal: history"),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_noted(build, model, settings, part):
+    _, net, _ = build(model, **settings)
+    assert f"{next(iter(settings))} is not used: it needs {part}" in net.notes
+    _, net, _ = build("SASRecSA2C", warm_up_epochs=2, rl_negative_power=0.5, target_tau=0.005)
+    assert not any("not used" in note for note in net.notes)
+
+
 # --- what is refused --------------------------------------------------------------------------------------
 
 
@@ -388,6 +433,17 @@ def test_what_ranks(build):
         ("SHANSQN", {}, "SHAN trains by more than the softmax"),
         ("FPMCSQN", {}, "FPMC .*can carry no SQN"),
         ("NARMSQN", {"train_targets": "all_positions"}, "NARMSQN is none"),
+        ("SRGNNSQN", {"history_events": True}, "looks its history up event by event"),
+        ("SASRecSQN", {"separate_encoder": "no"}, "separate_encoder is 'no': write True or False"),
+        ("SASRecSQN", {"history_events": "off"}, "history_events is 'off': write True or False"),
+        (
+            "SASRecSQN",
+            {"rank_by": "q", "q_weight": 0},
+            "rank_by q ranks by a Q head that q_weight 0 never trains",
+        ),
+        ("SASRecSAC", {"actor_learning_rate": "abc"}, "actor_learning_rate is 'abc'"),
+        ("SASRecSQN", {"q_limit": 0}, "q_limit is 0"),
+        ("SASRecSQN", {"EVENT_FIELD": "kind"}, "EVENT_FIELD names kind, which is no token column"),
     ],
 )
 def test_what_cannot_be_is_said(build, model, settings, part):
