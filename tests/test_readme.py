@@ -86,7 +86,10 @@ def test_python_command(folder, command):
     if words[1] == "run.py":
         words += ["--epochs=1", "--use_gpu=False"]
     output = run(words, folder)
-    if words[1] == "run.py":
+    if "--experiment=demo" in words:
+        page = folder / "results" / "demo" / "index.html"
+        assert str(page.relative_to(folder)) in output and page.stat().st_size > 50_000
+    elif words[1] == "run.py":
         assert "NDCG" in output and "@20" in output and "record.json" in output
     else:
         assert "written to" in output
