@@ -289,28 +289,18 @@ def own_models() -> list[str]:
     return sorted(f.stem for f in (configs_dir() / "model").glob("*.yaml") if f.stem.lower() in modules)
 
 
-# sequential models of RecBole that train in several stages, read more than sessions or score pairs of prefix and item
-_NO_ENCODERS = ("DIEN", "DIN", "GRU4RecKG", "KSR", "RepeatNet", "S3Rec")
-# models of ours that count and have no states (their classes say `fits_at_once`), or are made of other models
-_NO_STATES = (
-    "Blend",
-    "AR",
-    "CategoryPop",
-    "RepeatLast",
-    "SessionPop",
-    "SKNN",
-    "SR",
-    "STAN",
-    "VSKNN",
-    "VSTAN",
-)
+# sequential models that train in several stages, read more than sessions, score pairs of prefix and item, or are made
+# of other models or of counts
+_NO_ENCODERS = ("Blend", "CategoryPop", "DIEN", "DIN", "GRU4RecKG", "KSR", "RepeatNet", "S3Rec")
+# models of ours that learn at once and have no states (their classes say `fits_at_once`)
+_COUNTERS = ("AR", "RepeatLast", "SessionPop", "SKNN", "SR", "STAN", "VSKNN", "VSTAN")
 
 
 def actor_critics() -> dict[str, tuple[str, str]]:
     """Models of reinforcement learning: name to (encoder, method), for configs/method/*.yaml but its base.yaml."""
     methods = sorted(file.stem for file in (configs_dir() / "method").glob("*.yaml") if file.stem != "base")
-    encoders = sorted(_recbole_models("sequential") - set(_NO_ENCODERS))
-    encoders += [name for name in own_models() if name not in _NO_STATES]
+    sequential = _recbole_models("sequential").union(own_models())
+    encoders = sorted(sequential.difference(_NO_ENCODERS, _COUNTERS))
     return {f"{encoder}{method}": (encoder, method) for encoder in encoders for method in methods}
 
 

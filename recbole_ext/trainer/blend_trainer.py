@@ -50,7 +50,10 @@ class BlendTrainer(SessionTrainer):
         stored = read_checkpoint(str(resume_file), self.device, bool(self.config["trust_pickle"]))["config"]
         given = (stored.get("model"), *(own["model"] for own in stored.get("blend_components") or ()))
         if given != (self.config["model"], *(part.config["model"] for part in self.model.parts)):
-            raise UsageError(f"it holds {' and '.join(given[1:]) or given[0]}")
+            raise UsageError(
+                f"resume_from {resume_file} is no checkpoint of this blend: it holds "
+                f"{' and '.join(given[1:]) or given[0]}"
+            )
         super().resume_checkpoint(resume_file)
         self.model.weight = self.model.plan.weight  # looked for again, with the settings of this run
         self.model.temperatures = self.model.plan.temperatures

@@ -178,7 +178,7 @@ def test_scores_equal_one_session_after_the_other(hrnn, variant):
             model.scoring.states(model.outputs[0](states[:-1, 0])) @ model.scoring.vectors(table).T
         )
     index = torch.arange(len(data.events))
-    rows = {"event_index": index}
+    rows = {"event_index": index, "item_id_list": torch.zeros(len(index), 1, dtype=torch.int64)}
     with torch.no_grad():
         ours = model.full_sort_predict(rows)
     wanted = torch.cat([expected[name] for name in SESSIONS]).detach()
