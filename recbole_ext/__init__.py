@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "convert", "install", "run"]
+__all__ = ["__version__", "compare", "convert", "install", "run"]
 
 
 def install() -> None:
@@ -24,6 +24,13 @@ def run(model: str, dataset: str, **config: Any) -> dict[str, Any]:
     from recbole_ext.quick_start import run as run_experiment
 
     return run_experiment(model, dataset, config)
+
+
+def compare(*folders: Any, **options: Any) -> dict[str, Any]:
+    """Compare runs by their records, intervals and tests included (see evaluate.comparison.compare)."""
+    from recbole_ext.evaluate.comparison import compare as compare_runs
+
+    return compare_runs(folders, **options)
 
 
 def convert(source: str, raw: Any, out: Any, **options: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def write_results(grid: Grid, command: str) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / CHOSEN, _choices(grid, command))
     _write_cells(folder / CELLS, grid, jobs)
-    records = [record for _, record in jobs if record is not None and "test" in record]
+    records = [_with_course(job, record) for job, record in jobs if record is not None and "test" in record]
     if not experiment.test:
         print(f"chosen on validation, the test parts were not read: {folder / CHOSEN}")
     if not experiment.test or not records:
@@ -45,6 +45,14 @@ def write_results(grid: Grid, command: str) -> bool:
     for file in files:
         print(f"  {file}")
     return complete
+
+
+def _with_course(job: Job, record: dict[str, Any]) -> dict[str, Any]:
+    """The record; of a refit, which knows no validation score, with the epochs of the run that found their number."""
+    found = cells.read_json(cells.choosing_folder(job) / cells.RECORD) if job.refit else None
+    if found is None:
+        return record
+    return {**record, **{key: found[key] for key in ("epochs", "best_valid_score", "best_epoch")}}
 
 
 def about(grid: Grid, command: str, folder: Path, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -112,10 +120,9 @@ def _report(
         if not own:
             continue
         labels = [record["label"] for record in own]
-        baseline = about["baseline"] if about["baseline"] in labels else None
         folders = [Path(record["folder"]) for record in own]
-        try:
-            compared = compare(folders, baseline=baseline, labels=labels)
+        try:  # every pair is tested, the baseline only marks the ranking: the best model may be another one
+            compared = compare(folders, labels=labels)
         except UsageError as error:
             print(f"error: the runs on {dataset} cannot be compared: {error}", file=sys.stderr)
             complete = False

@@ -65,7 +65,7 @@ def test_a_grid_runs_once_and_is_passed_over_then(write_experiment, capsys, repo
         (label, seed) for label in ("Pop", "GRU4Rec") for seed in (1, 2)
     ]
     assert all(Path(one["folder"], "ranks.npz").is_file() for one in records)
-    assert comparisons[0]["dataset"] == "toy" and comparisons[0]["baseline"] == "Pop"
+    assert comparisons[0]["dataset"] == "toy" and comparisons[0]["baseline"] is None
     assert comparisons[0]["labels"] == ["Pop", "Pop", "GRU4Rec", "GRU4Rec"]
     (search,) = searches
     scores = {one["settings"]["learning_rate"]: one["valid_score"] for one in search["trials"]}
@@ -529,3 +529,14 @@ def test_a_second_kind_of_label_of_one_model(write_experiment):
 
 def test_durations_in_words():
     assert [duration(s) for s in (0.4, 31, 99, 300, 9000)] == ["0 s", "31 s", "99 s", "5 min", "2.5 h"]
+
+
+def test_the_page_of_a_refit_shows_the_course_that_chose_its_epochs(write_experiment, reported):
+    assert run(write_experiment(models=["GRU4Rec"], refit=True)) == 0
+    _, _, _, records, _ = reported[-1]
+    for one in records:
+        stored = json.loads(Path(one["folder"], "record.json").read_text())
+        scores = [epoch["valid_score"] for epoch in one["epochs"]]
+        assert len(scores) > 1 and None not in scores and max(scores) == one["best_valid_score"]
+        assert all(epoch["valid_score"] is None for epoch in stored["epochs"])
+        assert stored["epochs_run"] == one["best_epoch"] + 1
