@@ -238,7 +238,8 @@ def check_selected_features(config: Any, dataset: Any) -> None:
     """Raise UsageError when one of RecBole's feature models (GRU4RecF, SASRecF, FDSA …) names a missing column."""
     from recbole_ext.config import recbole_folder
 
-    defaults = recbole_folder() / "properties" / "model" / f"{config['model']}.yaml"
+    encoder = getattr(config.model_class, "encoder_name", config["model"])  # of SASRecFSQN it is SASRecF
+    defaults = recbole_folder() / "properties" / "model" / f"{encoder}.yaml"
     if not defaults.is_file() or "selected_features" not in defaults.read_text(encoding="utf-8"):
         return
     present = (

@@ -433,6 +433,7 @@ def test_a_setting_that_nothing_reads_is_noted(build, model, settings, part):
         ("SHANSQN", {}, "SHAN trains by more than the softmax"),
         ("FPMCSQN", {}, "FPMC .*can carry no SQN"),
         ("NARMSQN", {"train_targets": "all_positions"}, "NARMSQN is none"),
+        ("SASRecFSQN", {"selected_features": ["class"]}, "selected_features of SASRecFSQN names class"),
         ("SRGNNSQN", {"history_events": True}, "looks its history up event by event"),
         ("SASRecSQN", {"separate_encoder": "no"}, "separate_encoder is 'no': write True or False"),
         ("SASRecSQN", {"history_events": "off"}, "history_events is 'off': write True or False"),
