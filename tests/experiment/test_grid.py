@@ -1,6 +1,7 @@
 """Experiments on a small log: what is run, what is read, what is left, and what a second call does."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from recbole_ext.experiment import ledger
 from recbole_ext.experiment.grid import duration
 from recbole_ext.quick_start import main
 
+ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path("runs/experiments")
 LEARNING_RATES = {"learning_rate": [0.01, 0.0001]}
 
@@ -467,7 +469,10 @@ if __name__ == "__main__":
 
 def test_workers_end_with_a_killed_parent(here):
     (here / "parent.py").write_text(PARENT)
-    parent = subprocess.Popen([sys.executable, "parent.py"], stdout=subprocess.PIPE, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen(
+        [sys.executable, "parent.py"], stdout=subprocess.PIPE, text=True, env=environment
+    )
     worker = Path("/proc", parent.stdout.readline().strip())
     if not worker.parent.is_dir():
         parent.kill()
