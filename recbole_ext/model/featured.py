@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from recbole_ext.config import UsageError, one_of
 from recbole_ext.data.positions import PositionBatch
-from recbole_ext.model.factored import Factored, states_everywhere
-from recbole_ext.model.item_encoder import ColdScoring, ItemEncoder, item_feature_fields
+from recbole_ext.model.factored import states_everywhere
+from recbole_ext.model.item_encoder import ColdScoring, ItemEncoder, ItemsRanked, item_feature_fields
 from recbole_ext.model.objective import Objective, position_loss, row_loss
 
 
@@ -43,7 +43,7 @@ class LentTable(nn.Module):
             self._table = None
 
 
-class Featured(Factored):
+class Featured(ItemsRanked):
     """To be put before a sequential model of RecBole that scores `forward(item_seq, item_seq_len) @ item vectors`.
 
         v_i = fuse(e_i, f_i);  h = encoder(v_{i_1} … v_{i_n});  score_i = h · v_i, or their cosine over a temperature
@@ -90,10 +90,6 @@ class Featured(Factored):
         """(n_items, d) vectors of all items; in training `id_dropout` draws anew."""
         return self.items.table()
 
-    def rankable(self) -> Tensor:
-        """(n_items,) bool: items with an id part or a known feature."""
-        return self.items.rankable()
-
     def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
         """(B, d) state at the end of every row's prefix."""
         sequence, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
@@ -111,20 +107,3 @@ class Featured(Factored):
         if isinstance(interaction, PositionBatch):
             return position_loss(self, self.objective, interaction, self.select)
         return row_loss(self, self.objective, interaction, interaction[self.POS_ITEM_ID])
-
-    def full_sort_predict(self, interaction: Any) -> Tensor:
-        """(B, n_items) scores; items of which neither id nor feature is known come last."""
-        table = self.item_vectors()
-        states = self.scoring.states(self.row_states(interaction, table))
-        scores = states @ self.scoring.vectors(table).T
-        scores = self.scoring.with_additions(scores, interaction[self.ITEM_SEQ])
-        return scores.masked_fill(~self.rankable(), -torch.inf)
-
-    def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
-        """Items of the prefixes and what ranking adds to their scores, see `ColdScoring`."""
-        return self.scoring.additions(interaction[self.ITEM_SEQ])
-
-    def predict(self, interaction: Any) -> Tensor:
-        """(B,) scores of the rows' own items."""
-        scores = self.full_sort_predict(interaction)
-        return scores.gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)

@@ -24,8 +24,7 @@ from recbole_ext.config import UsageError, number, one_of
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.data.user_sequences import UserBatch, rows_batch
-from recbole_ext.model.factored import Factored
-from recbole_ext.model.item_encoder import ColdScoring, ItemEncoder, item_feature_fields
+from recbole_ext.model.item_encoder import ColdScoring, ItemEncoder, ItemsRanked, item_feature_fields
 from recbole_ext.model.losses import LOSSES, in_batch
 from recbole_ext.model.objective import Objective
 
@@ -40,7 +39,7 @@ class Lookup(nn.Module):
         return F.embedding(items, table)
 
 
-class HRNNFeat(SequentialRecommender, Factored):
+class HRNNFeat(ItemsRanked, SequentialRecommender):
     """Session GRU, user GRU, and item vectors of id and features.
 
     For a user's sessions `s_1 … s_M` with items `i_{m,1..N}` and item vectors `x`:
@@ -196,27 +195,6 @@ class HRNNFeat(SequentialRecommender, Factored):
         if not isinstance(batch, UserBatch):
             batch = self._rows(batch, targets=batch[self.POS_ITEM_ID])
         return self.encode(batch, vectors), torch.where(self.items.seen[batch.targets], batch.targets, 0)
-
-    def full_sort_predict(self, interaction: Any) -> Tensor:
-        """(B, n_items) scores; items of which neither id nor feature is known come last."""
-        table = self.item_vectors()
-        states = self.scoring.states(self.row_states(interaction, table))
-        scores = states @ self.scoring.vectors(table).T
-        scores = self.scoring.with_additions(scores, interaction[self.ITEM_SEQ])
-        return scores.masked_fill(~self.rankable(), -torch.inf)
-
-    def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
-        """Items of the prefixes and what ranking adds to their scores, see `ColdScoring`."""
-        return self.scoring.additions(interaction[self.ITEM_SEQ])
-
-    def rankable(self) -> Tensor:
-        """(n_items,) bool: items with an id part or a known feature."""
-        return self.items.rankable()
-
-    def predict(self, interaction: Any) -> Tensor:
-        """(B,) scores of the rows' own items."""
-        scores = self.full_sort_predict(interaction)
-        return scores.gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)
 
     def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
         """(B, sum(parts)) state at the end of every row's prefix, its user's earlier sessions included."""

@@ -16,7 +16,7 @@ from recbole.utils import FeatureType
 from torch import Tensor, nn
 
 from recbole_ext.config import UsageError, number, one_of
-from recbole_ext.model.factored import Scoring
+from recbole_ext.model.factored import Factored, Scoring
 
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 
@@ -199,6 +199,39 @@ class ColdScoring(Scoring):
             return scores
         items, values = found
         return scores.scatter(1, items, scores.gather(1, items) + values)
+
+
+class ItemsRanked(Factored):
+    """Ranking of a model whose item table is `items`, an ItemEncoder, and whose `scoring` is a ColdScoring.
+
+    To be put before the recommender among the bases, whose own methods raise NotImplementedError.
+    """
+
+    items: ItemEncoder
+    scoring: ColdScoring
+    ITEM_SEQ: str
+    ITEM_ID: str
+
+    def full_sort_predict(self, interaction: Any) -> Tensor:
+        """(B, n_items) scores; items of which neither id nor feature is known come last."""
+        table = self.item_vectors()
+        states = self.scoring.states(self.row_states(interaction, table))
+        scores = states @ self.scoring.vectors(table).T
+        scores = self.scoring.with_additions(scores, interaction[self.ITEM_SEQ])
+        return scores.masked_fill(~self.rankable(), -torch.inf)
+
+    def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
+        """Items of the prefixes and what ranking adds to their scores, see `ColdScoring`."""
+        return self.scoring.additions(interaction[self.ITEM_SEQ])
+
+    def predict(self, interaction: Any) -> Tensor:
+        """(B,) scores of the rows' own items."""
+        scores = self.full_sort_predict(interaction)
+        return scores.gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)
+
+    def rankable(self) -> Tensor:
+        """(n_items,) bool: items with an id part or a known feature."""
+        return self.items.rankable()
 
 
 def item_feature_fields(dataset: Any, wanted: list[str] | str | None) -> list[str]:
