@@ -52,6 +52,8 @@ class Job:
     identity: what the run is, see `identity_of`; its folder is emptied where it holds another one.
     tries: for the search, the combination that is tried; None: a cell.
     found: folder of the search's best run, which the first seed need not make again.
+    parts: the two cells that a blend of the experiment is made of. kept: a blend needs the checkpoint of the run that
+    chose the number of epochs.
     """
 
     dataset: str
@@ -67,6 +69,8 @@ class Job:
     refit: bool = False
     test: bool = True
     found: Path | None = None
+    parts: tuple[Job, ...] = ()
+    kept: bool = False
 
     def with_choice(self, chosen: Mapping[str, Any], found: Path | None) -> Job:
         """The cell with what the search has chosen; `found` for the seed of the search only."""
@@ -213,6 +217,8 @@ def _run(job: Job, folder: Path, test: bool, **keys: Any) -> dict[str, Any]:
     from recbole_ext.quick_start import run
 
     settings = {**job.settings, "seed": job.seed, "checkpoint_dir": str(folder), **keys}
+    if job.parts:
+        settings = _settings_of_blend(job, settings)
     return run(job.model, job.dataset, settings, job.files, test=test, folder=folder)
 
 
@@ -229,7 +235,8 @@ def _cell(job: Job) -> None:
         place = job.folder / "valid"
         record = read_json(choosing_folder(job) / RECORD) or _run(job, place, test=False)
         keys = {"refit": True, **_refit_settings(record)}
-        drop_checkpoints(place)
+        if not job.kept:
+            drop_checkpoints(place)
     elif job.found is not None and not any(job.folder.glob("*.pth")):
         for file in job.found.glob("*.pth"):  # the search's best run goes on here
             os.replace(file, job.folder / file.name)
@@ -238,6 +245,35 @@ def _cell(job: Job) -> None:
     record = _run(job, job.folder, job.test, **keys)
     if job.test:
         ledger.append(job.ledger, job.label, digest(job.identity), record)
+
+
+def _settings_of_blend(job: Job, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the blend of two finished cells: their checkpoints, and of `settings` what holds for both of them.
+
+    A part's checkpoint is that of the run that chose its epochs, in the run that `refit` asks for that of the cell.
+    """
+    refit = bool(settings.get("refit"))
+    files = [checkpoint(part, part.folder if refit else choosing_folder(part)) for part in job.parts]
+    theirs = [part.settings for part in job.parts]
+    common = {
+        key: value
+        for key, value in settings.items()
+        if key.startswith("blend_") or all(own.get(key, value) == value for own in theirs)
+    }
+    for key in ("blend_models", "blend_settings", *(("epochs",) if refit else ())):
+        common.pop(key, None)
+    return {**common, "blend_from": files}
+
+
+def checkpoint(job: Job, folder: Path) -> str:
+    """The checkpoint of the best epoch of a cell's run; UsageError where it is gone."""
+    from recbole_ext.trainer.progress import BEST
+
+    if not (folder / BEST).is_file():
+        raise UsageError(
+            f"the checkpoint of {job.label} is not in {folder}: remove {job.folder} and its model is trained again"
+        )
+    return str(folder / BEST)
 
 
 def _refit_settings(record: Mapping[str, Any]) -> dict[str, Any]:

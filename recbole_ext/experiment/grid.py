@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,9 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
             if experiment.workers == 1 and experiment.threads is None:
                 one_by_one(grid.take, grid.ended)
             else:
-                side_by_side(grid.take, grid.ended, experiment.workers, _threads(experiment))
+                side_by_side(
+                    grid.take, grid.ended, experiment.workers, _threads(experiment), _gpus(experiment)
+                )
         except KeyboardInterrupt:
             print(
                 f"{grid.done} of {grid.total} cells are finished; the same command goes on", file=sys.stderr
@@ -76,6 +78,13 @@ def _threads(experiment: Experiment) -> int:
     return experiment.threads or max(1, torch.get_num_threads() // experiment.workers)
 
 
+def _gpus(experiment: Experiment) -> list[str]:
+    """The GPUs that gpu_id names where these are several: the workers share them out."""
+    named = merge(experiment.settings, experiment.overrides).get("gpu_id")
+    gpus = named.split(",") if isinstance(named, str) else named
+    return [str(gpu).strip() for gpu in gpus] if isinstance(gpus, list | tuple) and len(gpus) > 1 else []
+
+
 # --- what there is to do ------------------------------------------------------------------------------------
 
 
@@ -83,8 +92,8 @@ def _threads(experiment: Experiment) -> int:
 class Group:
     """A model on a data set: the runs of its search on the first seed, then its cells.
 
-    lower_is_better: of the validation metric. unusable: why its data cannot be had. to_try, trying, to_do, doing: what
-    is left.
+    lower_is_better: of the validation metric. unusable: why its data cannot be had. parts: the groups that a blend is
+    made of, cell by cell. to_try, trying, to_do, doing: what is left.
     """
 
     dataset: str
@@ -93,12 +102,18 @@ class Group:
     cells: list[Job]
     lower_is_better: bool = False
     unusable: str | None = None
+    parts: list[Group] = field(default_factory=list)
     to_try: deque[Job] = field(default_factory=deque)
     trying: int = 0
     to_do: deque[Job] = field(default_factory=deque)
     doing: int = 0
     seconds: list[float] = field(default_factory=list)  # of the jobs done now
     reasons: dict[Path, str] = field(default_factory=dict)  # of tries that failed
+
+    @property
+    def all_jobs(self) -> list[Job]:
+        """Tries and cells."""
+        return [*self.tries, *self.cells]
 
     @property
     def left(self) -> int:
@@ -134,7 +149,24 @@ def groups_of(experiment: Experiment) -> list[Group]:
             if data is None and unusable is None:
                 data, unusable = _data(config)
             groups.append(_group(experiment, dataset, entry, config, data or "", unusable))
+        _join_blends(groups[-len(experiment.models) :])
     return groups
+
+
+def _join_blends(groups: Sequence[Group]) -> None:
+    """Let the blends of a data set know the groups that they are made of, and their cells what these are."""
+    by_label = {group.entry.label: group for group in groups}
+    for group in groups:
+        group.parts = [by_label[label] for label in group.entry.of]
+        for part in group.parts:
+            part.cells = [replace(job, kept=True) for job in part.cells]
+    for group in groups:
+        if group.parts:
+            cells_of_parts = zip(*(part.cells for part in group.parts))
+            group.cells = [
+                replace(job, identity={**job.identity, "of": [cells.digest(own.identity) for own in parts]})
+                for job, parts in zip(group.cells, cells_of_parts)
+            ]
 
 
 def _data(config: Any) -> tuple[str | None, str | None]:
@@ -154,6 +186,10 @@ def _configured(
     from recbole_ext.quick_start import configure
 
     settings = _settings(experiment, entry, tries)
+    if entry.of:  # checked as a blend that trains them: their checkpoints are not there yet
+        parts = [next(one for one in experiment.models if one.label == label) for label in entry.of]
+        settings["blend_models"] = [part.model for part in parts]
+        settings["blend_settings"] = [dict(part.settings) for part in parts]
     if seed is not None:
         settings["seed"] = seed
     try:
@@ -229,7 +265,8 @@ class Grid:
         self.total = sum(len(group.cells) for group in self.groups)
         self.done = 0
         self.failed: list[dict[str, Any]] = []
-        self._group_of = {job.folder: g for g in self.groups for job in [*g.tries, *g.cells]}
+        self.finished: set[Path] = set()  # folders of cells that ended well
+        self._group_of = {job.folder: group for group in self.groups for job in group.all_jobs}
 
     def begin(self) -> None:
         """Pass over finished cells; a group without any other has nothing to search either."""
@@ -257,9 +294,36 @@ class Grid:
                 group.trying += 1
                 return group.to_try.popleft()
             if group.to_do and not group.trying and self._has_choice(group):
-                group.doing += 1
-                return group.chosen(group.to_do.popleft())
+                job = self._ready(group)
+                if job is not None:
+                    group.to_do.remove(job)
+                    group.doing += 1
+                    return self._with_parts(group, group.chosen(job))
         return None
+
+    def _ready(self, group: Group) -> Job | None:
+        """The next cell of a group whose parts, if it has any, are finished; fails those whose parts have failed."""
+        for job in list(group.to_do):
+            parts = self._parts(group, job)
+            if all(part.folder in self.finished for part in parts):
+                return job
+            for part in parts:
+                if (part.dataset, part.label, part.seed) in self._failed:
+                    group.to_do.remove(job)
+                    self._give_up(group, [job], f"{name_of(part)} failed, which it is made of")
+                    break
+        return None
+
+    def _parts(self, group: Group, job: Job) -> list[Job]:
+        return [own for part in group.parts for own in part.cells if own.seed == job.seed]
+
+    def _with_parts(self, group: Group, job: Job) -> Job:
+        parts = [self._group_of[part.folder].chosen(part) for part in self._parts(group, job)]
+        return replace(job, parts=tuple(parts))
+
+    @property
+    def _failed(self) -> set[tuple[str, str, int]]:
+        return {(one["dataset"], one["label"], one["seed"]) for one in self.failed}
 
     def _has_choice(self, group: Group) -> bool:
         if not group.tries:
@@ -272,7 +336,7 @@ class Grid:
             self._give_up(group, left, f"every run of the search failed, the first one: {reason}")
             return False
         for job in group.tries:
-            if job is not best or self.experiment.refit:
+            if job is not best or (self.experiment.refit and not group.cells[0].kept):
                 cells.drop_checkpoints(job.folder)
         return True
 
@@ -307,6 +371,7 @@ class Grid:
 
     def _cell_ended(self, job: Job, record: Mapping[str, Any], text: str) -> None:
         self.done += 1
+        self.finished.add(job.folder)
         print(f"[{self.done}/{self.total}] {name_of(job)}: {text}", flush=True)
         if self.tables and "test" in record:
             from recbole_ext.report.tables import result_table

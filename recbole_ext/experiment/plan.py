@@ -28,7 +28,8 @@ KEYS = (
     "workers",
     "threads",
 )
-MODEL_KEYS = ("label", "model", "settings", "search")
+MODEL_KEYS = ("label", "model", "settings", "search", "of")
+BLEND = "Blend"
 # what the experiment itself says, and no setting of a run may
 OWN_KEYS = {
     "model": "name it in models",
@@ -43,12 +44,16 @@ OWN_KEYS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A model of an experiment: its name in tables, RecBole's name, its settings, its search (None: the common one)."""
+    """A model of an experiment: its name in tables, RecBole's name, its settings, its search (None: the common one).
+
+    of: labels of the two models of the experiment that a blend is made of; empty: not such a blend.
+    """
 
     label: str
     model: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     search: Mapping[str, Sequence[Any]] | None = None
+    of: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -146,7 +151,25 @@ def _entry(item: Any) -> Entry:
     settings = _settings(item.get("settings"), f"settings of {label}")
     entry = Entry(label.strip(), item["model"], settings, None if search is None else _space(search, where))
     _refuse_both(settings, entry.search or {}, f"model {label} gives")
-    return entry
+    return entry if item.get("of") is None else _blend_of(entry, item["of"])
+
+
+def _blend_of(entry: Entry, of: Any) -> Entry:
+    """The blend of two models of the experiment, which is neither trained nor searched itself."""
+    if entry.model != BLEND:
+        raise UsageError(f"{entry.label} has of, which is for the model {BLEND}: leave it out")
+    if not isinstance(of, list | tuple) or len(of) != 2 or len(set(map(str, of))) != 2:
+        raise UsageError(
+            f"of {entry.label} is {of!r}: write the labels of two models, as in [HRNNFeat, VSTAN]"
+        )
+    if entry.search:
+        raise UsageError(
+            f"{entry.label} is a blend of finished models, which are searched: leave its search out"
+        )
+    for key in ("blend_models", "blend_from", "blend_settings"):
+        if key in entry.settings:
+            raise UsageError(f"settings of {entry.label} give {key}: of says which two models are blended")
+    return replace(entry, of=tuple(of), search={})
 
 
 def _checked(
@@ -157,6 +180,7 @@ def _checked(
     for entry in models:
         if names.count(entry.folder.lower()) > 1:
             raise UsageError(f"models has {entry.label} twice: give each a label of its own")
+    _check_blends(models)
     for key in ("search_trials", "search_seed", "workers", "threads"):
         _whole(given, key, 0 if key == "search_seed" else 1)
     for key in ("refit", "test"):
@@ -187,6 +211,17 @@ def _checked(
             if given.get(key) is not None
         },
     )
+
+
+def _check_blends(models: Sequence[Entry]) -> None:
+    labels = [entry.label for entry in models if not entry.of]
+    for entry in models:
+        for label in entry.of:
+            if label not in labels:
+                hint = _meant(str(label), labels) or (f": there are {', '.join(labels)}" if labels else "")
+                raise UsageError(
+                    f"{entry.label} is a blend of {label}, which is no other model of this grid{hint}"
+                )
 
 
 def _settings(value: Any, where: str) -> dict[str, Any]:

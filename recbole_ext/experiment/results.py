@@ -144,6 +144,9 @@ def _choices(grid: Grid, command: str) -> str:
             {"model": job.model, "settings": dict((best.tries if best else None) or {}), "epochs": {}},
         )
         entry["epochs"][job.seed] = _epochs(record)
+        if group.entry.of:
+            entry["of"] = list(group.entry.of)
+            entry.setdefault("blend_weight", {})[job.seed] = record["blend"]["weight"]
     head = f"# Chosen on validation by `{command}`; epochs by seed.\n"
     return head + yaml.safe_dump(chosen, sort_keys=False)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -24,17 +26,18 @@ def one_by_one(take: Take, ended: Ended) -> None:
         ended(job, do(job))
 
 
-def side_by_side(take: Take, ended: Ended, workers: int, threads: int) -> None:
-    """The same in `workers` processes of `threads` threads each.
+def side_by_side(take: Take, ended: Ended, workers: int, threads: int, gpus: Sequence[str] = ()) -> None:
+    """The same in `workers` processes of `threads` threads each, which take the `gpus` in turn if any are named.
 
     `take` may have no job now and one after the next has ended. A process that dies fails its job only.
     """
+    turns = itertools.cycle(gpus or [None])
     idle: list[Worker] = []
     busy: dict[Any, tuple[Worker, Job, float]] = {}
     try:
         while True:
             while len(busy) < workers and (job := take()) is not None:
-                worker = idle.pop() if idle else Worker(threads)
+                worker = idle.pop() if idle else Worker(threads, next(turns))
                 worker = worker.give(job)
                 busy[worker.connection] = (worker, job, time.perf_counter())
             if not busy:
@@ -56,13 +59,13 @@ def side_by_side(take: Take, ended: Ended, workers: int, threads: int) -> None:
 
 
 class Worker:
-    """A process that does the jobs it is given."""
+    """A process that does the jobs it is given, on the GPU it is given, if any."""
 
-    def __init__(self, threads: int):
+    def __init__(self, threads: int, gpu: str | None):
         context = multiprocessing.get_context("spawn")
-        self.threads = threads
+        self.threads, self.gpu = threads, gpu
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, threads))
+        self.process = context.Process(target=_work, args=(theirs, threads, gpu))
         self.process.start()
         theirs.close()
 
@@ -72,7 +75,7 @@ class Worker:
             self.connection.send(job)
         except OSError:
             self.stop()
-            fresh = Worker(self.threads)
+            fresh = Worker(self.threads, self.gpu)
             fresh.connection.send(job)
             return fresh
         return self
@@ -99,7 +102,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(connection: Connection, threads: int) -> None:
+def _work(connection: Connection, threads: int, gpu: str | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
@@ -111,4 +114,6 @@ def _work(connection: Connection, threads: int) -> None:
             job = connection.recv()
         except EOFError:
             return
+        if gpu is not None:
+            job = replace(job, settings={**job.settings, "gpu_id": gpu})
         connection.send(do(job))

@@ -114,7 +114,8 @@ class Run:
         self.record["seconds"]["train"] = seconds
         self.record["epochs"] = self.epochs
         self.record["epochs_run"] = len(self.epochs)
-        evaluated = any(e["valid_score"] is not None for e in self.epochs)
+        # a blend of finished models has a score without an epoch
+        evaluated = bool(best_valid) or any(e["valid_score"] is not None for e in self.epochs)
         self.record["best_valid_score"] = float(best_score) if evaluated else None
         best = [e["epoch"] for e in self.epochs if evaluated and e["valid_score"] == float(best_score)]
         self.record["best_epoch"] = best[-1] if best else None  # from 0; RecBole keeps the last of equal ones

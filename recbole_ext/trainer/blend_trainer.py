@@ -255,7 +255,9 @@ class BlendTrainer(SessionTrainer):
             best = [epoch for epoch, score in scores.items() if score == part.trainer.best_valid_score]
             epochs = best[-1] + 1 if best else len(part.trainer.train_loss_dict)
             settings.append({**given, "epochs": epochs})
-        found: dict[str, Any] = {"blend_weight": model.weight, "blend_settings": settings}
+        found: dict[str, Any] = {"blend_weight": model.weight}
+        if not model.plan.files:  # finished runs say themselves how they were trained
+            found["blend_settings"] = settings
         if model.temperatures is not None:
             found["blend_temperatures"] = list(model.temperatures)
         return found

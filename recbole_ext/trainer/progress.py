@@ -37,8 +37,10 @@ class Progress:
     def restore(self) -> None:
         """Put the trainer where the newer of the two checkpoints was taken, if there is one.
 
-        Raises UsageError when it does not fit the model.
+        A model that learns at once does so again. Raises UsageError when a checkpoint does not fit the model.
         """
+        if getattr(self.trainer.model, "fits_at_once", False):
+            return
         newest = max(self._found(), key=lambda pair: pair[0], default=None)
         if newest is None:
             return

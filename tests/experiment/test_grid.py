@@ -410,7 +410,7 @@ def test_models_that_fit_at_once_refit_too(write_experiment):
 def test_two_workers_leave_what_one_leaves(write_experiment, capsys):
     keys = {"models": ["Pop", "GRU4Rec", "GRU4RecF"], "search": LEARNING_RATES, "refit": True}
     assert run(write_experiment("one", threads=1, **keys)) == 1
-    assert run(write_experiment("two", workers=2, threads=1, **keys)) == 1
+    assert run(write_experiment("two", workers=2, threads=1, **keys), "--gpu_id=4,5") == 1
     out = capsys.readouterr().out
     assert "[6/6]" in out
     for model in ("Pop", "GRU4Rec"):
@@ -419,6 +419,10 @@ def test_two_workers_leave_what_one_leaves(write_experiment, capsys):
             assert one["test"] == two["test"] and one["epochs"] == two["epochs"] and two["threads"] == 1
             arrays = [np.load(RUNS / n / "toy" / model / f"seed-{seed}/ranks.npz") for n in ("one", "two")]
             assert all((arrays[0][column] == arrays[1][column]).all() for column in arrays[0].files)
+    shared = {
+        record("two", "toy", m, f"seed-{s}")["config"]["gpu_id"] for m in ("Pop", "GRU4Rec") for s in (1, 2)
+    }
+    assert shared <= {"4", "5"}  # each worker has one of them
     chosen = [Path(f"results/{name}/chosen.yaml").read_text().splitlines()[1:] for name in ("one", "two")]
     assert chosen[0] == chosen[1]
     rows = [ledger.readings(Path(f"results/{name}/test_readings.csv")) for name in ("one", "two")]
@@ -426,6 +430,19 @@ def test_two_workers_leave_what_one_leaves(write_experiment, capsys):
         (r["label"], r["seed"], r["settings"]) for r in rows[1]
     )
     assert len(rows[1]) == 4
+
+
+def test_a_model_that_learns_at_once_is_searched_and_tested(write_experiment):
+    neighbours = {"model": "VSTAN", "search": {"k": [5, 50]}}
+    assert run(write_experiment(models=[neighbours], seeds=[1])) == 0
+    scores = [
+        json.loads(f.read_text())["best_valid_score"]
+        for f in (RUNS / "try/toy/VSTAN/search").glob("*/record.json")
+    ]
+    tested = record("try", "toy", "VSTAN", "seed-1")
+    assert len(scores) == 2 and tested["best_valid_score"] == max(scores) and "test" in tested
+    (RUNS / "try/toy/VSTAN/seed-1/record.json").unlink()  # as if interrupted in the test
+    assert run("try.yaml") == 0
 
 
 def test_a_process_that_dies_fails_its_cell_only(write_experiment, monkeypatch, capsys, here):
