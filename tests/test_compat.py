@@ -4,6 +4,7 @@ Without: the scenario runs in a process of its own with `apply(skip=[patch])` (t
 With: it runs with all patches, in this process unless it looks at what an import does.
 """
 
+import importlib.util
 import json
 import os
 import pickle
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -289,6 +291,39 @@ def anomaly_detection(folder: Path) -> Any:
     return torch.is_anomaly_enabled()
 
 
+def session_graphs(folder: Path) -> Any:
+    """A session's graph as both models have it, and its shape on a device whose values cannot be read."""
+    from recbole.model.sequential_recommender.gcsan import GCSAN
+    from recbole.model.sequential_recommender.srgnn import SRGNN
+
+    session = torch.tensor([[7, 9, 8, 9, 4, 0]])
+    seen = []
+    for model in (SRGNN, GCSAN):
+        graph = model._get_slice(SimpleNamespace(device="cpu"), session)
+        unread = model._get_slice(SimpleNamespace(device="meta"), session.to("meta"))
+        seen.append([[part.tolist() for part in graph], [list(part.shape) for part in unread]])
+    return seen
+
+
+# worked out on paper: nodes 0, 4, 7, 8, 9; first the six nodes' links in, then those out
+GRAPH_BY_HAND = [
+    [[2, 4, 3, 4, 1, 0]],
+    [
+        [
+            [0, 0, 0, 0, 0, 0, *[0, 0, 0, 0, 0, 0]],
+            [0, 0, 0, 0, 1, 0, *[0, 0, 0, 0, 0, 0]],
+            [0, 0, 0, 0, 0, 0, *[0, 0, 0, 0, 1, 0]],
+            [0, 0, 0, 0, 1, 0, *[0, 0, 0, 0, 1, 0]],
+            [0, 0, 0.5, 0.5, 0, 0, *[0, 0.5, 0, 0.5, 0, 0]],
+            [0, 0, 0, 0, 0, 0, *[0, 0, 0, 0, 0, 0]],
+        ]
+    ],
+    [[0, 4, 7, 8, 9, 0]],
+]
+GRAPH_SHAPES = [[1, 6], [1, 6, 12], [1, 6]]
+NO_PADDING = [[True, True, True, True, True, False]]
+
+
 def ddp_backend(folder: Path) -> Any:
     alone = {
         "local_rank": 0,
@@ -331,7 +366,7 @@ def config_files(folder: Path) -> Any:
 
 SCENARIOS = {function.__name__: function for function in (
     sklearn_later, numpy_aliases, ray_optional, checkpoints, data_caches, pandas_three, scipy_dok,
-    collector_ints, empty_sets, anomaly_detection, ddp_backend, command_line, config_files,
+    collector_ints, empty_sets, anomaly_detection, session_graphs, ddp_backend, command_line, config_files,
 )}  # fmt: skip
 
 CHECKPOINT_KEYS = [
@@ -360,6 +395,10 @@ EXPECTED: dict[str, Any] = {
     "collector_ints": [POPULARITY_BY_HAND, ["data.count_items", "data.num_items"]],
     "empty_sets": [13, 1, 0, [1, 2, 3, 4, 5, 6, 7, 8], True],
     "anomaly_detection": False,
+    "session_graphs": [
+        [[*GRAPH_BY_HAND, NO_PADDING], [*GRAPH_SHAPES, [1, 6]]],
+        [GRAPH_BY_HAND, GRAPH_SHAPES],
+    ],
     "ddp_backend": ["hit@3", "ndcg@3"],
     "command_line": [0.001, False],
     "config_files": ["user_id", LS_ARGS, "none"],
@@ -377,6 +416,7 @@ FAULTS = {
     "collector_ints": "object has no attribute 'cpu'",
     "empty_sets": "[13, 13, 0",
     "anomaly_detection": "True",
+    "session_graphs": "Cannot copy out of meta tensor",
     "ddp_backend": "NCCL|nccl",
     "command_line": "[7, True]",
     "config_files": "train_neg_sample_args",
@@ -514,6 +554,39 @@ def test_popularity_metrics_of_a_whole_run(patched: Path, monkeypatch: pytest.Mo
         np.mean([counted[i] for i in recommended]), abs=1e-4
     )
     assert result["itemcoverage@1"] == pytest.approx(len(set(recommended)) / 9, abs=1e-4)  # 8 and padding
+
+
+def padded_batch(draw: random.Random) -> torch.Tensor:
+    """Sessions of few items, so that items, links and loops repeat; some are full, of one event, or hold a 0."""
+    width, number = draw.randint(1, 9), draw.choice([2, 5, 40_000])
+    rows = []
+    for _ in range(draw.randint(1, 8)):
+        length = draw.choice([1, width, draw.randint(1, width)])
+        row = [draw.randint(1, number) for _ in range(length)] + [0] * (width - length)
+        if draw.random() < 0.3:
+            row[draw.randrange(width)] = 0
+        rows.append(row)
+    return torch.tensor(rows)
+
+
+@pytest.mark.parametrize("name", ["SRGNN", "GCSAN"])
+def test_session_graphs_are_recboles_own(name: str, patched: Path):
+    module = importlib.import_module(f"recbole.model.sequential_recommender.{name.lower()}")
+    spec = importlib.util.spec_from_file_location("unpatched", str(module.__file__))
+    assert spec is not None and spec.loader is not None
+    unpatched = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(unpatched)
+    theirs, ours = getattr(unpatched, name)._get_slice, getattr(module, name)._get_slice
+    assert theirs.__code__.co_filename != ours.__code__.co_filename
+    draw, device = random.Random(5), SimpleNamespace(device=torch.device("cpu"))
+    for _ in range(300):
+        batch = padded_batch(draw)
+        before = batch.clone()
+        pairs = list(zip(theirs(device, batch), ours(device, batch), strict=True))
+        assert len(pairs) == (4 if name == "SRGNN" else 3) and torch.equal(batch, before)
+        for expected, found in pairs:
+            assert (found.dtype, found.stride()) == (expected.dtype, expected.stride())
+            assert torch.equal(found, expected), batch
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from recbole_ext.compat import arrays, processes, stored
+from recbole_ext.compat import arrays, graphs, processes, stored
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,13 @@ PATCHES: list[Patch] = [
         "Importing any sequential model switches torch's anomaly detection on for all of them (sine.py:25).",
         "",
         processes.patch_anomaly_detection,
+    ),
+    Patch(
+        "session_graphs",
+        "SRGNN and GCSAN make a batch's graphs event by event in Python on the CPU, a third and a seventh of an "
+        "epoch there (srgnn.py:163-199, gcsan.py:169-201).",
+        "",
+        graphs.patch_session_graphs,
     ),
     Patch(
         "ddp_backend",
