@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -116,4 +117,8 @@ def _work(connection: Connection, threads: int, gpu: str | None) -> None:
             return
         if gpu is not None:
             job = replace(job, settings={**job.settings, "gpu_id": gpu})
-        connection.send(do(job))
+        outcome = do(job)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # the GPU is shared with the other workers
+        connection.send(outcome)
