@@ -4,6 +4,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BASE = .venv
 NEWEST = .venv-newest
 EPOCHS ?= 10
+# processes of the tests, of one thread each; 0: the one that collects them
+WORKERS ?= 2
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: setup demo test test-newest lint wheel clean
@@ -25,11 +27,14 @@ $(NEWEST)/ready: constraints-newest.txt requirements-newest.txt
 demo: setup
 	$(BASE)/bin/python run.py --model=HRNNFeat --dataset=diginetica-demo --epochs=$(EPOCHS)
 
+test test-newest: export OMP_NUM_THREADS = 1
+TESTS = -m pytest -n $(WORKERS) --dist worksteal
+
 test: setup
-	$(BASE)/bin/python -m pytest
+	$(BASE)/bin/python $(TESTS)
 
 test-newest: $(NEWEST)/ready
-	$(NEWEST)/bin/python -m pytest -m 'not base_only'
+	$(NEWEST)/bin/python $(TESTS) -m 'not base_only'
 
 lint: setup
 	$(BASE)/bin/ruff check .

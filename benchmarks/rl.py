@@ -37,8 +37,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 PEER = """
 import json, sys, time
-import numpy as np, torch
 import d3rlpy
+import numpy as np, torch
 order = json.loads(sys.argv[1])
 torch.set_num_threads(order["threads"])
 rng = np.random.default_rng(1)
@@ -64,10 +64,12 @@ print(json.dumps({"transitions_per_second": order["batch"] / float(np.median(tim
 
 
 def steps(
-    data: Path, positions: bool, repeats: int, batches: int, threads: int
+    data: Path, positions: bool, repeats: int, batches: int, threads: int, batch_size: int
 ) -> tuple[str, dict[str, float]]:
     """The table of one kind of batch, and SQN's transitions a second with all items and with sampled ones."""
-    kind = {"train_targets": "all_positions"} if positions else {}
+    kind: dict[str, Any] = {"train_batch_size": batch_size}
+    if positions:
+        kind["train_targets"] = "all_positions"
     sides = []
     for label, (model, settings) in MODELS.items():
         given = {
@@ -129,6 +131,7 @@ def main() -> None:
     parser.add_argument("--peer-python", default=sys.executable, help="Python of an environment with d3rlpy")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batches", type=int, default=6)
+    parser.add_argument("--batch-size", type=int, default=2048, help="rows or sessions of one of our batches")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-million", action="store_true", help="leave the run with a million items out")
     given = parser.parse_args()
@@ -140,7 +143,7 @@ def main() -> None:
     text = [conditions(given.threads, PACKAGES), ""]
     speeds: dict[str, float] = {}
     for positions, label in ((False, "One row a prefix"), (True, "Every position")):
-        part, found = steps(data, positions, given.repeats, given.batches, given.threads)
+        part, found = steps(data, positions, given.repeats, given.batches, given.threads, given.batch_size)
         speeds.update({f"{label.lower()}, {way}": speed for way, speed in found.items()})
         text += [f"### {label}", "", part, ""]
     items = item_count(data)

@@ -16,28 +16,37 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 REAL_DATA = Path(os.environ.get("RECBOLE_EXT_SHARED_DATA", ROOT.parent / "shared" / "data"))
-_on_real_data: list[str] = []
-_in_browser: list[str] = []
 
 
 def pytest_terminal_summary(terminalreporter):
     """Say how many tests read real logs, so that a run where they were skipped does not look like one."""
-    terminalreporter.write_line(f"real logs: {len(_on_real_data)} tests read {REAL_DATA}")
-    browsers = ", ".join(sorted(set(_in_browser))) or "none"
-    terminalreporter.write_line(f"browser: {len(_in_browser)} tests looked at a page in {browsers}")
+    seen = _seen(terminalreporter.stats)
+    terminalreporter.write_line(f"real logs: {len(seen['real logs'])} tests read {REAL_DATA}")
+    browsers = ", ".join(sorted(set(seen["browser"].values()))) or "none"
+    terminalreporter.write_line(f"browser: {len(seen['browser'])} tests looked at a page in {browsers}")
+
+
+def _seen(stats):
+    """What the tests noted, by kind and test; it comes with their reports, from whichever process they ran in."""
+    seen = {"real logs": {}, "browser": {}}
+    for report in (report for reports in stats.values() for report in reports):
+        for kind, note in getattr(report, "user_properties", ()):
+            if kind in seen:
+                seen[kind][report.nodeid] = note
+    return seen
 
 
 @pytest.fixture
-def seen_in_browser():
+def seen_in_browser(record_property):
     """Notes that a test looked at a page in a browser of this name and version."""
-    return lambda name, version: _in_browser.append(f"{name} {version}")
+    return lambda name, version: record_property("browser", f"{name} {version}")
 
 
 @pytest.fixture(autouse=True)
 def _count_tests_on_real_data(request):
     if "shared_data" in request.fixturenames:
         request.getfixturevalue("shared_data")  # skips where the logs are absent
-        _on_real_data.append(request.node.nodeid)
+        request.node.user_properties.append(("real logs", True))
 
 
 @pytest.fixture(scope="session")

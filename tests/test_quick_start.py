@@ -177,14 +177,27 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("arguments, hint", MISTAKES, ids=lambda v: v[-1] if isinstance(v, list) else "")
-def test_mistakes_are_answered_in_one_sentence(here, arguments, hint):
+def test_mistakes_are_answered_in_one_sentence(here, capsys, arguments, hint):
+    from recbole_ext.quick_start import main
+
+    assert main(arguments) == 2
+    one_sentence(capsys.readouterr().err, hint)
+
+
+def test_run_py_answers_a_mistake_in_one_sentence(here):
+    """What the others do in this process."""
+    arguments, hint = MISTAKES[1]
     done = subprocess.run(
         [sys.executable, str(ROOT / "run.py"), *arguments], capture_output=True, text=True, cwd=here
     )
     assert done.returncode == 2
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    one_sentence(done.stderr, hint)
+
+
+def one_sentence(text, hint):
+    errors = [line for line in text.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and hint in errors[0]
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in text
 
 
 def test_importing_loads_neither_torch_nor_recbole():

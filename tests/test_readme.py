@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
         "README.md",
     ):
         (place / name).symlink_to(ROOT / name)
-    for schema, scale in (("diginetica", 0.005), ("retailrocket", 0.003)):
+    for schema, scale in (("diginetica", 0.002), ("retailrocket", 0.001)):
         for out in ("FOLDER", f"raw_data/{schema}-demo"):
             words = [sys.executable, "-m", "recbole_ext.convert", *synthetic(schema, scale, out)]
             subprocess.run(words, cwd=place, check=True)

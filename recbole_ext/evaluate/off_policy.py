@@ -113,11 +113,10 @@ class Behaviour:
 
         The uniform term then has one target more, so that no item of the test part is impossible.
         """
-        parts = self._parts(last, item)  # (T, 3)
+        parts = np.ascontiguousarray(self._parts(last, item).T)  # (3, T): sums along T are fast
         for _ in range(EM_ROUNDS):
-            shares = parts * self.weights
-            shares /= shares.sum(axis=1, keepdims=True)
-            before, self.weights = self.weights, shares.mean(axis=0)
+            mixed = self.weights @ parts
+            before, self.weights = self.weights, self.weights * (parts @ (1 / mixed)) / len(item)
             if np.abs(self.weights - before).max() < EM_STILL:
                 break
         self.weights = (self.weights * len(item) + (0, 0, 1)) / (len(item) + 1)
