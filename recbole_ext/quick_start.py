@@ -112,9 +112,12 @@ def _experiment(config: Any, saved: bool, tested: bool, folder: Path | None) -> 
     off_policy = _off_policy(config, train, valid, test) if tested else None
 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    began = time.perf_counter()
     model = get_model(config["model"])(config, train._dataset).to(config["device"])
     logger.info(model)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    if getattr(model, "fits_at_once", False):  # it has learnt when it is made
+        trainer.seconds_before = time.perf_counter() - began
     trainer.eval_collector = RankCollector(config)
     trainer.eval_collector.off_policy = off_policy
     if config["resume_from"]:

@@ -20,12 +20,13 @@ import numpy as np
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.beyond import TOP, beyond
 from recbole_ext.evaluate.facts import OF_ITEMS
-from recbole_ext.evaluate.intervals import bootstrap_means, holm, paired_tests
+from recbole_ext.evaluate.intervals import FLIPS, bootstrap_means, holm, paired_tests
 from recbole_ext.evaluate.slices import DIMENSIONS, is_small, slices, target_rewards
 from recbole_ext.evaluate.target_metrics import category_hits, gains, parse_metric
 
 METRICS = ("ndcg@10", "hit@20", "mrr@20")
 ALSO_TESTED = "hit@20"  # beside the first metric
+FLIPS_A_PAIR = 200
 CATEGORY_METRICS = {"category@1": 1, "category_hit@10": 10, "category_hit@20": TOP}
 REWARDS = {"reward@10": 10, "reward@20": 20}
 # settings in which two runs of one model may differ and still be one model
@@ -33,6 +34,8 @@ _NOT_THE_MODEL = {
     *("seed", "runs_dir", "checkpoint_dir", "data_path", "raw_path", "resume_from", "gpu_id", "use_gpu"),
     *("show_progress", "state", "worker", "log_wandb", "data_cache", "trust_pickle", "saved", "label"),
 }
+# what each seed's own validation finds for its refit
+_OF_A_REFIT = ("epochs", "blend_weight", "blend_temperatures", "blend_from", "blend_settings")
 
 Values = dict[str, np.ndarray]  # by metric, (T,) float64
 
@@ -241,6 +244,8 @@ def _notes(runs: list[_Run]) -> list[str]:
     for group in _grouped(runs):
         settings = [run.record.get("config", {}) for run in group]
         keys = sorted(set().union(*settings) - _NOT_THE_MODEL)
+        if all(config.get("refit") for config in settings):
+            keys = [key for key in keys if key not in _OF_A_REFIT]
         differ = [key for key in keys if any(config.get(key) != settings[0].get(key) for config in settings)]
         if differ:
             notes.append(f"{group[0].label}: its runs differ in {', '.join(differ)}, not in their seed only")
@@ -398,7 +403,8 @@ def _tests(
     tests = []
     for metric in metrics if pairs else ():
         differences = [a.values[metric] - b.values[metric] for a, b in pairs]
-        found = paired_tests(np.stack(differences, axis=1), session)
+        # so many that the least p can still be below .005 when it is adjusted for all pairs
+        found = paired_tests(np.stack(differences, axis=1), session, max(FLIPS, FLIPS_A_PAIR * len(pairs)))
         columns = {**found, "p_holm": holm(found["p"])}
         for place, (a, b) in enumerate(pairs):
             numbers = {name: _plain(column[place]) for name, column in columns.items()}

@@ -317,6 +317,10 @@ class Grid:
     def _parts(self, group: Group, job: Job) -> list[Job]:
         return [own for part in group.parts for own in part.cells if own.seed == job.seed]
 
+    def parts_of(self, job: Job) -> list[Job]:
+        """The cells that a blend is made of; none for any other cell."""
+        return self._parts(self._group_of[job.folder], job)
+
     def _with_parts(self, group: Group, job: Job) -> Job:
         parts = [self._group_of[part.folder].chosen(part) for part in self._parts(group, job)]
         return replace(job, parts=tuple(parts))

@@ -27,7 +27,7 @@ def write_results(grid: Grid, command: str) -> bool:
     Returns whether the runs of every data set could be compared.
     """
     experiment = grid.experiment
-    jobs = [(job, cells.record_of(job)) for _, job in grid.jobs()]
+    jobs = [(job, _with_parts(grid, job, cells.record_of(job))) for _, job in grid.jobs()]
     folder = jobs[0][0].ledger.parent
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / CHOSEN, _choices(grid, command))
@@ -45,6 +45,16 @@ def write_results(grid: Grid, command: str) -> bool:
     for file in files:
         print(f"  {file}")
     return complete
+
+
+def _with_parts(grid: Grid, job: Job, record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The record; of a blend of other cells, with the seconds of their training added to its own."""
+    parts = [cells.record_of(part) for part in grid.parts_of(job)]
+    if record is None or not parts:
+        return record
+    seconds = {**record["seconds"]}
+    seconds["train"] += sum(part["seconds"]["train"] for part in parts if part is not None)
+    return {**record, "seconds": seconds}
 
 
 def _with_course(job: Job, record: dict[str, Any]) -> dict[str, Any]:

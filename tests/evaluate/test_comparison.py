@@ -256,6 +256,21 @@ def test_every_pair_or_those_with_a_baseline(write_run):
     assert compare(folders[:1])["tests"] == []
 
 
+def test_many_pairs_get_so_many_flips_that_a_clear_difference_stays_clear(write_run, monkeypatch):
+    from recbole_ext.evaluate import comparison
+
+    monkeypatch.setattr(comparison, "FLIPS", 100)
+    many = np.arange(200)
+    arrays = {"item": np.full(200, 1), "top": np.full((200, 20), 1), "session_token": many.astype(str)}
+    ranks = {label: np.full(200, rank) for label, rank in zip("ABCDEF", (1, 2, 3, 4, 5, 6))}
+    found = compare(
+        [write_run(label, rank, facts={}, **arrays) for label, rank in ranks.items()], ["ndcg@10"]
+    )
+    assert (
+        max(t["p_holm"] for t in found["tests"] if t["metric"] == "ndcg@10") < 0.005
+    )  # 15 pairs; of 100 flips each it would be .15
+
+
 def test_rewards_come_from_any_run_that_has_them(write_run):
     paid = {"config": {"seed": 1, "rewards": {"view": 0.5, "cart": 2.0}}}
     found = compare([write_run("A", [1, 30, 12, 1, 4]), write_run("B", [2, 1, 30, 1, 1], record=paid)])
@@ -280,6 +295,14 @@ def test_what_the_reader_has_to_know(write_run):
     assert compare(wide)["notes"] == ["A: its runs differ in hidden_size, not in their seed only"]
     alike = [write_run("A", [1] * 5, seed=s, record=config(s, hidden_size=64)) for s in (1, 2)]
     assert compare(alike)["notes"] == []
+    found = [
+        config(s, epochs=s, refit=True, hidden_size=64) for s in (1, 2)
+    ]  # each seed's validation found its own
+    refitted = [write_run("R", [1] * 5, seed=s, record=found[s - 1]) for s in (1, 2)]
+    assert compare(refitted)["notes"] == []
+    found[1]["config"]["hidden_size"] = 65
+    refitted = [write_run("R", [1] * 5, seed=s, record=found[s - 1]) for s in (1, 2)]
+    assert compare(refitted)["notes"] == ["R: its runs differ in hidden_size, not in their seed only"]
     counts = {**FACTS, "item_count": np.array([0, 9, 3, 4, 1, 7])}
     one, two = write_run("A", [1] * 5), write_run("B", [1] * 5, facts=counts, record={"split": "other"})
     notes = compare([one, two])["notes"]

@@ -101,6 +101,13 @@ def test_the_blend_of_finished_models_is_the_blend_of_their_checkpoints(write_ex
     assert alone["test"] == record("try/toy/Both/seed-1")["test"]
 
 
+def test_the_cost_of_a_blend_is_that_of_its_models_too(write_experiment, reported):
+    assert main([f"--experiment={write_experiment(models=PARTS, seeds=[1])}"]) == 0
+    told = {one["label"]: one["seconds"]["train"] for one in reported[-1][3]}
+    own = record("try/toy/Both/seed-1")["seconds"]["train"]
+    assert told["Both"] == pytest.approx(own + told["GRU4Rec"] + told["AR"])
+
+
 def test_a_blend_waits_for_its_parts_fails_with_them_and_is_passed_over(
     write_experiment, capsys, monkeypatch
 ):

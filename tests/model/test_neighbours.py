@@ -554,3 +554,22 @@ def test_several_processes_are_refused(build, random_log):
         UsageError, match=r"^AR has no weights to train, so it runs in one process: leave nproc out$"
     ):
         type(trainer)(trainer.config, network)
+
+
+def test_what_it_takes_to_learn_is_in_the_record(tmp_path, monkeypatch, write_log, random_log):
+    import time
+
+    from recbole_ext.model.ar import AR
+    from recbole_ext.quick_start import run
+
+    monkeypatch.chdir(tmp_path)
+    write_log(random_log(sessions=40))
+    init = AR.__init__
+
+    def slow(self, *args, **kwargs):
+        time.sleep(0.5)
+        init(self, *args, **kwargs)
+
+    monkeypatch.setattr(AR, "__init__", slow)
+    keys = {"data_path": "data", "use_gpu": False, "eval_args": {"split": SPLIT}}
+    assert run("AR", "toy", keys)["seconds"]["train"] >= 0.5  # it learns when it is made
