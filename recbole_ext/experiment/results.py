@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -137,6 +138,9 @@ def _report(
             print(f"error: the runs on {dataset} cannot be compared: {error}", file=sys.stderr)
             complete = False
             continue
+        for model in compared.get("models", ()):  # a blend's records here know what its models cost
+            train = [one["seconds"]["train"] for one in own if one["label"] == model["model"]]
+            model["seconds"] = {**model["seconds"], "train": statistics.mean(train)}
         comparisons.append({"dataset": dataset, **compared})
     return list(write_report(folder, about, comparisons, list(records), searches)), complete
 
