@@ -450,3 +450,17 @@ def test_a_setting_that_nothing_reads_is_noted(build, model, settings, part):
 def test_what_cannot_be_is_said(build, model, settings, part):
     with pytest.raises(UsageError, match=part):
         build(model, **settings)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_negatives_are_drawn_by_training_events_to_the_power_asked_for(build, power):
+    loader, net, _ = build("SASRecSNQN", rl_negative_power=power)
+    counts = loader._dataset.training_counts().double()
+    expected = torch.where(counts > 0, counts**power, 0.0)
+    assert counts.unique().numel() > 2
+    torch.manual_seed(1)
+    own = net.negatives.items[0]
+    drawn = type(net.negatives).draw(net.negatives, own.repeat(40_000), 1).squeeze(1)
+    expected[own] = 0.0
+    found = torch.bincount(drawn, minlength=len(counts)) / len(drawn)
+    assert torch.allclose(found.double(), expected / expected.sum(), atol=0.015)

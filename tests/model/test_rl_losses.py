@@ -70,7 +70,7 @@ def paper_model(reward=(0.2, 1.0), **settings):
         reward=torch.tensor([0.0, *reward]),
         closes=torch.tensor([False, False, True]),
         items=torch.tensor([1, 2, 3]),
-        returns=torch.zeros(3),
+        returns=torch.tensor([0.0, reward[0] + 0.5 * reward[1], reward[1]]),
     )
     model.objective = PaperObjective()
     model.negatives = SimpleNamespace(draw=lambda unlike, number: NEGATIVES)
@@ -150,6 +150,7 @@ def test_sac_weighs_by_q_and_counts_what_it_clips():
     assert noted["clipped"] == 0.5 and noted["actor_weight"] == pytest.approx(0.9)
     assert noted["q_taken"] == pytest.approx((0.8 + 1.5) / 2) and noted["q_taken_max"] == 1.5
     assert noted["q_greedy"] == noted["q_greedy_max"] == 2.0, "of the transition that goes on"
+    assert noted["overestimation"] == pytest.approx(2.0 - 1.0), "it ends in a reward of 1"
 
 
 def test_before_the_warm_up_is_over_nothing_is_weighted():
