@@ -114,10 +114,11 @@ def _experiment(config: Any, saved: bool, tested: bool, folder: Path | None) -> 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     began = time.perf_counter()
     model = get_model(config["model"])(config, train._dataset).to(config["device"])
+    made = time.perf_counter() - began
     logger.info(model)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     if getattr(model, "fits_at_once", False):  # it has learnt when it is made
-        trainer.seconds_before = time.perf_counter() - began
+        trainer.seconds_before = made
     trainer.eval_collector = RankCollector(config)
     trainer.eval_collector.off_policy = off_policy
     if config["resume_from"]:
