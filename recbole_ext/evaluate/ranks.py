@@ -49,11 +49,27 @@ def _ranks(scores: Tensor, own: Tensor, last: int) -> Tensor:
     return torch.where(nowhere, last, better.long() + 1)
 
 
+def add_and_hide(scores: Tensor, allowed: Tensor, additions: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Scores (B, n_items), changed in place: additions made, and items that are not `allowed` (n_items,) hidden.
+
+    additions: (B, K) items and what is added to the row's score of each; what is raised is a candidate in its row,
+    allowed or not: the row itself tells of it.
+    """
+    hidden = torch.nonzero(~allowed).squeeze(1)
+    if additions is None:
+        scores[:, hidden] = -torch.inf
+        return scores
+    items, values = additions
+    raised = scores.gather(1, items) + values
+    scores[:, hidden] = -torch.inf
+    return scores.scatter_(1, items, torch.where(allowed[items] | (values > 0), raised, -torch.inf))
+
+
 class FactoredScores:
     """Scores of B rows for all items as a product: state (B, d) · vector (n_items, d); never stored whole.
 
     rankable: (n_items,) bool, None: all. Item 0, the padding, never is. additions: (B, K) int64 items and what is added
-    to the row's score of each (once, if it is named twice); None: nothing.
+    to the row's score of each (once, if it is named twice), which makes them rankable there; None: nothing.
     """
 
     def __init__(
@@ -66,7 +82,7 @@ class FactoredScores:
         self.states, self.vectors, self.additions = states, vectors, additions
         allowed = torch.ones(len(vectors), dtype=torch.bool) if rankable is None else rankable.clone()
         allowed[0] = False
-        self.hidden = torch.nonzero(~allowed).squeeze(1).to(vectors.device)
+        self.allowed = allowed.to(vectors.device)
 
     def __len__(self) -> int:
         return len(self.states)
@@ -85,11 +101,8 @@ class FactoredScores:
             piece = slice(first, min(first + rows, len(self)))
             scores = room[: piece.stop - first]
             torch.mm(self.states[piece], self.vectors.T, out=scores)
-            if self.additions is not None:
-                items, values = (column[piece] for column in self.additions)
-                scores.scatter_(1, items, scores.gather(1, items) + values)
-            scores[:, self.hidden] = -torch.inf
-            yield piece, scores
+            added = None if self.additions is None else (self.additions[0][piece], self.additions[1][piece])
+            yield piece, add_and_hide(scores, self.allowed, added)
 
     def ranks(self, items: Tensor) -> Tensor:
         """(B,) rank of item `items[b]` in row b, as `target_ranks`."""

@@ -21,6 +21,7 @@ from recbole_ext.config import UsageError, flag, number, one_of
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.transitions import EventColumns, next_rows
 from recbole_ext.data.user_sequences import UserBatch
+from recbole_ext.evaluate.ranks import add_and_hide
 from recbole_ext.model import rl_losses
 from recbole_ext.model.actor_critic_network import Encoded, HeadScoring, Network, Steps
 from recbole_ext.model.factored import (
@@ -551,11 +552,9 @@ class ActorCritic(SequentialRecommender, Factored):
         """(B, n_items) scores."""
         vectors = self.item_vectors()
         scores = self.scoring.states(self.row_states(interaction, vectors)) @ self.scoring.vectors(vectors).T
-        added = self.additions(interaction)
-        if added is not None:
-            scores = scores.scatter(1, added[0], scores.gather(1, added[0]) + added[1])
         allowed = self.rankable()
-        return scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)
+        everything = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
+        return add_and_hide(scores, everything if allowed is None else allowed, self.additions(interaction))
 
     def predict(self, interaction: Any) -> Tensor:
         """(B,) scores of the rows' own items."""

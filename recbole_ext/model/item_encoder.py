@@ -16,6 +16,7 @@ from recbole.utils import FeatureType
 from torch import Tensor, nn
 
 from recbole_ext.config import UsageError, number, one_of
+from recbole_ext.evaluate.ranks import add_and_hide
 from recbole_ext.model.factored import Factored, Scoring
 
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
@@ -160,7 +161,8 @@ class ColdScoring(Scoring):
 
     Training knows no such item, so it leaves the bias out; `vectors` then takes any rows, otherwise those of all items.
     A session often comes back to an item. Of a trained one a model learns that by its id part; an unseen one looks like
-    every other with its features, and only `repeat_bias` tells it from them.
+    every other with its features, and only `repeat_bias` tells it from them. One without features is ranked in these
+    rows only, with 0 as its product.
     """
 
     def __init__(self, config: Any, items: ItemEncoder):
@@ -192,14 +194,6 @@ class ColdScoring(Scoring):
             return None
         return prefix, ((prefix != 0) & ~self.items.seen[prefix]) * self.repeat_bias
 
-    def with_additions(self, scores: Tensor, prefix: Tensor) -> Tensor:
-        """Scores (B, n_items) with what `additions` says."""
-        found = self.additions(prefix)
-        if found is None:
-            return scores
-        items, values = found
-        return scores.scatter(1, items, scores.gather(1, items) + values)
-
 
 class ItemsRanked(Factored):
     """Ranking of a model whose item table is `items`, an ItemEncoder, and whose `scoring` is a ColdScoring.
@@ -213,12 +207,11 @@ class ItemsRanked(Factored):
     ITEM_ID: str
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
-        """(B, n_items) scores; items of which neither id nor feature is known come last."""
+        """(B, n_items) scores; items of which neither id nor feature is known come last, but for `repeat_bias`."""
         table = self.item_vectors()
         states = self.scoring.states(self.row_states(interaction, table))
         scores = states @ self.scoring.vectors(table).T
-        scores = self.scoring.with_additions(scores, interaction[self.ITEM_SEQ])
-        return scores.masked_fill(~self.rankable(), -torch.inf)
+        return add_and_hide(scores, self.rankable(), self.additions(interaction))
 
     def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
         """Items of the prefixes and what ranking adds to their scores, see `ColdScoring`."""

@@ -152,7 +152,11 @@ def test_an_item_with_neither_id_nor_feature_comes_last(build, random_log, items
     found = 0
     for fold in range(5):
         _, train, _, test, model = build(
-            name, random_log(sessions=150), bare, cold_items={"holdout": 0.2, "seed": 1, "fold": fold}
+            name,
+            random_log(sessions=150),
+            bare,
+            cold_items={"holdout": 0.2, "seed": 1, "fold": fold},
+            repeat_bias=0.0,
         )
         ids = train._dataset.field2token_id["item_id"]
         with torch.no_grad():
@@ -251,6 +255,38 @@ def test_repeat_bias_moves_cold_items_of_the_prefix_once(build, random_log, item
     else:
         own = moves[torch.arange(len(moves)), batch["item_id"]].numpy()[np.argsort(batch["event_index"])]
         assert own.any() and found["rank"][own].mean() < found["rank"].mean()
+
+
+@pytest.mark.parametrize("name", ["SASRecFeat", "HRNNFeat", "SASRecFeatSQN"])
+@pytest.mark.parametrize("bias", [0.0, 50.0])
+def test_an_unseen_item_without_features_is_ranked_where_the_prefix_holds_it(build, random_log, name, bias):
+    from recbole.utils import get_trainer
+
+    given = {"cold_items": {"holdout": 0.3, "seed": 1}, "rewards": {"view": 0.2, "purchase": 1.0}, **STILL}
+    rows = random_log(sessions=150, items=15)
+    config, train, _, test, model = build(name, rows, None, **given, repeat_bias=bias)
+    batch = all_rows(test)
+    with torch.no_grad():
+        scores = model.full_sort_predict(batch)
+    cold = ~train._dataset.train_items
+    cold[0] = False
+    for row, prefix in enumerate(batch["item_id_list"]):
+        held = torch.zeros_like(cold)
+        held[prefix] = True
+        raised = held & cold if bias else torch.zeros_like(cold)
+        assert ((scores[row] > -torch.inf) == (raised | ~cold & (torch.arange(len(cold)) > 0))).all()
+        if raised.any():
+            assert scores[row][raised].min() > scores[row][~raised].max()
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    trainer.eval_collector.start()
+    trainer.evaluate(test, load_best_model=False, show_progress=False)
+    ranks = trainer.eval_collector.targets()["rank"]
+    order = np.argsort(batch["event_index"])
+    inside = (batch["item_id_list"] == batch["item_id"].unsqueeze(1)).any(1)
+    repeated = (cold[batch["item_id"]] & inside).numpy()[order]
+    assert repeated.any()
+    few = max(len(set(p.tolist())) for p in batch["item_id_list"])
+    assert (ranks[repeated] <= few).all() if bias else (ranks[repeated] > (~cold).sum().item() - 1).all()
 
 
 @pytest.mark.parametrize("name", ["SASRecFeatSQN", "GRU4RecFeatSA2C"])
