@@ -319,15 +319,19 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 
 
 def made_with(found: dict[str, Gains]) -> str:
-    """Which commit and device made which rows."""
+    """Which commit and device made which rows, with the folds where they are not all."""
     rows: dict[str, list[str]] = {}
     for variant, gains in found.items():
-        for source in sorted({f"commit {f['commit']}, {f['device']}" for f in gains.facts}):
-            rows.setdefault(source, []).append(variant)
-    if len(rows) == 1:
-        (source,) = rows
-        return f"C{source[1:]}."
-    return "; ".join(f"{', '.join(variants)}: {source}" for source, variants in rows.items()) + "."
+        by_source: dict[str, list[str]] = {}
+        for facts in gains.facts:
+            source = f"commit {facts['commit']}, {facts['device']}"
+            by_source.setdefault(source, []).append(str(facts["fold"]))
+        for source, folds in by_source.items():
+            some = f" (fold {', '.join(folds)})" if len(by_source) > 1 else ""
+            rows.setdefault(source, []).append(variant + some)
+    one = len(rows) == 1
+    text = "; ".join(source if one else f"{source}: {', '.join(names)}" for source, names in rows.items())
+    return f"C{text[1:]}."
 
 
 def table(folder: Path, dataset: str, variants: list[str], folds: list[int], part: str) -> str:
