@@ -25,6 +25,8 @@ import numpy as np
 import torch
 from report import write_section
 
+from recbole_ext.evaluate.intervals import bootstrap_means, paired_test, paired_tests
+
 K = 20
 # values of (cold_bias, repeat_bias) that are tried on validation, without training anew
 BIASES = [(bias, 0.0) for bias in (-1.0, -0.5, 0.0, 0.5, 1.0, 2.0)]
@@ -57,6 +59,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "Random": ("Random", {}),
 }
 OURS = ("HRNNFeat", "SASRecFeat", "GRU4RecFeat")
+# the same model without what serves unseen items; HRNNFeat has no such twin, so without its last part
+PLAIN = {"HRNNFeat": "HRNNFeat repeat_bias 0", "SASRecFeat": "SASRec", "GRU4RecFeat": "GRU4Rec"}
+MEAN_DRAWS, TEST_DRAWS = 2000, 20_000  # of sessions, and of the signs of their differences
 
 
 def expected_gains(higher: np.ndarray, tied: np.ndarray, k: int = K) -> tuple[np.ndarray, np.ndarray]:
@@ -70,10 +75,16 @@ def expected_gains(higher: np.ndarray, tied: np.ndarray, k: int = K) -> tuple[np
 
 def counted(scores: torch.Tensor, own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(B,) how many of scores (B, n_items) are above the target's own (B,), and how many others tie with it."""
-    margin = own.abs().clamp_min(1).unsqueeze(1) * 1e-6
-    above = scores > own.unsqueeze(1) + margin
-    near = (scores - own.unsqueeze(1)).abs() <= margin
-    return above.sum(1), (near.sum(1) - 1).clamp_min(0)
+    rows = max(
+        1, (96 << 20 if scores.is_cuda else 1 << 20) // scores.shape[1]
+    )  # on a CPU, what stays in cache
+    above, near = [], []
+    for some, target in zip(scores.split(rows), own.unsqueeze(1).split(rows), strict=True):
+        margin = target.abs().clamp_min(1) * 1e-6
+        # summed as float32, exact up to 16 million items and many times faster than booleans on a CPU
+        above.append((some > target + margin).float().sum(1))
+        near.append(((some - target).abs_() <= margin).float().sum(1))
+    return torch.cat(above).long(), (torch.cat(near).long() - 1).clamp_min(0)
 
 
 def tie_collector(config: Any) -> Any:
@@ -220,7 +231,7 @@ def summary(columns: dict[str, np.ndarray], part: str = "valid") -> str:
 
 
 class Gains:
-    """Sums over the targets of each session and fold: hits, reciprocal ranks and counts, for some of the targets."""
+    """(T,) each, over the targets of all folds: expected hit and reciprocal rank, session, cold, held_out."""
 
     def __init__(self, folder: Path, dataset: str, variant: str, folds: list[int], part: str):
         self.facts: list[dict[str, Any]] = []
@@ -229,7 +240,12 @@ class Gains:
             place = file_of(folder, dataset, variant, fold)
             self.facts.append(json.loads(place.with_suffix(".json").read_text(encoding="utf-8")))
             with np.load(place.with_suffix(".npz")) as columns:
-                pieces.append({key: columns[f"{part}_{key}"] for key in self.KEYS})
+                piece = {key: columns[f"{part}_{key}"] for key in self.KEYS}
+            # RecBole's ids shift where a training session has lost all its events; the order of sessions does not
+            piece["session"] = np.unique(piece["session"], return_inverse=True)[1].reshape(-1)
+            if pieces and not np.array_equal(piece["session"], pieces[0]["session"]):
+                raise ValueError(f"the {part} targets of {place} are not those of fold {folds[0]}")
+            pieces.append(piece)
         columns = {key: np.concatenate([piece[key] for piece in pieces]) for key in self.KEYS}
         self.cold, self.held_out = columns["cold"], columns["held_out"]
         self.session = columns["session"]
@@ -237,87 +253,85 @@ class Gains:
 
     KEYS = ("higher", "tied", "cold", "held_out", "session")
 
-    def sums(self, values: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(S,) sums over the chosen targets of each session that has any, whatever the fold, and their numbers."""
-        sessions, place = np.unique(self.session[chosen], return_inverse=True)
-        place = place.reshape(-1)
-        return (
-            np.bincount(place, weights=values[chosen], minlength=len(sessions)),
-            np.bincount(place, minlength=len(sessions)),
-        )
 
-
-def interval(total: np.ndarray, count: np.ndarray, draws: int = 2000) -> tuple[float, float]:
-    """95 % bootstrap interval of a mean over targets, sessions drawn with replacement; total, count: (S,)."""
-    random = np.random.default_rng(1)
-    means = []
-    for _ in range(draws):
-        pick = random.integers(len(total), size=len(total))
-        means.append(total[pick].sum() / count[pick].sum())
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def sign_flip_p(difference: np.ndarray, draws: int = 20000) -> float:
-    """Two-sided p that a sum of session differences (S,) is 0, the sign of each session's drawn at random."""
-    difference = difference[difference != 0]
-    if not len(difference):
-        return 1.0
-    random = np.random.default_rng(1)
-    observed = abs(difference.sum()) - 1e-9
-    beyond, done = 0, 0
-    while done < draws:
-        some = min(1000, draws - done)
-        signs = random.integers(0, 2, (some, len(difference)), dtype=np.int8) * 2 - 1
-        beyond += int((np.abs(signs @ difference) >= observed).sum())
-        done += some
-    return (beyond + 1) / (draws + 1)
-
-
-def rows(folder: Path, dataset: str, variants: list[str], folds: list[int], part: str) -> tuple[str, str]:
-    """What the runs hold, in a sentence or two, and the table of one data set."""
-    found = {v: Gains(folder, dataset, v, folds, part) for v in variants}
-    first = found[variants[0]]
+def mean_columns(found: dict[str, Gains]) -> tuple[list[str], list[list[str]]]:
+    """Heads of the columns of means, and each model's cells: mean [95 % bootstrap interval over sessions]."""
+    first = next(iter(found.values()))
+    hits = np.stack([gains.hit for gains in found.values()], axis=1)
+    reciprocals = np.stack([gains.reciprocal for gains in found.values()], axis=1)
     natural = first.cold & ~first.held_out
-    facts = first.facts
-    numbers = ", ".join(str(f["training_events"]) for f in facts)
-    text = (
-        f"{facts[0]['items']:,} items; by fold ({', '.join(map(str, folds))}) {numbers} training events; "
-        f"{len(first.cold):,} {part} targets of all folds, of which {int(first.held_out.sum()):,} are held out and "
-        f"{int(natural.sum()):,} natural cold ones, in {len(np.unique(first.session[first.cold])):,} sessions."
-    )
-    everything = np.ones(len(first.cold), dtype=bool)
-    lines = [
-        "| model | Overall HR@20 | Overall MRR@20 | Cold HR@20 | held out | natural | Cold MRR@20 | epochs | "
-        + " | ".join(f"p, {name}" for name in OURS if name in found)
-        + " |"
-    ]
-    lines.append("|" + "---|" * (lines[0].count("|") - 1))
+    heads, cells = [], []
+    for head, values, chosen in (
+        (f"Overall HR@{K}", hits, np.ones_like(first.cold)),
+        (f"Overall MRR@{K}", reciprocals, np.ones_like(first.cold)),
+        (f"Warm HR@{K}", hits, ~first.cold),
+        (f"Cold HR@{K}", hits, first.cold),
+        ("held out", hits, first.held_out),
+        ("natural", hits, natural),
+        (f"Cold MRR@{K}", reciprocals, first.cold),
+    ):
+        heads.append(head)
+        if not chosen.any():
+            cells.append(["-"] * len(found))
+            continue
+        got = bootstrap_means(values[chosen], first.session[chosen], draws=MEAN_DRAWS)
+        cells.append([f"{mean:.4f} [{low:.4f}, {high:.4f}]" for mean, low, high in zip(*got, strict=True)])
+    return heads, [list(row) for row in zip(*cells, strict=True)]
+
+
+def p_columns(found: dict[str, Gains]) -> tuple[list[str], list[list[str]]]:
+    """Heads of the columns of our models, and each model's p: do its hits on cold targets differ from ours?"""
+    ours = [name for name in OURS if name in found]
+    first = next(iter(found.values()))
+    pairs = [(row, name) for row in found for name in ours if row != name]
+    cells = dict.fromkeys(((name, name) for name in ours), "-")
+    if pairs and first.cold.any():
+        differences = np.stack([found[name].hit - found[row].hit for row, name in pairs], axis=1)
+        tested = paired_tests(differences[first.cold], first.session[first.cold], draws=TEST_DRAWS)
+        for pair, difference, p in zip(pairs, tested["difference"], tested["p"], strict=True):
+            cells[pair] = f"{p:.2g}" + (" (lower)" if difference < 0 else "")
+    rows = [[cells.get((row, name), "-") for name in ours] for row in found]
+    return [f"p, {name}" for name in ours], rows
+
+
+def plain_table(found: dict[str, Gains]) -> str:
+    """What our models gain or lose in all against the same model with less or nothing for unseen items."""
+    head = ["model", "against", f"overall HR@{K}", "relative", "p", f"warm HR@{K}", "relative", "p"]
+    rows = []
+    for name, plain in PLAIN.items():
+        if name not in found or plain not in found:
+            continue
+        mine, other = found[name], found[plain]
+        row = [f"**{name}**", plain]
+        for chosen in (np.ones_like(mine.cold), ~mine.cold):
+            values, before = mine.hit[chosen], other.hit[chosen]
+            got = paired_test(values, before, mine.session[chosen], draws=TEST_DRAWS)
+            row.append(f"{got['difference']:+.4f} [{got['low']:+.4f}, {got['high']:+.4f}]")
+            row += [f"{got['difference'] / before.mean():+.1%}".replace("%", " %"), f"{got['p']:.2g}"]
+        rows.append(row)
+    return markdown(head, rows) if rows else ""
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines).replace("| --- ", "|---")
+
+
+def made_with(found: dict[str, Gains]) -> str:
+    """Which commit and device made which rows, with the folds where they are not all."""
+    rows: dict[str, list[str]] = {}
     for variant, gains in found.items():
-        cells = [f"**{variant}**" if variant in OURS else variant]
-        for values, chosen in (
-            (gains.hit, everything),
-            (gains.reciprocal, everything),
-            (gains.hit, gains.cold),
-            (gains.hit, gains.held_out),
-            (gains.hit, natural),
-            (gains.reciprocal, gains.cold),
-        ):
-            if not chosen.any():
-                cells.append("-")
-                continue
-            low, high = interval(*gains.sums(values, chosen))
-            cells.append(f"{values[chosen].mean():.4f} [{low:.4f}, {high:.4f}]")
-        cells.append(f"{np.mean([f['epochs'] for f in gains.facts]):.0f}")
-        for name in OURS:
-            if name not in found:
-                continue
-            mine = found[name]
-            difference = mine.sums(mine.hit - gains.hit, mine.cold)[0]
-            sign = "" if difference.sum() >= 0 else " (lower)"
-            cells.append("-" if name == variant else f"{sign_flip_p(difference):.2g}{sign}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return text, "\n".join(lines)
+        by_source: dict[str, list[str]] = {}
+        for facts in gains.facts:
+            source = f"commit {facts['commit']}, {facts['device']}"
+            by_source.setdefault(source, []).append(str(facts["fold"]))
+        for source, folds in by_source.items():
+            some = f" (fold {', '.join(folds)})" if len(by_source) > 1 else ""
+            rows.setdefault(source, []).append(variant + some)
+    one = len(rows) == 1
+    text = "; ".join(source if one else f"{source}: {', '.join(names)}" for source, names in rows.items())
+    return f"C{text[1:]}."
 
 
 def table(folder: Path, dataset: str, variants: list[str], folds: list[int], part: str) -> str:
@@ -329,14 +343,28 @@ def table(folder: Path, dataset: str, variants: list[str], folds: list[int], par
     ]
     if not there:
         return f"No run of {dataset}."
-    text, lines = rows(folder, dataset, there, folds, part)
-    facts = [
-        json.loads(file_of(folder, dataset, v, folds[0]).with_suffix(".json").read_text(encoding="utf-8"))
-        for v in there
+    found = {v: Gains(folder, dataset, v, folds, part) for v in there}
+    first = found[there[0]]
+    natural = first.cold & ~first.held_out
+    numbers = ", ".join(str(f["training_events"]) for f in first.facts)
+    text = (
+        f"{first.facts[0]['items']:,} items; by fold ({', '.join(map(str, folds))}) {numbers} training events; "
+        f"{len(first.cold):,} {part} targets of all folds, of which {int(first.held_out.sum()):,} are held out and "
+        f"{int(natural.sum()):,} natural cold ones, in {len(np.unique(first.session[first.cold])):,} sessions."
+    )
+    heads, means = mean_columns(found)
+    p_heads, p = p_columns(found)
+    rows = [
+        [
+            f"**{v}**" if v in OURS else v,
+            *means[place],
+            f"{np.mean([f['epochs'] for f in found[v].facts]):.0f}",
+            *p[place],
+        ]
+        for place, v in enumerate(found)
     ]
-    commits = sorted({str(f["commit"]) for f in facts})
-    devices = sorted({str(f["device"]) for f in facts})
-    return f"{text}\n\n{lines}\n\nCommit {', '.join(commits)}, {', '.join(devices)}."
+    lines = markdown(["model", *heads, "epochs", *p_heads], rows)
+    return "\n\n".join(part for part in (text, lines, plain_table(found), made_with(found)) if part)
 
 
 def main() -> None:

@@ -419,6 +419,7 @@ def test_cold_items_runs_and_writes_its_table(cold_items, monkeypatch, tmp_path)
     one = cold_items.Gains(tmp_path / "runs", "diginetica-demo", "SASRecFeat", [1], "test")
     assert gains.cold[gains.held_out].all() and gains.held_out.any()
     assert len(gains.cold) == 2 * len(one.cold)
+    assert (gains.session == np.tile(one.session, 2)).all()  # a session's targets of all folds stay together
     text = cold_items.table(tmp_path / "runs", "diginetica-demo", variants, [0, 1], "test")
     lines = text.splitlines()
     assert sum(line.startswith("| ") for line in lines) == 1 + len(variants)
