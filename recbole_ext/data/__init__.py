@@ -247,9 +247,11 @@ def check_selected_features(config: Any, dataset: Any) -> None:
     )
     for field in config["selected_features"] or []:
         if field not in present:
+            cure = f"it has {', '.join(present)}"
+            if not present:
+                cure = "it has no features, so convert the files that hold them, or choose a model without features"
             raise UsageError(
-                f"selected_features of {config['model']} names {field}, which the .item file does not have: "
-                f"it has {', '.join(present) or 'no features'}"
+                f"selected_features of {config['model']} names {field}, which the .item file does not have: {cure}"
             )
 
 

@@ -13,6 +13,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -158,10 +159,19 @@ def record_of(job: Job) -> dict[str, Any] | None:
     """The record of a finished run, with label and folder; None where it has to be done or goes on."""
     if read_json(job.folder / IDENTITY) != dict(job.identity):
         return None
-    record = read_json(job.folder / RECORD)
+    record = read_record(job.folder)
     if record is None or not (_scored(record) if job.tries is not None else "test" in record or not job.test):
         return None
     return {**record, "label": job.label, "folder": str(job.folder)}
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record in a folder; None where there is none, or none that a run has written."""
+    record = read_json(folder / RECORD)
+    whole = record is not None and all(
+        key in record for key in ("valid_metric", "best_valid_score", "seconds")
+    )
+    return record if whole else None
 
 
 def choosing_folder(job: Job) -> Path:
@@ -181,7 +191,11 @@ def standing(job: Job) -> str:
         return f"runs again: {changed}"
     if (job.folder / FAILED).is_file():
         return "failed before: tries again"
-    return "goes on with the test" if (job.folder / RECORD).is_file() else "goes on where it was interrupted"
+    if read_record(job.folder) is not None:
+        return "goes on with the test"
+    begun = any(job.folder.glob("*.pth")) or any((job.folder / "valid").glob("*.pth"))
+    chosen = job.refit and read_record(job.folder / "valid") is not None and not any(job.folder.glob("*.pth"))
+    return "goes on where it was interrupted" if begun and not chosen else ""
 
 
 # --- doing it -----------------------------------------------------------------------------------------------
@@ -198,8 +212,9 @@ def do(job: Job) -> Outcome:
             f"{error}" if isinstance(error, UsageError | ConvertError) else f"{type(error).__name__}: {error}"
         )
         reason = (reason.splitlines() or [type(error).__name__])[0]
-        write_json(job.folder / FAILED, {"reason": reason})
-        (job.folder / TRACE).write_text(traceback.format_exc(), encoding="utf-8")
+        with suppress(OSError):  # the disk may be what has failed
+            write_json(job.folder / FAILED, {"reason": reason})
+            (job.folder / TRACE).write_text(traceback.format_exc(), encoding="utf-8")
         return Outcome(time.perf_counter() - began, reason)
     return Outcome(time.perf_counter() - began)
 
@@ -233,14 +248,14 @@ def _cell(job: Job) -> None:
     keys: dict[str, Any] = {}
     if job.refit:
         place = job.folder / "valid"
-        record = read_json(choosing_folder(job) / RECORD) or _run(job, place, test=False)
+        record = read_record(choosing_folder(job)) or _run(job, place, test=False)
         keys = {"refit": True, **_refit_settings(record)}
         if not job.kept:
             drop_checkpoints(place)
     elif job.found is not None and not any(job.folder.glob("*.pth")):
         for file in job.found.glob("*.pth"):  # the search's best run goes on here
             os.replace(file, job.folder / file.name)
-    if not job.test and (job.refit or (job.folder / RECORD).is_file()):
+    if not job.test and (job.refit or read_record(job.folder) is not None):
         return
     record = _run(job, job.folder, job.test, **keys)
     if job.test:

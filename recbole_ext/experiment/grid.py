@@ -6,6 +6,7 @@ import fcntl
 import shlex
 import statistics
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
     from recbole_ext.experiment.workers import one_by_one, side_by_side
 
     grid = Grid(experiment, tables)
+    _check_writable(grid)
     with _alone(grid.place):
         try:
             grid.begin()
@@ -54,8 +56,22 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
                 f"{grid.done} of {grid.total} cells are finished; the same command goes on", file=sys.stderr
             )
             raise
+        finally:
+            if grid.ran:
+                ledger.append_call(grid.place / ledger.CALLS, command, grid.ran)
         compared = write_results(grid, command)
     return 1 if grid.failed or not compared else 0
+
+
+def _check_writable(grid: Grid) -> None:
+    """UsageError where the report could not be written: before anything runs and a test part is read."""
+    for folder in (grid.place, grid.groups[0].cells[0].ledger.parent):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b" " * 4096)
+        except OSError as error:
+            raise UsageError(f"nothing can be written into {folder}: {error.strerror}") from error
 
 
 @contextmanager
@@ -264,6 +280,7 @@ class Grid:
         self.place = self.groups[0].cells[0].folder.parents[2]  # <place>/<data set>/<label>/seed-N
         self.total = sum(len(group.cells) for group in self.groups)
         self.done = 0
+        self.ran = 0  # jobs that ended in this call
         self.failed: list[dict[str, Any]] = []
         self.finished: set[Path] = set()  # folders of cells that ended well
         self._group_of = {job.folder: group for group in self.groups for job in group.all_jobs}
@@ -351,6 +368,7 @@ class Grid:
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Note and print how a job has ended."""
         group = self._group_of[job.folder]
+        self.ran += 1
         group.seconds.append(outcome.seconds)
         took = f" in {duration(outcome.seconds)}"
         if job.tries is not None:

@@ -1,16 +1,20 @@
-"""Every reading of a test part by an experiment: a line of test_readings.csv, added and never changed."""
+"""Every reading of a test part by an experiment, a line of test_readings.csv, and every call that ran something.
+
+Lines are added and never changed.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-FILE = "test_readings.csv"
+FILE, CALLS = "test_readings.csv", "calls.jsonl"
 COLUMNS = ("time", "dataset", "label", "seed", "settings", "commit", "metrics")
 
 
@@ -52,3 +56,20 @@ def readings(file: Path) -> list[dict[str, Any]]:
         pairs = (pair.partition("=") for pair in row["metrics"].split())
         row["metrics"] = {name: float(value) for name, _, value in pairs}
     return rows
+
+
+def append_call(file: Path, command: str, runs: int) -> None:
+    """Add a call of the experiment that has ended `runs` runs, searches included."""
+    from recbole_ext.report.record import _commit
+
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    line = json.dumps({"time": now, "commit": _commit(), "runs": runs, "command": command})
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
+
+
+def calls(file: Path) -> list[dict[str, Any]]:
+    """The calls that ran something, oldest first: time they ended, commit, number of runs, command."""
+    if not file.is_file():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -101,8 +101,6 @@ def read_experiment(file: str | Path) -> Experiment:
             raise UsageError(f"{path} names no {key}: write {key}: with at least one")
     given = {key: value for key, value in content.items() if value is not None}
     name = str(given.pop("name", path.stem))
-    if not re.fullmatch(r"[\w+.-]+", name) or set(name) == {"."}:
-        raise UsageError(f"{path}: name is {name!r}, and has to be the name of a folder")
     models = given.pop("models")
     if not isinstance(models, list):
         raise UsageError(f"{path}: models is {models!r}: write a list of names or mappings")
@@ -176,6 +174,8 @@ def _checked(
     given: Mapping[str, Any], models: tuple[Entry, ...], name: str, report: Path, text: str | None
 ) -> Experiment:
     """An experiment of these keys; raises UsageError for a value that cannot be used."""
+    if not re.fullmatch(r"[\w+.-]+", name) or set(name) == {"."}:
+        raise UsageError(f"name is {name!r}: write the name of a folder (letters, digits and + . _ -)")
     names = [entry.folder.lower() for entry in models]
     for entry in models:
         if names.count(entry.folder.lower()) > 1:
@@ -218,7 +218,9 @@ def _check_blends(models: Sequence[Entry]) -> None:
     for entry in models:
         for label in entry.of:
             if label not in labels:
-                hint = _meant(str(label), labels) or (f": there are {', '.join(labels)}" if labels else "")
+                hint = _meant(str(label), labels) or (
+                    ": name it too" + (f" ({', '.join(labels)} are there)" if labels else "")
+                )
                 raise UsageError(
                     f"{entry.label} is a blend of {label}, which is no other model of this grid{hint}"
                 )

@@ -79,6 +79,7 @@ def about(grid: Grid, command: str, folder: Path, records: Sequence[Mapping[str,
         "name": experiment.name,
         "title": experiment.title,
         "command": command,
+        "calls": ledger.calls(grid.place / ledger.CALLS),
         "file": experiment.text,
         "datasets": list(experiment.datasets),
         "seeds": sorted({job.seed for _, job in grid.jobs()}),
@@ -101,7 +102,7 @@ def searches(grid: Grid) -> list[dict[str, Any]]:
         trials = []
         for job in group.tries:
             record = cells.record_of(job)
-            failed = cells.read_json(job.folder / cells.FAILED) or {}
+            failed = (cells.read_json(job.folder / cells.FAILED) or {}) if record is None else {}
             trials.append(
                 {
                     "settings": dict(job.tries or {}),

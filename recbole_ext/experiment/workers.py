@@ -62,7 +62,7 @@ def side_by_side(take: Take, ended: Ended, workers: int, threads: int, gpus: Seq
 class Worker:
     """A process that does the jobs it is given, on the GPU it is given, if any."""
 
-    def __init__(self, threads: int, gpu: str | None):
+    def __init__(self, threads: int, gpu: str | None = None):
         context = multiprocessing.get_context("spawn")
         self.threads, self.gpu = threads, gpu
         self.connection, theirs = context.Pipe()

@@ -34,6 +34,7 @@ from recbole_ext.report.words import (
 # settings that say where and how often a run happened, not what the model is
 NOT_A_SETTING = frozenset(
     {"seed", "model", "dataset", "runs_dir", "checkpoint_dir", "data_path", "raw_path", "resume_from"}
+    | {"blend_from", "blend_components"}
     | {"dataset_save_path", "dataloaders_save_path", "benchmark_filename", "show_progress", "state", "worker"}
     | {"gpu_id", "local_rank", "single_spec", "log_wandb", "wandb_project"}
     | {"MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type"}

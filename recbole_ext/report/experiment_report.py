@@ -95,7 +95,8 @@ def write_report(
     Each file is written beside its place and renamed into it, the page last; the same input gives the same bytes.
 
     Args:
-        experiment: name, title, command, file (its yaml or None), datasets, seeds, refit, baseline (a label or None),
+        experiment: name, title, command, calls (dicts of time, commit, runs, command),
+            file (its yaml or None), datasets, seeds, refit, baseline (a label or None),
             commit, started, failed (dicts of dataset, label, seed, reason), readings of the test part (dicts of
             time, dataset, label, seed …).
         comparisons: one a data set, as `recbole_ext.evaluate.comparison.compare` makes them: dataset, targets,
@@ -149,7 +150,7 @@ def gather(
         readings_note=_readings_note(experiment),
         environment=provenance.environment_table(experiment, records),
         manifests=provenance.manifests(records),
-        command=provenance.command_text(experiment.get("command")),
+        command=provenance.command_text(experiment.get("command"), experiment.get("calls") or ()),
         file=str(experiment.get("file") or ""),
     )
 
@@ -223,8 +224,8 @@ def _facts(experiment: Fields, labels: Sequence[str], records: Sequence[Fields])
         ("finished runs", count(len(records))),
         ("baseline", str(experiment.get("baseline") or "none")),
         ("refit", refit),
-        ("started", str(experiment.get("started") or NONE)),
-        ("commit", str(experiment.get("commit") or "not in a checkout")),
+        ("page drawn", str(experiment.get("started") or NONE)),
+        ("by commit", str(experiment.get("commit") or "not in a checkout")),
     ]
 
 

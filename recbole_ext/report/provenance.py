@@ -165,6 +165,9 @@ def notes_of(records: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def command_text(command: Any) -> str:
-    """The experiment's command as one would type it."""
+def command_text(command: Any, calls: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The calls that made the runs as one would type them, what they did above each; without any the command itself."""
+    if calls:
+        done = "# {time}, commit {commit}: {runs} runs\n{command}"
+        return "\n".join(done.format(**{**call, "commit": call["commit"] or "unknown"}) for call in calls)
     return shlex.join(map(str, command)) if isinstance(command, list | tuple) else str(command or "")

@@ -85,7 +85,7 @@ MISTAKES = [
     ({"search_trials": 1.5}, "search_trials is 1.5"),
     ({"refit": "yes"}, "refit is 'yes'"),
     ({"baseline": "pop"}, "baseline is 'pop', which is no label of models: did you mean Pop"),
-    ({"name": "../up"}, "has to be the name of a folder"),
+    ({"name": "../up"}, "write the name of a folder"),
 ]
 
 
@@ -106,6 +106,9 @@ COMMANDS = [
     (["--model=Pop,GRU4Rec", "--dataset=toy", "--workers=no"], "workers is 'no'"),
     (["--experiment=try.yaml", "--model=Pup"], "--model names Pup.*did you mean Pop"),
     (["--experiment=try.yaml", "--seed=1.5"], "--seed is 1.5"),
+    (["--experiment=try.yaml", "--name=../../up"], "name is '../../up': write the name of a folder"),
+    (["--experiment=try.yaml", "--name="], "write the name of a folder"),
+    (["--model=Pop,GRU4Rec", "--dataset=toy", "--name=a/b"], "name is 'a/b': write the name of a folder"),
 ]
 
 
