@@ -562,3 +562,53 @@ def test_the_page_of_a_refit_shows_the_course_that_chose_its_epochs(write_experi
         assert len(scores) > 1 and None not in scores and max(scores) == one["best_valid_score"]
         assert all(epoch["valid_score"] is None for epoch in stored["epochs"])
         assert stored["epochs_run"] == one["best_epoch"] + 1
+
+
+def test_a_record_that_is_none_is_made_again(write_experiment, capsys):
+    file = write_experiment(models=["Pop"], seeds=[1])
+    assert run(file) == 0
+    made = record("try", "toy", "Pop", "seed-1")["test"]
+    for broken in ('{"test": {}}', "[1]", "{"):
+        (RUNS / "try/toy/Pop/seed-1/record.json").write_text(broken)
+        capsys.readouterr()
+        assert run(file) == 0
+        assert "finished before" not in capsys.readouterr().out
+        assert record("try", "toy", "Pop", "seed-1")["test"] == made
+
+
+def test_where_nothing_can_be_written_nothing_is_tested(write_experiment, capsys, here):
+    file = write_experiment(models=["Pop"], seeds=[1])
+    (here / "results").mkdir()
+    (here / "results/try").write_text("a file")
+    assert run(file) == 2
+    assert "error: nothing can be written into results/try" in capsys.readouterr().err
+    assert not list(RUNS.glob("try/toy/Pop/seed-1/*"))
+
+
+def test_a_trial_that_was_made_again_is_told_without_its_failure(write_experiment, reported):
+    file = write_experiment(models=["GRU4Rec"], seeds=[1], search=LEARNING_RATES)
+    assert run(file) == 0
+    for folder in (RUNS / "try/toy/GRU4Rec/search").iterdir():
+        (folder / "failed.json").write_text('{"reason": "out of memory"}')
+    assert run(file) == 0
+    (search,) = reported[-1][4]
+    assert search["trials"] and all(
+        "reason" not in trial and trial["valid_score"] for trial in search["trials"]
+    )
+
+
+def test_the_page_is_told_every_call_that_ran_something(write_experiment, reported):
+    file = write_experiment(models=["Pop", "AR"], seeds=[1])
+    assert run(file, "--model=Pop") == run(file) == run(file) == 0
+    told = reported[-1][1]["calls"]
+    assert [call["runs"] for call in told] == [1, 1]
+    assert told[0]["command"].endswith("--model=Pop") and told[1]["command"].endswith(f"--experiment={file}")
+
+
+def test_what_is_only_left_to_test_was_not_interrupted(write_experiment, capsys):
+    file = write_experiment(models=["GRU4Rec"], seeds=[1, 2], search=LEARNING_RATES, refit=True)
+    assert run(file, "--test=False") == 0
+    capsys.readouterr()
+    assert run(file) == 0
+    out = capsys.readouterr().out
+    assert "interrupted" not in out and "again" not in out and out.count("GRU4Rec seed") == 2
