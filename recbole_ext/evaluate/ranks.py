@@ -49,20 +49,29 @@ def _ranks(scores: Tensor, own: Tensor, last: int) -> Tensor:
     return torch.where(nowhere, last, better.long() + 1)
 
 
+LATER = 1e-3  # in a score, so that of items that are otherwise alike the one named later comes first
+
+
 def add_and_hide(scores: Tensor, allowed: Tensor, additions: tuple[Tensor, Tensor] | None) -> Tensor:
     """Scores (B, n_items), changed in place: additions made, and items that are not `allowed` (n_items,) hidden.
 
-    additions: (B, K) items and what is added to the row's score of each; what is raised is a candidate in its row,
-    allowed or not: the row itself tells of it.
+    additions: (B, K) items in the order of their events and what is added to the row's score of each, 0 or more. What
+    is raised is a candidate in its row, allowed or not. The score of one that is not allowed says nothing; it starts
+    from that of the best allowed item that the row names, or of the best of all where it names none, the later the
+    better.
     """
-    hidden = torch.nonzero(~allowed).squeeze(1)
+    scores[:, torch.nonzero(~allowed).squeeze(1)] = -torch.inf
     if additions is None:
-        scores[:, hidden] = -torch.inf
         return scores
     items, values = additions
-    raised = scores.gather(1, items) + values
-    scores[:, hidden] = -torch.inf
-    return scores.scatter_(1, items, torch.where(allowed[items] | (values > 0), raised, -torch.inf))
+    own = scores.gather(1, items)
+    unknown = ~allowed[items] & (values > 0)
+    if unknown.any():
+        best = own.amax(1, keepdim=True)
+        best = torch.where(best > -torch.inf, best, scores.amax(1, keepdim=True))
+        later = torch.arange(items.shape[1], device=items.device) * LATER
+        own = torch.where(unknown, best + later, own)
+    return scores.scatter_reduce_(1, items, own + values, "amax")
 
 
 class FactoredScores:
@@ -115,6 +124,10 @@ class FactoredScores:
     def top(self, k: int) -> Tensor:
         """(B, k) best items of every row, best first."""
         return torch.cat([scores.topk(k, dim=1).indices for _, scores in self.chunks()])
+
+    def of(self, items: Tensor) -> Tensor:
+        """(B, C) scores of the items (B, C)."""
+        return torch.cat([scores.gather(1, items[piece]) for piece, scores in self.chunks()])
 
     def dense(self) -> Tensor:
         """(B, n_items) all scores, for metrics that need them."""

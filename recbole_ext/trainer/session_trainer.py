@@ -257,11 +257,11 @@ class SessionTrainer(Trainer):
         if self.factored is not None:
             rows = interaction.to(self.device)
             states, vectors = self._prefix_states(rows)
-            scores = (states.unsqueeze(1) @ vectors[candidates].transpose(1, 2)).squeeze(1)
             added = self.factored.additions(rows)
-            if added is not None:
-                same = candidates.unsqueeze(2) == added[0].unsqueeze(1)  # (B, C, K)
-                scores = scores + torch.where(same, added[1].unsqueeze(1), -torch.inf).amax(2).clamp_min(0)
+            if added is not None:  # these may depend on the scores of all items
+                scores = FactoredScores(states, vectors, self.factored.rankable(), added).of(candidates)
+            else:
+                scores = (states.unsqueeze(1) @ vectors[candidates].transpose(1, 2)).squeeze(1)
         else:
             scores = self._predict_candidates(interaction, candidates)
         return interaction, CandidateScores(scores, candidates, self.tot_item_num), positive_u, positive_i

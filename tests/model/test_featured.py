@@ -258,35 +258,52 @@ def test_repeat_bias_moves_cold_items_of_the_prefix_once(build, random_log, item
 
 
 @pytest.mark.parametrize("name", ["SASRecFeat", "HRNNFeat", "SASRecFeatSQN"])
-@pytest.mark.parametrize("bias", [0.0, 50.0])
-def test_an_unseen_item_without_features_is_ranked_where_the_prefix_holds_it(build, random_log, name, bias):
+@pytest.mark.parametrize("mode", ["full", "uni20"])
+@pytest.mark.parametrize("bias", [0.0, 0.5])
+def test_an_unseen_item_without_features_is_ranked_where_the_prefix_holds_it(
+    build, random_log, name, mode, bias
+):
+    """Above the best trained item of the prefix, above all where there is none, later ones first."""
     from recbole.utils import get_trainer
+
+    from recbole_ext.evaluate.ranks import LATER, target_ranks
 
     given = {"cold_items": {"holdout": 0.3, "seed": 1}, "rewards": {"view": 0.2, "purchase": 1.0}, **STILL}
     rows = random_log(sessions=150, items=15)
-    config, train, _, test, model = build(name, rows, None, **given, repeat_bias=bias)
+    config, train, _, test, model = build(name, rows, None, **given, mode=mode, repeat_bias=bias)
     batch = all_rows(test)
     with torch.no_grad():
         scores = model.full_sort_predict(batch)
     cold = ~train._dataset.train_items
     cold[0] = False
+    seen = ~cold
+    seen[0] = False
+    alone, several = 0, 0
     for row, prefix in enumerate(batch["item_id_list"]):
+        unseen = [place for place, item in enumerate(prefix.tolist()) if cold[item]] if bias else []
         held = torch.zeros_like(cold)
-        held[prefix] = True
-        raised = held & cold if bias else torch.zeros_like(cold)
-        assert ((scores[row] > -torch.inf) == (raised | ~cold & (torch.arange(len(cold)) > 0))).all()
-        if raised.any():
-            assert scores[row][raised].min() > scores[row][~raised].max()
+        held[prefix[unseen]] = True
+        assert ((scores[row] > -torch.inf) == (held | seen)).all()
+        trained = [item for item in prefix.tolist() if seen[item]]
+        best = scores[row][trained if trained else seen].max()
+        for item in set(prefix[unseen].tolist()):
+            last = max(place for place in unseen if prefix[place] == item)
+            assert scores[row, item].item() == pytest.approx((best + bias + last * LATER).item(), abs=1e-4)
+        alone += bool(unseen) and not trained
+        several += len(set(prefix[unseen].tolist())) > 1
+    assert not bias or (alone and several)
+
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.eval_collector.start()
     trainer.evaluate(test, load_best_model=False, show_progress=False)
     ranks = trainer.eval_collector.targets()["rank"]
     order = np.argsort(batch["event_index"])
-    inside = (batch["item_id_list"] == batch["item_id"].unsqueeze(1)).any(1)
-    repeated = (cold[batch["item_id"]] & inside).numpy()[order]
-    assert repeated.any()
-    few = max(len(set(p.tolist())) for p in batch["item_id_list"])
-    assert (ranks[repeated] <= few).all() if bias else (ranks[repeated] > (~cold).sum().item() - 1).all()
+    expected = target_ranks(scores, torch.arange(len(scores)), batch["item_id"]).numpy()[order]
+    known = (scores[torch.arange(len(scores)), batch["item_id"]] > -torch.inf).numpy()[order]
+    if mode == "full":
+        np.testing.assert_array_equal(ranks, expected)
+    else:  # a few of the items that the target is ranked among there
+        assert (ranks[known] <= expected[known]).all() and (ranks[~known] == len(cold) - 1).all()
 
 
 @pytest.mark.parametrize("name", ["SASRecFeatSQN", "GRU4RecFeatSA2C"])
