@@ -257,9 +257,9 @@ class SessionTrainer(Trainer):
         if self.factored is not None:
             rows = interaction.to(self.device)
             states, vectors = self._prefix_states(rows)
-            added = self.factored.additions(rows)
-            if added is not None:  # these may depend on the scores of all items
-                scores = FactoredScores(states, vectors, self.factored.rankable(), added).of(candidates)
+            added, rankable = self.factored.additions(rows), self.factored.rankable()
+            if added is not None or rankable is not None:  # the first may depend on the scores of all items
+                scores = FactoredScores(states, vectors, rankable, added).of(candidates)
             else:
                 scores = (states.unsqueeze(1) @ vectors[candidates].transpose(1, 2)).squeeze(1)
         else:
