@@ -1,5 +1,7 @@
 """What an experiment's yaml and command line say, and the sentences for mistakes in them."""
 
+from pathlib import Path
+
 import pytest
 
 from recbole_ext.config import UsageError, parse_command_line
@@ -157,3 +159,25 @@ def test_which_knobs_a_model_has(make_config, write_log, random_log):
         make_config("ItemKNN")
     )
     assert {"hidden_dropout_prob", "gamma", "q_weight"} <= model_keys(make_config("SASRecSQN"))
+
+
+SHIPPED = sorted((Path(__file__).resolve().parents[2] / "configs/experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=[file.stem for file in SHIPPED])
+def test_the_shipped_experiments_ask_for_what_can_be_had(file, tmp_path, monkeypatch):
+    """Every trial of every model can be configured (public lists are converted first: any folder stands for them)."""
+    from recbole_ext.config import model_keys
+    from recbole_ext.experiment.grid import _configured
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "atomic_data" / file.stem).mkdir(parents=True)
+    experiment = read_experiment(file)
+    for dataset in experiment.datasets:
+        for entry in experiment.models:
+            space = space_of(experiment, entry, model_keys(_configured(experiment, dataset, entry, {}, None)))
+            tries = combinations(space, experiment.search_trials, experiment.search_seed)
+            assert len(tries) <= experiment.search_trials and (tries or not entry.search)
+            for one in tries:
+                config = _configured(experiment, dataset, entry, one, 1)
+                assert all(config[key] == value for key, value in one.items())
