@@ -39,6 +39,19 @@ NOT_A_SETTING = frozenset(
     | {"gpu_id", "local_rank", "single_spec", "log_wandb", "wandb_project"}
     | {"MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type"}
 )
+OF_TRAINING = frozenset(
+    {
+        "epochs",
+        "stopping_step",
+        "learner",
+        "learning_rate",
+        "weight_decay",
+        "score",
+        "temperature",
+        "train_loss",
+    }
+    | {"train_batch_size", "train_neg_sample_args", "train_targets", "label_smoothing", "clip_grad_norm"}
+)
 MISSING = object()
 STARS = "*** Holm-adjusted p < .001 · ** < .01 · * < .05 · n.s. not significant · ? not tested"
 
@@ -432,10 +445,15 @@ def _settings_by_label(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[s
     found: dict[str, dict[str, list[str]]] = {}
     for record in records:
         mine = found.setdefault(record["label"], {})
-        for key, value in (record.get("config") or {}).items():
+        config = record.get("config") or {}
+        for key, value in config.items():
             if key not in NOT_A_SETTING:
                 values = mine.setdefault(key, [])
-                values += [shown_value(value)] if shown_value(value) not in values else []
+                # a blend of finished runs trains nothing
+                told = (
+                    "its models'" if config.get("blend_from") and key in OF_TRAINING else shown_value(value)
+                )
+                values += [told] if told not in values else []
     return {label: {key: " or ".join(v) for key, v in mine.items()} for label, mine in found.items()}
 
 

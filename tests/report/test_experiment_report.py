@@ -206,6 +206,13 @@ def test_ranking_marks_ties_with_the_best_and_sides_of_the_baseline():
     assert cells(matrix)[1] == ["2 B", "−.0050", "", "+.0950"]
 
 
+def test_a_blend_of_finished_runs_shows_no_settings_of_training():
+    blend = {"epochs": 300, "k": 5, "blend_from": ["runs/a/best.pth", "runs/b/best.pth"]}
+    records = [{"label": "A", "config": {"epochs": 7, "k": 4}}, {"label": "A + B", "config": blend}]
+    found = contents._settings_by_label(records)
+    assert found == {"A": {"epochs": "7", "k": "4"}, "A + B": {"epochs": "its models'", "k": "5"}}
+
+
 def test_only_settings_that_differ_are_shown_and_those_of_some_models_apart():
     records = [
         {"label": "A", "config": {"lr": 0.001, "epochs": 9, "seed": 1, "hidden": 100}},
