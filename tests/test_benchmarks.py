@@ -42,7 +42,7 @@ def side_by_side(monkeypatch, tmp_path):
     return side_by_side
 
 
-def same_files(source, raw, tmp_path, row_by_row, lines):
+def assert_same_files(source, raw, tmp_path, row_by_row, lines):
     """Both converters on `raw`: the files and the accounts are the same, and long enough to mean something."""
     ours = convert(source, raw, tmp_path / "ours" / source)
     theirs = getattr(row_by_row, source)(str(raw), str(tmp_path / "theirs" / source))
@@ -58,7 +58,7 @@ def same_files(source, raw, tmp_path, row_by_row, lines):
 @pytest.mark.parametrize(("source", "scale"), [("retailrocket", 0.003), ("diginetica", 0.003)])
 def test_row_by_row_writes_the_same_of_generated_logs(source, scale, tmp_path, row_by_row) -> None:
     generate(source, tmp_path / "raw", scale=scale)
-    same_files(source, tmp_path / "raw", tmp_path, row_by_row, {"inter": 3000, "item": 300})
+    assert_same_files(source, tmp_path / "raw", tmp_path, row_by_row, {"inter": 3000, "item": 300})
 
 
 def test_row_by_row_writes_the_same_where_rows_tie_repeat_and_come_late(tmp_path, row_by_row) -> None:
@@ -101,7 +101,7 @@ def test_row_by_row_writes_the_same_where_rows_tie_repeat_and_come_late(tmp_path
         (raw / f"item_properties_part{part}.csv").write_text(
             "timestamp,itemid,property,value\n" + "".join(some)
         )
-    same_files("retailrocket", raw, tmp_path, row_by_row, {"inter": 7, "item": 4})
+    assert_same_files("retailrocket", raw, tmp_path, row_by_row, {"inter": 7, "item": 4})
     item = (tmp_path / "theirs" / "retailrocket" / "retailrocket.item").read_text().splitlines()
     assert item[1:] == ["10\t3\t3 2 1\t0", "20\t5\t5\t1", "30\t\t\t", "40\t77\t77\t1"]
     inter = (tmp_path / "theirs" / "retailrocket" / "retailrocket.inter").read_text().splitlines()

@@ -52,20 +52,19 @@ def _ranks(scores: Tensor, own: Tensor, last: int) -> Tensor:
 LATER = 1e-3  # in a score, so that of items that are otherwise alike the one named later comes first
 
 
-def add_and_hide(scores: Tensor, allowed: Tensor, additions: tuple[Tensor, Tensor] | None) -> Tensor:
-    """Scores (B, n_items), changed in place: additions made, and items that are not `allowed` (n_items,) hidden.
+def add_and_hide(scores: Tensor, hidden: Tensor, additions: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Scores (B, n_items), changed in place: the items `hidden` (H,) are no candidates, and additions are made.
 
     additions: (B, K) items in the order of their events and what is added to the row's score of each, 0 or more. What
-    is raised is a candidate in its row, allowed or not. The score of one that is not allowed says nothing; it starts
-    from that of the best allowed item that the row names, or of the best of all where it names none, the later the
-    better.
+    is raised is a candidate in its row, hidden elsewhere or not. The score of a hidden one says nothing; it starts from
+    that of the best other item that the row names, or of the best of all where it names none, the later the better.
     """
-    scores[:, torch.nonzero(~allowed).squeeze(1)] = -torch.inf
+    scores[:, hidden] = -torch.inf
     if additions is None:
         return scores
     items, values = additions
     own = scores.gather(1, items)
-    unknown = ~allowed[items] & (values > 0)
+    unknown = (own == -torch.inf) & (values > 0)
     if unknown.any():
         best = own.amax(1, keepdim=True)
         best = torch.where(best > -torch.inf, best, scores.amax(1, keepdim=True))
@@ -91,7 +90,7 @@ class FactoredScores:
         self.states, self.vectors, self.additions = states, vectors, additions
         allowed = torch.ones(len(vectors), dtype=torch.bool) if rankable is None else rankable.clone()
         allowed[0] = False
-        self.allowed = allowed.to(vectors.device)
+        self.hidden = torch.nonzero(~allowed).squeeze(1).to(vectors.device)
 
     def __len__(self) -> int:
         return len(self.states)
@@ -111,7 +110,7 @@ class FactoredScores:
             scores = room[: piece.stop - first]
             torch.mm(self.states[piece], self.vectors.T, out=scores)
             added = None if self.additions is None else (self.additions[0][piece], self.additions[1][piece])
-            yield piece, add_and_hide(scores, self.allowed, added)
+            yield piece, add_and_hide(scores, self.hidden, added)
 
     def ranks(self, items: Tensor) -> Tensor:
         """(B,) rank of item `items[b]` in row b, as `target_ranks`."""

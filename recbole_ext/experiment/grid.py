@@ -315,13 +315,13 @@ class Grid:
                 if job is not None:
                     group.to_do.remove(job)
                     group.doing += 1
-                    return self._with_parts(group, group.chosen(job))
+                    return self._with_parts(group.chosen(job))
         return None
 
     def _ready(self, group: Group) -> Job | None:
         """The next cell of a group whose parts, if it has any, are finished; fails those whose parts have failed."""
         for job in list(group.to_do):
-            parts = self._parts(group, job)
+            parts = self.parts_of(job)
             if all(part.folder in self.finished for part in parts):
                 return job
             for part in parts:
@@ -331,15 +331,13 @@ class Grid:
                     break
         return None
 
-    def _parts(self, group: Group, job: Job) -> list[Job]:
-        return [own for part in group.parts for own in part.cells if own.seed == job.seed]
-
     def parts_of(self, job: Job) -> list[Job]:
         """The cells that a blend is made of; none for any other cell."""
-        return self._parts(self._group_of[job.folder], job)
+        parts = self._group_of[job.folder].parts
+        return [own for part in parts for own in part.cells if own.seed == job.seed]
 
-    def _with_parts(self, group: Group, job: Job) -> Job:
-        parts = [self._group_of[part.folder].chosen(part) for part in self._parts(group, job)]
+    def _with_parts(self, job: Job) -> Job:
+        parts = [self._group_of[part.folder].chosen(part) for part in self.parts_of(job)]
         return replace(job, parts=tuple(parts))
 
     @property

@@ -28,7 +28,7 @@ def write_results(grid: Grid, command: str) -> bool:
     Returns whether the runs of every data set could be compared.
     """
     experiment = grid.experiment
-    jobs = [(job, _with_parts(grid, job, cells.record_of(job))) for _, job in grid.jobs()]
+    jobs = [(job, _with_cost_of_parts(grid, job, cells.record_of(job))) for _, job in grid.jobs()]
     folder = jobs[0][0].ledger.parent
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / CHOSEN, _choices(grid, command))
@@ -48,7 +48,7 @@ def write_results(grid: Grid, command: str) -> bool:
     return complete
 
 
-def _with_parts(grid: Grid, job: Job, record: dict[str, Any] | None) -> dict[str, Any] | None:
+def _with_cost_of_parts(grid: Grid, job: Job, record: dict[str, Any] | None) -> dict[str, Any] | None:
     """The record; of a blend of other cells, with the seconds of their training added to its own."""
     parts = [cells.record_of(part) for part in grid.parts_of(job)]
     if record is None or not parts:

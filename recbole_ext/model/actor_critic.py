@@ -553,8 +553,9 @@ class ActorCritic(SequentialRecommender, Factored):
         vectors = self.item_vectors()
         scores = self.scoring.states(self.row_states(interaction, vectors)) @ self.scoring.vectors(vectors).T
         allowed = self.rankable()
-        everything = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
-        return add_and_hide(scores, everything if allowed is None else allowed, self.additions(interaction))
+        nothing = torch.zeros(0, dtype=torch.int64, device=scores.device)
+        hidden = nothing if allowed is None else torch.nonzero(~allowed).squeeze(1)
+        return add_and_hide(scores, hidden, self.additions(interaction))
 
     def predict(self, interaction: Any) -> Tensor:
         """(B,) scores of the rows' own items."""

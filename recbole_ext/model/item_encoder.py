@@ -211,7 +211,8 @@ class ItemsRanked(Factored):
         table = self.item_vectors()
         states = self.scoring.states(self.row_states(interaction, table))
         scores = states @ self.scoring.vectors(table).T
-        return add_and_hide(scores, self.rankable(), self.additions(interaction))
+        hidden = torch.nonzero(~self.rankable()).squeeze(1)
+        return add_and_hide(scores, hidden, self.additions(interaction))
 
     def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
         """Items of the prefixes and what ranking adds to their scores, see `ColdScoring`."""
