@@ -15,7 +15,8 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-from recbole_ext.config import UsageError, number, one_of
+from recbole_ext.errors import UsageError
+from recbole_ext.settings.checks import number, one_of
 
 SIGNALS = ("event", "shuffled", "history")
 PLAIN_KIND = "view"  # what every event is where the log has no kinds

@@ -17,11 +17,10 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import get_model
 from torch import Tensor, nn
 
-from recbole_ext.config import UsageError, flag, number, one_of
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.transitions import EventColumns, next_rows
 from recbole_ext.data.user_sequences import UserBatch
-from recbole_ext.evaluate.ranks import add_and_hide
+from recbole_ext.errors import UsageError
 from recbole_ext.model import rl_losses
 from recbole_ext.model.actor_critic_network import Encoded, HeadScoring, Network, Steps
 from recbole_ext.model.factored import (
@@ -33,6 +32,8 @@ from recbole_ext.model.factored import (
 )
 from recbole_ext.model.losses import UnlikeSampler, softmax_loss
 from recbole_ext.model.objective import Objective
+from recbole_ext.scores.ranks import add_and_hide
+from recbole_ext.settings.checks import flag, number, one_of
 
 ACTOR_WEIGHTS = ("none", "q", "advantage", "reward")
 TARGETS = ("coin", "lagged")

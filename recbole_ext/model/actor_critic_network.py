@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from recbole_ext.config import UsageError, one_of
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.transitions import EventColumns
 from recbole_ext.data.user_sequences import UserBatch
+from recbole_ext.errors import UsageError
 from recbole_ext.model.factored import DotProductModel, Factored, Scoring
 from recbole_ext.model.item_head import ItemHead
+from recbole_ext.settings.checks import one_of
 
 if TYPE_CHECKING:
     from recbole_ext.model.actor_critic import ActorCritic

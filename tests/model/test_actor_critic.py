@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_ext.config import UsageError
 from recbole_ext.data.positions import PositionBatch
+from recbole_ext.errors import UsageError
 
 # sessions of items; i9 occurs in the test session alone, so it is no action
 SESSIONS = ["124", "31", "5", "25134", "413", "2354", "15", "32", "191"]
