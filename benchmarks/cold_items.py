@@ -129,8 +129,8 @@ def measure(
     from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
     from recbole_ext.bridge.keys import check_keys, check_values
+    from recbole_ext.bridge.prepare import prepare_atomic_files
     from recbole_ext.model.item_encoder import ColdScoring
-    from recbole_ext.run.prepare import prepare_atomic_files
     from recbole_ext.run.record import _commit, _device_name
     from recbole_ext.settings.command_line import command_line
 

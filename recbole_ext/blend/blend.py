@@ -22,9 +22,10 @@ from recbole_ext.blend.part import Component, checkpoint_config, component_confi
 from recbole_ext.blend.scores import SCALES, BlendScores
 from recbole_ext.blend.trainer import BlendTrainer
 from recbole_ext.bridge.checkpoint import _encoded_other_parameter
-from recbole_ext.bridge.stored_config import config_from_plain, config_to_plain
+from recbole_ext.bridge.stored_config import config_from_plain
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
+from recbole_ext.plain import config_to_plain
 from recbole_ext.settings.checks import number, one_of
 
 __all__ = ["Blend", "BlendTrainer", "Plan", "plan_of"]

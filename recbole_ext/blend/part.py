@@ -22,9 +22,10 @@ from recbole_ext.bridge.checkpoint import (
 )
 from recbole_ext.bridge.keys import check_keys, check_values
 from recbole_ext.bridge.names import check_names
-from recbole_ext.bridge.stored_config import config_from_plain, config_to_plain
+from recbole_ext.bridge.stored_config import config_from_plain
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
+from recbole_ext.plain import config_to_plain
 from recbole_ext.scores.dense import DenseScores, RowScores
 from recbole_ext.settings.command_line import command_line
 from recbole_ext.settings.files import merge

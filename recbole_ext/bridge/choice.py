@@ -7,7 +7,7 @@ from logging import getLogger
 from typing import Any
 
 from recbole_ext.data.filters import CORE_KEYS, limits
-from recbole_ext.data.splits import _plain, _random, eval_targets, inter_num_part, refits, split_of, straddles
+from recbole_ext.data.splits import _plain, _random, chosen_part, eval_targets, refits, split_of, straddles
 from recbole_ext.errors import UsageError
 
 NO_NEGATIVES = {
@@ -176,8 +176,8 @@ def _train_loader_class(config: Any) -> Any:
 
 def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     """The model's data set, loaded and filtered but not split; `recbole_create` is RecBole's own function."""
+    from recbole_ext.bridge.prepare import prepare_atomic_files
     from recbole_ext.data.splits import refits
-    from recbole_ext.run.prepare import prepare_atomic_files
 
     cls = dataset_class(config)
     refits(config)  # RecBole's own data sets would pass over it
@@ -272,6 +272,12 @@ def get_dataloader(config: Any, phase: str, recbole_get: Callable[[Any, str], An
     cls = dataset_class(config)
     own = loader_class(config, cls, phase) if cls is not None else None
     return own or recbole_get(config, phase)
+
+
+def inter_num_part(config: Any) -> str:
+    """`train` or `all`: the part of the log that limits on numbers of events look at; RecBole's data sets know all."""
+    chosen = chosen_part(config)
+    return chosen if chosen == "all" or dataset_class(config) is not None else "all"
 
 
 def describe_split(config: Any) -> str:

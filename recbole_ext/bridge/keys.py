@@ -151,7 +151,7 @@ def _check_inner(path: str, value: Any, known: Mapping[str, Any]) -> None:
 
 
 def _keys_read_in_source(model_class: Any) -> set[str]:
-    sources = list(recbole_folder().rglob("*.py")) + list(Path(__file__).resolve().parent.rglob("*.py"))
+    sources = list(recbole_folder().rglob("*.py")) + list(Path(__file__).resolve().parents[1].rglob("*.py"))
     module_file = getattr(sys.modules.get(getattr(model_class, "__module__", "")), "__file__", None)
     if module_file:
         sources.append(Path(module_file))

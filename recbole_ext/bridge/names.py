@@ -18,10 +18,29 @@ def known_models() -> list[str]:
     return sorted(_recbole_models().union(own_models(), actor_critics()))
 
 
+# where our models lie; a file of a model's lower-cased name and configs/model/<Model>.yaml make it known
+MODEL_ROOMS = ("model", "model/counting", "model/rl", "blend")
+
+
 def own_models() -> list[str]:
-    """Names of our own models: every configs/model/*.yaml whose lower-cased name is a module of recbole_ext.model."""
-    modules = {file.stem for file in (Path(__file__).resolve().parent / "model").glob("*.py")}
-    return sorted(f.stem for f in (configs_dir() / "model").glob("*.yaml") if f.stem.lower() in modules)
+    """Names of our own models, as they are to be written."""
+    return sorted(_own_modules())
+
+
+def module_of(model: str) -> str:
+    """Dotted name of the module of one of our models; KeyError for any other."""
+    return _own_modules()[model]
+
+
+def _own_modules() -> dict[str, str]:
+    package = Path(__file__).resolve().parents[1]
+    modules = {
+        file.stem: ".".join((package.name, *room.split("/"), file.stem))
+        for room in MODEL_ROOMS
+        for file in (package / room).glob("*.py")
+    }
+    names = (file.stem for file in (configs_dir() / "model").glob("*.yaml"))
+    return {name: modules[name.lower()] for name in names if name.lower() in modules}
 
 
 # sequential models that train in several stages, read more than sessions, score pairs of prefix and item, or are made

@@ -1,7 +1,8 @@
 """How RecBole finds our models, trainers, data sets and loaders by name.
 
-A model `Foo` is `recbole_ext/model/foo.py` plus `configs/model/Foo.yaml`; nothing else names it. The module may also
-hold `FooTrainer`. RecBole looks modules up under its own package names, so ours are entered there (no import hook).
+A model `Foo` is `foo.py` in one of names.MODEL_ROOMS plus `configs/model/Foo.yaml`; nothing else names it. The module
+may also hold `FooTrainer`. RecBole looks modules up under its own package names, so ours are entered there (no import
+hook).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from recbole_ext.bridge.names import actor_critics, own_models
+from recbole_ext.bridge.names import actor_critics, module_of, own_models
 
 _registered = False
 
@@ -34,7 +35,7 @@ def register() -> None:
 def _register_model(name: str) -> None:
     import recbole.trainer
 
-    module = importlib.import_module(f"recbole_ext.model.{name.lower()}")
+    module = importlib.import_module(module_of(name))
     _enter(f"recbole.model.sequential_recommender.{name.lower()}", module)
     trainer = getattr(module, f"{name}Trainer", None)
     if trainer is not None:
@@ -82,16 +83,16 @@ def _register_data() -> None:
     import recbole.data.utils
     import recbole.quick_start.quick_start as quick_start
 
-    import recbole_ext.data as ours
+    from recbole_ext.bridge import choice
 
     recbole_create = recbole.data.utils.create_dataset
     recbole_get = recbole.data.utils.get_dataloader
 
     def create_dataset(config: Any) -> Any:
-        return ours.create_dataset(config, recbole_create)
+        return choice.create_dataset(config, recbole_create)
 
     def get_dataloader(config: Any, phase: str) -> Any:
-        return ours.get_dataloader(config, phase, recbole_get)
+        return choice.get_dataloader(config, phase, recbole_get)
 
     for module in (recbole.data, recbole.data.utils, quick_start):
         for function in (create_dataset, get_dataloader):

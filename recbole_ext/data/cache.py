@@ -31,8 +31,8 @@ import torch
 from recbole.utils import FeatureSource, FeatureType
 
 import recbole_ext
-from recbole_ext.bridge.stored_config import plain_value
 from recbole_ext.errors import UsageError
+from recbole_ext.plain import plain_value
 
 FORMAT = 1
 FOLDER = ".cache"

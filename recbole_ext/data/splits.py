@@ -47,14 +47,6 @@ def straddles(split: str | Mapping[str, Any]) -> bool:
     return name in _STRADDLING
 
 
-def inter_num_part(config: Any) -> str:
-    """`train` or `all`: the part of the log that limits on numbers of events look at; RecBole's data sets know all."""
-    from recbole_ext.bridge.choice import dataset_class
-
-    chosen = chosen_part(config)
-    return chosen if chosen == "all" or dataset_class(config) is not None else "all"
-
-
 def chosen_part(config: Any) -> str:
     """The key `inter_num_part`, whatever the model: what our own data sets follow."""
     chosen = config["inter_num_part"] or "all"

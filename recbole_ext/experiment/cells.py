@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recbole_ext.bridge.stored_config import config_to_plain
 from recbole_ext.convert.errors import ConvertError
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
+from recbole_ext.plain import config_to_plain
 from recbole_ext.settings.files import merge
 
 # where and how loudly a run happens: no part of what it is

@@ -107,7 +107,7 @@ def _join_blends(groups: Sequence[Group]) -> None:
 
 def _data(config: Any) -> tuple[str | None, str | None]:
     """The identity of the data set's files, which are converted where they are missing, or why there are none."""
-    from recbole_ext.run.prepare import prepare_atomic_files
+    from recbole_ext.bridge.prepare import prepare_atomic_files
 
     try:
         prepare_atomic_files(config)

@@ -193,7 +193,8 @@ def _checked(
     labels = [entry.label for entry in models]
     if baseline is not None and baseline not in labels:
         raise UsageError(
-            f"baseline is {baseline!r}, which is no label of models{did_you_mean(str(baseline), labels) or _may_hold(labels)}"
+            f"baseline is {baseline!r}, which is no label of models"
+            f"{did_you_mean(str(baseline), labels) or _may_hold(labels)}"
         )
     settings, search = _settings(given.get("settings"), "settings"), _space(given.get("search"), "search")
     _refuse_both(settings, search, "the experiment gives")

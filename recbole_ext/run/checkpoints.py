@@ -1,7 +1,8 @@
 """Checkpoints of a run that has a folder of its own, so that an interrupted one goes on where it was, exactly.
 
 `best.pth` is RecBole's checkpoint of the best epoch (of each epoch, where nothing validates), `last.pth` the same of
-the last epoch. Both hold all that an exact resume needs (bridge/patches/checkpoints.py); both are written beside and renamed.
+the last epoch. Both hold all that an exact resume needs (bridge/patches/checkpoints.py);
+both are written beside and renamed.
 """
 
 from __future__ import annotations

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any
-
-USAGE = """usage: python run.py --model=NAME --dataset=NAME [--key=value ...]
-       python run.py --experiment=FILE [--key=value ...]
-
-  --model=HRNNFeat           one of ours, or any RecBole model (GRU4Rec, SASRec, NARM, Pop, ...)
-  --dataset=diginetica       a file of configs/dataset/, or a folder of atomic files in atomic_data/
-  --model=SASRec,SASRecSQN --dataset=diginetica,retailrocket --seed=1,2,3   several: a grid, resumed by a second call
-  --experiment=demo          a grid of configs/experiment/, with a search on validation and a page (docs/experiments.md)
-  --config_files="a.yaml b.yaml"   more settings, later files win
-  --key=value                any key of RecBole or of configs/*.yaml, for example --epochs=5 --raw_path=FOLDER
-"""
 
 
 def run(
@@ -49,7 +35,7 @@ def run(
     config = configure(model, dataset, config_dict, config_file_list)
     from recbole.utils import init_logger, init_seed
 
-    from recbole_ext.run.prepare import prepare_atomic_files
+    from recbole_ext.bridge.prepare import prepare_atomic_files
 
     prepare_atomic_files(config)
     init_seed(config["seed"], config["reproducibility"])
@@ -65,9 +51,9 @@ def configure(
     config_file_list: Sequence[str] | None = None,
 ) -> Any:
     """RecBole's Config of a run, its names, keys and values checked; arguments and errors as for `run`."""
-    import recbole_ext
+    from recbole_ext.bridge.install import install
 
-    recbole_ext.install()
+    install()
     from recbole.config import Config
 
     from recbole_ext.bridge.keys import check_keys, check_values
@@ -171,48 +157,3 @@ def _off_policy(config: Any, train: Any, valid: Any, test: Any) -> Any:
     from recbole_ext.run.off_policy import OffPolicy
 
     return OffPolicy(config, train._dataset, valid._dataset if valid else None, test._dataset)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line of run.py and `python -m recbole_ext`; returns the exit code, 2 for a user's mistake."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(USAGE)
-        return 0 if arguments else 2
-    # torch's threads spin while they wait, which makes a busy machine many times slower; it is read once, at import
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # nothing a user can mend
-
-    from recbole_ext.convert import ConvertError
-    from recbole_ext.errors import UsageError
-    from recbole_ext.settings.command_line import parse_command_line
-
-    try:
-        settings = parse_command_line(arguments)
-        files = shlex.split(str(settings.pop("config_files", "")))
-        for file in files:
-            if not Path(file).is_file():
-                raise UsageError(f"--config_files names {file}, which does not exist")
-        from recbole_ext.experiment import is_grid
-
-        if is_grid(settings):
-            from recbole_ext.experiment.conduct import main as run_grid
-
-            return run_grid(settings, files, arguments)
-        model, dataset = settings.pop("model", None), settings.pop("dataset", None)
-        if not model or not dataset:
-            raise UsageError(
-                "--model=NAME and --dataset=NAME are both needed: try --model=HRNNFeat --dataset=diginetica-demo"
-            )
-        if not all(isinstance(name, str) for name in (model, dataset)):
-            raise UsageError(f"--model={model} --dataset={dataset}: a name is a word")
-        from recbole_ext.report.tables import result_table
-
-        print(result_table(run(model, dataset, settings, files)), flush=True)
-    except (UsageError, ConvertError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return 0

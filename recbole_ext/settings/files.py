@@ -19,7 +19,7 @@ def configs_dir() -> Path:
 
     Raises UsageError when neither exists.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / "configs", package.parent / "configs"):
         if (folder / "overall.yaml").is_file():
             return folder

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from recbole.evaluator import Collector
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from recbole_ext.run.off_policy import OffPolicy
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
 from recbole_ext.scores.ranks import TOP, target_ranks
 from recbole_ext.scores.sparse import SparseScores
 
 MATRIX_RESOURCES = ("rec.meanrank", "rec.score", "data.label")
+
+
+class Listener(Protocol):
+    """What else takes in an evaluation, batch by batch."""
+
+    def collect(self, scores: Any, events: Tensor, items: Tensor) -> None:
+        """Scores of B rows, their targets' places among the events (B,), and items (B,)."""
 
 
 class _Without:
@@ -37,7 +42,7 @@ class RankCollector(Collector):
     """
 
     register: Any
-    off_policy: OffPolicy | None = None
+    off_policy: Listener | None = None
 
     def __init__(self, config: Any):
         super().__init__(config)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-STORED = Path(__file__).parent / "data" / "builtin_models.json"
+STORED = Path(__file__).parent / "builtin_models.json"
 MODELS = [
     *("Pop", "BPR", "GRU4Rec", "SASRec", "GRU4RecF", "SASRecF"),
     *("FDSA", "NARM", "SRGNN", "CORE", "SINE", "LightGCN"),

@@ -25,7 +25,7 @@ import torch
 from recbole_ext import config
 from recbole_ext.bridge import patches as compat
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 # --- a small data set -------------------------------------------------------------------------------------
 

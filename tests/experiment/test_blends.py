@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recbole_ext.run.run import main
+from recbole_ext.cli import main
 
 SETTINGS = {"data_path": "data", "use_gpu": False, "eval_args": {"split": {"session_time": [6, 2, 2]}}}
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
+from recbole_ext.cli import main
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.grid import duration
-from recbole_ext.run.run import main
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path("runs/experiments")

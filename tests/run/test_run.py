@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize("arguments, hint", MISTAKES, ids=lambda v: v[-1] if isinstance(v, list) else "")
 def test_mistakes_are_answered_in_one_sentence(here, capsys, arguments, hint):
-    from recbole_ext.run.run import main
+    from recbole_ext.cli import main
 
     assert main(arguments) == 2
     one_sentence(capsys.readouterr().err, hint)
@@ -207,7 +207,7 @@ def test_importing_loads_neither_torch_nor_recbole():
 
 
 def test_help(capsys):
-    from recbole_ext.run.run import main
+    from recbole_ext.cli import main
 
     assert main(["--help"]) == 0
     assert "--model=HRNNFeat" in capsys.readouterr().out

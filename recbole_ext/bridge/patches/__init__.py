@@ -9,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from recbole_ext.bridge.patches import arrays
-from recbole_ext.bridge.patches import checkpoints as stored
-from recbole_ext.bridge.patches import session_graphs as graphs
-from recbole_ext.bridge.patches import start as processes
+from recbole_ext.bridge.patches import arrays, checkpoints, session_graphs, start
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ PATCHES: list[Patch] = [
         "Two metrics and two models import scikit-learn for all runs, 0.7 of install()'s 1.1 s (metrics.py:29, "
         "slimelastic.py:16, nceplrec.py:19).",
         "",
-        processes.patch_sklearn,
+        start.patch_sklearn,
     ),
     Patch(
         "numpy_aliases",
@@ -43,20 +40,20 @@ PATCHES: list[Patch] = [
         "ray_optional",
         "recbole.quick_start imports ray, which is absent or broken on new stacks (run/run.py:20).",
         "#2215",
-        processes.patch_ray,
+        start.patch_ray,
     ),
     Patch(
         "checkpoints",
         "Checkpoints hold a pickled Config, which torch.load refuses since 2.6, and resuming loses random "
         "state (trainer.py:289-344, 583; run/run.py:250).",
         "#2212",
-        stored.patch_checkpoints,
+        checkpoints.patch_checkpoints,
     ),
     Patch(
         "data_caches",
         "A pickle at the expected name in checkpoint_dir is loaded unasked (data/utils.py:61, 122).",
         "",
-        stored.patch_data_caches,
+        checkpoints.patch_data_caches,
     ),
     Patch(
         "pandas_three",
@@ -87,34 +84,34 @@ PATCHES: list[Patch] = [
         "anomaly_detection",
         "Importing any sequential model switches torch's anomaly detection on for all of them (sine.py:25).",
         "",
-        processes.patch_anomaly_detection,
+        start.patch_anomaly_detection,
     ),
     Patch(
         "session_graphs",
         "SRGNN and GCSAN make a batch's graphs event by event in Python on the CPU, a third and a seventh of an "
         "epoch there (srgnn.py:163-199, gcsan.py:169-201).",
         "",
-        graphs.patch_session_graphs,
+        session_graphs.patch_session_graphs,
     ),
     Patch(
         "ddp_backend",
         "Distributed runs work on NCCL only, spawned children know nothing of install(), and use_gpu: False "
         "is ignored (configurator.py:476-515, trainer.py:56-64, run/run.py:182-192).",
         "",
-        processes.patch_ddp,
+        start.patch_ddp,
     ),
     Patch(
         "command_line",
         "Config parses sys.argv even under pytest and eval()s the values (configurator.py:124-193).",
         "",
-        processes.patch_command_line,
+        start.patch_command_line,
     ),
     Patch(
         "config_files",
         "Config looks for yaml inside recbole only, drops half-given eval_args, wants train_neg_sample_args: "
         "~ for CE, answers an unknown model with \"No module named 'lightgbm'\" (configurator.py:149-325).",
         "",
-        processes.patch_config_files,
+        start.patch_config_files,
     ),
 ]
 

@@ -26,8 +26,9 @@ from recbole_ext.bridge.checkpoint import (
     restore_random_state,
     write_checkpoint,
 )
-from recbole_ext.bridge.stored_config import config_from_plain, config_to_plain
+from recbole_ext.bridge.stored_config import config_from_plain
 from recbole_ext.errors import UsageError
+from recbole_ext.plain import config_to_plain
 
 # --- plain data for other_parameter -------------------------------------------------------------------------
 

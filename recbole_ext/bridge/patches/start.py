@@ -10,8 +10,10 @@ from logging import getLogger
 from types import ModuleType
 from typing import Any
 
-from recbole_ext import config as our_config
+from recbole_ext.bridge import config_files, stored_config
+from recbole_ext.bridge.names import check_names
 from recbole_ext.errors import UsageError
+from recbole_ext.settings import command_line, files
 
 SINE = "recbole.model.sequential_recommender.sine"
 
@@ -210,7 +212,7 @@ def _gpu_id_text(gpu_id: Any) -> str:
 def _choose_device(final: dict[str, Any]) -> None:
     import torch
 
-    on_gpu = our_config.on_gpu(final)
+    on_gpu = stored_config.on_gpu(final)
     if "local_rank" not in final:
         final.update(single_spec=True, local_rank=0, device=torch.device("cuda" if on_gpu else "cpu"))
         return
@@ -243,7 +245,7 @@ class InstalledChild:
         self.arguments = arguments
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return InstalledChild, (our_config.current_arguments(),)
+        return InstalledChild, (command_line.current_arguments(),)
 
     def __call__(self, rank: int, *args: Any) -> None:
         """Run rank `rank`; args as RecBole passes them: model, dataset, config_file_list, keywords."""
@@ -258,7 +260,7 @@ class InstalledChild:
                 f"the last argument of run_recboles should be a dict, not {type(kwargs).__name__}"
             )
         kwargs["config_dict"] = {**(kwargs.get("config_dict") or {}), "local_rank": rank}
-        with our_config.command_line(self.arguments or []):
+        with command_line.command_line(self.arguments or []):
             run_recbole(*args[:3], **kwargs)
 
 
@@ -272,26 +274,26 @@ def _replace_run_recboles() -> None:
 
 
 def patch_command_line() -> None:
-    """Make Config read the command line as `config.current_arguments` says, and values without eval()."""
+    """Make Config read the command line as `settings.command_line` says, and values without eval()."""
     from recbole.config.configurator import Config
 
     def _load_cmd_line(self: Any) -> dict[str, Any]:
-        texts, others = our_config.split_arguments(our_config.current_arguments())
+        texts, others = command_line.split_arguments(command_line.current_arguments())
         if others:
             getLogger().warning(
                 f"Command line arguments {' '.join(others)} are not used: not of the form --key=value"
             )
-        return {key: our_config.parse_value(text) for key, text in texts.items()}
+        return {key: command_line.parse_value(text) for key, text in texts.items()}
 
     def _convert_config_dict(self: Any, config_dict: dict[str, Any]) -> dict[str, Any]:
-        return {key: our_config.parse_value(value) for key, value in config_dict.items()}
+        return {key: command_line.parse_value(value) for key, value in config_dict.items()}
 
     Config._load_cmd_line = _load_cmd_line
     Config._convert_config_dict = _convert_config_dict
 
 
 def patch_config_files() -> None:
-    """Let RecBole's Config load configs/ of ours and of the user; the rules are in recbole_ext.config."""
+    """Let RecBole's Config load configs/ of ours and of the user; the rules are in bridge/config_files.py."""
     from recbole.config.configurator import Config
 
     load_internal, final_dict, model_and_dataset = (
@@ -301,25 +303,25 @@ def patch_config_files() -> None:
     )
 
     def _load_config_files(self: Any, file_list: list[str] | None) -> dict[str, Any]:
-        return our_config.load_files(file_list or [], self.yaml_loader)
+        return files.load_files(file_list or [], self.yaml_loader)
 
     def _merge_external_config_dict(self: Any) -> None:
-        self.external_config_dict = our_config.merge(
+        self.external_config_dict = files.merge(
             self.file_config_dict, self.variable_config_dict, self.cmd_config_dict
         )
 
     def _get_model_and_dataset(self: Any, model: Any, dataset: Any) -> Any:
         name = model if model is not None else self.external_config_dict.get("model")
         if isinstance(name, str):
-            our_config.check_names(name)
+            check_names(name)
         return model_and_dataset(self, model, dataset)
 
     def _load_internal_config_dict(self: Any, model: str, model_class: Any, dataset: str) -> None:
         load_internal(self, model, model_class, dataset)
-        our_config.add_own_files(self, model, dataset)
+        config_files.add_own_files(self, model, dataset)
 
     def _get_final_config_dict(self: Any) -> dict[str, Any]:
-        return our_config.finish(self, final_dict(self))
+        return config_files.finish(self, final_dict(self))
 
     Config._load_config_files = _load_config_files
     Config._merge_external_config_dict = _merge_external_config_dict

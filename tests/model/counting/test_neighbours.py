@@ -11,7 +11,7 @@ import torch
 
 from recbole_ext.errors import UsageError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MODELS = ("SKNN", "VSKNN", "STAN", "VSTAN", "AR", "SR", "RepeatLast", "SessionPop")
 SPLIT = {"session_time": [0.7, 0.1, 0.2]}
 DAY = 86400.0

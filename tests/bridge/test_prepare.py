@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from recbole_ext.run.prepare import prepare_atomic_files
+from recbole_ext.bridge.prepare import prepare_atomic_files
 
 
 class Settings(dict):
