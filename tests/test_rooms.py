@@ -18,7 +18,9 @@ def imports():
 
 @pytest.mark.base_only
 def test_no_circles(imports):
-    order = list(graphlib.TopologicalSorter(imports).static_order())  # raises CycleError, which names the circle
+    order = list(
+        graphlib.TopologicalSorter(imports).static_order()
+    )  # raises CycleError, which names the circle
     assert len(order) == len(imports) > 100
 
 

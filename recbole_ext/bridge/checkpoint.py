@@ -11,18 +11,20 @@ import numpy as np
 import scipy.sparse
 import torch
 
+from recbole_ext import plain
 from recbole_ext.errors import UsageError
-
-TAG = "recbole_ext"  # key that marks an encoded value in other_parameter
+from recbole_ext.plain import TAG
 
 
 def encode(value: Any) -> Any:
-    """A value of other_parameter as tensors, numbers, strings, lists and dicts.
+    """A value of other_parameter as tensors, numbers, strings, lists and mappings.
 
     Raises TypeError for what has no such form.
     """
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
+    return plain.encode(value, _encode_array)
+
+
+def _encode_array(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.detach()
     if isinstance(value, np.generic):
@@ -34,16 +36,9 @@ def encode(value: Any) -> Any:
         return _encode_sparse(value)
     if isinstance(value, torch.nn.Module):
         return {TAG: "module", "data": value.state_dict()}
-    if isinstance(value, dict):
-        return {key: encode(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [encode(item) for item in value]
-    if isinstance(value, tuple | set | frozenset):
-        return {
-            TAG: "set" if not isinstance(value, tuple) else "tuple",
-            "data": [encode(item) for item in value],
-        }
-    raise TypeError(f"a value of type {type(value).__name__}")
+    if isinstance(value, dict):  # a subclass
+        return encode(dict(value))
+    return plain.refuse(value)
 
 
 def _encode_sparse(value: Any) -> dict[str, Any]:
@@ -60,26 +55,28 @@ def _encode_sparse(value: Any) -> dict[str, Any]:
 
 def decode(value: Any, current: Any = None) -> Any:
     """The inverse of `encode`; `current` is the value it replaces: a module gets its parameters loaded."""
-    if isinstance(value, list):
-        return [decode(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    kind = value.get(TAG)
-    if kind is None:
-        return {key: decode(item) for key, item in value.items()}
-    data = value["data"]
-    if kind in ("array", "matrix"):
-        array = data.cpu().numpy()
-        return np.asmatrix(array) if kind == "matrix" else array
-    if kind.startswith("sparse"):
-        parts = tuple(value[key].cpu().numpy() for key in ("data", "indices", "indptr"))
-        cls = scipy.sparse.csr_array if kind == "sparse array" else scipy.sparse.csr_matrix
-        return cls(parts, shape=tuple(value["shape"])).asformat(value["format"])
-    if kind == "module":
-        current.load_state_dict(data)
-        return current
-    items = [decode(item) for item in data]
-    return tuple(items) if kind == "tuple" else set(items)
+
+    def array(tagged: Any) -> Any:
+        kind, data = tagged[TAG], tagged["data"]
+        if kind == "array":
+            return data.cpu().numpy()
+        if kind == "matrix":
+            return np.asmatrix(data.cpu().numpy())
+        if kind.startswith("sparse"):
+            return _decode_sparse(tagged)
+        if kind == "module":
+            current.load_state_dict(data)
+            return current
+        items = [decode(item) for item in data]  # of checkpoints before version 0.2
+        return tuple(items) if kind == "tuple" else set(items)
+
+    return plain.decode(value, array)
+
+
+def _decode_sparse(tagged: Any) -> Any:
+    parts = tuple(tagged[key].cpu().numpy() for key in ("data", "indices", "indptr"))
+    cls = scipy.sparse.csr_array if tagged[TAG] == "sparse array" else scipy.sparse.csr_matrix
+    return cls(parts, shape=tuple(tagged["shape"])).asformat(tagged["format"])
 
 
 def _encoded_other_parameter(model: Any, trust_pickle: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recbole_ext.plain import from_plain
+from recbole_ext.plain import decode
 
 
 def config_from_plain(plain: Mapping[str, Any]) -> Any:
@@ -18,7 +18,7 @@ def config_from_plain(plain: Mapping[str, Any]) -> Any:
     config.compatibility_settings()
     config._init_parameters_category()
     config.yaml_loader = config._build_yaml_loader()
-    final = {key: from_plain(value) for key, value in plain.items()}
+    final = {key: decode(value) for key, value in plain.items()}
     final.update(single_spec=True, local_rank=0, device=torch.device("cuda" if on_gpu(final) else "cpu"))
     config.final_config_dict = final
     config.internal_config_dict = {}

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_ext import config
+from recbole_ext import plain
+from recbole_ext.bridge import keys, names, stored_config
 from recbole_ext.bridge import patches as compat
 from recbole_ext.errors import UsageError
+from recbole_ext.settings import command_line, files
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +52,7 @@ def test_each_source_wins_over_the_ones_before_it():
     given = put("given.yaml", "seed: 4\nworker: 4\nshuffle: 4\n")
     from recbole.config import Config
 
-    with config.command_line(["--shuffle=6"]):
+    with command_line.command_line(["--shuffle=6"]):
         conf = Config("GRU4Rec", "toy", [given], {"worker": 5, "shuffle": 5})
     keys = ("epochs", "stopping_step", "hidden_size", "seed", "worker", "shuffle")
     assert [conf[key] for key in keys] == [1, 2, 3, 4, 5, 6]
@@ -69,7 +71,7 @@ def test_eval_args_may_be_given_in_part_at_every_level():
     file = put("given.yaml", "eval_args: {mode: uni100, split: {LS: valid_only}}\n")
     from recbole.config import Config
 
-    with config.command_line(["--eval_args={split: {RS: [0.5, 0.25, 0.25]}}"]):
+    with command_line.command_line(["--eval_args={split: {RS: [0.5, 0.25, 0.25]}}"]):
         conf = Config("GRU4Rec", "toy", [file], {"eval_args": {"order": "RO"}})
     assert conf["eval_args"] == {
         "split": {"RS": [0.5, 0.25, 0.25]},
@@ -92,17 +94,17 @@ ML_100K = ["GRU4RecF", "S3Rec", "DIN", "DeepFM", "KGAT", "BPR", "SASRec", "Light
 
 
 def test_recbole_s_example_data_keep_recbole_s_settings():
-    own = set(config.load_files(config.config_files("overall.yaml")))
+    own = set(files.load_files(files.config_files("overall.yaml")))
     code = (
         "import json, sys; sys.argv = ['x']\n"
-        "from recbole_ext import compat\n"
+        "from recbole_ext.bridge import patches as compat\n"
         "compat.apply(skip=['config_files', 'command_line'])\n"
         "from recbole.config import Config\n"
         f"for model in {ML_100K!r}:\n"
         "    c = Config(model, 'ml-100k', None, {'train_neg_sample_args': None}).final_config_dict\n"
         "    print(json.dumps({k: str(v) for k, v in c.items()}))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(config.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(files.__file__).parents[2])}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
@@ -154,13 +156,13 @@ def test_the_users_dict_is_left_as_it_was():
 
 def test_configs_are_found_in_a_wheel_and_in_a_checkout(workplace: Path, monkeypatch: pytest.MonkeyPatch):
     package = workplace / "site-packages" / "recbole_ext"
-    monkeypatch.setattr(config, "__file__", str(package / "config.py"))
+    monkeypatch.setattr(files, "__file__", str(package / "settings" / "files.py"))
     with pytest.raises(UsageError, match="install it again"):
-        config.configs_dir()
+        files.configs_dir()
     put("site-packages/configs/overall.yaml", "")
-    assert config.configs_dir() == package.parent / "configs"
+    assert files.configs_dir() == package.parent / "configs"
     put("site-packages/recbole_ext/configs/overall.yaml", "")
-    assert config.configs_dir() == package / "configs"
+    assert files.configs_dir() == package / "configs"
 
 
 @pytest.mark.parametrize(
@@ -182,11 +184,11 @@ def test_bad_yaml_is_answered_with_file_and_line(text: str, sentence: str):
 
 def test_missing_and_binary_config_files():
     with pytest.raises(UsageError, match=r"cannot read config file none\.yaml: No such file"):
-        config.load_yaml("none.yaml")
+        files.load_yaml("none.yaml")
     Path("binary.yaml").write_bytes(b"a: \xff\n")
     with pytest.raises(UsageError, match=r"config file binary\.yaml is not UTF-8 text \(byte 3\)"):
-        config.load_yaml("binary.yaml")
-    assert config.load_yaml(put("empty.yaml", "# nothing\n")) == {}
+        files.load_yaml("binary.yaml")
+    assert files.load_yaml(put("empty.yaml", "# nothing\n")) == {}
 
 
 # --- command line -----------------------------------------------------------------------------------------
@@ -217,23 +219,23 @@ def test_missing_and_binary_config_files():
     ],
 )
 def test_values_are_read_not_evaluated(text: Any, value: Any):
-    assert config.parse_value(text) == value
-    assert type(config.parse_value(text)) is type(value)
+    assert command_line.parse_value(text) == value
+    assert type(command_line.parse_value(text)) is type(value)
 
 
 def test_command_line_keeps_what_follows_the_first_equals_sign():
     arguments = ["--raw_path=a=b", "--note=--x", "--epochs=2", "--epochs=2", "--empty="]
     parsed = {"raw_path": "a=b", "note": "--x", "epochs": 2, "empty": ""}
-    assert config.parse_command_line(arguments) == parsed
+    assert command_line.parse_command_line(arguments) == parsed
     with pytest.raises(UsageError, match="--epochs is given twice, as 2 and as 3"):
-        config.parse_command_line(["--epochs=2", "--epochs=3"])
+        command_line.parse_command_line(["--epochs=2", "--epochs=3"])
     for wrong in ("--epochs", "epochs=2", "--=2"):
         with pytest.raises(UsageError, match=f"argument {wrong} is not of the form --key=value"):
-            config.parse_command_line(["--seed=1", wrong])
+            command_line.parse_command_line(["--seed=1", wrong])
 
 
 def test_config_warns_of_arguments_it_does_not_use(caplog: pytest.LogCaptureFixture):
-    with config.command_line(["--epochs=2", "-v"]):
+    with command_line.command_line(["--epochs=2", "-v"]):
         assert make()["epochs"] == 2
     assert "-v are not used" in caplog.text
 
@@ -244,9 +246,9 @@ def test_sys_argv_is_read_for_scripts_only(workplace: Path, monkeypatch: pytest.
     assert make()["epochs"] == 300  # pytest is running
     monkeypatch.delitem(sys.modules, "pytest")
     assert make()["epochs"] == 7
-    with config.command_line(["--epochs=8"]):
+    with command_line.command_line(["--epochs=8"]):
         assert make()["epochs"] == 8
-    with config.command_line([]):
+    with command_line.command_line([]):
         assert make()["epochs"] == 300
     notebook = put("ipykernel_launcher.py", "")
     runner = put("pytest/__main__.py", "")
@@ -266,37 +268,37 @@ def test_sys_argv_is_read_for_scripts_only(workplace: Path, monkeypatch: pytest.
 )
 def test_unknown_model_is_answered_with_the_one_that_may_be_meant(typed: str, meant: str):
     with pytest.raises(UsageError, match=f"^there is no model {typed}: did you mean {meant}\\?$"):
-        config.check_names(typed)
+        names.check_names(typed)
     with pytest.raises(UsageError, match=f"did you mean {meant}"):
         make(typed)  # RecBole's own Config says it too, in place of "No module named 'lightgbm'"
 
 
 def test_our_models_are_suggested_like_recboles():
-    assert {"HRNNFeat"} <= set(config.own_models()) < set(config.known_models())
+    assert {"HRNNFeat"} <= set(names.own_models()) < set(names.known_models())
     with pytest.raises(UsageError, match="did you mean HRNNFeat"):
-        config.check_names("HRNFeat")
+        names.check_names("HRNFeat")
 
 
 def test_every_model_with_a_recbole_file_is_known():
     import recbole
 
     files = (Path(recbole.__file__).parent / "properties" / "model").glob("*.yaml")
-    known = {name.lower() for name in config.known_models()}  # LightGBM's file is lightgbm.yaml
+    known = {name.lower() for name in names.known_models()}  # LightGBM's file is lightgbm.yaml
     assert {file.stem.lower() for file in files} <= known
 
 
 def test_unknown_dataset(workplace: Path):
     (workplace / "atomic_data" / "my-shop").mkdir(parents=True)
-    config.check_names("BPR", "my-shop")
-    config.check_names("BPR", "diginetica")  # configs/dataset/diginetica.yaml
-    config.check_names("BPR", "ml-1m")  # RecBole downloads it
+    names.check_names("BPR", "my-shop")
+    names.check_names("BPR", "diginetica")  # configs/dataset/diginetica.yaml
+    names.check_names("BPR", "ml-1m")  # RecBole downloads it
     put("configs/dataset/other.yaml", "")
-    config.check_names("BPR", "other")
+    names.check_names("BPR", "other")
     with pytest.raises(UsageError, match="there is no dataset my-shpo: did you mean my-shop") as caught:
-        config.check_names("BPR", "my-shpo")
+        names.check_names("BPR", "my-shpo")
     assert "configs/dataset/my-shpo.yaml" in str(caught.value)
     with pytest.raises(UsageError, match="there is no dataset my-shop"):
-        config.check_names("BPR", "my-shop", data_path=workplace / "elsewhere")
+        names.check_names("BPR", "my-shop", data_path=workplace / "elsewhere")
 
 
 def test_a_class_or_a_model_entered_by_the_user_is_no_unknown_name(monkeypatch: pytest.MonkeyPatch):
@@ -305,7 +307,7 @@ def test_a_class_or_a_model_entered_by_the_user_is_no_unknown_name(monkeypatch: 
     from recbole.model.general_recommender import BPR
 
     monkeypatch.setitem(sys.modules, "recbole.model.general_recommender.mine", ModuleType("mine"))
-    config.check_names("Mine")
+    names.check_names("Mine")
     assert make(BPR)["model"] == "BPR"
 
 
@@ -350,7 +352,7 @@ def test_unknown_keys(keys: dict[str, Any], sentence: str):
     if "train_neg_sample_args" in keys:
         keys["train_neg_sample_args"]["distribution"] = "uniform"
     with pytest.raises(UsageError) as caught:
-        config.check_keys(make(**keys))
+        keys.check_keys(make(**keys))
     assert str(caught.value) == sentence
 
 
@@ -358,12 +360,12 @@ def test_unknown_keys_of_files_and_command_line_are_found_too():
     from recbole.config import Config
 
     with pytest.raises(UsageError, match="unknown key epoch: did you mean epochs"):
-        config.check_keys(Config("BPR", "toy", [put("given.yaml", "epoch: 5\n")]))
+        keys.check_keys(Config("BPR", "toy", [put("given.yaml", "epoch: 5\n")]))
     with (
-        config.command_line(["--train_batchsize=5"]),
+        command_line.command_line(["--train_batchsize=5"]),
         pytest.raises(UsageError, match="mean train_batch_size"),
     ):
-        config.check_keys(make())
+        keys.check_keys(make())
 
 
 def test_known_keys_pass():
@@ -374,7 +376,7 @@ def test_known_keys_pass():
         "tail_ratio": 0.1,  # only RecBole's source reads it
         "eval_args": {"split": {"given": {"valid_share": 0.1}}, "mode": {"valid": "full"}},
     }
-    config.check_keys(make(**known))
+    keys.check_keys(make(**known))
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -393,11 +395,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("keys", "sentence"), WRONG, ids=lambda value: str(value)[:40])
 def test_wrong_values_of_log_settings(keys: dict[str, Any], sentence: str):
     with pytest.raises(UsageError) as caught:
-        config.check_values(make(dataset="diginetica-demo", **keys))
+        keys.check_values(make(dataset="diginetica-demo", **keys))
     assert str(caught.value).startswith(sentence)
 
 
-PRESETS = sorted(file.stem for file in (config.configs_dir() / "dataset").glob("*.yaml"))
+PRESETS = sorted(file.stem for file in (files.configs_dir() / "dataset").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("dataset", PRESETS)
@@ -408,10 +410,10 @@ def test_presets_hold_known_keys_and_usable_values(dataset: str):
     from recbole_ext.convert import source_module
     from recbole_ext.data.splits import check_limits
 
-    preset = config.load_yaml(config.configs_dir() / "dataset" / f"{dataset}.yaml")
+    preset = files.load_yaml(files.configs_dir() / "dataset" / f"{dataset}.yaml")
     conf = make("HRNNFeat", dataset, **preset)  # as the user's own, whose keys are checked
-    config.check_keys(conf)
-    config.check_values(conf)
+    keys.check_keys(conf)
+    keys.check_values(conf)
     check_limits(conf)
     assert conf["EVENT_FIELD"] == "event" and conf["inter_num_part"] in ("train", "all")
     assert describe_split(conf).startswith(next(iter(conf["eval_args"]["split"])))
@@ -459,10 +461,10 @@ def test_config_survives_as_plain_data(workplace: Path):
         lists=[{"deep": [1, None]}],
         array=np.arange(3),
     )
-    plain = config.config_to_plain(conf)
+    plain = plain.config_to_plain(conf)
     assert is_plain(plain) and "device" not in plain
     torch.save(plain, "plain.pth")
-    back = config.config_from_plain(torch.load("plain.pth", weights_only=True))
+    back = stored_config.config_from_plain(torch.load("plain.pth", weights_only=True))
     expected = dict(conf.final_config_dict, place=str(workplace / "a"), array=[0, 1, 2])
     assert back.final_config_dict == expected
     assert type(back["range_"]) is tuple and type(back["chosen"]) is set
@@ -472,14 +474,14 @@ def test_config_survives_as_plain_data(workplace: Path):
 
 
 def test_config_of_one_process_comes_back_on_this_machine():
-    plain = config.config_to_plain(make(use_gpu=False))
+    plain = plain.config_to_plain(make(use_gpu=False))
     plain.update(local_rank=3, single_spec=False)
-    back = config.config_from_plain(plain)
+    back = stored_config.config_from_plain(plain)
     assert back["single_spec"] is True and back["local_rank"] == 0 and back["device"] == torch.device("cpu")
 
 
 def test_what_has_no_plain_form_is_left_out_with_a_warning(caplog: pytest.LogCaptureFixture):
     conf = make()
     conf["callback"] = print
-    assert "callback" not in config.config_to_plain(conf)
+    assert "callback" not in plain.config_to_plain(conf)
     assert "Config key callback holds a builtin_function_or_method and is not stored" in caplog.text

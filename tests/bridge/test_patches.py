@@ -22,8 +22,9 @@ import pytest
 import scipy.sparse
 import torch
 
-from recbole_ext import config
 from recbole_ext.bridge import patches as compat
+from recbole_ext.bridge import stored_config
+from recbole_ext.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -713,7 +714,7 @@ def test_recboles_own_checkpoint_needs_trust(patched: Path):
         lambda file: trainer.evaluate(test, True, file),
     ):
         with pytest.raises(
-            config.UsageError, match=r"old\.pth is a checkpoint that needs pickle.*trust_pickle: True"
+            UsageError, match=r"old\.pth is a checkpoint that needs pickle.*trust_pickle: True"
         ):
             load(str(old))
     loaded = load_data_and_model(str(old), trust_pickle=True)[1]
@@ -735,7 +736,7 @@ def test_hostile_truncated_and_missing_checkpoints_are_refused_in_one_sentence(p
         (short, "is not a readable checkpoint"),
         (patched / "none.pth", "there is no checkpoint"),
     ):
-        with pytest.raises(config.UsageError, match=sentence) as caught:
+        with pytest.raises(UsageError, match=sentence) as caught:
             read_checkpoint(str(file))
         assert file.name in str(caught.value) and "\n" not in str(caught.value)
     assert not (patched / "went off").exists()
@@ -751,12 +752,10 @@ def test_named_cache_is_refused_and_trusted_cache_is_loaded(patched: Path):
     data_preparation(conf, create_dataset(conf))
     cache, loaders = patched / "saved/toy-Dataset.pth", patched / "saved/toy-for-BPR-dataloader.pth"
     named = make_config("BPR", patched, dataset_save_path=str(cache), dataloaders_save_path=str(loaders))
-    with pytest.raises(
-        config.UsageError, match=r"dataset_save_path .*toy-Dataset\.pth is a pickle.*trust_pickle"
-    ):
+    with pytest.raises(UsageError, match=r"dataset_save_path .*toy-Dataset\.pth is a pickle.*trust_pickle"):
         create_dataset(named)
     assert named["dataset_save_path"] == str(cache)
-    with pytest.raises(config.UsageError, match=r"dataloaders_save_path .* is a pickle"):
+    with pytest.raises(UsageError, match=r"dataloaders_save_path .* is a pickle"):
         data_preparation(named, None)
     trusted = make_config("BPR", patched, trust_pickle=True)
     (patched / "data/toy/toy.inter").unlink()  # so that only the cache can answer
@@ -822,7 +821,7 @@ def test_two_processes_on_the_cpu(tmp_path: Path):
     [file] = (tmp_path / "saved").glob("*.pth")  # one rank saves
     stored = torch.load(file, weights_only=True)
     assert stored["state_dict"]["item_embedding.weight"].shape == (9, 12)
-    assert config.config_from_plain(stored["config"])["single_spec"] is True
+    assert stored_config.config_from_plain(stored["config"])["single_spec"] is True
 
 
 if __name__ == "__main__":

@@ -484,12 +484,13 @@ def test_run_and_recbole_s_own_run(tmp_path, monkeypatch, write_log, random_log)
 def test_they_are_no_encoders_of_reinforcement_learning():
     from recbole.utils import get_model
 
-    from recbole_ext import config, install
+    from recbole_ext import install
+    from recbole_ext.bridge import names
 
     install()
-    counters = {name for name in config.own_models() if getattr(get_model(name), "fits_at_once", False)}
-    assert counters == set(MODELS) == set(config._COUNTERS)
-    assert not {f"{name}SQN" for name in MODELS} & set(config.known_models())
+    counters = {name for name in names.own_models() if getattr(get_model(name), "fits_at_once", False)}
+    assert counters == set(MODELS) == set(names._COUNTERS)
+    assert not {f"{name}SQN" for name in MODELS} & set(names.known_models())
 
 
 def test_command_line(tmp_path, monkeypatch, write_log, random_log):
