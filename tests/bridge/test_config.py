@@ -461,9 +461,9 @@ def test_config_survives_as_plain_data(workplace: Path):
         lists=[{"deep": [1, None]}],
         array=np.arange(3),
     )
-    plain = plain.config_to_plain(conf)
-    assert is_plain(plain) and "device" not in plain
-    torch.save(plain, "plain.pth")
+    stored = plain.config_to_plain(conf)
+    assert is_plain(stored) and "device" not in stored
+    torch.save(stored, "plain.pth")
     back = stored_config.config_from_plain(torch.load("plain.pth", weights_only=True))
     expected = dict(conf.final_config_dict, place=str(workplace / "a"), array=[0, 1, 2])
     assert back.final_config_dict == expected
@@ -474,9 +474,9 @@ def test_config_survives_as_plain_data(workplace: Path):
 
 
 def test_config_of_one_process_comes_back_on_this_machine():
-    plain = plain.config_to_plain(make(use_gpu=False))
-    plain.update(local_rank=3, single_spec=False)
-    back = stored_config.config_from_plain(plain)
+    stored = plain.config_to_plain(make(use_gpu=False))
+    stored.update(local_rank=3, single_spec=False)
+    back = stored_config.config_from_plain(stored)
     assert back["single_spec"] is True and back["local_rank"] == 0 and back["device"] == torch.device("cpu")
 
 

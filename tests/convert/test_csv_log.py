@@ -179,7 +179,7 @@ def pack_zip(text: bytes) -> bytes:
             ",".join(f'"{field}"' for field in line.split(",")) for line in text.splitlines()
         ),
         lambda text: text.replace(",", " , "),
-        lambda text: gzip.compress(text.encode(, mtime=0)),
+        lambda text: gzip.compress(text.encode(), mtime=0),
         lambda text: pack_zip(text.encode()),
     ],
     ids=[
@@ -290,7 +290,7 @@ def test_messages_show_the_row_as_it_is(log, tmp_path):
         (b"session,item,ts\n1,a,12:30\n1,a,86400\n", "are neither unix times"),
         (b"session,item,ts,session_id,Session\n1,a,1430622004,1,1\n", "column Session is there twice"),
         (b"\x1f\x8b but no gzip", "cannot be read"),
-        (gzip.compress(LOG.encode(, mtime=0))[:60], "cannot be read"),
+        (gzip.compress(LOG.encode(), mtime=0)[:60], "cannot be read"),
         (b"PK\x03\x04 but no zip", "cannot be read"),
     ],
 )
