@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 
 from recbole_ext import __version__
-from recbole_ext.convert.errors import ConvertError
+from recbole_ext.errors import ConvertError
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext.bridge.stored_config import config_to_plain
-from recbole_ext.convert.errors import ConvertError
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
 from recbole_ext.settings.files import merge
@@ -210,9 +209,7 @@ def do(job: Job) -> Outcome:
         _make_folder(job)
         _try(job) if job.tries is not None else _cell(job)
     except Exception as error:  # the others go on
-        reason = (
-            f"{error}" if isinstance(error, UsageError | ConvertError) else f"{type(error).__name__}: {error}"
-        )
+        reason = f"{error}" if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
         reason = (reason.splitlines() or [type(error).__name__])[0]
         with suppress(OSError):  # the disk may be what has failed
             write_json(job.folder / FAILED, {"reason": reason})

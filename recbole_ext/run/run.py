@@ -183,7 +183,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # nothing a user can mend
 
-    from recbole_ext.convert import ConvertError
     from recbole_ext.errors import UsageError
     from recbole_ext.settings.command_line import parse_command_line
 
@@ -209,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from recbole_ext.report.tables import result_table
 
         print(result_table(run(model, dataset, settings, files)), flush=True)
-    except (UsageError, ConvertError) as error:
+    except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
