@@ -12,6 +12,7 @@ import scipy.sparse
 import torch
 
 from recbole_ext.errors import UsageError
+from recbole_ext.files import write_beside
 
 TAG = "recbole_ext"  # key that marks an encoded value in other_parameter
 
@@ -107,10 +108,9 @@ def load_other_parameter(model: Any, stored: dict[str, Any] | None) -> None:
 
 
 def write_checkpoint(state: dict[str, Any], file: str) -> None:
-    """Write beside `file` and rename, so that an interrupted save leaves the last checkpoint whole."""
-    unfinished = f"{file}.part"
-    torch.save(state, unfinished)
-    os.replace(unfinished, file)
+    """Write a checkpoint; an interrupted save leaves the last one whole."""
+    with write_beside(file) as unfinished:
+        torch.save(state, unfinished)
 
 
 def read_checkpoint(file: str, device: Any = "cpu", trust_pickle: bool = False) -> dict[str, Any]:

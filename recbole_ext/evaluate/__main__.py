@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NoReturn
 
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.comparison import METRICS, compare
+from recbole_ext.files import write_text
 from recbole_ext.report.comparison_text import comparison_text
 
 
@@ -50,17 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = compare(given.folders, given.metric or METRICS, given.baseline, labels)
         print(comparison_text(found))
         if given.json is not None:
-            _write(given.json, found)
+            write_text(given.json, json.dumps(found, indent=1, allow_nan=False) + "\n")
     except (UsageError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _write(file: Path, found: dict[str, object]) -> None:
-    waiting = file.with_name(f"{file.name}.tmp")
-    waiting.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(waiting, file)
 
 
 if __name__ == "__main__":

@@ -643,7 +643,7 @@ def test_checkpoint_holds_the_result_of_the_epoch_it_was_saved_in(patched: Path)
     score, result = trainer.fit(train, valid, verbose=False)
     stored = torch.load(trainer.saved_model_file, weights_only=True)
     assert stored["best_valid_score"] == score and stored["best_valid_result"] == pytest.approx(result)
-    assert not list(patched.rglob("*.part"))
+    assert not list(patched.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize("model", ["Pop", "ItemKNN", "EASE", "LightGCN", "SASRecF"])
