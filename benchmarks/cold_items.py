@@ -130,8 +130,9 @@ def measure(
 
     from recbole_ext.bridge.keys import check_keys, check_values
     from recbole_ext.bridge.prepare import prepare_atomic_files
+    from recbole_ext.files import commit
     from recbole_ext.model.item_encoder import ColdScoring
-    from recbole_ext.run.record import _commit, _device_name
+    from recbole_ext.run.record import _device_name
     from recbole_ext.settings.command_line import command_line
 
     given = {
@@ -185,7 +186,7 @@ def measure(
             "notes": [*data.notes, *getattr(network, "notes", [])],
             "items": train._dataset.item_num - 1,
             "training_events": int(train._dataset.training_counts().sum()),
-            "commit": _commit(),
+            "commit": commit(),
             "device": _device_name(config["device"]),
         }
     return facts, columns

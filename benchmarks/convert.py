@@ -1,7 +1,6 @@
 """How fast the converters are, and in how much memory, on generated logs of the owners' sizes.
 
 python benchmarks/convert.py                      beside row-by-row converters, and with twice the rows
-python benchmarks/convert.py --engines            and why polars: the heart of the job in polars and in duckdb
 python benchmarks/convert.py --property-rows 10   only: ten times the property log, once, in 4 GiB (9 GB of disk)
 
 Prints Markdown tables with the targets beside. Every run is a process of its own, the sides take turns, medians are
@@ -12,14 +11,12 @@ same bytes, that is checked. Missing logs are generated first.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +25,6 @@ from side_by_side import ROOT, Measured, Side, SideFailed, alternate, conditions
 TARGETS = {"retailrocket": (10.0, 1200), "diginetica": (2.5, 600)}  # seconds, MB, at the owner's size
 TIMES_FASTER, TWICE_ROWS = 5.0, 2.2
 LIMIT_GIB = 4
-AS_OF = "2015-09-12T00:00:00+00:00"  # a moment for --engines, late in the log
 HEAD = ("what", "time, s: median (least–most)", "peak memory, MB", "target")
 Row = tuple[str, str, str, str]
 
@@ -45,18 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise CannotMeasure(
                 "--repeats, --baseline-repeats and --threads are 1 or more: mend the command."
             )
-        if options.engines and importlib.util.find_spec("duckdb") is None:
-            raise CannotMeasure("--engines needs duckdb: pip install -e '.[bench]'.")
         with tempfile.TemporaryDirectory(prefix="convert-") as scratch:
             if options.property_rows is not None:
                 _print(many_properties(Path(scratch), options))
                 return 0
-            packages = ["polars", "numpy", *(["duckdb"] if options.engines else [])]
-            print(f"scale {options.scale:g}; {conditions(options.threads, packages)}\n", flush=True)
+            print(
+                f"scale {options.scale:g}; {conditions(options.threads, ['polars', 'numpy'])}\n", flush=True
+            )
             for source, raw in (("retailrocket", options.raw), ("diginetica", options.diginetica)):
                 _print(conversion(source, raw, Path(scratch), options))
-            if options.engines:
-                _print(engines(options.raw, Path(scratch), options))
     except (CannotMeasure, SideFailed) as error:
         print(error, file=sys.stderr)
         return 2
@@ -75,8 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--diginetica", type=Path, default=Path("raw_data/diginetica-synthetic"), help="(default %(default)s)"
     )
-    add("--threads", type=int, default=2, help="of polars, numpy and duckdb (default %(default)s)")
-    add("--engines", action="store_true", help="also polars beside duckdb")
+    add("--threads", type=int, default=2, help="of polars and numpy (default %(default)s)")
     add("--property-rows", type=float, metavar="TIMES", help="only this: so many times the property rows")
     return parser
 
@@ -170,34 +162,6 @@ def _at_scale(scale: float) -> str:
 
 def _line(measured: Measured, target: str) -> Row:
     return measured.name, measured.times(), f"{measured.peak_mb:,.0f}", target
-
-
-def engines(raw: Path, scratch: Path, options: argparse.Namespace) -> list[Row]:
-    """The heart of the job in polars, in duckdb and in the converter's own steps, which also check every field."""
-    moment = int(datetime.fromisoformat(AS_OF).timestamp()) * 1000
-    jobs: dict[str, tuple[str, ...]] = {
-        "values": ("polars", "blocks", "duckdb", "ours"),
-        "sessions": ("polars", "duckdb", "ours"),
-    }
-    names = {
-        "polars": "polars, one lazy query",
-        "blocks": "polars, block by block",
-        "duckdb": "duckdb",
-        "ours": "recbole_ext, all fields checked, all rows counted",
-    }
-    rows = []
-    for job, ways in jobs.items():
-        sides = []
-        for way in ways:
-            arguments: dict[str, Any] = {"raw": str(raw), "out": str(scratch / f"{job}-{way}.tsv")}
-            arguments |= {"before_ms": moment} if job == "values" else {}
-            arguments |= {"threads": options.threads} if way == "duckdb" else {}
-            sides.append(Side(f"{job}: {names[way]}", f"engines:{job}_{way}", arguments, options.repeats))
-        measured = alternate(sides, options.threads)
-        if len({side.result for side in measured}) > 1:
-            raise CannotMeasure(f"{job}: the ways write different files, so the comparison means nothing.")
-        rows += [_line(side, "") for side in measured]
-    return rows
 
 
 def many_properties(scratch: Path, options: argparse.Namespace) -> list[Row]:

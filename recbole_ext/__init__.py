@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-__version__ = "0.1.0"
+from recbole_ext.version import __version__
+
 __all__ = ["__version__", "compare", "convert", "install", "run"]
 
 

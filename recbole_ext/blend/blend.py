@@ -172,8 +172,6 @@ class Blend(SequentialRecommender):
 
     def __init__(self, config: Any, dataset: Any):
         super().__init__(config, dataset)
-        if not config["single_spec"]:
-            raise UsageError("a blend trains in one process: leave nproc and world_size out")
         if not isinstance(dataset, SessionDataset):
             raise UsageError("Blend needs rows of (prefix, target): set data_layout: pointers")
         self.plan = plan_of(config)

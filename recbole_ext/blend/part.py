@@ -142,7 +142,7 @@ class Component:
                 "Pop, ItemKNN, EASE, SLIMElastic or ADMMSLIM, with data_layout: pointers"
             )
         self.train, self.valid, self.test = recbole.data.data_preparation(config, self.dataset)
-        init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+        init_seed(config["seed"], config["reproducibility"])
         self.model = get_model(config["model"])(config, self.train._dataset).to(config["device"])
         self.trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, self.model)
         self.trainer.eval_collector = RankCollector(config)

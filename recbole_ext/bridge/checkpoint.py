@@ -13,6 +13,7 @@ import torch
 
 from recbole_ext import plain
 from recbole_ext.errors import UsageError
+from recbole_ext.files import write_beside
 from recbole_ext.plain import TAG
 
 
@@ -104,10 +105,9 @@ def load_other_parameter(model: Any, stored: dict[str, Any] | None) -> None:
 
 
 def write_checkpoint(state: dict[str, Any], file: str) -> None:
-    """Write beside `file` and rename, so that an interrupted save leaves the last checkpoint whole."""
-    unfinished = f"{file}.part"
-    torch.save(state, unfinished)
-    os.replace(unfinished, file)
+    """Write a checkpoint; an interrupted save leaves the last one whole."""
+    with write_beside(file) as unfinished:
+        torch.save(state, unfinished)
 
 
 def read_checkpoint(file: str, device: Any = "cpu", trust_pickle: bool = False) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.comparison import METRICS, compare
+from recbole_ext.files import write_text
 from recbole_ext.report.comparison_text import comparison_text
 
 
@@ -50,13 +50,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext compare") -> int:
         found = compare(given.folders, given.metric or METRICS, given.baseline, labels)
         print(comparison_text(found))
         if given.json is not None:
-            _write(given.json, found)
+            write_text(given.json, json.dumps(found, indent=1, allow_nan=False) + "\n")
     except OSError as error:
         raise UsageError(str(error)) from error
     return 0
-
-
-def _write(file: Path, found: dict[str, object]) -> None:
-    waiting = file.with_name(f"{file.name}.tmp")
-    waiting.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(waiting, file)

@@ -7,7 +7,6 @@ SOURCES.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from recbole_ext.convert.errors import ConvertError
+from recbole_ext.errors import ConvertError, did_you_mean
 
 __all__ = ["SOURCES", "ConvertError", "convert", "source_module"]
 
@@ -32,9 +31,8 @@ SOURCES: dict[str, str] = {
 def source_module(source: str) -> ModuleType:
     """The module that reads `source`, imported on demand; ConvertError for a name not in SOURCES."""
     if source not in SOURCES:
-        near = difflib.get_close_matches(source, SOURCES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(SOURCES)}."
-        raise ConvertError(f"No converter for {source!r}: {hint}")
+        hint = did_you_mean(source, SOURCES) or f": known are {', '.join(SOURCES)}."
+        raise ConvertError(f"No converter for {source!r}{hint}")
     return importlib.import_module(SOURCES[source])
 
 
@@ -58,9 +56,8 @@ def _check_options(source: str, module: ModuleType, options: Mapping[str, Any]) 
     known = [name for name in parameters if name not in ("raw", "out")]
     for name, value in options.items():
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}."
-            raise ConvertError(f"The converter {source} has no option {name}: {hint}")
+            hint = did_you_mean(str(name), known) or f": it has {', '.join(known)}."
+            raise ConvertError(f"The converter {source} has no option {name}{hint}")
         if isinstance(parameters[name].default, bool) and not isinstance(value, bool):
             raise ConvertError(f"Option {name} of the converter {source} is {value!r}: write True or False.")
 

@@ -6,7 +6,6 @@ for every row of every source, is ours.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,8 +18,9 @@ from typing import Any
 
 import polars as pl
 
-from recbole_ext import __version__
-from recbole_ext.convert.errors import ConvertError
+from recbole_ext.errors import ConvertError
+from recbole_ext.files import sha256
+from recbole_ext.version import __version__
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -93,9 +93,7 @@ class RowReport:
 
 def file_record(path: Path) -> dict[str, Any]:
     """Name, size in bytes and SHA-256 of one file."""
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest}
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 class FileRecords:

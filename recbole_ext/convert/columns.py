@@ -11,7 +11,7 @@ from datetime import date, datetime
 
 import polars as pl
 
-from recbole_ext.convert.errors import ConvertError
+from recbole_ext.errors import ConvertError
 
 Test = Callable[[pl.Expr], pl.Expr]
 WHOLE = r"^(0|[1-9][0-9]{0,17})$"  # what an id looks like

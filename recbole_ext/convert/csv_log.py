@@ -8,7 +8,6 @@ manifest.
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -20,11 +19,11 @@ import polars as pl
 from recbole_ext.convert.atomic import FileRecords, RowReport, make_manifest, write_dataset
 from recbole_ext.convert.columns import Column, as_day
 from recbole_ext.convert.delimited import QuotedSource, excerpt, read_quoted_rows
-from recbole_ext.convert.errors import ConvertError
 from recbole_ext.convert.item_table import FORBIDDEN, MISSING, read_item_table
 from recbole_ext.convert.rows import BadRows, Source, find_source, read_header
 from recbole_ext.convert.sessions import in_session_order, number_sessions, with_session_users, with_timestamp
 from recbole_ext.convert.times import UNITS, check_days, guess_unit, shown_range, time_column
+from recbole_ext.errors import ConvertError, did_you_mean
 
 SEPARATORS = (",", ";", "\t", "|")
 NONE = "-"  # in place of a column's name: there is none, and none is to be guessed
@@ -299,9 +298,8 @@ def _find_columns(
         matches = [owner for owner in header if _plain(owner) == _plain(name)]
         exact = [owner for owner in header if owner == name]
         if not matches:
-            near = difflib.get_close_matches(name, header, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {there}."
-            raise ConvertError(f"{source.path}, line 1: no column {name} for --{what}: {hint}")
+            hint = did_you_mean(name, header) or f": it has {there}."
+            raise ConvertError(f"{source.path}, line 1: no column {name} for --{what}{hint}")
         columns[what] = (exact or matches)[0]
     taken = set(columns.values())
     for what, usual in NAMES.items():

@@ -17,8 +17,8 @@ import polars as pl
 
 from recbole_ext.convert.atomic import RowReport
 from recbole_ext.convert.columns import Column, Test
-from recbole_ext.convert.errors import ConvertError
 from recbole_ext.convert.rows import LONGEST_LINE, UNREADABLE, BadRows, Source, read_header, read_rows
+from recbole_ext.errors import ConvertError
 
 EMBEDDED = "\x1f"  # ASCII's unit separator: one byte, as a separator is, and in no text
 WRONG_FIELDS = "wrong number of fields"  # what `rows` calls it

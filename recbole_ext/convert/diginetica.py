@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from recbole_ext.convert.atomic import ConvertError, FileRecords, RowReport, make_manifest, write_dataset
+from recbole_ext.convert.atomic import FileRecords, RowReport, make_manifest, write_dataset
 from recbole_ext.convert.columns import (
     as_day,
     date_column,
@@ -26,6 +26,7 @@ from recbole_ext.convert.columns import (
 )
 from recbole_ext.convert.rows import BadRows, Source, find_source, read_rows
 from recbole_ext.convert.sessions import in_session_order, with_session_users, with_timestamp
+from recbole_ext.errors import ConvertError
 
 FILES = {
     "views": "train-item-views.csv",

@@ -13,7 +13,7 @@ import pickletools
 from pathlib import Path
 from typing import Any, NoReturn
 
-from recbole_ext.convert.errors import ConvertError
+from recbole_ext.errors import ConvertError
 
 MAX_BYTES = 1 << 30
 

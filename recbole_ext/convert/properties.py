@@ -16,9 +16,9 @@ import polars as pl
 
 from recbole_ext.convert.atomic import RowReport
 from recbole_ext.convert.columns import WHOLE, epoch_ms_column, id_column, text_column
-from recbole_ext.convert.errors import ConvertError
 from recbole_ext.convert.rows import BadRows, Source, compact, read_blocks
 from recbole_ext.convert.sessions import sort_order
+from recbole_ext.errors import ConvertError
 
 COMPACT_ROWS = 4_000_000  # kept rows after which superseded ones are let go
 NUMBER = r"^n-?[0-9]+(\.[0-9]+)?$"

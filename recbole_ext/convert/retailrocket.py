@@ -22,10 +22,10 @@ import polars as pl
 from recbole_ext.convert.atomic import FileRecords, RowReport, make_manifest, write_dataset
 from recbole_ext.convert.categories import CategoryTree
 from recbole_ext.convert.columns import as_day, choice_column, epoch_ms_column, id_column, text_column
-from recbole_ext.convert.errors import ConvertError
 from recbole_ext.convert.properties import AVAILABLE, CATEGORY, History, named_feature, read_properties
 from recbole_ext.convert.rows import BadRows, Source, find_source, members, read_rows
 from recbole_ext.convert.sessions import number_sessions, with_timestamp, without_repeats
+from recbole_ext.errors import ConvertError
 
 EVENTS, TREE = "events.csv", "category_tree.csv"
 PARTS = re.compile(r"item_properties_part([1-9][0-9]*)\.(?:csv|csv\.gz|csv\.zip|zip)")

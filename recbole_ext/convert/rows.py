@@ -19,9 +19,10 @@ from typing import IO
 
 import polars as pl
 
-from recbole_ext.convert.atomic import ConvertError, RowReport
+from recbole_ext.convert.atomic import RowReport
 from recbole_ext.convert.columns import Column
 from recbole_ext.convert.progress import progress
+from recbole_ext.errors import ConvertError
 
 BLOCK_BYTES = 1 << 24
 LONGEST_LINE = 1 << 26  # a longer one is no log: most likely a binary file, or one without line breaks

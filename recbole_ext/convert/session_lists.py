@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recbole_ext.convert.atomic import ConvertError, RowReport, make_manifest, write_dataset
+from recbole_ext.convert.atomic import RowReport, make_manifest, write_dataset
 from recbole_ext.convert.columns import id_column
 from recbole_ext.convert.item_table import read_item_table
 from recbole_ext.convert.plain_pickle import load
 from recbole_ext.convert.rows import BadRows, Source
+from recbole_ext.errors import ConvertError
 
 TRAIN, TEST = "all_train_seq.txt", "test.txt"
 MAX_EVENTS = 2**24  # `timestamp` is the running number of the event, exact in float32 below this

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 from recbole_ext.convert.columns import Column, Test
-from recbole_ext.convert.errors import ConvertError
+from recbole_ext.errors import ConvertError
 
 NS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}  # nanoseconds in a unit
 NAMES = {

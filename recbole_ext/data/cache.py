@@ -29,10 +29,10 @@ import pandas as pd
 import recbole
 import torch
 
-import recbole_ext
 from recbole_ext import plain
 from recbole_ext.errors import UsageError
 from recbole_ext.plain import TAG, plain_value
+from recbole_ext.version import __version__
 
 FORMAT = 2
 FOLDER = ".cache"
@@ -191,12 +191,12 @@ def _key(dataset: Any, before: dict[str, Any]) -> Key:
 
 def _versions() -> dict[str, str]:
     versions = {package.__name__: str(package.__version__) for package in _PACKAGES}
-    return {"recbole_ext": recbole_ext.__version__, "python": sys.version.split()[0], **versions}
+    return {"recbole_ext": __version__, "python": sys.version.split()[0], **versions}
 
 
 def _sources(cls: type) -> str:
     """SHA-256 of the sources that make a data set: ours, and those of the class where it is someone else's."""
-    package = Path(recbole_ext.__file__).parent
+    package = Path(__file__).resolve().parents[1]
     files = {package / "config.py", *package.glob("data/*.py"), *package.glob("compat/*.py")}
     for part in cls.__mro__:
         if part.__module__.split(".")[0] in ("recbole", "torch", "typing", "builtins"):

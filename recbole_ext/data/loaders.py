@@ -36,14 +36,12 @@ class RowTrainLoader(TrainDataLoader):
         )  # torch's loader draws this first
         for rows in self._batches(self._order()):
             yield self.collate_fn(rows)
-        if self.shuffle and self.config["single_spec"]:
+        if self.shuffle:
             torch.randperm(
                 self.sample_size, generator=self.generator
             )  # and its sampler another order, after the last
 
     def _order(self) -> np.ndarray:
-        if not self.config["single_spec"]:
-            return np.fromiter(self.sampler, dtype=np.int64)
         if not self.shuffle:
             return np.arange(self.sample_size)
         return torch.randperm(self.sample_size, generator=self.generator).numpy()

@@ -158,15 +158,13 @@ def mixed_batches(targets: np.ndarray, budget: int, generator: torch.Generator |
 class PositionTrainLoader:
     """Batches of whole sessions, about `train_batch_size` targets each, in a new order every epoch.
 
-    It has what RecBole's Trainer and Collector ask of a loader: iteration, length, `dataset`, `shuffle`, `sampler`.
+    It has what RecBole's Trainer and Collector ask of a loader: iteration, length, `dataset`, `shuffle`.
     """
 
     def __init__(self, config: Any, dataset: Any, sampler: Any = None, shuffle: bool = True):
         self.config = config
         self.dataset = self._dataset = dataset
         self.shuffle = shuffle
-        self.sampler = self  # under DDP the Trainer calls sampler.set_epoch
-        self.epoch = 0
         self.generator = torch.Generator().manual_seed(config["seed"])
         flat, start, length, self.longest = dataset.training_positions()
         overlap = int(getattr(getattr(config, "model_class", None), "learns_transitions", False))
@@ -184,26 +182,20 @@ class PositionTrainLoader:
         ]
         self._batch_count: int | None = None
 
-    def set_epoch(self, epoch: int) -> None:
-        """Shuffle as epoch `epoch` on every process."""
-        self.epoch = epoch
-
     def to(self, device: torch.device) -> None:
         """Keep the flat column and the pointers on `device`, where batches are then gathered."""
         self.columns = [column.to(device) for column in self.columns]
 
     def __len__(self) -> int:
         if self._batch_count is None:
-            self._batch_count = len(self._share(self._cut(None)))
+            self._batch_count = len(self._cut(None))
         return self._batch_count
 
     def __iter__(self) -> Iterator[PositionBatch]:
         generator = self.generator if self.shuffle else None
-        if self.shuffle and not self.config["single_spec"]:  # all processes draw one order and take turns
-            generator = torch.Generator().manual_seed(self.config["seed"] + self.epoch)
         flat, *pointers = self.columns
         device = flat.device
-        batches = self._share(self._cut(generator))
+        batches = self._cut(generator)
         chosen = torch.from_numpy(np.concatenate([rows for rows, _, _ in batches])).to(device)
         start, length, first = (column[chosen] for column in pointers)  # once an epoch, then slices
         begin = 0
@@ -223,10 +215,3 @@ class PositionTrainLoader:
             return length_batches(self.rows.length, size, generator, self.longest)
         mixed = mixed_batches(self.rows.targets, size, generator)
         return [(rows, int(self.rows.length[rows].max()), len(rows)) for rows in mixed]
-
-    def _share(self, batches: list[Any]) -> list[Any]:
-        """This process's batches; as many on every process, so some come twice, as in RecBole."""
-        if self.config["single_spec"]:
-            return batches
-        world, rank = self.config["world_size"], self.config["local_rank"] + self.config["offset"]
-        return [batches[(step * world + rank) % len(batches)] for step in range(-(-len(batches) // world))]

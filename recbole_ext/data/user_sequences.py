@@ -288,15 +288,13 @@ def rows_batch(
 class UserTrainLoader:
     """Training batches of whole user chains, about `train_batch_size` targets each, shuffled by user every epoch.
 
-    It has what RecBole's Trainer and Collector ask of a loader: iteration, length, `dataset`, `shuffle`, `sampler`.
+    It has what RecBole's Trainer and Collector ask of a loader: iteration, length, `dataset`, `shuffle`.
     """
 
     def __init__(self, config: Any, dataset: Any, sampler: Any = None, shuffle: bool = True):
         self.config = config
         self.dataset = self._dataset = dataset
         self.shuffle = shuffle
-        self.sampler = self  # under DDP the Trainer calls sampler.set_epoch
-        self.epoch = 0
         self.generator = torch.Generator().manual_seed(config["seed"])
         self.sequences: UserSequences = dataset.user_sequences
         chained = config["user_state"] not in (None, "none")
@@ -307,13 +305,8 @@ class UserTrainLoader:
         if not self.targets.sum():
             raise UsageError("no training session has two events: check the split and the filters")
 
-    def set_epoch(self, epoch: int) -> None:
-        """Shuffle as epoch `epoch` on every process."""
-        self.epoch = epoch
-
     def __len__(self) -> int:
-        share = 1 if self.config["single_spec"] else self.config["world_size"]
-        return max(1, round(self.targets.sum() / self.config["train_batch_size"]) // share)
+        return max(1, round(self.targets.sum() / self.config["train_batch_size"]))
 
     def __iter__(self) -> Iterator[UserBatch]:
         for chosen in self._batches():
@@ -335,17 +328,7 @@ class UserTrainLoader:
         return [parts[place] for place in torch.randperm(len(parts), generator=generator).tolist()]
 
     def _batches(self) -> list[np.ndarray]:
-        generator = self.generator
-        if not self.config["single_spec"]:  # all processes draw one order and take turns
-            generator = torch.Generator().manual_seed(self.config["seed"] + self.epoch)
-        parts = self._cut(generator if self.shuffle else None)
-        if self.config["single_spec"]:
-            return parts
-        world, rank = self.config["world_size"], self.config["local_rank"] + self.config["offset"]
-        steps = -(
-            -len(parts) // world
-        )  # the same number on every process: some batches come twice, as in RecBole
-        return [parts[(step * world + rank) % len(parts)] for step in range(steps)]
+        return self._cut(self.generator if self.shuffle else None)
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

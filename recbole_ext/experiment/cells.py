@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recbole_ext.convert.errors import ConvertError
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
+from recbole_ext.files import sha256, write_text
 from recbole_ext.plain import config_to_plain
 from recbole_ext.settings.files import merge
 
@@ -105,13 +105,8 @@ def data_identity(folder: str | Path, dataset: str) -> str:
     parts = {key: known.get(key) for key in ("outputs", "time_origin", "eval_targets")}
     if not parts["outputs"]:
         files = sorted(file for file in Path(folder).glob(f"{dataset}.*") if file.is_file())
-        parts["outputs"] = [(file.name, _sha256(file)) for file in files]
+        parts["outputs"] = [(file.name, sha256(file)) for file in files]
     return digest(parts)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest(value: Any) -> str:
@@ -151,10 +146,8 @@ def read_json(file: Path) -> dict[str, Any] | None:
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write beside and rename."""
-    waiting = file.with_suffix(".tmp")
-    waiting.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    os.replace(waiting, file)
+    """Write a value of plain data, whole or not at all."""
+    write_text(file, json.dumps(value, indent=1) + "\n")
 
 
 def record_of(job: Job) -> dict[str, Any] | None:
@@ -210,9 +203,7 @@ def do(job: Job) -> Outcome:
         _make_folder(job)
         _try(job) if job.tries is not None else _cell(job)
     except Exception as error:  # the others go on
-        reason = (
-            f"{error}" if isinstance(error, UsageError | ConvertError) else f"{type(error).__name__}: {error}"
-        )
+        reason = f"{error}" if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
         reason = (reason.splitlines() or [type(error).__name__])[0]
         with suppress(OSError):  # the disk may be what has failed
             write_json(job.folder / FAILED, {"reason": reason})

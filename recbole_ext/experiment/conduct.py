@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shlex
 import sys
 import tempfile
@@ -10,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
@@ -72,14 +73,17 @@ def _check_writable(grid: Grid) -> None:
 def _alone(place: Path) -> Iterator[None]:
     """Hold the experiment's folder; UsageError while another process does. The lock goes with its process."""
     place.mkdir(parents=True, exist_ok=True)
-    with (place / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(
-                f"another process is at work in {place}: wait for it, or choose another --name"
-            ) from error
+    lock = FileLock(place / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise UsageError(
+            f"another process is at work in {place}: wait for it, or choose another --name"
+        ) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _threads(experiment: Experiment) -> int:

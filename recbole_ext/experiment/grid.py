@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext.bridge.names import model_keys
-from recbole_ext.convert.errors import ConvertError
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job, Outcome
@@ -112,7 +111,7 @@ def _data(config: Any) -> tuple[str | None, str | None]:
     try:
         prepare_atomic_files(config)
         return cells.data_identity(config["data_path"], config["dataset"]), None
-    except (UsageError, ConvertError) as error:
+    except UsageError as error:
         return None, str(error)
 
 

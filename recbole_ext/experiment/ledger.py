@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from recbole_ext.files import commit
+
 FILE, CALLS = "test_readings.csv", "calls.jsonl"
 COLUMNS = ("time", "dataset", "label", "seed", "settings", "commit", "metrics")
 
@@ -60,10 +62,8 @@ def readings(file: Path) -> list[dict[str, Any]]:
 
 def append_call(file: Path, command: str, runs: int) -> None:
     """Add a call of the experiment that has ended `runs` runs, searches included."""
-    from recbole_ext.run.record import _commit
-
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    line = json.dumps({"time": now, "commit": _commit(), "runs": runs, "command": command})
+    line = json.dumps({"time": now, "commit": commit(), "runs": runs, "command": command})
     with file.open("a", encoding="utf-8") as stream:
         stream.write(line + "\n")
 

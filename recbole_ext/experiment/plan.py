@@ -192,10 +192,8 @@ def _checked(
     baseline = given.get("baseline")
     labels = [entry.label for entry in models]
     if baseline is not None and baseline not in labels:
-        raise UsageError(
-            f"baseline is {baseline!r}, which is no label of models"
-            f"{did_you_mean(str(baseline), labels) or _may_hold(labels)}"
-        )
+        hint = did_you_mean(str(baseline), labels) or _may_hold(labels)
+        raise UsageError(f"baseline is {baseline!r}, which is no label of models{hint}")
     settings, search = _settings(given.get("settings"), "settings"), _space(given.get("search"), "search")
     _refuse_both(settings, search, "the experiment gives")
     return Experiment(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job
 from recbole_ext.experiment.grid import Grid
+from recbole_ext.files import commit, write_beside, write_text
 from recbole_ext.report.tables import comparison_table
 
 CHOSEN, CELLS = "chosen.yaml", "cells.csv"
@@ -31,7 +31,7 @@ def write_results(grid: Grid, command: str) -> bool:
     jobs = [(job, _with_cost_of_parts(grid, job, cells.record_of(job))) for _, job in grid.jobs()]
     folder = jobs[0][0].ledger.parent
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / CHOSEN, _choices(grid, command))
+    write_text(folder / CHOSEN, _choices(grid, command))
     _write_cells(folder / CELLS, grid, jobs)
     records = [_with_course(job, record) for job, record in jobs if record is not None and "test" in record]
     if not experiment.test:
@@ -68,8 +68,6 @@ def _with_course(job: Job, record: dict[str, Any]) -> dict[str, Any]:
 
 def about(grid: Grid, command: str, folder: Path, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The experiment as its report is told of it; of a reading's metrics the one that chose, the file has all."""
-    from recbole_ext.run.record import _commit
-
     experiment = grid.experiment
     metric = str(records[0]["valid_metric"]).lower()
     readings = ledger.readings(folder / ledger.FILE)
@@ -85,7 +83,7 @@ def about(grid: Grid, command: str, folder: Path, records: Sequence[Mapping[str,
         "seeds": sorted({job.seed for _, job in grid.jobs()}),
         "refit": experiment.refit,
         "baseline": experiment.baseline,
-        "commit": _commit(),
+        "commit": commit(),
         "started": grid.started,
         "failed": grid.failed,
         "readings": readings,
@@ -176,8 +174,7 @@ def _epochs(record: Mapping[str, Any] | None) -> int | None:
 
 def _write_cells(file: Path, grid: Grid, jobs: Sequence[tuple[Job, dict[str, Any] | None]]) -> None:
     failed = {(one["dataset"], one["label"], one["seed"]): one["reason"] for one in grid.failed}
-    waiting = file.with_suffix(".tmp")
-    with waiting.open("w", encoding="utf-8", newline="") as stream:
+    with write_beside(file) as waiting, waiting.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(STATUS)
         for job, record in jobs:
@@ -188,10 +185,3 @@ def _write_cells(file: Path, grid: Grid, jobs: Sequence[tuple[Job, dict[str, Any
             table.writerow(
                 (job.dataset, job.label, job.seed, status, reason or "", cells.digest(job.identity))
             )
-    os.replace(waiting, file)
-
-
-def _write(file: Path, text: str) -> None:
-    waiting = file.with_suffix(".tmp")
-    waiting.write_text(text, encoding="utf-8")
-    os.replace(waiting, file)

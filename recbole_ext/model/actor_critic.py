@@ -67,8 +67,6 @@ class ActorCritic(SequentialRecommender, Factored):
 
     def __init__(self, config: Any, dataset: Any):
         super().__init__(config, dataset)
-        if not config["single_spec"]:
-            raise UsageError(f"{config['model']} trains in one process: leave nproc at 1")
         if config["loss_type"] not in (None, "CE"):
             raise UsageError(
                 f"loss_type {config['loss_type']} has no actor and critic: set loss_type: CE for {config['model']}"

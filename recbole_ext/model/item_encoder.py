@@ -7,7 +7,6 @@ it is known by its features alone, on both sides.
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from recbole.utils import FeatureType
 from torch import Tensor, nn
 
-from recbole_ext.errors import UsageError
+from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.model.factored import Factored, Scoring
 from recbole_ext.scores.ranks import add_and_hide
 from recbole_ext.settings.checks import number, one_of
@@ -238,7 +237,6 @@ def item_feature_fields(dataset: Any, wanted: list[str] | str | None) -> list[st
     fields = [wanted] if isinstance(wanted, str) else list(wanted)
     for field in fields:
         if field not in present:
-            near = difflib.get_close_matches(str(field), present, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(present) or 'no features'}"
-            raise UsageError(f"item_features names {field}, which the .item file does not have: {hint}")
+            hint = did_you_mean(str(field), present) or f": it has {', '.join(present) or 'no features'}"
+            raise UsageError(f"item_features names {field}, which the .item file does not have{hint}")
     return fields

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,13 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-import recbole_ext
 from recbole_ext.bridge.choice import describe_split, protocol_label
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.facts import check_log, target_facts
 from recbole_ext.evaluate.slices import by_kind, check_rewards, event_kinds, reward_at, slice_means
+from recbole_ext.files import commit, write_text
 from recbole_ext.plain import config_to_plain
 from recbole_ext.run.curve import plot_learning_curve
+from recbole_ext.version import __version__
 
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "polars")
 
@@ -56,7 +55,7 @@ class Run:
             "command": sys.argv,
             "config": config_to_plain(config),
             "versions": _versions(),
-            "commit": _commit(),
+            "commit": commit(),
             "device": _device_name(config["device"]),
             "threads": torch.get_num_threads(),
             "data": _manifest(config),
@@ -182,38 +181,18 @@ class Run:
                 files["learning curve"],
             )
         self.record["files"] = {label: str(path) for label, path in files.items()}
-        waiting = files["record"].with_suffix(".tmp")
-        waiting.write_text(json.dumps(self.record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(waiting, files["record"])
+        write_text(files["record"], json.dumps(self.record, indent=1, allow_nan=False) + "\n")
         return self.record
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "recbole_ext": recbole_ext.__version__}
+    found = {"python": platform.python_version(), "recbole_ext": __version__}
     for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def _commit() -> str | None:
-    """The checkout's commit, marked where files differ from it; None outside a checkout."""
-    root = Path(recbole_ext.__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return None
-    try:
-        head = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head.stdout.strip()
 
 
 def _device_name(device: torch.device) -> str:

@@ -73,11 +73,11 @@ def configure(
         check_names(model, dataset, folder.parent if folder.exists() else "atomic_data")
     check_keys(config)
     check_values(config)
-    if int(config["nproc"] or 1) > 1 or int(config["world_size"] or 1) > 1:
-        raise UsageError(
-            "a run with a record is one process: for several call recbole.quick_start.run(..., nproc=N) in Python "
-            "after recbole_ext.install()"
-        )
+    for key in ("nproc", "world_size"):
+        if int(config[key] or 1) > 1:
+            raise UsageError(
+                f"{key} is {config[key]}, but several GPUs by one process each are not supported yet: leave it out"
+            )
     if "show_progress" not in config.external_config_dict:
         config["show_progress"] = sys.stderr.isatty()  # a bar in a log file is noise
     return config
@@ -100,7 +100,7 @@ def _experiment(config: Any, saved: bool, tested: bool, folder: Path | None) -> 
     run.data_ready(train, valid, test, time.perf_counter() - began)
     off_policy = _off_policy(config, train, valid, test) if tested else None
 
-    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    init_seed(config["seed"], config["reproducibility"])
     began = time.perf_counter()
     model = get_model(config["model"])(config, train._dataset).to(config["device"])
     made = time.perf_counter() - began

@@ -35,10 +35,6 @@ class AtOnceTrainer(SessionTrainer):
                 f"train_targets is all_positions, but {config['model']} counts and trains on no targets: set "
                 "train_targets: prefixes"
             )
-        if not config["single_spec"]:
-            raise UsageError(
-                f"{config['model']} has no weights to train, so it runs in one process: leave nproc out"
-            )
         super().__init__(config, model)
         self.epochs = min(self.epochs, 1)
         self.eval_step = min(self.eval_step, self.epochs)

@@ -135,14 +135,10 @@ class SessionTrainer(Trainer):
 
     def _backward(self, batch: Any, loss_func: Callable[[Any], Any], select: bool = True) -> Any:
         """Gradients of one batch; returns its loss, detached, or the parts of it."""
-        sync = 0
-        if not self.config["single_spec"]:
-            self.set_reduce_hook()
-            sync = self.sync_grad_loss()
         with self._autocast():
             losses = loss_func(batch) if loss_func != self._loss_of else self._loss_of(batch, select)
         loss: Tensor = torch.stack(losses).sum() if isinstance(losses, tuple) else losses
-        (loss + sync).backward()
+        loss.backward()
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         return tuple(part.detach() for part in losses) if isinstance(losses, tuple) else losses.detach()
@@ -173,8 +169,6 @@ class SessionTrainer(Trainer):
         loss_func = loss_func or self._loss_of
         if self._graphs is None and self._may_graph(train_data, loss_func):
             self._graphs = GraphedSteps(self, train_data)
-        if not self.config["single_spec"] and train_data.shuffle:
-            train_data.sampler.set_epoch(epoch_idx)
         batches = train_data
         if show_progress:
             batches = tqdm(
@@ -205,7 +199,6 @@ class SessionTrainer(Trainer):
         return (
             self.device.type == "cuda"
             and bool(self.config["cuda_graphs"])
-            and self.config["single_spec"]
             and isinstance(train_data, PositionTrainLoader)
             and train_data.buckets
             and loss_func == self._loss_of

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from recbole_ext.convert import atomic
-from recbole_ext.convert.atomic import ConvertError, RowReport, make_manifest, read_manifest, write_dataset
+from recbole_ext.convert.atomic import RowReport, make_manifest, read_manifest, write_dataset
+from recbole_ext.errors import ConvertError
 
 INTER = pl.DataFrame({"session_id": [1, 1], "user_id": [None, 7], "item_id": ["5", "6"], "timestamp": [0, 3]})
 ITEM = pl.DataFrame(

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_ext.convert.atomic import ConvertError
 from recbole_ext.convert.plain_pickle import load
+from recbole_ext.errors import ConvertError
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from recbole_ext.convert import __main__ as command_line
 from recbole_ext.convert import session_lists
-from recbole_ext.convert.atomic import ConvertError
 from recbole_ext.convert.plain_pickle import load
 from recbole_ext.convert.session_lists import convert, rebuild_sessions
+from recbole_ext.errors import ConvertError
 
 TRAIN = [[10, 20, 10], [30], [20, 40]]
 # Two test sessions, 20 30 40 and 10 50, as SR-GNN writes them.

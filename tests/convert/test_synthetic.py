@@ -10,9 +10,9 @@ import pytest
 
 from recbole_ext.convert import __main__ as command_line
 from recbole_ext.convert import convert
-from recbole_ext.convert.atomic import ConvertError
 from recbole_ext.convert.synthetic import diginetica, generate
 from recbole_ext.convert.synthetic.world import make_world
+from recbole_ext.errors import ConvertError
 
 FILES = [
     "generator.json",

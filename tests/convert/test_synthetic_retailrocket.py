@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from recbole_ext.convert import convert
-from recbole_ext.convert.errors import ConvertError
 from recbole_ext.convert.synthetic import generate, retailrocket
+from recbole_ext.errors import ConvertError
 
 SCALE = 0.02
 DAY_MS = 86_400_000

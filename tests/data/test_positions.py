@@ -22,7 +22,7 @@ def loader_of(lengths, longest=None, **config):
     dataset = SimpleNamespace(
         training_positions=lambda: (torch.arange(1, lengths.sum() + 1), start, lengths - 1, longest)
     )
-    settings = {"seed": 1, "train_batch_size": 16, "single_spec": True, "length_buckets": True, **config}
+    settings = {"seed": 1, "train_batch_size": 16, "length_buckets": True, **config}
     return PositionTrainLoader(settings, dataset)
 
 
@@ -115,16 +115,6 @@ def test_mixed_batches_hold_about_as_many_targets():
     batches = mixed_batches(targets, 100, torch.Generator().manual_seed(0))
     sums = [targets[rows].sum() for rows in batches]
     assert sum(sums) == targets.sum() and max(sums) <= 100 + 9 and min(sums) >= 100 - 20
-
-
-def test_processes_share_the_batches_and_take_as_many_steps():
-    lengths = np.random.default_rng(4).integers(2, 9, 60)
-    loaders = [
-        loader_of(lengths, single_spec=False, world_size=2, local_rank=rank, offset=0) for rank in (0, 1)
-    ]
-    taken = [pairs_of(loader) for loader in loaders]
-    assert len(loaders[0]) == len(loaders[1]) == len(list(loaders[0]))
-    assert set(taken[0]) | set(taken[1]) == set(pairs_of(loader_of(lengths)))
 
 
 def test_one_seed_gives_one_order():

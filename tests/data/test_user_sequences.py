@@ -27,7 +27,6 @@ def fake_dataset(train_length=None, users=USERS, times=TIMES, **config):
         "LINK_USER_FIELD": "user_id",
         "seed": 1,
         "train_batch_size": 4,
-        "single_spec": True,
         "user_state": "init",
         "max_user_sessions": 50,
         "length_buckets": False,
@@ -138,23 +137,6 @@ def test_loader_serves_every_target_once_an_epoch():
     assert len(orders) > 2, "every epoch has the same batches"
 
 
-def test_processes_split_the_batches():
-    seen = []
-    for rank in range(2):
-        config = {
-            "single_spec": False,
-            "world_size": 2,
-            "local_rank": rank,
-            "offset": 0,
-            "train_batch_size": 2,
-        }
-        dataset = fake_dataset(**config)
-        seen.append([b.items.tolist() for b in UserTrainLoader(dataset.config, dataset, shuffle=True)])
-    assert len(seen[0]) == len(seen[1]) > 0
-    events = [item for part in seen for batch in part for item in batch]
-    assert set(events) == set(sum(SESSIONS, [])) and seen[0] != seen[1]
-
-
 def test_without_users_every_session_is_its_own():
     dataset = fake_dataset()
     del dataset.events["user_id"]
@@ -172,21 +154,6 @@ def test_no_training_pair_is_an_error():
     dataset = fake_dataset(train_length=[1, 1, 0, 0, 0, 0])
     with pytest.raises(UsageError, match="no training session"):
         UserTrainLoader(dataset.config, dataset)
-
-
-def test_more_processes_than_batches_still_take_the_same_steps():
-    steps = []
-    for rank in range(4):
-        config = {
-            "single_spec": False,
-            "world_size": 4,
-            "local_rank": rank,
-            "offset": 0,
-            "train_batch_size": 99,
-        }
-        dataset = fake_dataset(**config)
-        steps.append(len(list(UserTrainLoader(dataset.config, dataset))))
-    assert steps == [1, 1, 1, 1]
 
 
 def test_the_loader_cuts_chains_as_told():

@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from recbole_ext.cli import main
+from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
+from recbole_ext.experiment.conduct import _alone
 from recbole_ext.experiment.grid import duration
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -463,15 +465,37 @@ def test_a_process_that_dies_fails_its_cell_only(write_experiment, monkeypatch, 
     assert isinstance(ended[0], Outcome) and ended[0].failed == "its process ended with exit code 7"
 
 
-def test_an_experiment_under_way_is_left_alone(write_experiment, capsys):
-    import fcntl
+HOLDER = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
+
+def test_an_experiment_under_way_is_left_alone(write_experiment, capsys):
     file = write_experiment(models=["Pop"], seeds=[1])
     (RUNS / "try").mkdir(parents=True)
-    with (RUNS / "try/lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    held = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(RUNS / "try/lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert held.stdout.readline() == b"held\n"
         assert run(file) == 2
-        assert "another process is at work in runs/experiments/try" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and "another process is at work in runs/experiments/try" in said
+        with pytest.raises(UsageError, match="another process is at work"), _alone(RUNS / "try"):
+            pass
+    finally:
+        held.kill()  # it has no time to let go, the system does
+        held.wait()
+    with (
+        _alone(RUNS / "try"),
+        pytest.raises(UsageError, match="another process is at work"),
+        _alone(RUNS / "try"),
+    ):
+        pass
     assert run(file) == 0
 
 

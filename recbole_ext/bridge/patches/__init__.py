@@ -94,11 +94,17 @@ PATCHES: list[Patch] = [
         session_graphs.patch_session_graphs,
     ),
     Patch(
-        "ddp_backend",
-        "Distributed runs work on NCCL only, spawned children know nothing of install(), and use_gpu: False "
-        "is ignored (configurator.py:476-515, trainer.py:56-64, run/run.py:182-192).",
+        "folders_at_once",
+        "A folder is looked for and then made, which fails where another process makes it in between (utils.py:44).",
         "",
-        start.patch_ddp,
+        start.patch_folders,
+    ),
+    Patch(
+        "device_choice",
+        "use_gpu: False is ignored, CUDA_VISIBLE_DEVICES is always overwritten, and a list of ids is written into it "
+        "as a list (configurator.py:476-515).",
+        "",
+        start.patch_device,
     ),
     Patch(
         "command_line",

@@ -86,8 +86,6 @@ def patch_checkpoints() -> None:
 
 def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
     """`Trainer._save_checkpoint` (trainer.py:289) as plain data, with what an exact resume needs."""
-    if not self.config["single_spec"] and self.config["local_rank"] != 0:
-        return
     file = str(kwargs.pop("saved_model_file", self.saved_model_file))
     optimizers = {
         k: v for k, v in vars(self).items() if isinstance(v, torch.optim.Optimizer) and k != "optimizer"
@@ -119,7 +117,7 @@ def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any)
 def _resume_checkpoint(self: Any, resume_file: str) -> None:
     """`Trainer.resume_checkpoint` (trainer.py:314) that also restores optimizers, results and random state.
 
-    The next `fit` goes on as if it had never stopped, on one process and the same device.
+    The next `fit` goes on as if it had never stopped, on the same device.
     """
     self.saved_model_file = str(resume_file)
     checkpoint = read_checkpoint(self.saved_model_file, self.device, _trusts(self.config))
@@ -161,8 +159,6 @@ def _resume_generators(trainer: Any, *loaders: Any) -> None:
 
 
 def _load_for_evaluation(trainer: Any, file: str) -> None:
-    if not trainer.config["single_spec"]:
-        torch.distributed.barrier()  # rank 0 may still be writing the file
     checkpoint = read_checkpoint(file, trainer.device, _trusts(trainer.config))
     trainer.model.load_state_dict(checkpoint["state_dict"])
     load_other_parameter(trainer.model, checkpoint.get("other_parameter"))

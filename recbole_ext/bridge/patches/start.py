@@ -1,11 +1,10 @@
-"""Patches for how a RecBole 1.2.1 run starts: ray, devices and processes, the command line, config files."""
+"""Patches for how a RecBole 1.2.1 run starts: ray, the device, folders, the command line, config files."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
-from collections.abc import MutableMapping
 from logging import getLogger
 from types import ModuleType
 from typing import Any
@@ -129,7 +128,8 @@ def ensure_dir(dir_path: str) -> None:
     os.makedirs(dir_path, exist_ok=True)
 
 
-def _make_folders_without_a_race() -> None:
+def patch_folders() -> None:
+    """Let RecBole make a folder that another process makes at the same time."""
     import recbole.data.dataset
     import recbole.data.utils
     import recbole.trainer
@@ -141,41 +141,11 @@ def _make_folders_without_a_race() -> None:
             module.ensure_dir = ensure_dir  # type: ignore[attr-defined]
 
 
-def patch_ddp() -> None:
-    """Choose device and backend together (NCCL on CUDA, gloo on CPU); let spawned children install again."""
-    _make_folders_without_a_race()
-    import torch
+def patch_device() -> None:
+    """Choose the device as use_gpu and gpu_id say; CUDA_VISIBLE_DEVICES is the user's unless gpu_id is given."""
     from recbole.config.configurator import Config
-    from recbole.trainer import trainer as recbole_trainer
-    from torch.nn.parallel import DistributedDataParallel
-
-    abstract, trainer = recbole_trainer.AbstractTrainer, recbole_trainer.Trainer
-    trainer_init = trainer.__init__
-
-    def wrap_model(self: Any, config: Any, model: Any) -> None:
-        self.config = config
-        self.model = model
-        if config["single_spec"]:
-            return
-        on_gpu = config["device"].type == "cuda"
-        if on_gpu:  # SyncBatchNorm has no CPU kernel
-            self.model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        self.distributed_model = DistributedDataParallel(
-            self.model, device_ids=[config["local_rank"]] if on_gpu else None
-        )
-
-    def init_trainer(self: Any, config: Any, model: Any) -> None:
-        trainer_init(self, config, model)
-        if not config["single_spec"]:
-            # the name holds the clock's second; every rank must look for the file that rank 0 writes
-            name = [self.saved_model_file]
-            torch.distributed.broadcast_object_list(name, src=0, device=config["device"])
-            self.saved_model_file = name[0]
 
     Config._init_device = _DeviceChooser(os.environ.get("CUDA_VISIBLE_DEVICES")).choose
-    abstract.__init__ = wrap_model
-    trainer.__init__ = init_trainer
-    _replace_run_recboles()
 
 
 class _DeviceChooser:
@@ -212,65 +182,10 @@ def _gpu_id_text(gpu_id: Any) -> str:
 def _choose_device(final: dict[str, Any]) -> None:
     import torch
 
-    on_gpu = stored_config.on_gpu(final)
-    if "local_rank" not in final:
-        final.update(single_spec=True, local_rank=0, device=torch.device("cuda" if on_gpu else "cpu"))
-        return
-    rank = final["local_rank"]
-    if on_gpu and len(final["gpu_id"].split(",")) < final["nproc"]:
-        raise UsageError(
-            f"gpu_id {final['gpu_id']} names fewer GPUs than nproc {final['nproc']}: give one id per "
-            "process, or use_gpu: False to run on the CPU"
-        )
-    torch.distributed.init_process_group(
-        backend="nccl" if on_gpu else "gloo",
-        rank=rank + final["offset"],
-        world_size=final["world_size"],
-        init_method=f"tcp://{final['ip']}:{final['port']}",
-    )
-    final.update(single_spec=False, device=torch.device("cuda", rank) if on_gpu else torch.device("cpu"))
-    if on_gpu:
-        torch.cuda.set_device(rank)
-    if rank != 0:
-        final.update(state="error", show_progress=False, verbose=False)
-
-
-class InstalledChild:
-    """`run_recboles` for spawned processes: installs the extension and the parent's command line, then runs.
-
-    It is sent to the child by pickle, which takes the command line in force at that moment along.
-    """
-
-    def __init__(self, arguments: list[str] | None = None) -> None:
-        self.arguments = arguments
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return InstalledChild, (command_line.current_arguments(),)
-
-    def __call__(self, rank: int, *args: Any) -> None:
-        """Run rank `rank`; args as RecBole passes them: model, dataset, config_file_list, keywords."""
-        import recbole_ext
-
-        recbole_ext.install()
-        from recbole.quick_start.quick_start import run_recbole
-
-        kwargs = args[-1]
-        if not isinstance(kwargs, MutableMapping):
-            raise ValueError(
-                f"the last argument of run_recboles should be a dict, not {type(kwargs).__name__}"
-            )
-        kwargs["config_dict"] = {**(kwargs.get("config_dict") or {}), "local_rank": rank}
-        with command_line.command_line(self.arguments or []):
-            run_recbole(*args[:3], **kwargs)
-
-
-def _replace_run_recboles() -> None:
-    import recbole.quick_start
-    from recbole.quick_start import quick_start
-
-    child = InstalledChild()
-    quick_start.run_recboles = child
-    recbole.quick_start.run_recboles = child
+    if "local_rank" in final:
+        raise UsageError("several GPUs by one process each are not supported yet: leave local_rank out")
+    device = torch.device("cuda" if stored_config.on_gpu(final) else "cpu")
+    final.update(single_spec=True, local_rank=0, device=device)
 
 
 def patch_command_line() -> None:

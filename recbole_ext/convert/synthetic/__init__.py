@@ -24,10 +24,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from recbole_ext import __version__
-from recbole_ext.convert.errors import ConvertError
 from recbole_ext.convert.synthetic import diginetica, retailrocket
 from recbole_ext.convert.synthetic.world import SIGNALS
+from recbole_ext.errors import ConvertError
+from recbole_ext.version import __version__
 
 DEMO_SCALE = (
     0.035  # Diginetica: some 11 k sessions, 43 k views and 5 k items: minutes of training on two cores

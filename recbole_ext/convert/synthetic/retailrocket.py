@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recbole_ext.convert.errors import ConvertError
 from recbole_ext.convert.progress import progress
 from recbole_ext.convert.synthetic.world import (
     STYLES,
@@ -26,6 +25,7 @@ from recbole_ext.convert.synthetic.world import (
     plan,
     walk_items,
 )
+from recbole_ext.errors import ConvertError
 
 DAY_MS = 86_400_000
 FIRST_MS = int(datetime(2015, 5, 3, tzinfo=UTC).timestamp()) * 1000

@@ -548,15 +548,6 @@ def test_wrong_settings_are_answered_in_a_sentence(build, random_log, model, set
         build(model, random_log(sessions=20), split, **settings)
 
 
-def test_several_processes_are_refused(build, random_log):
-    _, network, trainer = build("AR", random_log(sessions=20))
-    trainer.config["single_spec"] = False
-    with pytest.raises(
-        UsageError, match=r"^AR has no weights to train, so it runs in one process: leave nproc out$"
-    ):
-        type(trainer)(trainer.config, network)
-
-
 def test_what_it_takes_to_learn_is_in_the_record(tmp_path, monkeypatch, write_log, random_log):
     import time
 

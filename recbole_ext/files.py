@@ -1,0 +1,59 @@
+"""Files that are written whole or not at all, sums of files, and what code a result comes from.
+
+Whole means: a reader, or the next call after an interruption, finds the old content or the new one. It is not said
+that a file outlives a power cut: nothing here waits for the disk.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A path beside `path` to write to within the block, which then takes the place of `path` in one step.
+
+    Where the block raises, what it has written is removed and `path` stays as it was. Two writers at once are not
+    kept apart. Raises OSError as writing and renaming do.
+    """
+    path = Path(path)
+    waiting = path.with_name(f"{path.name}.tmp")
+    try:
+        yield waiting
+        os.replace(waiting, path)
+    except BaseException:  # Ctrl-C too
+        with suppress(OSError):
+            waiting.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all; OSError where the folder is missing or takes nothing."""
+    with write_beside(path) as waiting:
+        waiting.write_text(text, encoding="utf-8")
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of a file's bytes as 64 hexadecimal digits; OSError where it cannot be read."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@functools.cache  # the code that runs is that of the process's start
+def commit() -> str | None:
+    """The checkout's commit, marked where files differ from it; None outside a checkout."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return said.stdout.strip()

@@ -1,0 +1,68 @@
+"""Files written whole or not at all, their sums, and the commit of the checkout."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from recbole_ext import files
+
+
+def test_the_new_file_takes_the_place_of_the_old_one_when_the_block_ends(tmp_path):
+    file = tmp_path / "record.json"
+    file.write_text("old")
+    with files.write_beside(file) as waiting:
+        waiting.write_text("new")
+        assert file.read_text() == "old" and waiting.parent == tmp_path
+    assert file.read_text() == "new" and list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("stop", [ValueError("full"), KeyboardInterrupt()])
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, stop):
+    file = tmp_path / "record.json"
+    file.write_text("old")
+    with pytest.raises(type(stop)), files.write_beside(file) as waiting:
+        waiting.write_text("half")
+        raise stop
+    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_block_that_writes_nothing_is_an_error_and_leaves_the_old_file(tmp_path):
+    file = tmp_path / "a"
+    file.write_text("old")
+    with pytest.raises(FileNotFoundError), files.write_beside(str(file)):
+        pass
+    assert file.read_text() == "old"
+
+
+def test_files_of_one_stem_do_not_share_what_is_half_written(tmp_path):
+    with files.write_beside(tmp_path / "a.json") as one, files.write_beside(tmp_path / "a.csv") as other:
+        one.write_text("json")
+        other.write_text("csv")
+    assert (tmp_path / "a.json").read_text() == "json" and (tmp_path / "a.csv").read_text() == "csv"
+
+
+def test_text_is_utf_8(tmp_path):
+    files.write_text(tmp_path / "a", "Käse\n")
+    assert (tmp_path / "a").read_bytes() == "Käse\n".encode()
+
+
+def test_sum_of_a_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"a;b\n" * 100_000)
+    assert files.sha256(tmp_path / "a") == hashlib.sha256(b"a;b\n" * 100_000).hexdigest()
+
+
+def test_commit_of_a_checkout_and_of_none(tmp_path, monkeypatch):
+    package = tmp_path / "recbole_ext"
+    package.mkdir()
+    monkeypatch.setattr(files, "__file__", str(package / "files.py"))
+    assert files.commit.__wrapped__() is None
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    (package / "files.py").write_text("1")
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *words], check=True)
+    clean = files.commit.__wrapped__()
+    assert clean is not None and len(clean) == 12 and int(clean, 16) >= 0
+    Path(package / "files.py").write_text("2")
+    assert files.commit.__wrapped__() == f"{clean}-dirty"
