@@ -15,7 +15,7 @@ from recbole_ext.evaluate.off_policy import Behaviour, Settings, estimate, setti
 from recbole_ext.evaluate.slices import check_rewards, event_kinds, target_rewards
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
-from recbole_ext.scores.ranks import CHUNK_SCORES
+from recbole_ext.scores.ranks import rows_at_a_time
 from recbole_ext.scores.sparse import SparseScores
 
 
@@ -52,8 +52,7 @@ def _pieces(scores: Tensor | FactoredScores | SparseScores) -> Iterator[tuple[sl
         for piece, chunk in scores.chunks():
             yield piece, chunk if chunk.dtype == torch.float32 else chunk.float()
         return
-    most = CHUNK_SCORES if scores.is_cuda else CHUNK_SCORES // 16
-    rows = max(16, most // scores.shape[1])
+    rows = rows_at_a_time(scores.shape[1], scores.is_cuda)
     for first in range(0, len(scores), rows):
         piece = slice(first, min(first + rows, len(scores)))
         yield piece, scores[piece].to(torch.float32, copy=True)

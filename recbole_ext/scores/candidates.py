@@ -9,7 +9,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     pass
-from recbole_ext.scores.ranks import _ranks
+from recbole_ext.scores.ranks import ranks_among
 
 
 class CandidateScores:
@@ -29,7 +29,7 @@ class CandidateScores:
         )  # stable: the target comes before its own repeats
         repeated = torch.zeros_like(scores, dtype=torch.bool)
         repeated.scatter_(1, order[:, 1:], ordered[:, 1:] == ordered[:, :-1])
-        return _ranks(scores.masked_fill(repeated, -torch.inf), scores[:, 0], self.width - 1)
+        return ranks_among(scores.masked_fill(repeated, -torch.inf), scores[:, 0], self.width - 1)
 
     def top(self, k: int) -> Tensor:
         """(B, k) best candidates of every row, best first, padded with items that are none."""

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from recbole_ext.scores.ranks import CHUNK_SCORES, target_ranks
+from recbole_ext.scores.ranks import rows_at_a_time, target_ranks
 
 
 class RowScores(Protocol):
@@ -47,7 +47,7 @@ class DenseScores:
 
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
         """As RowScores', copies."""
-        rows = max(16, (CHUNK_SCORES if self.scores.is_cuda else CHUNK_SCORES // 16) // self.width)
+        rows = rows_at_a_time(self.width, self.scores.is_cuda)
         for first in range(0, len(self), rows):
             piece = slice(first, min(first + rows, len(self)))
             yield piece, self.scores[piece].clone()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     pass
-from recbole_ext.scores.ranks import CHUNK_SCORES, _ranks, add_and_hide
+from recbole_ext.scores.ranks import add_and_hide, ranks_among, rows_at_a_time
 
 
 class FactoredScores:
@@ -42,8 +42,7 @@ class FactoredScores:
 
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
         """Rows and their scores, some at a time: as many as stay in cache on a CPU; the next ones overwrite them."""
-        most = CHUNK_SCORES if self.states.is_cuda else CHUNK_SCORES // 16
-        rows = max(16, most // self.width)
+        rows = rows_at_a_time(self.width, self.states.is_cuda)
         room = self.states.new_empty(min(rows, len(self)), self.width)
         for first in range(0, len(self), rows):
             piece = slice(first, min(first + rows, len(self)))
@@ -57,7 +56,7 @@ class FactoredScores:
         found = torch.empty(len(self), dtype=torch.int64, device=self.states.device)
         for piece, scores in self.chunks():
             own = scores.gather(1, items[piece].unsqueeze(1)).squeeze(1)
-            found[piece] = _ranks(scores, own, self.width - 1)
+            found[piece] = ranks_among(scores, own, self.width - 1)
         return found
 
     def top(self, k: int) -> Tensor:

@@ -20,6 +20,11 @@ TOP = 20
 CHUNK_SCORES = 96 << 20  # scores that exist at a time on a GPU; on a CPU a sixteenth, which stays in cache
 
 
+def rows_at_a_time(width: int, on_gpu: bool) -> int:
+    """How many rows of `width` scores exist at a time."""
+    return max(16, (CHUNK_SCORES if on_gpu else CHUNK_SCORES // 16) // width)
+
+
 def target_ranks(scores: Tensor, rows: Tensor, items: Tensor) -> Tensor:
     """(T,) int64 ranks, 1 = best, of item `items[t]` in row `rows[t]`; scores: (B, n_items), -inf = not a candidate.
 
@@ -27,10 +32,10 @@ def target_ranks(scores: Tensor, rows: Tensor, items: Tensor) -> Tensor:
     """
     one_each = torch.equal(rows, torch.arange(len(scores), device=rows.device))
     ranked = scores if one_each else scores[rows]
-    return _ranks(ranked, scores[rows, items], scores.shape[1] - 1)
+    return ranks_among(ranked, scores[rows, items], scores.shape[1] - 1)
 
 
-def _ranks(scores: Tensor, own: Tensor, last: int) -> Tensor:
+def ranks_among(scores: Tensor, own: Tensor, last: int) -> Tensor:
     """(T,) ranks of scores `own` (T,) among the rows of `scores` (T, C), each of which holds its own score once.
 
     With h items higher, l lower and t others tied, h + l + t + 1 = C, and the sum of signs is h - l, so that

@@ -12,7 +12,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     pass
-from recbole_ext.scores.ranks import CHUNK_SCORES
+from recbole_ext.scores.ranks import rows_at_a_time
 
 
 class SparseScores:
@@ -41,7 +41,7 @@ class SparseScores:
 
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
         """Rows and all their scores, some at a time."""
-        rows = max(16, CHUNK_SCORES // 16 // self.width)
+        rows = rows_at_a_time(self.width, on_gpu=False)
         for first in range(0, len(self), rows):
             piece = slice(first, min(first + rows, len(self)))
             yield piece, self._dense(piece)

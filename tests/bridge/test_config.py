@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from recbole_ext import plain
-from recbole_ext.bridge import keys, names, stored_config
+from recbole_ext.bridge import names, stored_config
 from recbole_ext.bridge import patches as compat
+from recbole_ext.bridge.keys import check_keys, check_values
 from recbole_ext.errors import UsageError
 from recbole_ext.settings import command_line, files
 
@@ -352,7 +353,7 @@ def test_unknown_keys(keys: dict[str, Any], sentence: str):
     if "train_neg_sample_args" in keys:
         keys["train_neg_sample_args"]["distribution"] = "uniform"
     with pytest.raises(UsageError) as caught:
-        keys.check_keys(make(**keys))
+        check_keys(make(**keys))
     assert str(caught.value) == sentence
 
 
@@ -360,12 +361,12 @@ def test_unknown_keys_of_files_and_command_line_are_found_too():
     from recbole.config import Config
 
     with pytest.raises(UsageError, match="unknown key epoch: did you mean epochs"):
-        keys.check_keys(Config("BPR", "toy", [put("given.yaml", "epoch: 5\n")]))
+        check_keys(Config("BPR", "toy", [put("given.yaml", "epoch: 5\n")]))
     with (
         command_line.command_line(["--train_batchsize=5"]),
         pytest.raises(UsageError, match="mean train_batch_size"),
     ):
-        keys.check_keys(make())
+        check_keys(make())
 
 
 def test_known_keys_pass():
@@ -376,7 +377,7 @@ def test_known_keys_pass():
         "tail_ratio": 0.1,  # only RecBole's source reads it
         "eval_args": {"split": {"given": {"valid_share": 0.1}}, "mode": {"valid": "full"}},
     }
-    keys.check_keys(make(**known))
+    check_keys(make(**known))
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -395,7 +396,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("keys", "sentence"), WRONG, ids=lambda value: str(value)[:40])
 def test_wrong_values_of_log_settings(keys: dict[str, Any], sentence: str):
     with pytest.raises(UsageError) as caught:
-        keys.check_values(make(dataset="diginetica-demo", **keys))
+        check_values(make(dataset="diginetica-demo", **keys))
     assert str(caught.value).startswith(sentence)
 
 
@@ -412,8 +413,8 @@ def test_presets_hold_known_keys_and_usable_values(dataset: str):
 
     preset = files.load_yaml(files.configs_dir() / "dataset" / f"{dataset}.yaml")
     conf = make("HRNNFeat", dataset, **preset)  # as the user's own, whose keys are checked
-    keys.check_keys(conf)
-    keys.check_values(conf)
+    check_keys(conf)
+    check_values(conf)
     check_limits(conf)
     assert conf["EVENT_FIELD"] == "event" and conf["inter_num_part"] in ("train", "all")
     assert describe_split(conf).startswith(next(iter(conf["eval_args"]["split"])))

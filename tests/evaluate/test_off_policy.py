@@ -11,6 +11,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.off_policy import Behaviour, Settings, estimate, shrunken_rewards
 from recbole_ext.run.off_policy import action_chances
 from recbole_ext.scores.factored import FactoredScores
+from recbole_ext.scores.sparse import SparseScores
 
 INF = float("inf")
 UNCLIPPED = Settings(clip=1e9, bootstrap=100)
@@ -150,10 +151,10 @@ def test_a_row_without_candidates_recommends_nothing(policy):
 
 def test_products_have_the_chances_of_their_matrix(monkeypatch):
     """In chunks of 16 rows, with items that are not ranked; the matrix stays as it was."""
-    from recbole_ext.evaluate import off_policy, ranks
+    from recbole_ext.run import off_policy
+    from recbole_ext.scores import ranks
 
     monkeypatch.setattr(ranks, "CHUNK_SCORES", 16)
-    monkeypatch.setattr(off_policy, "CHUNK_SCORES", 16)
     random = torch.Generator().manual_seed(3)
     states, vectors = torch.randn(50, 4, generator=random), torch.randn(30, 4, generator=random)
     rankable = torch.rand(30, generator=random) < 0.8
@@ -180,12 +181,13 @@ def test_products_have_the_chances_of_their_matrix(monkeypatch):
 def test_sparse_scores_have_the_chances_of_their_matrix(monkeypatch):
     import scipy.sparse as sp
 
-    from recbole_ext.evaluate import off_policy, ranks
+    from recbole_ext.run import off_policy
+    from recbole_ext.scores import ranks
 
     monkeypatch.setattr(ranks, "CHUNK_SCORES", 16)
     values = sp.random(40, 8, 0.3, random_state=2)
     known = sp.hstack([sp.csr_matrix((40, 1)), values], format="csr")
-    scores = ranks.SparseScores(known, np.linspace(-1, -0.1, 9), np.arange(40) % 3 > 0)
+    scores = SparseScores(known, np.linspace(-1, -0.1, 9), np.arange(40) % 3 > 0)
     parts = list(off_policy._pieces(scores))
     assert len(parts) == 3
     assert torch.equal(torch.cat([chunk for _, chunk in parts]), scores.dense())

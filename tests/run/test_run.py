@@ -210,5 +210,5 @@ def test_importing_loads_neither_torch_nor_recbole():
 def test_help(capsys):
     from recbole_ext.cli import main
 
-    assert main(["--help"]) == 0
+    assert main(["run", "--help"]) == 0
     assert "--model=HRNNFeat" in capsys.readouterr().out
