@@ -1,7 +1,7 @@
-"""The report as one page: a single HTML file that needs nothing else, not even a network.
+"""A report as one page: an HTML file that needs nothing but the figures beside it, no network.
 
 Whatever comes from outside (labels, settings, commands, file names) is escaped by Jinja's autoescape; the page's own
-security policy lets no other script run and nothing be loaded.
+security policy lets no other script run and nothing but pictures be loaded.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ import base64
 import hashlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from recbole_ext.report.experiment_report import Report
+from recbole_ext.report.document import Report
 
 TEMPLATES = Path(__file__).parent / "template"
 
 
 def render_page(report: Report) -> str:
-    """The page's HTML; the same report gives the same text."""
+    """The page's HTML; figures are expected at figures/NAME.svg beside it. The same report gives the same text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)

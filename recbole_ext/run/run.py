@@ -206,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         if not all(isinstance(name, str) for name in (model, dataset)):
             raise UsageError(f"--model={model} --dataset={dataset}: a name is a word")
-        from recbole_ext.report.tables import result_table
+        from recbole_ext.report.text import result_table
 
         print(result_table(run(model, dataset, settings, files)), flush=True)
     except (UsageError, ConvertError) as error:

@@ -15,7 +15,7 @@ from recbole_ext.evaluate.__main__ import main
 from recbole_ext.evaluate.comparison import METRICS, compare
 from recbole_ext.evaluate.intervals import bootstrap_mean, holm, paired_test
 from recbole_ext.evaluate.target_metrics import gains
-from recbole_ext.report.comparison_text import comparison_text
+from recbole_ext.report.text import comparison_text
 
 ROOT = Path(__file__).resolve().parents[2]
 

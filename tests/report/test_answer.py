@@ -1,13 +1,12 @@
-"""What a report claims: formats by hand, and "better" only where Holm-adjusted p < .05."""
+"""What a report claims in plain language: "better" only where Holm-adjusted p < .05."""
 
 import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_ext.report import words
-from recbole_ext.report.words import Tests, answer
+from recbole_ext.report.answer import answer
+from recbole_ext.report.paired import Tests
 
 
 def model(label, mean, seeds=(1, 2, 3), train=100.0, **metrics):
@@ -40,71 +39,6 @@ def difference(a, b, value, p, metric="ndcg@10"):
 
 def comparison(models, tests=(), metrics=("ndcg@10",)):
     return {"dataset": "toy", "metrics": list(metrics), "models": list(models), "tests": list(tests)}
-
-
-@pytest.mark.parametrize(
-    "function, value, shown",
-    [
-        (words.score, 0.2371, ".2371"),
-        (words.score, 1.0, "1.0000"),
-        (words.score, 0.0, ".0000"),
-        (words.score, -0.00001, ".0000"),  # no minus before nought
-        (words.score, 12.5, "12.5000"),
-        (words.score, None, "–"),
-        (words.score, float("nan"), "–"),
-        (words.score, True, "–"),
-        (words.signed, 0.0123, "+.0123"),
-        (words.signed, -0.0123, "−.0123"),
-        (words.signed, 0.00001, ".0000"),
-        (words.p_value, 0.0004, "p < .001"),
-        (words.p_value, 0.013, "p = .013"),
-        (words.p_value, 0.0496, "p = .0496"),  # .050 would hide that it is under .05
-        (words.p_value, 0.05, "p = .0500"),
-        (words.p_value, 1.0, "p = 1.000"),
-        (words.stars, 0.0009, "***"),
-        (words.stars, 0.001, "**"),
-        (words.stars, 0.01, "*"),
-        (words.stars, 0.05, "n.s."),
-        (words.stars, None, "?"),
-        (words.seconds, 0.034, "0.034 s"),
-        (words.seconds, 3.14, "3.1 s"),
-        (words.seconds, 48.2, "48 s"),
-        (words.seconds, 412.0, "6.9 min"),
-        (words.seconds, 655.0, "11 min"),
-        (words.seconds, 12_240.0, "3.4 h"),
-        (words.seconds, None, "–"),
-        (words.count, 60_858, "60,858"),
-        (words.count, 13.5, "13.5"),
-        (words.roughly, 950, "950"),
-        (words.roughly, 12_400, "12.4 k"),
-        (words.roughly, 4_812_300, "4.81 M"),
-        (words.size, 31_415_926, "31.4 MB"),
-        (words.amount, 0.6912, ".691"),
-        (words.amount, 1431.25, "1,431.2"),
-        (words.size, 58, "58 B"),
-        (words.metric_name, "hit@20", "HR@20"),
-        (words.metric_name, "ndcg@10", "NDCG@10"),
-        (words.metric_name, "category_hit@1", "Category HR@1"),
-        (words.metric_name, "coverage@20", "Coverage@20"),
-        (
-            words.shown_value,
-            {"split": {"given": {"valid_share": 0.1}}},
-            "{split: {given: {valid_share: 0.1}}}",
-        ),
-        (words.shown_value, {"__enum__": ["ModelType", "SEQUENTIAL"]}, "SEQUENTIAL"),
-        (words.shown_value, None, "~"),
-        (words.listed, ["A", "B", "C"], "A, B and C"),
-        (words.listed, ["A", "B", "C", "D", "E"], "A, B, C and 2 more"),
-    ],
-)
-def test_formats(function, value, shown):
-    assert function(value) == shown
-
-
-def test_an_interval_below_nought_is_no_range_of_minus_signs():
-    assert words.interval({"low": 0.233, "high": 0.241}, 3) == ".233–.241"
-    assert words.interval({"low": -0.004, "high": 0.001}, 3) == "−.004 to +.001"
-    assert words.interval({"low": None, "high": 0.1}) == ""
 
 
 def test_a_test_asked_the_other_way_round_changes_sign_and_bounds():
