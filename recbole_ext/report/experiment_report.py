@@ -1,4 +1,4 @@
-"""The report of an experiment: index.html (opens offline from its folder), report.md, report.csv and figures/*.svg.
+"""The report of an experiment: index.html (one file, opens offline), report.md, report.csv and figures/*.svg.
 
 What to say is gathered once, as a `Report` of sections; page and Markdown only set it.
 """

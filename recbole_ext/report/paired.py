@@ -68,8 +68,8 @@ class Tests:
     def __len__(self) -> int:
         return len(self._found)
 
-    def between(self, a: str, b: str, metric: str) -> Test:
-        """`a` minus `b`; UNTESTED where the two were not compared on `metric`."""
+    def between(self, a: str | None, b: str | None, metric: str) -> Test:
+        """`a` minus `b`; UNTESTED where the two were not compared on `metric`, or one is None."""
         if (a, b, metric) in self._found:
             return self._found[a, b, metric]
         if (b, a, metric) in self._found:

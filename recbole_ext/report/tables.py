@@ -21,6 +21,13 @@ def numbers(*titles: str) -> list[Column]:
     return [Column(title) for title in titles]
 
 
+def filled(
+    columns: Sequence[tuple[Column, Callable[[Any], Cell]]], items: Iterable[Any]
+) -> tuple[list[Column], list[list[Cell]]]:
+    """Columns and rows of a table: a row an item, in each column the cell that its function makes of the item."""
+    return [column for column, _ in columns], [[cell(item) for _, cell in columns] for item in items]
+
+
 def value_cell(form: Callable[[Any], str], value: Any) -> Cell:
     """A number as `form` shows it, sorted by itself; a dash where there is none."""
     return Cell(form(value), sortable(value))

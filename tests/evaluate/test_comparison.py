@@ -320,7 +320,7 @@ def test_sampled_candidates_say_nothing_of_all_items(write_run):
     found = compare([write_run("A", [1, 2, 3, 4, 5], record=sampled)])
     (model,) = found["models"]
     assert set(model["beyond"].values()) == {None} and "category_hit" not in model
-    assert "coverage" in comparison_text(found)
+    assert "Coverage" in comparison_text(found)
     with pytest.raises(UsageError, match=r"kinds of candidates differ \(uni100 and full\)"):
         compare([write_run("A", [1] * 5, record=sampled), write_run("B", [1] * 5)])
 

@@ -2,54 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from recbole_ext.report import plots
 from recbole_ext.report.document import Cell, Column, Figure, Section, Table, section
-from recbole_ext.report.formats import NONE, count, known, metric_name, score, seconds
+from recbole_ext.report.formats import count, known, metric_name, score, seconds
 from recbole_ext.report.plots import Style
 from recbole_ext.report.sections.findings import Findings
-from recbole_ext.report.tables import numbers, value_cell, words
+from recbole_ext.report.tables import filled, value_cell
 
 
 def cost(found: Findings) -> Section | None:
-    return section(
-        "Cost",
-        cost_picture(found.comparison, found.look, found.name("cost")),
-        cost_table(found.comparison) if found.comparison["models"] else None,
+    return section("Cost", cost_picture(found), cost_table(found.comparison))
+
+
+def cost_table(comparison: Mapping[str, Any]) -> Table | None:
+    """What training and ranking cost, mean over seeds; None without models."""
+    if not comparison["models"]:
+        return None
+    columns: list[tuple[Column, Callable[[Any], Cell]]] = [
+        (Column("model", numeric=False), lambda m: Cell(m["model"])),
+        (Column("preparing data"), lambda m: value_cell(seconds, m["seconds"].get("prepare"))),
+        (Column("training"), lambda m: value_cell(seconds, m["seconds"].get("train"))),
+        (Column("epochs"), lambda m: value_cell(count, m.get("epochs"))),
+        (
+            Column("an epoch"),
+            lambda m: value_cell(seconds, _ratio(m["seconds"].get("train"), m.get("epochs"))),
+        ),
+        (Column("ranking", unit="test part"), lambda m: value_cell(seconds, m["seconds"].get("test"))),
+        (
+            Column("targets ranked", unit="a second"),
+            lambda m: value_cell(_rounded, _ratio(comparison.get("targets"), m["seconds"].get("test"))),
+        ),
+        (Column("parameters"), lambda m: value_cell(count, m.get("parameters"))),
+    ]
+    return Table(
+        "cost", "Training and inference cost, mean over seeds", *filled(columns, comparison["models"])
     )
 
 
-def cost_table(comparison: Mapping[str, Any]) -> Table:
-    """What training and ranking cost, mean over seeds."""
-    columns = [*words("model"), *numbers("preparing data", "training", "epochs", "an epoch")]
-    columns += [Column("ranking", unit="test part"), Column("targets ranked", unit="a second")]
-    columns += numbers("parameters")
-    rows = []
-    for model in comparison["models"]:
-        times, epochs = model["seconds"], model.get("epochs")
-        train, test = times.get("train"), times.get("test")
-        epoch = train / epochs if known(train) and known(epochs) and epochs > 0 else None
-        targets = comparison.get("targets")
-        speed = targets / test if known(test) and test > 0 and known(targets) else None
-        rows.append(
-            [
-                Cell(model["model"]),
-                value_cell(seconds, times.get("prepare")),
-                value_cell(seconds, train),
-                value_cell(count, epochs),
-                value_cell(seconds, epoch),
-                value_cell(seconds, test),
-                Cell(count(round(speed)) if speed is not None else NONE, speed),
-                value_cell(count, model.get("parameters")),
-            ]
-        )
-    return Table("cost", "Training and inference cost, mean over seeds", columns, rows)
+def _ratio(value: Any, by: Any) -> float | None:
+    return value / by if known(value) and known(by) and by > 0 else None
 
 
-def cost_picture(comparison: Mapping[str, Any], look: Mapping[str, Style], name: str) -> Figure | None:
+def _rounded(value: Any) -> str:
+    return count(round(value) if known(value) else None)
+
+
+def cost_picture(found: Findings) -> Figure | None:
     """The first metric against seconds of training and of ranking the test part, log axes; None without times."""
+    comparison = found.comparison
     if not comparison["metrics"]:
         return None
     metric = comparison["metrics"][0]
@@ -75,15 +78,15 @@ def cost_picture(comparison: Mapping[str, Any], look: Mapping[str, Style], name:
             places = []
             for model in usable[key]:
                 x = max(float(model["seconds"][key]), 1e-3)  # a clock's "no time at all" has a place too
-                found = model["metrics"][metric]
-                style = look[model["model"]]
+                value = model["metrics"][metric]
+                style = found.look[model["model"]]
                 if model["model"] not in near:
-                    _below_scale(panel, model["model"], x, found["mean"], style)
+                    _below_scale(panel, model["model"], x, value["mean"], style)
                     continue
-                if known(found.get("low")) and known(found.get("high")):
-                    panel.plot([x, x], [found["low"], found["high"]], "-", color=style.colour, lw=1.1)
-                panel.plot(x, found["mean"], style.marker, color=style.colour, mfc=style.face, markersize=6.5)
-                places.append((model["model"], x, found["mean"]))
+                if known(value.get("low")) and known(value.get("high")):
+                    panel.plot([x, x], [value["low"], value["high"]], "-", color=style.colour, lw=1.1)
+                panel.plot(x, value["mean"], style.marker, color=style.colour, mfc=style.face, markersize=6.5)
+                places.append((model["model"], x, value["mean"]))
             panel.margins(x=0.2, y=0.25)
             panel.set_xlabel(axis)
             _plain_log_ticks(panel)
@@ -100,7 +103,9 @@ def cost_picture(comparison: Mapping[str, Any], look: Mapping[str, Style], name:
     )
     title = f"{metric_name(metric)} against cost, mean over seeds; upper left: more for less"
     title += plots.off_scale_note(comparison, [metric]).replace("◂", "▾")
-    return plots.drawn(name, title, f"Quality against training time: {spoken}", (plots.WIDTH, 3.8), draw)
+    return plots.drawn(
+        found.name("cost"), title, f"Quality against training time: {spoken}", (plots.WIDTH, 3.8), draw
+    )
 
 
 def _plain_log_ticks(panel: Any) -> None:

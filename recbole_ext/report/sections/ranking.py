@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from recbole_ext.report import plots
@@ -23,20 +24,16 @@ from recbole_ext.report.formats import (
     signed,
     stars,
 )
-from recbole_ext.report.paired import UNTESTED, Test, Tests, best_model
+from recbole_ext.report.paired import Test, Tests, best_model
 from recbole_ext.report.sections.findings import Findings
-from recbole_ext.report.tables import in_order, numbers, value_cell, words
+from recbole_ext.report.tables import filled, in_order, value_cell, words
 
 STARS = "*** Holm-adjusted p < .001 · ** < .01 · * < .05 · n.s. not significant · ? not tested"
 
 
 def ranking(found: Findings) -> Section | None:
-    some = bool(found.comparison["models"])
-    return section(
-        "Ranking",
-        ranking_table(found.comparison, found.baseline) if some else None,
-        forest(found.comparison, found.look, found.baseline, found.name("ranking")),
-    )
+    table = ranking_table(found.comparison, found.baseline) if found.comparison["models"] else None
+    return section("Ranking", table, forest(found))
 
 
 def tests(found: Findings) -> Section | None:
@@ -46,51 +43,51 @@ def tests(found: Findings) -> Section | None:
 
 def ranking_table(comparison: Mapping[str, Any], baseline: str | None) -> Table:
     """The models, best first: metrics with intervals and marks, differences on the first metric, costs, spread."""
-    metrics, models, tests = comparison["metrics"], comparison["models"], Tests(comparison)
-    labels = [m["model"] for m in models]
-    baseline = baseline if baseline in labels else None
-    leaders = {metric: best_model(comparison, metric) for metric in metrics}
+    models, tests = comparison["models"], Tests(comparison)
+    baseline = baseline if baseline in [m["model"] for m in models] else None
     extras = in_order(key for m in models for key in m.get("beyond") or {})
-    columns = [*numbers("#"), *words("model"), *numbers("seeds", *map(metric_name, metrics))]
-    first = metrics[0] if metrics else None
-    if first and len(models) > 1:
-        columns.append(Column("to best", unit=metric_name(first)))
-        if baseline:
-            columns.append(Column("to baseline", unit=metric_name(first)))
-    columns += [*numbers("training"), Column("ranking", unit="test part"), *numbers("parameters")]
-    columns += [
-        Column(metric_name(key.partition("@")[0]), unit="".join(key.partition("@")[1:])) for key in extras
+    columns: list[tuple[Column, Callable[[Any], Cell]]] = [
+        (Column("model", numeric=False), partial(_model_cell, baseline)),
+        (Column("seeds"), lambda m: value_cell(count, len(m["seeds"]))),
+        *(
+            (Column(metric_name(m)), _metric_cell(comparison, tests, m, baseline))
+            for m in comparison["metrics"]
+        ),
+        *(_difference_columns(comparison, tests, baseline) if len(models) > 1 else []),
+        (Column("training"), lambda m: value_cell(seconds, m["seconds"].get("train"))),
+        (Column("ranking", unit="test part"), lambda m: value_cell(seconds, m["seconds"].get("test"))),
+        (Column("parameters"), lambda m: value_cell(roughly, m.get("parameters"))),
+        *(_beyond_column(key) for key in extras),
     ]
-    rows = []
-    for place, model in enumerate(models, 1):
-        label = model["model"]
-        row = [
-            Cell(str(place), place),
-            _model_cell(model, baseline),
-            Cell(count(len(model["seeds"])), len(model["seeds"])),
-        ]
-        for metric in metrics:
-            against = tests.between(label, baseline, metric) if baseline else UNTESTED
-            row.append(_metric_cell(model, metric, leaders[metric], tests, against))
-        if first and len(models) > 1:
-            leader = leaders[first]
-            row.append(_difference_cell(comparison, tests, label, leader))
-            if baseline:
-                row.append(_difference_cell(comparison, tests, label, baseline))
-        row += [
-            value_cell(seconds, model["seconds"].get("train")),
-            value_cell(seconds, model["seconds"].get("test")),
-            value_cell(roughly, model.get("parameters")),
-        ]
-        beyond = model.get("beyond") or {}
-        row += [value_cell(amount, beyond.get(key)) for key in extras]
-        rows.append(row)
+    heads, cells = filled(columns, models)
+    rows = [[Cell(str(place), place), *row] for place, row in enumerate(cells, 1)]
     caption = (
         f"{several(len(models), 'model')} on {count(comparison.get('targets'))} test targets of "
         f"{count(comparison.get('sessions'))} sessions, {count(comparison.get('items'))} items ranked; best first"
     )
     legend = _ranking_legend(len(models), baseline, bool(tests), any(len(m["seeds"]) > 1 for m in models))
-    return Table("ranking", caption, columns, rows, legend, ordered=(0, "ascending"))
+    return Table("ranking", caption, [Column("#"), *heads], rows, legend, ordered=(0, "ascending"))
+
+
+def _difference_columns(
+    comparison: Mapping[str, Any], tests: Tests, baseline: str | None
+) -> list[tuple[Column, Callable[[Any], Cell]]]:
+    """How far the first metric of a model is from that of the best one, and from the baseline's."""
+    if not comparison["metrics"]:
+        return []
+    first = comparison["metrics"][0]
+    others = {"to best": best_model(comparison, first)} | ({"to baseline": baseline} if baseline else {})
+    return [
+        (Column(title, unit=metric_name(first)), partial(_difference_cell, comparison, tests, other))
+        for title, other in others.items()
+    ]
+
+
+def _beyond_column(key: str) -> tuple[Column, Callable[[Any], Cell]]:
+    name, at, k = key.partition("@")
+    return Column(metric_name(name), unit=at + k), lambda m: value_cell(
+        amount, (m.get("beyond") or {}).get(key)
+    )
 
 
 def _ranking_legend(models: int, baseline: str | None, tested: bool, seeds: bool) -> list[str]:
@@ -104,39 +101,44 @@ def _ranking_legend(models: int, baseline: str | None, tested: bool, seeds: bool
     return legend
 
 
-def _model_cell(model: Mapping[str, Any], baseline: str | None) -> Cell:
+def _model_cell(baseline: str | None, model: Mapping[str, Any]) -> Cell:
     detail = [model["name"]] if model.get("name") and model["name"] != model["model"] else []
     detail += ["baseline"] if model["model"] == baseline else []
     return Cell(model["model"], None, detail=detail)
 
 
 def _metric_cell(
-    model: Mapping[str, Any], metric: str, leader: str | None, tests: Tests, against_baseline: Test
+    comparison: Mapping[str, Any], tests: Tests, metric: str, baseline: str | None
+) -> Callable[[Any], Cell]:
+    leader = best_model(comparison, metric)
+
+    def cell(model: Mapping[str, Any]) -> Cell:
+        found, label = model["metrics"].get(metric) or {}, model["model"]
+        if not known(found.get("mean")):
+            return Cell(NONE, None, tone="quiet")
+        to_best = tests.between(label, leader, metric)
+        against = tests.between(label, baseline, metric)
+        mark = "≈" if label != leader and to_best.tested and not to_best.decided else ""
+        mark += "▲" if against.better else "▼" if against.worse else ""
+        spread = f"± {score(found['seed_std'])}" if known(found.get("seed_std")) else ""
+        detail = [part for part in (interval(found), spread) if part]
+        return Cell(score(found["mean"]), found["mean"], mark, detail, "best" if label == leader else "")
+
+    return cell
+
+
+def _difference_cell(
+    comparison: Mapping[str, Any], tests: Tests, other: str | None, model: Mapping[str, Any]
 ) -> Cell:
-    found = model["metrics"].get(metric) or {}
-    if not known(found.get("mean")):
-        return Cell(NONE, None, tone="quiet")
-    is_best = model["model"] == leader
-    mark = ""
-    if not is_best and leader is not None:
-        to_best = tests.between(model["model"], leader, metric)
-        if to_best.tested and not to_best.decided:
-            mark = "≈"
-    mark += "▲" if against_baseline.better else "▼" if against_baseline.worse else ""
-    spread = f"± {score(found['seed_std'])}" if known(found.get("seed_std")) else ""
-    detail = [part for part in (interval(found), spread) if part]
-    return Cell(score(found["mean"]), found["mean"], mark, detail, "best" if is_best else "")
-
-
-def _difference_cell(comparison: Mapping[str, Any], tests: Tests, label: str, other: str | None) -> Cell:
-    """First metric of `label` minus that of `other`: as tested, else of the means, marked as untested."""
+    """First metric of `model` minus that of `other`: as tested, else of the means, marked as untested."""
+    label = model["model"]
     if label == other or other is None:
         return Cell(NONE, 0.0, tone="quiet")
     metric = comparison["metrics"][0]
     test = tests.between(label, other, metric)
     if known(test.difference):
         return Cell(signed(test.difference), test.difference, stars(test.p_holm), _bounds(test))
-    means = {m["model"]: (m["metrics"].get(metric) or {}).get("mean") for m in comparison["models"]}
+    means = {m["model"]: plots.metric_of(m, metric).get("mean") for m in comparison["models"]}
     mean, others = means[label], means[other]
     if not (known(mean) and known(others)):
         return Cell(NONE, None, tone="quiet")
@@ -174,10 +176,9 @@ def test_matrix(comparison: Mapping[str, Any], metric: str) -> Table | None:
     )
 
 
-def forest(
-    comparison: Mapping[str, Any], look: Mapping[str, plots.Style], baseline: str | None, name: str
-) -> Figure | None:
+def forest(findings: Findings) -> Figure | None:
     """Mean and interval of every model, a panel a metric; None without models."""
+    comparison, baseline = findings.comparison, findings.baseline
     models, metrics = comparison["models"], comparison["metrics"]
     if not models or not metrics:
         return None
@@ -189,7 +190,7 @@ def forest(
         for panel, metric in zip(axes, metrics):
             found = {m["model"]: plots.metric_of(m, metric) for m in models}
             near = plots.on_scale(comparison, metric)
-            plots.dots(panel, list(found.items()), look, near)
+            plots.dots(panel, list(found.items()), findings.look, near)
             for row, model in enumerate(models):
                 values = [v for v in found[model["model"]].get("seed_values") or [] if known(v)]
                 if len(values) > 1 and model["model"] in near:
@@ -210,4 +211,4 @@ def forest(
     title += plots.off_scale_note(comparison, metrics)
     first = plots.read_out([(m["model"], plots.metric_of(m, metrics[0])) for m in models])
     alt = f"Dot plot of {metric_name(metrics[0])} with 95 % intervals on {comparison['dataset']}: {first}"
-    return plots.drawn(name, title, alt, (plots.WIDTH, height), draw)
+    return plots.drawn(findings.name("ranking"), title, alt, (plots.WIDTH, height), draw)

@@ -15,7 +15,7 @@ from recbole_ext.report.tables import mean_cell, words
 
 
 def cold_items(found: Findings) -> Section | None:
-    return section("Cold and warm items", cold_and_warm(found.comparison, found.name("cold-warm")))
+    return section("Cold and warm items", cold_and_warm(found))
 
 
 def slices(found: Findings) -> Section | None:
@@ -26,16 +26,12 @@ def slices(found: Findings) -> Section | None:
 
 def _by(found: Findings, number: int, dimension: str) -> Section | None:
     table = slice_table(found.comparison, dimension)
-    if table is None:
-        return None
-    name = found.name(f"by-{number}", dimension)
-    return section(spaced(dimension), slice_dots(found.comparison, dimension, found.look, name), table)
+    return section(spaced(dimension), slice_dots(found, number, dimension), table) if table else None
 
 
-def slice_dots(
-    comparison: Mapping[str, Any], dimension: str, look: Mapping[str, Style], name: str
-) -> Figure | None:
+def slice_dots(found: Findings, number: int, dimension: str) -> Figure | None:
     """The first metric of every model, a panel a slice, on one scale; None where there is nothing to draw."""
+    comparison = found.comparison
     parts = (comparison.get("slices") or {}).get(dimension) or []
     if not parts or not comparison["models"] or not comparison["metrics"]:
         return None
@@ -49,7 +45,8 @@ def slice_dots(
     def draw(figure: Any) -> None:
         axes = plots.panels(figure, lines, columns, sharex=True)
         for panel, part in zip(axes, parts):
-            plots.dots(panel, [(label, plots.in_slice(part, label, metric)) for label in labels], look, near)
+            rows = [(label, plots.in_slice(part, label, metric)) for label in labels]
+            plots.dots(panel, rows, found.look, near)
             title = f"{plots.short(str(part['slice']))}\n{several(part.get('targets') or 0, 'target')}"
             if part.get("small"):
                 panel.set_facecolor("#f3f3f3")
@@ -68,20 +65,17 @@ def slice_dots(
         + plots.read_out([(label, plots.in_slice(part, label, metric)) for label in labels], 3)
         for part in parts[:6]
     )
-    return plots.drawn(
-        name,
-        title,
-        f"Dot plots of {metric_name(metric)} by {spaced(dimension)}. {spoken}",
-        (plots.WIDTH, height),
-        draw,
-    )
+    name = found.name(f"by-{number}", dimension)
+    alt = f"Dot plots of {metric_name(metric)} by {spaced(dimension)}. {spoken}"
+    return plots.drawn(name, title, alt, (plots.WIDTH, height), draw)
 
 
 SLICE_MARKS = (("o", True), ("s", False), ("^", True), ("D", False), ("v", True), ("P", False))
 
 
-def cold_and_warm(comparison: Mapping[str, Any], name: str) -> Figure | None:
+def cold_and_warm(found: Findings) -> Figure | None:
     """Every model's first metric on warm and on cold items, joined; None without slices by `item`."""
+    comparison = found.comparison
     parts = (comparison.get("slices") or {}).get("item") or []
     if len(parts) < 2 or not comparison["models"] or not comparison["metrics"]:
         return None
@@ -96,15 +90,12 @@ def cold_and_warm(comparison: Mapping[str, Any], name: str) -> Figure | None:
                 panel.plot([min(means), max(means)], [row, row], "-", color="#bbbbbb", lw=3, zorder=1)
         for i, part in enumerate(parts):
             marker, filled = SLICE_MARKS[i % len(SLICE_MARKS)]
-            colour = plots.COLOURS[i % len(plots.COLOURS)]
+            style = Style(plots.COLOURS[i % len(plots.COLOURS)], marker, filled)
             aside = 0.18 * (i - (len(parts) - 1) / 2) if len(parts) > 2 else 0.0
             for row, label in enumerate(labels):
-                plots.point(
-                    panel, plots.in_slice(part, label, metric), row + aside, Style(colour, marker, filled)
-                )
+                plots.point(panel, plots.in_slice(part, label, metric), row + aside, style)
             handle = f"{plots.short(str(part['slice']))} ({several(part.get('targets') or 0, 'target')})"
-            face = colour if filled else "white"
-            panel.plot([], [], marker, color=colour, mfc=face, label=_legend_text(handle))
+            panel.plot([], [], marker, color=style.colour, mfc=style.face, label=_legend_text(handle))
         panel.set_xlabel(metric_name(metric))
         plots.name_rows(panel, labels)
         figure.legend(loc="outside upper left", ncols=min(4, len(parts)), frameon=False, fontsize=8.5)
@@ -117,7 +108,8 @@ def cold_and_warm(comparison: Mapping[str, Any], name: str) -> Figure | None:
         for label in labels[:12]
     )
     title = f"{metric_name(metric)} on cold and warm items, 95 % intervals"
-    return plots.drawn(name, title, f"{title}. {spoken}", (9.0, 1.05 + 0.31 * len(labels)), draw)
+    size = (9.0, 1.05 + 0.31 * len(labels))
+    return plots.drawn(found.name("cold-warm"), title, f"{title}. {spoken}", size, draw)
 
 
 def _within_reach(
@@ -148,19 +140,20 @@ def slice_table(comparison: Mapping[str, Any], dimension: str) -> Table | None:
         for s in found
     ]
     tops = [_top_of_slice(s, metric) for s in found]
-    rows = []
-    for model in comparison["models"]:
-        label = model["model"]
-        row = [Cell(label)]
-        for part, top in zip(found, tops):
-            value = plots.in_slice(part, label, metric)
-            row.append(mean_cell(value, "best" if top is not None and value.get("mean") == top else ""))
-        rows.append(row)
+    rows = [
+        [Cell(model["model"]), *(_slice_cell(*each, model["model"], metric) for each in zip(found, tops))]
+        for model in comparison["models"]
+    ]
     legend = ["bold: highest mean of the slice, not a test"]
     if any(s.get("small") for s in found):
         legend.append("⚠ fewer than 100 targets: read with care")
     caption = f"{metric_name(metric)} by {spaced(dimension)}"
     return Table("slices", caption, columns, rows, legend, fold="folded")
+
+
+def _slice_cell(part: Mapping[str, Any], top: float | None, label: str, metric: str) -> Cell:
+    value = plots.in_slice(part, label, metric)
+    return mean_cell(value, "best" if top is not None and value.get("mean") == top else "")
 
 
 def _top_of_slice(part: Mapping[str, Any], metric: str) -> float | None:

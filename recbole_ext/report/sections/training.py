@@ -9,7 +9,6 @@ from typing import Any
 from recbole_ext.report import plots
 from recbole_ext.report.document import Cell, Figure, Prose, Section, Table, section
 from recbole_ext.report.formats import count, known, listed, score, seconds, several, shown_value
-from recbole_ext.report.plots import Style
 from recbole_ext.report.sections.findings import Findings
 from recbole_ext.report.tables import MISSING, in_order, numbers, value_cell, words
 
@@ -17,11 +16,7 @@ LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2))
 
 
 def curves(found: Findings) -> Section | None:
-    return section(
-        "Learning curves",
-        learning_curves(found.records, found.look, found.name("learning")),
-        without_curve(found.records),
-    )
+    return section("Learning curves", learning_curves(found), without_curve(found.records))
 
 
 def searches(found: Findings) -> Section | None:
@@ -35,10 +30,9 @@ def without_curve(records: Sequence[Mapping[str, Any]]) -> Prose | None:
     return Prose(f"No curve of {listed(flat, 12)}: fewer than two epochs were validated.") if flat else None
 
 
-def learning_curves(
-    records: Sequence[Mapping[str, Any]], look: Mapping[str, Style], name: str
-) -> Figure | None:
+def learning_curves(found: Findings) -> Figure | None:
     """Validation score by epoch, a panel a model, a line a seed; None where no run was validated."""
+    records, look = found.records, found.look
     curves: dict[str, list[tuple[Any, list[tuple[int, float]]]]] = {}
     metrics = list(dict.fromkeys(str(r.get("valid_metric")) for r in records))
     for record in records:
@@ -64,7 +58,7 @@ def learning_curves(
         for panel in axes[len(labels) :]:
             panel.set_axis_off()
         for panel, label in zip(axes, labels):
-            style = look.get(label, Style(plots.INK, "o", True))
+            style = look.get(label, plots.Style(plots.INK, "o", True))
             panel.axhline(max(peaks.values()), color="#aaaaaa", lw=0.8, ls=(0, (2, 2)), zorder=0)
             for seed, points in curves[label]:
                 x, y = [p[0] for p in points], [p[1] for p in points]
@@ -96,7 +90,8 @@ def learning_curves(
         "dotted: the best of any model; every model has its own scale of epochs"
     )
     alt = f"Learning curves. Best validation score: {plots.read_out(best)}"
-    return plots.drawn(name, title, alt, (min(plots.WIDTH, 3.0 * columns + 0.6), 0.7 + 2.1 * lines), draw)
+    size = (min(plots.WIDTH, 3.0 * columns + 0.6), 0.7 + 2.1 * lines)
+    return plots.drawn(found.name("learning"), title, alt, size, draw)
 
 
 def curve_of(record: Mapping[str, Any]) -> list[tuple[int, float]]:
