@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = (options.data or real_data(ROOT / "atomic_data")).resolve()
     where = conditions(options.threads, PACKAGES)  # before the picture changes
     text, ratios = evaluation(data, options.repeats, options.rows, options.threads)
-    picture = options.out.with_name("speed_evaluation.png")
+    picture = options.out.with_name("speed_evaluation.svg")
     bars(picture, ratios, "Evaluation, times RecBole")
     command = f"`python benchmarks/evaluate.py --repeats {options.repeats}`"
     body = f"{command}; data {data.name}; {where}\n\n{text}\n\n![]({picture.name})\n"

@@ -19,7 +19,7 @@ def write_section(file: Path, title: str, text: str) -> None:
 
 
 def bars(file: Path, ratios: Mapping[str, float], title: str) -> None:
-    """A picture of ratios, one bar each, 1 = the peer."""
+    """A picture of ratios, one bar each, 1 = the peer; an SVG whose text is text."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -35,5 +35,6 @@ def bars(file: Path, ratios: Mapping[str, float], title: str) -> None:
     axes.set_title(title)
     axes.tick_params(labelsize=8)
     figure.tight_layout()
-    figure.savefig(file, dpi=110)
+    with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": "recbole_ext"}):
+        figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)

@@ -240,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_section(options.out, "Before the first step", text)
         return
     steps, ratios = training(data, options.repeats, options.batches, options.threads)
-    picture = options.out.with_name("speed_training.png")
+    picture = options.out.with_name("speed_training.svg")
     bars(picture, ratios, "Training steps, times RecBole as released")
     command = f"`python benchmarks/train.py --repeats {options.repeats}`"
     text = f"{command}; data {data.name}; {where}\n\n{steps}\n\n![]({picture.name})\n"

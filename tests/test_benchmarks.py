@@ -239,8 +239,8 @@ def test_a_report_keeps_its_other_sections(tmp_path, monkeypatch):
     write_section(file, "Two", "second\n\n| a |\n")
     write_section(file, "One", "third")
     assert file.read_text() == "# Speed\n\n## One\n\nthird\n\n## Two\n\nsecond\n\n| a |\n"
-    bars(tmp_path / "bars.png", {"RecBole": 1.0, "ours": 5.0}, "ratios")
-    assert (tmp_path / "bars.png").stat().st_size > 5000
+    bars(tmp_path / "bars.svg", {"RecBole": 1.0, "ours": 5.0}, "ratios")
+    assert (tmp_path / "bars.svg").stat().st_size > 5000
 
 
 @pytest.fixture

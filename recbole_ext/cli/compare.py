@@ -11,7 +11,7 @@ from typing import NoReturn
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.comparison import METRICS, compare
 from recbole_ext.files import write_text
-from recbole_ext.report.comparison_text import comparison_text
+from recbole_ext.report.text import comparison_text
 
 
 class _Parser(argparse.ArgumentParser):

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str], prog: str = "python run.py") -> int:
 
         return run_grid(settings, files, arguments)
     model, dataset = _names(settings)
-    from recbole_ext.report.tables import result_table
+    from recbole_ext.report.text import result_table
     from recbole_ext.run.run import run
 
     print(result_table(run(model, dataset, settings, files)), flush=True)

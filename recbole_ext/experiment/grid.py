@@ -15,6 +15,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job, Outcome
 from recbole_ext.experiment.plan import Entry, Experiment, combinations, space_of
+from recbole_ext.report import formats
 from recbole_ext.settings.files import merge
 
 QUIET = {"state": "ERROR", "show_progress": False}
@@ -287,7 +288,7 @@ class Grid:
         group = self._group_of[job.folder]
         self.ran += 1
         group.seconds.append(outcome.seconds)
-        took = f" in {duration(outcome.seconds)}"
+        took = f" in {formats.duration(outcome.seconds)}"
         if job.tries is not None:
             group.trying -= 1
             if outcome.failed is not None:
@@ -313,7 +314,7 @@ class Grid:
         self.finished.add(job.folder)
         print(f"[{self.done}/{self.total}] {name_of(job)}: {text}", flush=True)
         if self.tables and "test" in record:
-            from recbole_ext.report.tables import result_table
+            from recbole_ext.report.text import result_table
 
             print(result_table(dict(record)), flush=True)
 
@@ -323,7 +324,7 @@ class Grid:
         rest = sum(
             group.left * statistics.mean(group.seconds or known) for group in self.groups if group.left
         )
-        return f" (ETA {duration(rest / self.experiment.workers)})" if rest else ""
+        return f" (ETA {formats.duration(rest / self.experiment.workers)})" if rest else ""
 
     def jobs(self) -> Iterator[tuple[Group, Job]]:
         """Every cell with what was chosen for it, in order."""
@@ -360,24 +361,11 @@ def shown(settings: Mapping[str, Any]) -> str:
 def _result(job: Job, record: Mapping[str, Any]) -> str:
     if "test" in record:
         metric = record["valid_metric"]
-        return f"{metric} {_decimal(record['test'][metric.lower()])}"
+        return f"{metric} {formats.score(record['test'][metric.lower()])}"
     return f"{_valid_score(cells.choosing_folder(job))}, test not read"
 
 
 def _valid_score(folder: Path) -> str:
     record = cells.read_json(folder / cells.RECORD) or {}
     score = record.get("best_valid_score")
-    return f"validation {record.get('valid_metric')} {'none' if score is None else _decimal(score)}"
-
-
-def _decimal(value: float) -> str:
-    """`.1234`."""
-    text = f"{value:.4f}"
-    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
-
-
-def duration(seconds: float) -> str:
-    """`31 s`, `5 min`, `2.5 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+    return f"validation {record.get('valid_metric')} {'none' if score is None else formats.score(score)}"

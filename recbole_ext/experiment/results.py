@@ -16,7 +16,7 @@ from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job
 from recbole_ext.experiment.grid import Grid
 from recbole_ext.files import commit, write_beside, write_text
-from recbole_ext.report.tables import comparison_table
+from recbole_ext.report.text import comparison_table
 
 CHOSEN, CELLS = "chosen.yaml", "cells.csv"
 STATUS = ("dataset", "label", "seed", "status", "reason", "settings")

@@ -1,78 +1,48 @@
-"""The report in Markdown: the page's tables and, as links to PNG files, its pictures."""
+"""A report in Markdown: GitHub shows its tables and, as links to SVG files, its figures."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from recbole_ext.report.contents import Cell, Table
-    from recbole_ext.report.experiment_report import Part, Report
-    from recbole_ext.report.plots import Picture
+from recbole_ext.report.document import Block, Cell, Figure, Listing, Notes, Prose, Report, Section, Table
 
 
 def render_markdown(report: Report) -> str:
-    """The report's Markdown; pictures are expected at figures/NAME.png beside it."""
+    """The report's Markdown; figures are expected at figures/NAME.svg beside it."""
     lines = [f"# {plain(report.title)}", ""]
     lines += [f"- {plain(term)}: {plain(text)}" for term, text in report.facts]
     for text in [*report.answers, *report.cautions]:
         lines += ["", plain(text)]
-    for part in report.parts:
-        lines += _part(part)
-    if report.failed:
-        lines += ["", "## Failed runs", *table(report.failed)]
-    if report.readings:
-        lines += ["", "## Readings of the test part", "", plain(report.readings_note)]
-    lines += ["", "## Environment", *table(report.environment)]
-    for manifest in report.manifests:
-        lines += [
-            "",
-            f"## Data of {plain(manifest.dataset)}",
-            "",
-            plain(manifest.facts),
-            *table(manifest.sources),
-        ]
-    lines += ["", "## Command", "", *_fenced(report.command)]
-    if report.file:
-        lines += ["", "## Experiment file", "", *_fenced(report.file, "yaml")]
+    for each in report.sections:
+        lines += _section(each, 2)
     return "\n".join(lines) + "\n"
 
 
-def _part(part: Part) -> Iterable[str]:
-    yield from ("", f"## {plain(part.dataset)}")
-    if part.notes:
-        yield ""
-        yield from (f"- {plain(note)}" for note in part.notes)
-    blocks: list[tuple[str, list[Table | None], list[Picture | None]]] = [
-        ("Ranking", [part.ranking], [part.forest]),
-        ("Pairwise tests", list(part.matrices), []),
-        ("Reward", [part.reward], []),
-        ("Categories", [part.categories], []),
-        ("Cold and warm items", [], [part.cold]),
-        *[(f"By {s.dimension}", _some(s.table), [s.picture]) for s in part.slices],
-        ("Cost", [part.cost_table], [part.cost]),
-        ("Learning curves", [], [part.curves]),
-        ("What was tried", list(part.searches), []),
-        ("Settings", [part.differences, part.own], []),
-    ]
-    for title, tables, pictures in blocks:
-        if not any(tables) and not any(pictures):
-            continue
-        yield from ("", f"### {plain(title)}")
-        for picture in filter(None, pictures):
-            yield from ("", f"![{plain(picture.title)}](figures/{picture.name}.png)")
-        for found in filter(None, tables):
-            yield from table(found)
-    if part.curves_missing:
-        yield from ("", plain(part.curves_missing))
+def _section(found: Section, level: int) -> list[str]:
+    lines = [line for block in found.blocks for line in _block(block, level)]
+    return ["", f"{'#' * level} {plain(found.title)}", *lines] if lines else []
 
 
-def _some(*tables: Table | None) -> list[Table | None]:
-    return list(tables)
+def _block(block: Block, level: int) -> list[str]:
+    """Lines of a block, the empty one before it included; none for what is only on the page."""
+    match block:
+        case Table(fold="long") | Listing(fold="long"):
+            return []
+        case Table():
+            return _table(block)
+        case Figure():
+            return ["", f"![{plain(block.title)}]({block.file})"]
+        case Prose():
+            return ["", plain(block.text)]
+        case Notes():
+            return ["", *(f"- {plain(line)}" for line in block.lines)]
+        case Listing():
+            return ["", *_fenced(block.text, block.language)]
+        case Section():
+            return _section(block, level + 1)
 
 
-def table(found: Table) -> list[str]:
+def _table(found: Table) -> list[str]:
     """A Markdown table with its caption before and its legend after it; numeric columns stand right."""
     heads = [plain(f"{c.title} {c.unit}".strip()) for c in found.columns]
     lines = ["", plain(found.caption), "", "| " + " | ".join(heads) + " |"]

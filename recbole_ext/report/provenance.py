@@ -5,22 +5,39 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from recbole_ext.report.contents import MISSING, Cell, Column, Table, in_order, sortable
-from recbole_ext.report.words import NONE, count, known, metric_name, score, several, shown_value, size
+from recbole_ext.report.document import Block, Cell, Listing, Prose, Section, Table, section
+from recbole_ext.report.formats import (
+    NONE,
+    count,
+    known,
+    metric_name,
+    score,
+    several,
+    shown_value,
+    size,
+    spaced,
+)
+from recbole_ext.report.tables import MISSING, in_order, numbers, sortable, value_cell, words
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """One data set's manifest: what it was made of, by which options, and the whole of it."""
-
-    dataset: str
-    facts: str
-    sources: Table
-    options: str
-    whole: str
+def sections_of(experiment: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """What a report says of the whole experiment, after its data sets."""
+    command = command_text(experiment.get("command"), experiment.get("calls") or ())
+    file = str(experiment.get("file") or "")
+    found = [
+        section("Failed runs", failed_table(experiment)),
+        section("Readings of the test part", *readings(experiment)),
+        section("Environment", environment_table(experiment, records)),
+        section("Data", *manifests(records)),
+        section(
+            "Command",
+            Listing(command),
+            section("Experiment file", Listing(file, "yaml") if file else None),
+        ),
+    ]
+    return [each for each in found if each is not None]
 
 
 def failed_table(experiment: Mapping[str, Any]) -> Table | None:
@@ -28,12 +45,7 @@ def failed_table(experiment: Mapping[str, Any]) -> Table | None:
     failed = experiment.get("failed") or []
     if not failed:
         return None
-    columns = [
-        Column("data set", numeric=False),
-        Column("model", numeric=False),
-        Column("seed"),
-        Column("reason", numeric=False),
-    ]
+    columns = [*words("data set", "model"), *numbers("seed"), *words("reason")]
     rows = [
         [
             Cell(str(f.get("dataset", ""))),
@@ -46,17 +58,31 @@ def failed_table(experiment: Mapping[str, Any]) -> Table | None:
     return Table("failed", f"{several(len(failed), 'run')} failed and missing above", columns, rows)
 
 
+def readings(experiment: Mapping[str, Any]) -> list[Block]:
+    """How often the test part of each data set was read, and every reading; nothing where none was noted."""
+    table = readings_table(experiment)
+    if table is None:
+        return []
+    names = [str(reading.get("dataset")) for reading in experiment["readings"]]
+    each = "; ".join(f"{name} {several(names.count(name), 'time')}" for name in in_order(names))
+    return [
+        Prose(f"Every reading of a test part is noted, so that choosing on it would show. {each}."),
+        table,
+    ]
+
+
 def readings_table(experiment: Mapping[str, Any]) -> Table | None:
     """Every time the test part was read; None where no reading was noted."""
-    readings = experiment.get("readings") or []
-    if not readings:
+    found = experiment.get("readings") or []
+    if not found:
         return None
     known_keys = ["time", "dataset", "label", "seed"]
-    keys = [k for k in known_keys if any(k in r for r in readings)]
-    keys += [k for k in in_order(k for r in readings for k in r) if k not in known_keys]
-    columns = [Column(key.replace("_", " "), numeric=key == "seed") for key in keys]
-    rows = [[_reading_cell(r.get(key, MISSING)) for key in keys] for r in readings]
-    return Table("readings", f"The test part was read {several(len(readings), 'time')}", columns, rows)
+    keys = [k for k in known_keys if any(k in r for r in found)]
+    keys += [k for k in in_order(k for r in found for k in r) if k not in known_keys]
+    columns = [(numbers if key == "seed" else words)(spaced(key))[0] for key in keys]
+    rows = [[_reading_cell(r.get(key, MISSING)) for key in keys] for r in found]
+    caption = f"The test part was read {several(len(found), 'time')}"
+    return Table("readings", caption, columns, rows, fold="long")
 
 
 def _reading_cell(value: Any) -> Cell:
@@ -82,8 +108,7 @@ def environment_table(experiment: Mapping[str, Any], records: Sequence[Mapping[s
             continue
         shown = "; ".join(f"{value} ({several(n, 'run')})" for value, n in tally.items())
         rows.append([Cell(key), Cell(shown, mark="⚠ differs", tone="warn")])
-    columns = [Column("what", numeric=False), Column("value", numeric=False)]
-    return Table("environment", "Where it ran", columns, rows, sortable=False)
+    return Table("environment", "Where it ran", words("what", "value"), rows, sortable=False)
 
 
 def _environment_of(record: Mapping[str, Any]) -> dict[str, str]:
@@ -95,7 +120,7 @@ def _environment_of(record: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def manifests(records: Sequence[Mapping[str, Any]]) -> list[Manifest]:
+def manifests(records: Sequence[Mapping[str, Any]]) -> list[Section | None]:
     """The manifests of the data that the runs read, one a data set and version of it."""
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
     for record in records:
@@ -107,43 +132,41 @@ def manifests(records: Sequence[Mapping[str, Any]]) -> list[Manifest]:
     return [_manifest(dataset, data) for (dataset, _), data in found.items()]
 
 
-def _manifest(dataset: str, data: Mapping[str, Any]) -> Manifest:
+def _manifest(dataset: str, data: Mapping[str, Any]) -> Section | None:
+    """What the data set was made of, by which options, and the whole manifest."""
+    counts = ", ".join(f"{spaced(k)} {_counted(v)}" for k, v in (data.get("counts") or {}).items())
+    made = f"converter {data.get('converter')}, version {data.get('version')}"
+    made += f", made {data['created']}" if data.get("created") else ""
+    options = ", ".join(f"{k}: {shown_value(v)}" for k, v in (data.get("options") or {}).items())
+    whole = json.dumps(data, indent=1, ensure_ascii=False, default=str)
+    return section(
+        dataset,
+        Prose(f"{made}. {counts}." if counts else f"{made}."),
+        _files_table(dataset, data),
+        Prose(f"Options: {options}") if options else None,
+        Listing(whole, title="The whole manifest", fold="long"),
+    )
+
+
+def _files_table(dataset: str, data: Mapping[str, Any]) -> Table:
     rows = []
-    for kind in ("sources", "outputs"):
+    for kind, word in (("sources", "read"), ("outputs", "written")):
         for file in data.get(kind) or []:
             lines = (data.get("rows") or {}).get(file.get("name")) or {}
             dropped = ", ".join(f"{reason}: {count(n)}" for reason, n in (lines.get("dropped") or {}).items())
-            read, kept = lines.get("read", file.get("rows")), lines.get("kept", file.get("rows"))
             rows.append(
                 [
                     Cell(str(file.get("name", ""))),
-                    Cell("read" if kind == "sources" else "written"),
-                    Cell(size(file.get("bytes")), sortable(file.get("bytes"))),
-                    Cell(count(read), sortable(read)),
-                    Cell(count(kept), sortable(kept)),
+                    Cell(word),
+                    value_cell(size, file.get("bytes")),
+                    value_cell(count, lines.get("read", file.get("rows"))),
+                    value_cell(count, lines.get("kept", file.get("rows"))),
                     Cell(dropped or NONE),
                     Cell(str(file.get("sha256", ""))),
                 ]
             )
-    columns = [
-        Column("file", numeric=False),
-        Column("", numeric=False),
-        Column("size"),
-        Column("rows"),
-        Column("kept"),
-        Column("dropped by reason", numeric=False),
-        Column("SHA-256", numeric=False),
-    ]
-    counts = ", ".join(f"{k.replace('_', ' ')} {_counted(v)}" for k, v in (data.get("counts") or {}).items())
-    made = f"converter {data.get('converter')}, version {data.get('version')}"
-    made += f", made {data['created']}" if data.get("created") else ""
-    return Manifest(
-        dataset,
-        f"{made}. {counts}." if counts else f"{made}.",
-        Table("manifest", f"Files of {dataset}", columns, rows),
-        ", ".join(f"{k}: {shown_value(v)}" for k, v in (data.get("options") or {}).items()),
-        json.dumps(data, indent=1, ensure_ascii=False, default=str),
-    )
+    columns = [*words("file", ""), *numbers("size", "rows", "kept"), *words("dropped by reason", "SHA-256")]
+    return Table("manifest", f"Files of {dataset}", columns, rows)
 
 
 def _counted(value: Any) -> str:

@@ -1,147 +1,96 @@
-"""Plain-text tables for the terminal."""
+"""How values become cells and columns of a report's tables, and the rows of report.csv."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from recbole_ext.evaluate.slices import SMALL
+from recbole_ext.report.document import Cell, Column
+from recbole_ext.report.formats import interval, known, score
+
+MISSING = object()
 
 
-def result_table(record: dict[str, Any]) -> str:
-    """The test metrics of a run, one row a metric, one column a cut-off, and what they were measured on."""
-    metrics, single = _by_name(record["test"])
-    cutoffs = sorted({k for row in metrics.values() for k in row})
-    head = f"{record['model']} on {record['dataset']} (seed {record['seed']})"
-    lines = ["", head, "-" * len(head), "  " + record["protocol"], "  split " + record["split"]]
-    lines += [f"  {note}" for note in record["notes"]]
-    lines.append(
-        f"  {record['counts']['test_targets']:,} test targets, {record['counts']['items']:,} items ranked"
-    )
-    lines.append("")
-    lines.append(f"{'':10}" + "".join(f"{'@' + str(k):>9}" for k in cutoffs))
-    lines += _rows(metrics, cutoffs)
-    lines += [f"  {name:8}{value:9.4f}" for name, value in single.items()]
-    for kind, values in record.get("test_by_event", {}).items():
-        targets = "1 target" if values["targets"] == 1 else f"{values['targets']:,} targets"
-        lines += ["", f"  {kind}: {targets}", *_rows(_by_name(values)[0], cutoffs)]
-    lines += _slice_lines(record.get("test_slices", {}), cutoffs)
-    if "test_reward" in record:
-        rewards, _ = _by_name(record["test_reward"])
-        given = ", ".join(f"{kind} {value:g}" for kind, value in record["config"]["rewards"].items())
-        lines += ["", f"  reward ({given})", *_rows({"sum": rewards["Reward"]}, cutoffs, 1)]
-        lines += _rows({"a target": rewards["Reward_per_target"]}, cutoffs)
-    if "off_policy" in record:
-        lines += ["", *_off_policy(record["off_policy"])]
-    last = record["epochs"][-1] if record.get("epochs") else {}
-    if "q_taken" in last:
-        values = ", ".join(f"{name} {last[name]:.4f}" for name in Q_VALUES if name in last)
-        lines += ["", f"  last epoch: {values}"]
-    seconds = record["seconds"]
-    lines.append("")
-    best = record["best_valid_score"]
-    scored = "no validation" if best is None else f"best validation {record['valid_metric']} {best:.4f}"
-    epochs = "1 epoch" if record["epochs_run"] == 1 else f"{record['epochs_run']} epochs"
-    lines.append(f"  {epochs} in {seconds['train']:.1f} s on {record['device']}, {scored}")
-    lines += [f"  {label:15}{path}" for label, path in record["files"].items()]
-    return "\n".join(lines)
+def words(*titles: str) -> list[Column]:
+    """Columns of words."""
+    return [Column(title, numeric=False) for title in titles]
 
 
-SLICES = {"item": "{} items", "visitor": "{} visitors"}  # what a single run shows of them; reports show all
+def numbers(*titles: str) -> list[Column]:
+    """Columns of numbers."""
+    return [Column(title) for title in titles]
 
 
-def _slice_lines(found: dict[str, dict[str, Any]], cutoffs: list[int]) -> list[str]:
-    """HR and NDCG for cold and warm items, new and returning visitors, at 10 or the largest cut-off."""
-    k = 10 if 10 in cutoffs else max(cutoffs, default=0)
-    rows = [
-        f"  {shown.format(name):22}{values['targets']:>9,}{'*' if values['small'] else ' '}"
-        f"{values[f'hit@{k}']:10.4f}{values[f'ndcg@{k}']:10.4f}"
-        for dimension, shown in SLICES.items()
-        for name, values in found.get(dimension, {}).items()
-    ]
-    if not rows:
-        return []
-    head = f"  {'':22}{'targets':>9} {f'HR@{k}':>10}{f'NDCG@{k}':>10}"
-    small = [f"  * under {SMALL} targets"] if any("*" in row for row in rows) else []
-    return ["", head, *rows, *small]
+def filled(
+    columns: Sequence[tuple[Column, Callable[[Any], Cell]]], items: Iterable[Any]
+) -> tuple[list[Column], list[list[Cell]]]:
+    """Columns and rows of a table: a row an item, in each column the cell that its function makes of the item."""
+    return [column for column, _ in columns], [[cell(item) for _, cell in columns] for item in items]
 
 
-def _off_policy(found: dict[str, Any]) -> list[str]:
-    """Reward a target that the log earned and that the model's policy would earn, with intervals."""
-    settings = found["settings"]
-    setting = "temperature" if settings["policy"] == "softmax" else "epsilon"
-    lines = [f"  off-policy reward a target ({settings['policy']}, {setting} {settings[setting]:g})"]
-    for label, key in (("the log", "log"), ("SNIPS", "snips"), ("DR", "dr"), ("SNDR", "sndr")):
-        value = found[key]
-        if value["value"] is None:
-            lines.append(f"  {label:8}     none: the policy never does what the log did")
-            continue
-        lines.append(
-            f"  {label:8}{value['value']:9.4f}   95 % from {value['low']:.4f} to {value['high']:.4f}"
-        )
-    lines.append(
-        f"  {found['targets']:,} targets weigh like {found['effective']:,.0f}; mean weight {found['mean_weight']:.2f}, "
-        f"{100 * found['clipped']:.1f} % of the weights clipped at {settings['clip']:g}"
-    )
-    return lines
+def value_cell(form: Callable[[Any], str], value: Any) -> Cell:
+    """A number as `form` shows it, sorted by itself; a dash where there is none."""
+    return Cell(form(value), sortable(value))
 
 
-Q_VALUES = ("ce", "td_loss", "q_taken", "q_greedy", "overestimation", "advantage_spread", "clipped")
+def mean_cell(value: Mapping[str, Any], tone: str = "") -> Cell:
+    """A metric's mean with its interval below it."""
+    return Cell(score(value.get("mean")), sortable(value.get("mean")), "", lines(interval(value)), tone)
 
 
-def comparison_table(records: Sequence[dict[str, Any]]) -> str:
-    """Test metrics of several models at the largest cut-off but one, mean over seeds and standard deviation."""
-    by_model: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
-        by_model.setdefault(record.get("label", record["model"]), []).append(record)
-    metrics = [key for key in records[0]["test"] if key.endswith(("@10", "@20"))]
-    rewards = [
-        f"reward@{k}" for k in (10, 20) if any(f"reward@{k}" in r.get("test_reward", {}) for r in records)
-    ]
-    seeds = ", ".join(str(seed) for seed in dict.fromkeys(record["seed"] for record in records))
-    head = f"{records[0]['dataset']}, seeds {seeds}: mean over seeds ± standard deviation"
-    columns = metrics + rewards
-    lines = ["", head, f"{'':16}" + "".join(f"{_shown(column):>18}" for column in columns)]
-    for model, runs in by_model.items():
-        cells = []
-        for column in columns:
-            values = [{**run.get("test_reward", {}), **run["test"]}.get(column) for run in runs]
-            known = [value for value in values if value is not None]
-            cells.append(f"{_spread(known, 1 if column in rewards else 4):>18}")
-        lines.append(f"{model:16}" + "".join(cells))
-    return "\n".join(lines)
+def sortable(value: Any) -> float | None:
+    """What a cell of that value sorts by; None for what is no number."""
+    return float(value) if known(value) else None
 
 
-def _shown(metric: str) -> str:
-    name, _, k = metric.partition("@")
-    return f"{'HR' if name == 'hit' else name.upper() if name in ('ndcg', 'mrr') else name.capitalize()}@{k}"
+def lines(text: str) -> list[str]:
+    """The text as a cell's detail: none where it is empty."""
+    return [text] if text else []
 
 
-def _spread(values: list[float], digits: int) -> str:
-    if not values:
-        return "-"
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
+def in_order(values: Iterable[Any]) -> list[Any]:
+    """Every value once, as first met."""
+    return list(dict.fromkeys(values))
 
 
-def _by_name(values: dict[str, float]) -> tuple[dict[str, dict[int, float]], dict[str, float]]:
-    """Metrics by name and cut-off, and those without cut-off."""
-    metrics: dict[str, dict[int, float]] = {}
-    single: dict[str, float] = {}
-    for key, value in values.items():
-        name, _, k = key.partition("@")
-        name = "HR" if name == "hit" else name.upper() if name in ("ndcg", "mrr") else name.capitalize()
-        if k:
-            metrics.setdefault(name, {})[int(k)] = value
-        else:
-            single[name] = value
-    return metrics, single
+def value_of(found: Any) -> Mapping[str, Any]:
+    """A metric's value as a dict with `mean`; empty for counts and whatever else is no metric."""
+    if isinstance(found, Mapping):
+        return found
+    return {"mean": found} if isinstance(found, float) else {}
 
 
-def _rows(metrics: dict[str, dict[int, float]], cutoffs: list[int], digits: int = 4) -> list[str]:
-    """A line a metric, a column a cut-off."""
-    return [
-        f"  {name:8}" + "".join(f"{row[k]:9.{digits}f}" if k in row else f"{'':9}" for k in cutoffs)
-        for name, row in metrics.items()
-    ]
+# --- report.csv ---------------------------------------------------------------------------------------------
+
+CSV_COLUMNS = (
+    *("dataset", "model", "metric", "dimension", "slice"),
+    *("mean", "low", "high", "seed_std", "targets", "sessions", "seeds"),
+)
+
+
+def csv_rows(comparisons: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """One row per (data set, model, metric, slice); dimension and slice are "all" for the whole test part."""
+    rows: list[list[Any]] = []
+    for comparison in comparisons:
+        dataset = comparison["dataset"]
+        seeds = {m["model"]: len(m["seeds"]) for m in comparison["models"]}
+        whole = [comparison.get("targets"), comparison.get("sessions")]
+        for model in comparison["models"]:
+            label = model["model"]
+            found = {**model["metrics"], **(model.get("reward") or {})}
+            single = {**(model.get("beyond") or {}), **(model.get("category_hit") or {})}
+            found |= {metric: value_of(value) for metric, value in single.items() if value_of(value)}
+            for metric, value in found.items():
+                rows.append([dataset, label, metric, "all", "all", *_numbers(value), *whole, seeds[label]])
+        for dimension, parts in (comparison.get("slices") or {}).items():
+            for part in parts:
+                size_of = [part.get("targets"), part.get("sessions")]
+                for label, metrics in part["metrics"].items():
+                    for metric, value in metrics.items():
+                        place = [dataset, label, metric, dimension, part["slice"]]
+                        rows.append([*place, *_numbers(value), *size_of, seeds.get(label)])
+    return rows
+
+
+def _numbers(value: Mapping[str, Any]) -> list[Any]:
+    return [value.get(key) if known(value.get(key)) else None for key in ("mean", "low", "high", "seed_std")]

@@ -1,4 +1,5 @@
-"""A run is a record: one folder with record.json, ranks.npz (per-target ranks and top items) and a learning curve."""
+"""A run is a record: one folder with record.json, ranks.npz (per-target ranks and top items) and, of a single run, its
+learning curve."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Run:
     """Collects what a run does and writes it down at its end."""
 
     def __init__(self, config: Any, folder: Path | None = None):
-        """`folder`: where to write; None: a new one in `runs_dir`."""
+        """`folder`: where to write, of a cell of an experiment, whose report draws its curve; None: of a single run,
+        which draws its own, a new one in `runs_dir`."""
         started = datetime.now(UTC)
         stamp = started.strftime("%Y%m%d-%H%M%S-%f")[:-3]
         self.config = config
@@ -40,6 +42,7 @@ class Run:
             except OSError as error:
                 raise UsageError(f"{key} {config[key]} cannot be made a folder: {error.strerror}") from error
         name = f"{config['model']}-{config['seed']}-{stamp}"
+        self.is_cell = folder is not None
         self.folder = folder or Path(config["runs_dir"]) / config["dataset"] / name
         self.epochs: list[dict[str, Any]] = []
         self.arrays: dict[str, np.ndarray] = {}
@@ -170,7 +173,7 @@ class Run:
             by_slice = slice_means(self.arrays, self.config["topk"])
             if by_slice:
                 self.record["test_slices"] = by_slice
-        if self.epochs:
+        if self.epochs and not self.is_cell:
             files["learning curve"] = self.folder / "learning_curve.png"
             title = f"{self.record['model']} on {self.record['dataset']}"
             plot_learning_curve(

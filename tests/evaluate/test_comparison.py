@@ -15,7 +15,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.comparison import METRICS, compare
 from recbole_ext.evaluate.intervals import bootstrap_mean, holm, paired_test
 from recbole_ext.evaluate.target_metrics import gains
-from recbole_ext.report.comparison_text import comparison_text
+from recbole_ext.report.text import comparison_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -320,7 +320,7 @@ def test_sampled_candidates_say_nothing_of_all_items(write_run):
     found = compare([write_run("A", [1, 2, 3, 4, 5], record=sampled)])
     (model,) = found["models"]
     assert set(model["beyond"].values()) == {None} and "category_hit" not in model
-    assert "coverage" in comparison_text(found)
+    assert "Coverage" in comparison_text(found)
     with pytest.raises(UsageError, match=r"kinds of candidates differ \(uni100 and full\)"):
         compare([write_run("A", [1] * 5, record=sampled), write_run("B", [1] * 5)])
 

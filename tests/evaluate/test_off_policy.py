@@ -348,7 +348,7 @@ def toy(tmp_path, monkeypatch, write_log, random_log):
 @pytest.mark.parametrize("model", ["GRU4Rec", "HRNNFeat", "NARM", "Pop"])
 def test_a_run_records_estimates(toy, model):
     import recbole_ext
-    from recbole_ext.report.tables import result_table
+    from recbole_ext.report.text import result_table
 
     settings, _ = toy
     sizes = {"embedding_size": 8, "hidden_size": 8} if model in ("GRU4Rec", "HRNNFeat", "NARM") else {}

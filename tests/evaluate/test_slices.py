@@ -145,7 +145,7 @@ def read_back(rows, kept):
 @pytest.mark.parametrize("empty_history", [False, True])
 def test_a_run_records_events_and_rewards(toy, model, empty_history):
     import recbole_ext
-    from recbole_ext.report.tables import result_table
+    from recbole_ext.report.text import result_table
 
     settings, rows = toy
     rewards = {"view": 0.2, "purchase": 1.0}
@@ -207,7 +207,7 @@ def test_a_protocol_without_targets_events_says_so(toy):
 
 def test_notes_of_the_data_stand_beside_the_models(toy):
     import recbole_ext
-    from recbole_ext.report.tables import result_table
+    from recbole_ext.report.text import result_table
 
     settings, _ = toy
     small = {"embedding_size": 4, "hidden_size": 4, "max_sessions_per_user": 2}
@@ -219,7 +219,7 @@ def test_notes_of_the_data_stand_beside_the_models(toy):
 
 def test_a_run_shows_cold_items_and_returning_visitors(toy):
     import recbole_ext
-    from recbole_ext.report.tables import result_table
+    from recbole_ext.report.text import result_table
 
     settings, _ = toy
     record = recbole_ext.run("Pop", "toy", topk=[5, 10], **settings)

@@ -16,7 +16,6 @@ from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.conduct import _alone
-from recbole_ext.experiment.grid import duration
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path("runs/experiments")
@@ -69,6 +68,9 @@ def test_a_grid_runs_once_and_is_passed_over_then(write_experiment, capsys, repo
         (label, seed) for label in ("Pop", "GRU4Rec") for seed in (1, 2)
     ]
     assert all(Path(one["folder"], "ranks.npz").is_file() for one in records)
+    assert not any(
+        Path(one["folder"], "learning_curve.png").exists() for one in records
+    )  # the page draws them
     assert comparisons[0]["dataset"] == "toy" and comparisons[0]["baseline"] is None
     assert comparisons[0]["labels"] == ["Pop", "Pop", "GRU4Rec", "GRU4Rec"]
     (search,) = searches
@@ -571,10 +573,6 @@ def test_a_second_kind_of_label_of_one_model(write_experiment):
     assert record("try/toy/GRU4Rec-deep/seed-1")["config"]["num_layers"] == 2
     assert record("try/toy/GRU4Rec/seed-1")["config"]["num_layers"] == 1
     shutil.rmtree(RUNS / "try/toy/GRU4Rec")
-
-
-def test_durations_in_words():
-    assert [duration(s) for s in (0.4, 31, 99, 300, 9000)] == ["0 s", "31 s", "99 s", "5 min", "2.5 h"]
 
 
 def test_the_page_of_a_refit_shows_the_course_that_chose_its_epochs(write_experiment, reported):
