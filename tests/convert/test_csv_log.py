@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections import Counter
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -15,13 +16,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recbole_ext.convert import ConvertError, csv_log, delimited, rows
+from recbole_ext.convert import ConvertError, delimited, rows
 from recbole_ext.convert import __main__ as command_line
-from recbole_ext.convert.csv_log import convert
+from recbole_ext.convert import convert as convert_source
 from recbole_ext.convert.item_table import MISSING
 
 # Session s2 starts first; s10 and s9 start within one second, so that their names decide; a row of s2 repeats an
 # earlier one. Milliseconds order the events of a session, seconds are written.
+convert = partial(convert_source, "csv")
+
 LOG = """\
 kind,ts,visitorid,sku,session,page
 view,1430622010500,ann,red shoe,s9,1
@@ -928,19 +931,6 @@ def test_command_line(log, tmp_path, capsys, monkeypatch):
     assert command_line.main([*arguments, "colour:paint"]) == 2
     sentence = capsys.readouterr().err
     assert "colour" in sentence and sentence.count("\n") == 1
-
-
-def test_every_option_of_the_command_line_is_one_of_convert(tmp_path):
-    import argparse
-    import inspect
-
-    parser = argparse.ArgumentParser()
-    csv_log.add_arguments(parser)
-    options = vars(parser.parse_args(["log.csv"]))
-    parameters = inspect.signature(convert).parameters
-    assert set(options) | {"events"} == set(parameters)
-    differing = {name for name in options if name != "raw" and options[name] != parameters[name].default}
-    assert not differing
 
 
 def test_the_real_sample_by_idle_time(shared_data, tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 from recbole_ext.convert import convert
 from recbole_ext.convert.errors import ConvertError
-from recbole_ext.convert.synthetic import generate, retailrocket
+from recbole_ext.convert.synthetic import generate, property_log, retailrocket
 
 SCALE = 0.02
 DAY_MS = 86_400_000
@@ -294,8 +294,8 @@ def test_new_items_come_over_time(demo, converted):
 
 
 def test_more_property_rows_come_in_more_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(retailrocket, "PART_ROWS", 10_000)
-    monkeypatch.setattr(retailrocket, "PROPERTY_BLOCK", 777)
+    monkeypatch.setattr(property_log, "PART_ROWS", 10_000)
+    monkeypatch.setattr(property_log, "PROPERTY_BLOCK", 777)
     counts = generate("retailrocket", tmp_path / "raw", scale=0.001, property_scale=3)["counts"]
     parts = sorted((tmp_path / "raw").glob("item_properties_part*.csv"))
     assert len(parts) == 7
@@ -311,7 +311,9 @@ def test_rows_are_those_of_their_number(property_scale):
     """Blocks of any size give the same rows; no value of an item and time comes twice, however long the log."""
     world = retailrocket.make_world(np.random.default_rng([1, 0]), retailrocket.SHAPE, 0.001, 1784)
     rows = 2_000 * property_scale
-    log = retailrocket._PropertyLog(world, np.arange(len(world.department)), rows, 1)
+    log = property_log.PropertyLog(
+        world, retailrocket._item_ids(world, 1), np.arange(len(world.department)), rows, 1
+    )
     whole = log.block(0, rows)
     pieces = [log.block(first, min(first + 9_999, rows)) for first in range(0, rows, 9_999)]
     assert whole.equals(pl.concat(pieces))
@@ -320,10 +322,10 @@ def test_rows_are_those_of_their_number(property_scale):
 
 
 def test_rows_that_do_not_fit_a_property_go_to_the_others():
-    sizes = retailrocket._fill(np.array([0.6, 0.3, 0.1]), 100, 40)
+    sizes = property_log._fill(np.array([0.6, 0.3, 0.1]), 100, 40)
     assert sizes.tolist() == [40, 40, 20]
     with pytest.raises(ConvertError, match="have only 120: lower it"):
-        retailrocket._fill(np.array([0.6, 0.3, 0.1]), 121, 40)
+        property_log._fill(np.array([0.6, 0.3, 0.1]), 121, 40)
 
 
 @pytest.mark.parametrize(
