@@ -68,9 +68,13 @@ def _several(value: Any) -> Any:
     return [value] if isinstance(value, str | int | float | Path) else value
 
 
+def _words(value: Any) -> Any:
+    return [] if value is None else _several(value)
+
+
 Day = Annotated[date, BeforeValidator(_day), Field(strict=True)]
 Word = Annotated[Text, BeforeValidator(_word)]
-Words = Annotated[list[Word], BeforeValidator(_several)]
+Words = Annotated[list[Word], BeforeValidator(_words)]
 Files = Annotated[list[Path], BeforeValidator(_several)]
 
 
@@ -83,7 +87,7 @@ def option(
     recorded: str | bool = True,
     door: Literal["option", "positional", "python"] = "option",
     says: str | None = None,
-    **bounds: float,
+    **bounds: Any,
 ) -> Any:
     """A key of an options class: `settings.base.key`, and what converters add.
 
@@ -91,7 +95,12 @@ def option(
     value in the help. recorded: its name in the manifest, which then holds it only where it is not None; False: not
     there. door: how the command line takes it, "python" for not at all. says, and ge, gt, le, lt: as of `key`.
     """
-    extra = {"needs": dict(needs or {}), "metavar": metavar, "recorded": recorded, "door": door}
+    extra: dict[str, Any] = {
+        "needs": dict(needs or {}),
+        "metavar": metavar,
+        "recorded": recorded,
+        "door": door,
+    }
     extra |= {} if says is None else {"says": says}
     return Field(default, description=sentence, json_schema_extra=extra, **bounds)
 
@@ -126,10 +135,15 @@ class Options(Settings):
         values: what is given; keys that are no options are refused. Raises ConvertError.
         """
         try:
-            return super().read(values)._checked(flag)
+            return super().read(values)._checked(cls.spelt)
         except UsageError as error:
             name, _, rest = str(error).partition(" ")
-            raise ConvertError(f"{flag(name) if name in cls.model_fields else name} {rest}") from None
+            raise ConvertError(f"{cls.spelt(name) if name in cls.model_fields else name} {rest}") from None
+
+    @classmethod
+    def spelt(cls, name: str) -> str:
+        """How the command line calls an option."""
+        return name if _extra(cls.model_fields[name], "door", "option") == "positional" else flag(name)
 
     @classmethod
     def of_arguments(cls, arguments: argparse.Namespace) -> Self:
@@ -187,9 +201,11 @@ class Options(Settings):
         for name, field in cls.keys().items():
             door = _extra(field, "door", "option")
             if door == "positional":
-                parser.add_argument(name, metavar=_metavar(field), help=_help(field))
+                parser.add_argument(name, metavar=_metavar(field), help=_help(field, cls.spelt))
             elif door == "option":
-                parser.add_argument(flag(name), default=argparse.SUPPRESS, help=_help(field), **_takes(field))
+                parser.add_argument(
+                    flag(name), default=argparse.SUPPRESS, help=_help(field, cls.spelt), **_takes(field)
+                )
 
 
 class ConvertOptions(Options):
@@ -255,7 +271,9 @@ def _need(other: str, need: str | list[Any], spelt: Callable[[str], str]) -> str
 
 
 def _advice(need: str | list[Any]) -> str:
-    return "name that too, or leave it out" if need == GIVEN else "leave one of them out"
+    if need == GIVEN:
+        return "name that too, or leave it out"
+    return "leave one of them out" if need == LEFT_OUT else "leave it out"
 
 
 def _plain(value: Any) -> Any:
@@ -305,12 +323,12 @@ def _metavar(field: FieldInfo) -> str:
     return str(_extra(field, "metavar", None) or words)
 
 
-def _help(field: FieldInfo) -> str:
+def _help(field: FieldInfo, spelt: Callable[[str], str]) -> str:
     """The option's sentence, what it takes where its metavar does not say so, what it needs, its default."""
     said = [field.description or ""]
     if _kind(field) in (int, float):
         said.append(allowed(field))
-    said += [_need(other, need, flag) for other, need in _extra(field, "needs", {}).items()]
+    said += [_need(other, need, spelt) for other, need in _extra(field, "needs", {}).items()]
     default = _plain(field.default)
     shown = "" if default in (None, False, []) or field.is_required() else f" (default {default})"
     return f"{'; '.join(said)}{shown}".replace("%", "%%")

@@ -207,7 +207,7 @@ def test_bad_sessions_are_counted_and_named(lists, tmp_path, reason):
         ("all_train_seq.txt", 4, reason)
     ]
     with pytest.raises(ConvertError, match="--strict allows none"):
-        convert(lists(train=train), tmp_path / "toy", max_bad_rows=0.2, strict=True)
+        convert(lists(train=train), tmp_path / "toy", strict=True)
 
 
 @pytest.mark.parametrize("item", [True, 2.0, None, b"2", (1, 5), pytest.param(1 << 100_000, id="huge")])

@@ -119,10 +119,10 @@ def test_counts_are_the_owners_times_scale(demo, events, properties):
     assert events["visitorid"].n_unique() == record["visitors"] == pytest.approx(1_407_580 * SCALE, rel=0.01)
     assert events["itemid"].n_unique() == record["items_in_events"]
     of = dict(properties["property"].value_counts().iter_rows())
-    for name, rows in retailrocket.NAMED.items():
+    for name, rows in property_log.NAMED.items():
         assert of[name] == pytest.approx(rows * SCALE, abs=2)
     assert 900 < len(of) <= 1104
-    others = sorted((rows for name, rows in of.items() if name not in retailrocket.NAMED), reverse=True)
+    others = sorted((rows for name, rows in of.items() if name not in property_log.NAMED), reverse=True)
     assert of["364"] in others[:3]
     assert sum(others[:100]) > 0.5 * sum(others) and others[0] < of["categoryid"]
 
@@ -331,7 +331,7 @@ def test_rows_that_do_not_fit_a_property_go_to_the_others():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"known_users": 0.5}, "--known-users means nothing to the generator of retailrocket"),
+        ({"known_users": 0.5}, "--known-users is read only with source diginetica"),
         ({"property_scale": 0}, "--property-scale is 0"),
         ({"scale": 50, "property_scale": 10}, "ask for 10,137,951,000 property rows"),
     ],

@@ -11,9 +11,11 @@ Its docstring begins with a sentence for the help. It holds `class Options(Conve
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
 from types import ModuleType
 from typing import Any
 
@@ -44,15 +46,20 @@ def load(source: Any) -> ModuleType:
 
 
 def sentence(source: str) -> str:
-    """What a source is, in the first sentence of its module; for one that cannot be used, why."""
+    """What a source is, in the first sentence of its module; for one that cannot be used, why. Ours are not loaded."""
     try:
-        return (load(source).__doc__ or source).strip().splitlines()[0]
+        text = ast.get_docstring(ast.parse(_text(source))) if source in _ours() else load(source).__doc__
     except ConvertError as error:
         return str(error)
+    return (text or source).strip().splitlines()[0]
 
 
 def _ours() -> list[str]:
     return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+
+
+def _text(source: str) -> str:
+    return (files(__name__) / f"{source.replace('-', '_')}.py").read_text(encoding="utf-8")
 
 
 def _stranger(point: EntryPoint) -> ModuleType:

@@ -126,13 +126,12 @@ def _write_events(world: World, folder: Path, scale: float, seed: int, n_session
             order = order.reshape(-1) + order_number
             order_number += len(buyers)
             rows = np.concatenate((np.arange(len(item)), carted, sold))
+            kinds = np.repeat(["view", "addtocart", "transaction"], [len(item), len(carted), len(sold)])
             frame = pl.DataFrame(
                 {
                     "timestamp": np.concatenate((time, cart_time, cart_time[buys] + wait)),
                     "visitorid": visitor_id[user[part][session[rows]]],
-                    "event": np.repeat(
-                        ["view", "addtocart", "transaction"], [len(item), len(carted), len(sold)]
-                    ),
+                    "event": kinds,
                     "itemid": item_id[item[rows]],
                     "transactionid": np.concatenate((np.full(len(item) + len(carted), -1), order)),
                 }
