@@ -56,22 +56,8 @@ def parsed(*words: str) -> Toy:
 
 
 def test_class_command_line_and_manifest_agree() -> None:
-    words = [
-        "--table",
-        "t.csv",
-        "--parts",
-        "a",
-        "b",
-        "--gap",
-        "5",
-        "--names",
-        "790",
-        "x",
-        "--first-date",
-        "2020-02-03",
-        "--strict",
-    ]
-    by_words = parsed(*words)
+    words = "--table t.csv --parts a b --gap 5 --names 790 x --first-date 2020-02-03 --strict"
+    by_words = parsed(*words.split(" "))
     by_name = Toy.from_command(
         {"table": "t.csv", "parts": ["a", Path("b")], "gap": 5, "names": [790, "x"], "strict": True}
         | {"first_date": date(2020, 2, 3)}
@@ -247,6 +233,33 @@ def test_checks_and_help_load_no_engine() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_what_the_files_leave_unread_is_refused_too(tmp_path: Path) -> None:
+    """Which files there are, and which columns they have, is known once they are looked at."""
+    (tmp_path / "train-item-views.csv").write_text(
+        "sessionId;userId;itemId;timeframe;eventdate\n1;NA;2;0;2016-04-01\n"
+    )
+    (tmp_path / "events.csv").write_text(
+        "timestamp,visitorid,event,itemid,transactionid\n1430622004000,1,view,2,\n"
+    )
+    log = tmp_path / "log.csv"
+    log.write_text("session,item,ts\n1,a,1430622004\n")
+    for source, raw, options, sentence in (
+        ("diginetica", tmp_path, {"all_items": True}, "--all-items is read only with item features"),
+        ("retailrocket", tmp_path, {"features": [790]}, "--features is read only with item properties"),
+        ("retailrocket", tmp_path, {"as_of": "event"}, "--as-of is read only with item properties"),
+        (
+            "csv",
+            log,
+            {"gap_minutes": 10},
+            "--gap-minutes is read only where no column names sessions, and session ",
+        ),
+        ("csv", log, {"events": "events.csv"}, "events names a table in a folder"),
+    ):
+        with pytest.raises(ConvertError) as error:
+            room.convert(source, raw, tmp_path / "d", **options)
+        assert str(error.value).startswith(sentence) and not (tmp_path / "d").exists()
 
 
 # --- the command line

@@ -48,6 +48,11 @@ from recbole_ext.convert.times import EARLIEST, LATEST, shown_range, time_column
 
 SHARED_SESSIONS = 0.1  # beyond this share of ids with two users, ids hardly are those of sessions
 MS_NS = 10**6
+# How the manifest begins, whether there are item features or not
+RECORDED = (
+    *("events_file", "columns", "time_unit", "separator", "session_per_user", "gap_minutes"),
+    *("items_file", "item_types"),
+)
 DAY_MS = 86_400_000
 
 
@@ -173,9 +178,10 @@ def read(raw: Path, options: Options) -> Conversion:
 def _recorded(layout: Layout, options: Options, types: Mapping[str, str]) -> dict[str, Any]:
     """The options with what was found out in place of what was left open."""
     return {
-        **{"events_file": None, "columns": layout.columns, "items_file": None},
+        **dict.fromkeys(RECORDED),  # in this order
         **options.recorded(),
         "events_file": layout.events.path.name,
+        "columns": layout.columns,
         "time_unit": layout.unit,
         "separator": layout.events.separator,
         "gap_minutes": None if "session" in layout.columns else options.gap_minutes,
