@@ -116,8 +116,7 @@ def _write_events(world: World, folder: Path, scale: float, seed: int, n_session
             session, item, time = _views(world, stock, block_rng, user[part], day[part], length[part])
             seen[item] = True
             low, high = np.searchsorted(carts, (first_view[part.start], first_view[part.stop]))
-            carted = carts[low:high] - first_view[part.start]
-            buys = bought[low:high]
+            carted, buys = carts[low:high] - first_view[part.start], bought[low:high]
             cart_time = time[carted] + block_rng.integers(5_000, 60_000, size=len(carted))
             sold = carted[buys]
             wait = 60_000 + block_rng.exponential(120_000, size=len(sold)).astype(np.int64)
