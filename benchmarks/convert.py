@@ -122,7 +122,7 @@ def ours(source: str, raw: Path, out: Path, name: str, repeats: int, limit_gib: 
     """Our converter; `out` is a folder of this side alone."""
     arguments = {"raw": str(raw), "out": str(out / source)}
     limit = None if limit_gib is None else limit_gib << 30
-    return Side(name, f"recbole_ext.convert.{source}:convert", arguments, repeats, limit)
+    return Side(name, "recbole_ext.convert:convert", {"source": source, **arguments}, repeats, limit)
 
 
 def conversion(source: str, raw: Path, scratch: Path, options: argparse.Namespace) -> list[Row]:

@@ -6,6 +6,11 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+from recbole_ext.convert import (
+    check_generate,
+    check_options,
+    converted,
+)  # polars is loaded once a file is read
 from recbole_ext.data.manifest import manifest
 from recbole_ext.errors import UsageError
 
@@ -17,7 +22,7 @@ def prepare_atomic_files(config: Any) -> None:
     `convert_options` the converter's options, `generate` the generator's options for demo data.
 
     Raises:
-        UsageError: there are no atomic files and the data set's yaml names no source.
+        UsageError: there are no atomic files and the data set's yaml names no source, or a wrong option.
         ConvertError: the raw logs are missing or cannot be read.
     """
     name, out = config["dataset"], Path(config["data_path"])
@@ -32,20 +37,18 @@ def prepare_atomic_files(config: Any) -> None:
             f"{out / name}.inter does not exist and no `source` says which raw logs it comes from: "
             f"put the atomic files there, or write configs/dataset/{name}.yaml"
         )
-    from recbole_ext.convert import convert  # polars is only needed to convert
-
-    for key in ("convert_options", "generate"):
-        if not isinstance(config[key] or {}, dict):
-            raise UsageError(f"{key} is {config[key]}: write a dict of options, such as {{strict: True}}")
+    options = check_options(source, config["convert_options"])
     raw = Path(config["raw_path"] or Path("raw_data") / name)
     logger = getLogger()
-    if config["generate"] and not raw.exists():
-        from recbole_ext.convert.synthetic import generate
+    if config["generate"]:
+        wanted = check_generate(config["generate"])
+        if not raw.exists():
+            from recbole_ext.convert.synthetic import generated
 
-        logger.warning("generating demo logs in %s", raw)
-        generate(out=raw, **config["generate"])
+            logger.warning("generating demo logs in %s", raw)
+            generated(wanted, raw)
     logger.warning("converting %s to atomic files in %s", raw, out)
-    convert(source, raw, out, **(config["convert_options"] or {}))
+    converted(source, raw, out, options)
 
 
 def _compare_options(options: Any, out: Path) -> None:
@@ -54,7 +57,9 @@ def _compare_options(options: Any, out: Path) -> None:
     if not isinstance(made, dict) or not isinstance(options, dict):
         return
     for key, value in options.items():
-        recorded = next((made[name] for name in (key, f"{key}_file", f"{key}_files") if name in made), None)
+        places = (made, made.get("columns") or {})  # those of a table stand together
+        names = (key, f"{key}_file", f"{key}_files")
+        recorded = next((place[name] for place in places for name in names if name in place), None)
         if _as_texts(recorded) != _as_texts(value):
             getLogger().warning(
                 "%s was converted with %s %s, and convert_options says %s: delete that folder to convert again",
@@ -68,4 +73,8 @@ def _compare_options(options: Any, out: Path) -> None:
 def _as_texts(value: Any) -> list[str]:
     """An option's value, or values, as text: yaml writes numbers and single values, the manifest lists of names."""
     values = value if isinstance(value, list | tuple) else [value]
-    return [str(one) for one in values if one not in (None, False)]
+    return [
+        f"{one:g}" if isinstance(one, float) else str(one)
+        for one in values
+        if one is not None and one is not False
+    ]

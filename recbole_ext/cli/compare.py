@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from recbole_ext.arguments import Arguments
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.comparison import METRICS, compare
 from recbole_ext.files import write_text
 from recbole_ext.report.text import comparison_text
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, but a wrong command line is answered in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help lists the options).\n")
-
-
-def _parser(prog: str) -> _Parser:
-    parser = _Parser(
+def _parser(prog: str) -> Arguments:
+    parser = Arguments(
         prog=prog,
-        allow_abbrev=False,
         description="Compare runs of one data set by their records: intervals, paired tests, slices.",
     )
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="a run: record.json and ranks.npz")

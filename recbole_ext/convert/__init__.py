@@ -1,76 +1,73 @@
-"""Raw logs to atomic files: one module a source, each with `add_arguments(parser)` and `convert(raw, out,
-**options)`.
+"""Raw logs to atomic files: one module a source in `sources/`, each its options, a class, and `read(raw, options)`.
 
-Converting knows neither RecBole nor torch; polars is the engine. A new source is one module and one line in
-SOURCES.
+Converting knows neither RecBole nor torch; polars is the engine, and loaded when a file is read.
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from recbole_ext.errors import ConvertError, did_you_mean
+from recbole_ext.convert import sources as _sources
+from recbole_ext.errors import ConvertError, UsageError
+from recbole_ext.rooms import answer_calls
 
-__all__ = ["SOURCES", "ConvertError", "convert", "source_module"]
+if TYPE_CHECKING:
+    from recbole_ext.convert.options import ConvertOptions
+    from recbole_ext.convert.synthetic import Options as GenerateOptions
 
-SOURCES: dict[str, str] = {
-    "csv": "recbole_ext.convert.csv_log",
-    "diginetica": "recbole_ext.convert.diginetica",
-    "retailrocket": "recbole_ext.convert.retailrocket",
-    "session-lists": "recbole_ext.convert.session_lists",
-    "synthetic": "recbole_ext.convert.synthetic",
-}
+__all__ = ["ConvertError", "check_generate", "check_options", "convert"]
 
 
-def source_module(source: str) -> ModuleType:
-    """The module that reads `source`, imported on demand; ConvertError for a name not in SOURCES."""
-    if source not in SOURCES:
-        hint = did_you_mean(source, SOURCES) or f": known are {', '.join(SOURCES)}."
-        raise ConvertError(f"No converter for {source!r}{hint}")
-    return importlib.import_module(SOURCES[source])
-
-
-def convert(source: str, raw: str | Path, out: str | Path, **options: Any) -> dict[str, Any]:
-    """Convert the logs in `raw` to atomic files in `out` and return the manifest.
+def convert(source: str, raw: str | Path, out: str | Path | None = None, **options: Any) -> dict[str, Any]:
+    """Convert the logs in `raw` to atomic files in `out` (without one: where the command line puts them).
 
     `options` are those of the source's command line, with underscores: strict=True, max_bad_rows=0.05 …
-    Raises ConvertError, one sentence, for whatever the user can mend.
+    Returns the manifest. Raises ConvertError, one sentence, for whatever the user can mend.
     """
-    module = source_module(source)
-    if not hasattr(module, "convert"):
-        raise ConvertError(f"{source} makes raw logs and converts none: call its generate.")
-    _check_options(source, module, options)
-    manifest: dict[str, Any] = module.convert(Path(raw), Path(out), **options)
-    return manifest
+    return converted(source, raw, out, _module(source).Options.from_command(options))
 
 
-def _check_options(source: str, module: ModuleType, options: Mapping[str, Any]) -> None:
-    """ConvertError for an option that the source does not have, or a flag that is no flag (as yaml may have it)."""
-    parameters = inspect.signature(module.convert).parameters
-    known = [name for name in parameters if name not in ("raw", "out")]
-    for name, value in options.items():
-        if name not in known:
-            hint = did_you_mean(str(name), known) or f": it has {', '.join(known)}."
-            raise ConvertError(f"The converter {source} has no option {name}{hint}")
-        if isinstance(parameters[name].default, bool) and not isinstance(value, bool):
-            raise ConvertError(f"Option {name} of the converter {source} is {value!r}: write True or False.")
+def converted(
+    source: str, raw: str | Path, out: str | Path | None, options: ConvertOptions
+) -> dict[str, Any]:
+    """As `convert`, with options that are checked already."""
+    from recbole_ext.convert.atomic import write_conversion
+
+    raw = Path(raw)
+    out = options.default_out(source, raw) if out is None else Path(out)
+    return write_conversion(out, source, _sources.load(source).read(raw, options))
 
 
-class _Room(ModuleType):
-    """This package as the function of its name.
+def check_options(source: Any, options: Any, path: str = "convert_options") -> ConvertOptions:
+    """The options of a `source` that a configuration names under `path`, checked; None: all defaults.
 
-    Python puts a package in its parent's namespace when it is first imported, so `recbole_ext.convert` is the
-    public function before that and this package after it: both must answer a call alike.
+    Loads neither polars nor torch. Raises UsageError: no such source, an unknown key, a wrong value, an option that
+    the others leave without effect.
     """
+    checked: ConvertOptions = _module(source).Options.read(_mapping(options, path), path)
+    return checked
 
-    def __call__(self, source: str, raw: str | Path, out: str | Path, **options: Any) -> dict[str, Any]:
-        return convert(source, raw, out, **options)
+
+def check_generate(options: Any, path: str = "generate") -> GenerateOptions:
+    """The generator's options that a configuration names under `path`, checked as `check_options` does."""
+    from recbole_ext.convert.synthetic import Options
+
+    return Options.read(_mapping(options, path), path)
 
 
-sys.modules[__name__].__class__ = _Room
+def _module(source: Any) -> ModuleType:
+    if source == "synthetic":
+        raise ConvertError("synthetic makes raw logs and converts none: call its generate")
+    return _sources.load(source)
+
+
+def _mapping(options: Any, path: str) -> Mapping[str, Any]:
+    if options is not None and not isinstance(options, Mapping):
+        raise UsageError(f"{path} is {options!r}: write a mapping of options, such as {{strict: True}}")
+    return options or {}
+
+
+answer_calls(__name__, convert)

@@ -12,12 +12,12 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
+from recbole_ext.convert.engine import pl
 from recbole_ext.errors import ConvertError
 from recbole_ext.files import sha256
 from recbole_ext.version import __version__
@@ -118,6 +118,36 @@ class FileRecords:
         if self._error is not None:
             raise self._error
         return self._records
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a source's `read` makes of raw logs: the tables, and the account of every row."""
+
+    inter: pl.DataFrame
+    item: pl.DataFrame | None
+    sources: Iterable[Path] | FileRecords
+    reports: Iterable[RowReport]
+    options: Mapping[str, Any]  # as `Options.recorded` has them, perhaps with what was found out
+    notes: Mapping[str, int]
+    counts: Mapping[str, Any]
+    time_origin: float | None = None  # unix seconds
+    types: Mapping[str, str] = field(default_factory=dict)  # of columns that COLUMN_TYPES does not name
+    more: Mapping[str, Any] = field(default_factory=dict)  # what else the manifest says, by name
+
+
+def write_conversion(out: Path, source: str, made: Conversion) -> dict[str, Any]:
+    """Write what was read from a source, as `write_dataset` does; return the manifest."""
+    manifest = make_manifest(
+        source,
+        sources=made.sources,
+        reports=made.reports,
+        options=made.options,
+        notes=made.notes,
+        counts=made.counts,
+        time_origin=made.time_origin,
+    )
+    return write_dataset(out, made.inter, made.item, {**manifest, **made.more}, made.types)
 
 
 def make_manifest(

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 
-import polars as pl
+from recbole_ext.convert.engine import pl
 
-from recbole_ext.errors import ConvertError
-
-Test = Callable[[pl.Expr], pl.Expr]
+Test = Callable[["pl.Expr"], "pl.Expr"]
 WHOLE = r"^(0|[1-9][0-9]{0,17})$"  # what an id looks like
 
 
@@ -127,13 +125,3 @@ def tokens_column(name: str, owner: str, unknown: Sequence[str] = ()) -> Column:
         return pl.when(tokens != "").then(tokens)
 
     return Column(name, owner, joined, (fault,), tuple(unknown))
-
-
-def as_day(option: str, value: date | str) -> date:
-    """A day of the command line or of a yaml file."""
-    try:
-        if isinstance(value, datetime):
-            raise ValueError
-        return value if isinstance(value, date) else date.fromisoformat(value)
-    except (ValueError, TypeError):
-        raise ConvertError(f"{option} is {value!r}: write a day as YYYY-MM-DD.") from None

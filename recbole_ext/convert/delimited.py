@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import IO, cast
 
-import polars as pl
-
 from recbole_ext.convert.atomic import RowReport
 from recbole_ext.convert.columns import Column, Test
-from recbole_ext.convert.rows import LONGEST_LINE, UNREADABLE, BadRows, Source, read_header, read_rows
+from recbole_ext.convert.engine import pl
+from recbole_ext.convert.raw_files import UNREADABLE, Source, read_header
+from recbole_ext.convert.rows import LONGEST_LINE, BadRows, read_rows
 from recbole_ext.errors import ConvertError
 
 EMBEDDED = "\x1f"  # ASCII's unit separator: one byte, as a separator is, and in no text

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-import polars as pl
-
 from recbole_ext.convert.atomic import RowReport
 from recbole_ext.convert.columns import Column, Test, number_column
 from recbole_ext.convert.delimited import QuotedSource, read_quoted_rows
-from recbole_ext.convert.rows import BadRows, Source, read_header
+from recbole_ext.convert.engine import pl
+from recbole_ext.convert.raw_files import Source, read_header
+from recbole_ext.convert.rows import BadRows
 from recbole_ext.errors import ConvertError
 
 ITEM_NAMES = ("item", "item_id", "itemid")

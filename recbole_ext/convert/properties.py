@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-
-import numpy as np
-import numpy.typing as npt
-import polars as pl
+from typing import TYPE_CHECKING
 
 from recbole_ext.convert.atomic import RowReport
 from recbole_ext.convert.columns import WHOLE, epoch_ms_column, id_column, text_column
-from recbole_ext.convert.rows import BadRows, Source, compact, read_blocks
+from recbole_ext.convert.engine import np, pl
+from recbole_ext.convert.raw_files import Source
+from recbole_ext.convert.rows import BadRows, compact, read_blocks
 from recbole_ext.convert.sessions import sort_order
-from recbole_ext.errors import ConvertError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 COMPACT_ROWS = 4_000_000  # kept rows after which superseded ones are let go
 NUMBER = r"^n-?[0-9]+(\.[0-9]+)?$"
@@ -60,16 +61,25 @@ AVAILABLE = Feature("available", "available", "token")
 
 
 def named_feature(text: str) -> Feature:
-    """`NAME` or `NAME:TYPE` of a hashed property -> the feature `property_NAME`; token_seq without a type."""
+    """`NAME` or `NAME:TYPE` of a hashed property -> the feature `property_NAME`; token_seq without a type.
+
+    Raises ValueError for what is neither, and for a property that is read anyhow.
+    """
     name, _, kind = text.partition(":")
     kind = kind or "token_seq"
     if not name or kind not in TYPES or not name.replace("_", "").isalnum():
-        raise ConvertError(
-            f"--features names {text!r}: write NAME or NAME:TYPE, type one of {', '.join(TYPES)}."
-        )
+        raise ValueError(f"{text!r} is not NAME or NAME:TYPE, type one of {', '.join(TYPES)}")
     if name in (CATEGORY.property, AVAILABLE.property):
-        raise ConvertError(f"--features names {name}, which is always read: leave it out.")
+        raise ValueError(f"{name} is always read: leave it out")
     return Feature(name, f"property_{name}", kind)
+
+
+def chosen_features(names: Sequence[str]) -> list[Feature]:
+    """Category and availability, then the named ones, each once. ValueError where one has two types."""
+    chosen = [CATEGORY, AVAILABLE, *(named_feature(text) for text in dict.fromkeys(names))]
+    if len({feature.column for feature in chosen}) < len(chosen):
+        raise ValueError("it names one property twice: keep one of them")
+    return chosen
 
 
 @dataclass(frozen=True)

@@ -8,26 +8,20 @@ of its column is a bad row, never coerced.
 
 from __future__ import annotations
 
-import gzip
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
-
-import polars as pl
 
 from recbole_ext.convert.atomic import RowReport
 from recbole_ext.convert.columns import Column
+from recbole_ext.convert.engine import pl
 from recbole_ext.convert.progress import progress
+from recbole_ext.convert.raw_files import UNREADABLE, Source
 from recbole_ext.errors import ConvertError
 
 BLOCK_BYTES = 1 << 24
 LONGEST_LINE = 1 << 26  # a longer one is no log: most likely a binary file, or one without line breaks
 DUPLICATE = "duplicate row"
-UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -36,10 +30,6 @@ class BadRows:
 
     share: float = 0.01
     strict: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.share, int | float) or not 0 <= self.share <= 1:
-            raise ConvertError(f"max_bad_rows is {self.share}: give a share of the rows between 0 and 1.")
 
     def check(self, report: RowReport) -> None:
         """Raise ConvertError, naming the first bad row, if the report's file has too many bad rows."""
@@ -52,103 +42,6 @@ class BadRows:
             f"{report.file}: {report.bad} of {report.read} rows are bad and {allowed}; the first is line "
             f"{line} ({reason}: {text!r}): mend the file or {advice}."
         )
-
-
-@dataclass(frozen=True)
-class Source:
-    """A log on disk: plain, gzip, or zip (then `member` may name the file inside)."""
-
-    path: Path
-    member: str | None = None
-
-    @property
-    def label(self) -> str:
-        """The name that users see in messages and in the manifest."""
-        return f"{self.path.name}/{self.member}" if self.member else self.path.name
-
-    @property
-    def size(self) -> int | None:
-        """Bytes to be read, None where the file is packed."""
-        with self.path.open("rb") as stream:
-            packed = stream.read(2) in (b"\x1f\x8b", b"PK")
-        return None if packed else self.path.stat().st_size
-
-    @contextmanager
-    def open(self) -> Iterator[IO[bytes]]:
-        """The file's bytes, decompressed; what it is is told by its first bytes, not by its name."""
-        with self.path.open("rb") as stream:
-            head = stream.read(4)
-            stream.seek(0)
-            if head[:2] == b"\x1f\x8b":
-                with gzip.open(stream) as unpacked:
-                    yield unpacked  # type: ignore[misc]
-            elif head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-                with zipfile.ZipFile(stream) as archive, self._member(archive) as unpacked:
-                    yield unpacked
-            else:
-                yield stream
-
-    def _member(self, archive: zipfile.ZipFile) -> IO[bytes]:
-        """The archive's member to read: the named one, else that of the archive's name, else the only one."""
-        files = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
-        stem = self.path.name.removesuffix(".zip").removesuffix(".csv") + ".csv"
-        named = [name for name in files if name.rsplit("/", 1)[-1] == (self.member or stem)]
-        candidates = named or ([] if self.member else files)
-        if len(candidates) != 1:
-            raise ConvertError(
-                f"{self.path} holds {len(candidates)} files that could be {self.member or stem}: "
-                "pack exactly one."
-            )
-        try:
-            return archive.open(candidates[0])
-        except RuntimeError as error:  # encrypted, or a compression that Python does not know
-            raise ConvertError(f"{self.path} cannot be unpacked ({error}): unpack it by hand.") from error
-
-
-def find_source(
-    raw: Path, name: str, chosen: Path | str | None = None, bundle: str | None = None
-) -> Source | None:
-    """The file of the owner's `name` (xyz.csv) in `raw`, as .csv, .csv.gz, .csv.zip or .zip, or inside
-    `bundle`.
-
-    `chosen` names another file in its place, in `raw` or by its path. None where the owner's file is not
-    there; ConvertError where the chosen one is not.
-    """
-    if chosen is not None:
-        for path in (raw / chosen, Path(chosen)):
-            if path.is_file():
-                return Source(path)
-        raise ConvertError(
-            f"No file {chosen} in {raw} or in the working folder, chosen in place of {name}: check it."
-        )
-    for file in (name, f"{name}.gz", f"{name}.zip", name.removesuffix(".csv") + ".zip"):
-        if (raw / file).is_file():
-            return Source(raw / file)
-    if bundle and (raw / bundle).is_file() and name in members(raw / bundle):
-        return Source(raw / bundle, name)
-    return None
-
-
-def members(archive: Path) -> list[str]:
-    """The names of the files in a zip archive, without their folders."""
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            return [member.rsplit("/", 1)[-1] for member in opened.namelist()]
-    except UNREADABLE as error:
-        raise ConvertError(f"{archive} cannot be read ({error}): download it again.") from error
-
-
-def read_header(source: Source, separator: str | None) -> list[str]:
-    """The names of a file's columns as they stand in its header line; one name, the line, where `separator` is None."""
-    try:
-        with source.open() as stream:
-            head = stream.readline(1 << 20)
-    except UNREADABLE as error:
-        raise ConvertError(
-            f"{source.path} cannot be read ({error}): it is damaged or cut off, fetch it again."
-        ) from error
-    line = head.decode("utf-8-sig", errors="replace")
-    return [name.strip(' \t\r\n"') for name in (line.split(separator) if separator else [line])]
 
 
 def read_rows(
@@ -285,11 +178,22 @@ def _parse_plain(block: bytes, first_line: int, layout: _Layout) -> pl.DataFrame
     block = block.replace(b"\r\n", b"\n") if b"\r" in block else block
     if not block or any(mark in block for mark in (b'"', b"\r", b"\t") if mark != layout.separator.encode()):
         return None
-    blanks = b" " in block
     whole = {layout.position(column): column.whole for column in layout.columns if column.whole is not None}
+    fields = _fields(block, layout, whole)
+    if fields is None or _written_size(fields, whole) != len(block) + (not block.endswith(b"\n")):
+        return None
+    values, faults = _plain_values(layout, blanks=b" " in block)
+    if faults and fields.select(pl.any_horizontal(faults).any()).item():
+        return None
+    lines = pl.int_range(first_line, first_line + fields.height, dtype=pl.UInt32, eager=True).alias("line")
+    return fields.select(lines, *values)
+
+
+def _fields(block: bytes, layout: _Layout, whole: Mapping[int, tuple[int, int]]) -> pl.DataFrame | None:
+    """All fields of a block, `field_0` …: Int64 at the places in `whole`, else String; None where they are not so."""
     dtypes = [pl.Int64 if place in whole else pl.String for place in range(len(layout.names))]
     try:
-        fields = pl.read_csv(
+        return pl.read_csv(
             block,
             has_header=False,
             schema={f"field_{place}": dtype for place, dtype in enumerate(dtypes)},
@@ -299,39 +203,43 @@ def _parse_plain(block: bytes, first_line: int, layout: _Layout) -> pl.DataFrame
         )
     except pl.exceptions.PolarsError:
         return None
-    size = fields.height * len(dtypes) - (not block.endswith(b"\n"))  # separators and line ends
-    for field in fields:
+
+
+def _written_size(fields: pl.DataFrame, whole: Mapping[int, tuple[int, int]]) -> int | None:
+    """Bytes of the fields as lines, a line end each; None where one is missing or a number is out of its range."""
+    size = fields.height * fields.width  # separators and line ends
+    for place, field in enumerate(fields):
         if field.null_count():
             return None
         if field.dtype == pl.String:
             size += int(field.str.len_bytes().sum())
-        else:
-            low, high = int(field.min() or 0), int(field.max() or 0)  # type: ignore[arg-type]
-            least, most = whole[int(field.name.removeprefix("field_"))]
-            if low < least or high > most:
-                return None
-            size += _digits(field, low, high)
-    if size != len(block):
-        return None
-    lines = pl.int_range(first_line, first_line + fields.height, dtype=pl.UInt32, eager=True).alias("line")
+            continue
+        low, high = int(field.min() or 0), int(field.max() or 0)  # type: ignore[arg-type]
+        least, most = whole[place]
+        if low < least or high > most:
+            return None
+        size += _digits(field, low, high)
+    return size
+
+
+def _plain_values(layout: _Layout, blanks: bool) -> tuple[list[pl.Expr], list[pl.Expr]]:
+    """Of the fields of a block: the columns' values, and what may not hold anywhere."""
     values, faults = [], []
     for column in layout.columns:
-        field_ = pl.col(f"field_{layout.position(column)}")
+        field = pl.col(f"field_{layout.position(column)}")
         if column.whole is not None:
-            values.append(field_.alias(column.name))
+            values.append(field.alias(column.name))
             continue
         if blanks:
-            faults.append((field_.str.starts_with(" ") | field_.str.ends_with(" ")).any())
+            faults.append((field.str.starts_with(" ") | field.str.ends_with(" ")).any())
         if not column.unknown:
-            faults += [is_bad(field_).any() for _, is_bad in column.faults]
-            values.append(column.value(field_).alias(column.name))
+            faults += [is_bad(field).any() for _, is_bad in column.faults]
+            values.append(column.value(field).alias(column.name))
             continue
-        known = ~field_.is_in(list(column.unknown))
-        faults += [(known & is_bad(field_)).any() for _, is_bad in column.faults]
-        values.append(pl.when(known).then(column.value(field_)).alias(column.name))
-    if faults and fields.select(pl.any_horizontal(faults).any()).item():
-        return None
-    return fields.select(lines, *values)
+        known = ~field.is_in(list(column.unknown))
+        faults += [(known & is_bad(field)).any() for _, is_bad in column.faults]
+        values.append(pl.when(known).then(column.value(field)).alias(column.name))
+    return values, faults
 
 
 def _digits(numbers: pl.Series, low: int, high: int) -> int:
@@ -345,54 +253,57 @@ def _digits(numbers: pl.Series, low: int, high: int) -> int:
 
 def _parse(block: bytes, first_line: int, layout: _Layout) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One block of lines -> (typed good rows with `line`, bad rows as `line`, `text`, `reason`)."""
-    columns, width, separator = layout.columns, len(layout.names), layout.separator
+    width, separator, whole = len(layout.names), layout.separator, pl.col("text")
     try:
         text, broken = block.decode("utf-8"), False
     except UnicodeDecodeError:
         text, broken = block.decode("utf-8", errors="replace"), True
-    lines = (
-        pl.Series("text", [text], dtype=pl.String)
-        .str.split("\n")
-        .explode()
-        .to_frame()
-        .with_row_index("line", offset=first_line)
-        .with_columns(pl.col("text").str.strip_chars_end("\r"))
-        .filter(
-            (pl.col("text").str.strip_chars() != "") | pl.col("text").str.contains(separator, literal=True)
-        )
-    )
-    whole = pl.col("text")
-    reasons = [
-        pl.when(whole.str.count_matches(separator, literal=True) != width - 1).then(
-            pl.lit("wrong number of fields")
-        )
-    ]
+    lines = _lines(text, first_line, separator)
+    fault = whole.str.count_matches(separator, literal=True) != width - 1
+    reasons: list[pl.Expr] = [pl.when(fault).then(pl.lit("wrong number of fields"))]
     if broken:
         reasons.append(pl.when(whole.str.contains("\ufffd", literal=True)).then(pl.lit("not UTF-8")))
-    fields = lines.select(whole.str.split_exact(separator, width - 1).alias("fields"))[
-        "fields"
-    ].struct.unnest()
-    quotes = '"' in text
+    split = lines.select(whole.str.split_exact(separator, width - 1).alias("fields"))
+    fields, quotes = split["fields"].struct.unnest(), '"' in text
     lines = lines.hstack(
         fields.select(
             _unquoted(pl.col(f"field_{layout.position(column)}"), quotes).alias(f"_{column.name}")
-            for column in columns
+            for column in layout.columns
         )
     )
     values = []
-    for column in columns:
-        field = pl.col(f"_{column.name}")
-        known = ~field.is_in(list(column.unknown))
-        faults = list(column.faults)
-        if column.no_marks:  # a plain block has none
-            faults.append(
-                (f"{column.owner} holds a tab or quotation mark", lambda text: text.str.contains('[\t"]'))
-            )
-        reasons += [pl.when(known & is_bad(field)).then(pl.lit(reason)) for reason, is_bad in faults]
-        values.append(pl.when(known).then(column.value(field)).alias(column.name))
+    for column in layout.columns:
+        value, faults = _value(column)
+        values.append(value)
+        reasons += faults
     lines = lines.with_columns(pl.coalesce(reasons).alias("reason"))
     good = lines.filter(pl.col("reason").is_null()).select(pl.col("line").cast(pl.UInt32), *values)
     return good, lines.filter(pl.col("reason").is_not_null()).select("line", "text", "reason")
+
+
+def _lines(text: str, first_line: int, separator: str) -> pl.DataFrame:
+    """`line` and `text` of the lines of a block that are not blank."""
+    lines = pl.Series("text", [text], dtype=pl.String).str.split("\n").explode().to_frame()
+    blank = pl.col("text").str.strip_chars() == ""
+    return (
+        lines.with_row_index("line", offset=first_line)
+        .with_columns(pl.col("text").str.strip_chars_end("\r"))
+        .filter(~blank | pl.col("text").str.contains(separator, literal=True))
+    )
+
+
+def _value(column: Column) -> tuple[pl.Expr, list[pl.Expr]]:
+    """The value of a column from its text `_NAME`, and why the text is bad, one expression a fault: null where not."""
+    field = pl.col(f"_{column.name}")
+    known = ~field.is_in(list(column.unknown))
+    faults = list(column.faults)
+    if column.no_marks:  # a plain block has none
+        marks = f"{column.owner} holds a tab or quotation mark"
+        faults.append((marks, lambda text: text.str.contains('[\t"]')))
+    reasons: list[pl.Expr] = [
+        pl.when(known & is_bad(field)).then(pl.lit(reason)) for reason, is_bad in faults
+    ]
+    return pl.when(known).then(column.value(field)).alias(column.name), reasons
 
 
 def _unquoted(field: pl.Expr, quotes: bool) -> pl.Expr:

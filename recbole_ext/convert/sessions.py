@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-import polars as pl
+from typing import TYPE_CHECKING
+
+from recbole_ext.convert.engine import np, pl
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 MINUTE_MS = 60_000
 FLOAT32_EXACT = 2**24  # seconds, 194 days

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-import polars as pl
-
 from recbole_ext.convert.columns import Column, Test
-from recbole_ext.errors import ConvertError
+from recbole_ext.convert.engine import pl
 
 NS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}  # nanoseconds in a unit
 NAMES = {
@@ -29,14 +27,6 @@ CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.,][0-9]{1,9})?)?"
 ZONE = r"( ?([Zz]|UTC)| ?[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?"
 DATE_TIME = f"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[Tt ]{CLOCK}{ZONE}$"
 DATE = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-
-
-def check_days(first: date, last: date) -> None:
-    """ConvertError for a range of days that is none, or that the units cannot be told apart in."""
-    if not EARLIEST <= first <= last <= LATEST:
-        raise ConvertError(
-            f"--first-date is {first} and --last-date {last}: give two days in order between {EARLIEST} and {LATEST}."
-        )
 
 
 def guess_unit(texts: pl.Series, first: date, last: date) -> str | None:

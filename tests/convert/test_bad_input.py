@@ -80,7 +80,7 @@ def test_a_bad_row_is_counted_by_reason_and_named_by_line(
 
 
 @pytest.mark.parametrize(("row", "reason"), BAD_ROWS)
-@pytest.mark.parametrize("options", [{"strict": True, "max_bad_rows": 1.0}, {"max_bad_rows": 0.07}])
+@pytest.mark.parametrize("options", [{"strict": True}, {"max_bad_rows": 0.07}])
 def test_a_bad_row_is_fatal_when_strict_or_over_the_share(
     tmp_path: Path, row: str, reason: str, options: dict
 ) -> None:
@@ -215,7 +215,7 @@ def test_every_file_has_its_own_share_and_report(tmp_path: Path, clean: str) -> 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_the_share_of_bad_rows_lies_between_0_and_1(tmp_path: Path, share: float) -> None:
-    with pytest.raises(ConvertError, match="between 0 and 1"):
+    with pytest.raises(ConvertError, match="a number from 0 to 1"):
         convert("diginetica", write(tmp_path / "raw", CLEAN), tmp_path / "d", max_bad_rows=share)
 
 

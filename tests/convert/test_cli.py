@@ -60,7 +60,10 @@ def test_options_reach_the_converter(raw: Path, tmp_path: Path, capsys: pytest.C
     [
         (["diginetica", "nowhere"], "make demo"),
         (["diginetica", "{raw}", "--strict"], "line 201"),
-        (["diginetica", "{raw}", "--max-bad-rows", "many"], "invalid float value: 'many'"),
+        (
+            ["diginetica", "{raw}", "--max-bad-rows", "many"],
+            "--max-bad-rows is 'many': it has to be a number from 0 to 1",
+        ),
         (["diginetica", "{raw}", "--out", "{raw}/train-item-views.csv"], "is a file"),
         (["diginetica", "{raw}", "--out", "{raw}/train-item-views.csv/d"], "train-item-views.csv"),
         (["digineticca", "{raw}"], "digineticca"),
@@ -99,7 +102,7 @@ def test_converting_imports_neither_recbole_nor_torch(raw: Path, tmp_path: Path)
     code = (
         "import sys, recbole_ext; "
         f"recbole_ext.convert('diginetica', {str(raw)!r}, {str(tmp_path / 'd')!r}); "
-        "import recbole_ext.convert.__main__ as cli; [cli.source_module(s) for s in cli.SOURCES]; "
+        "import recbole_ext.convert.sources as s; [s.load(name) for name in s.names()]; "
         "print(sorted({'torch', 'recbole', 'pandas'} & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

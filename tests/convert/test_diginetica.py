@@ -227,7 +227,7 @@ def test_dates_outside_the_given_window_are_bad_rows(raw: Path, tmp_path: Path) 
     options = {"max_bad_rows": 1.0, "last_date": "2016-03-02"}
     manifest = convert("diginetica", raw, tmp_path / "digi", **options)
     assert manifest["rows"]["train-item-views.csv"]["dropped"]["eventdate is out of range"] == 2
-    with pytest.raises(ConvertError, match="--first-date is 'May': write a day as YYYY-MM-DD"):
+    with pytest.raises(ConvertError, match="--first-date is 'May': it has to be a day as YYYY-MM-DD"):
         convert("diginetica", raw, tmp_path / "digi", first_date="May")
 
 

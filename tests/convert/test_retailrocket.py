@@ -240,7 +240,9 @@ def test_as_of_event_writes_what_was_in_force(tmp_path: Path) -> None:
 
 
 def test_latest_is_labelled(tmp_path: Path) -> None:
-    manifest = convert("retailrocket", write(tmp_path / "raw"), tmp_path / "d", as_of="latest", **GOLDEN)
+    manifest = convert(
+        "retailrocket", write(tmp_path / "raw"), tmp_path / "d", as_of="latest", features=GOLDEN["features"]
+    )
     assert manifest["features_as_of"] == "latest"
     item = table(tmp_path / "d", "item")
     assert item["category:token"].to_list() == ["9", "2", "77", "4", "8", None, "1"]
@@ -331,10 +333,10 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         ("test_days", 0, "--test-days is 0"),
         ("test_start", "June", "--test-start is 'June'"),
         ("test_start", "2015-06-12", "--test-start is 2015-06-12, but the last event is of 2015-06-10"),
-        ("all_items", "no", "Option all_items of the converter retailrocket is 'no': write True or False"),
+        ("all_items", "maybe", "--all-items is 'maybe': write True or False"),
         ("first_date", datetime(2015, 1, 1, 3), "--first-date is datetime"),
-        ("features", ["790:int"], "--features names '790:int'"),
-        ("features", ["categoryid"], "which is always read"),
+        ("features", ["790:int"], "'790:int' is not NAME or NAME:TYPE"),
+        ("features", ["categoryid"], "categoryid is always read"),
         ("features", ["790", "790:float"], "names one property twice"),
         ("properties", ["nowhere.csv"], "No file nowhere.csv"),
     ],
@@ -377,7 +379,8 @@ def test_as_of_against_a_loop(tmp_path: Path) -> None:
             for limit in (properties.COMPACT_ROWS, 10):
                 with pytest.MonkeyPatch.context() as patch:
                     patch.setattr(properties, "COMPACT_ROWS", limit)
-                    convert("retailrocket", folder, tmp_path / "d", as_of=as_of, test_days=2)
+                    days = {} if as_of == "latest" else {"test_days": 2}
+                    convert("retailrocket", folder, tmp_path / "d", as_of=as_of, **days)
                 cut = float("inf") if as_of == "latest" else at(9, "00:00") - 1
                 item = table(tmp_path / "d", "item")
                 for row in item.iter_rows(named=True):
@@ -421,7 +424,7 @@ def test_named_features() -> None:
         if wrong == "790:":
             assert named_feature(wrong).type == "token_seq"
             continue
-        with pytest.raises(ConvertError, match="--features names"):
+        with pytest.raises(ValueError, match="is not NAME or NAME:TYPE"):
             named_feature(wrong)
 
 
@@ -477,8 +480,8 @@ def test_a_feature_that_the_log_does_not_have_is_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "option", "says"),
     [
-        ("retailrocket", "evnts", r"retailrocket has no option evnts: did you mean events\?"),
-        ("diginetica", "qqq", "diginetica has no option qqq: it has views"),
+        ("retailrocket", "evnts", r"unknown key evnts: did you mean events\?"),
+        ("diginetica", "qqq", "unknown key qqq: it may hold all_items"),
         ("synthetic", "scale", "synthetic makes raw logs"),
     ],
 )

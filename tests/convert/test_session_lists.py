@@ -4,6 +4,7 @@ import collections
 import json
 import os
 import pickle
+from functools import partial
 
 import polars as pl
 import pytest
@@ -11,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_ext.convert import __main__ as command_line
-from recbole_ext.convert import session_lists
+from recbole_ext.convert import convert as convert_source
+from recbole_ext.convert.atomic import ConvertError
 from recbole_ext.convert.plain_pickle import load
-from recbole_ext.convert.session_lists import convert, rebuild_sessions
-from recbole_ext.errors import ConvertError
+from recbole_ext.convert.sources import session_lists
+from recbole_ext.convert.sources.session_lists import rebuild_sessions
+
+convert = partial(convert_source, "session-lists")
 
 TRAIN = [[10, 20, 10], [30], [20, 40]]
 # Two test sessions, 20 30 40 and 10 50, as SR-GNN writes them.
@@ -203,7 +207,7 @@ def test_bad_sessions_are_counted_and_named(lists, tmp_path, reason):
         ("all_train_seq.txt", 4, reason)
     ]
     with pytest.raises(ConvertError, match="--strict allows none"):
-        convert(lists(train=train), tmp_path / "toy", max_bad_rows=0.2, strict=True)
+        convert(lists(train=train), tmp_path / "toy", strict=True)
 
 
 @pytest.mark.parametrize("item", [True, 2.0, None, b"2", (1, 5), pytest.param(1 << 100_000, id="huge")])

@@ -316,10 +316,10 @@ def test_a_world_of_one_session(tmp_path):
     [
         ({"scale": 0}, "--scale is 0"),
         ({"scale": float("nan")}, "--scale is nan"),
-        ({"scale": 1e6}, "at most 100"),
+        ({"scale": 1e6}, "above 0 to 100"),
         ({"seed": -1}, "--seed is -1"),
         ({"known_users": 1.2}, "--known-users is 1.2"),
-        ({"property_scale": 2}, "--property-scale means nothing to the generator of diginetica"),
+        ({"property_scale": 2}, "--property-scale is read only with source retailrocket"),
     ],
 )
 def test_values_out_of_range_are_refused(tmp_path, options, sentence):

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from recbole_ext.convert import convert
-from recbole_ext.convert.synthetic import generate, retailrocket
+from recbole_ext.convert.synthetic import generate, property_log, retailrocket
 from recbole_ext.errors import ConvertError
 
 SCALE = 0.02
@@ -119,10 +119,10 @@ def test_counts_are_the_owners_times_scale(demo, events, properties):
     assert events["visitorid"].n_unique() == record["visitors"] == pytest.approx(1_407_580 * SCALE, rel=0.01)
     assert events["itemid"].n_unique() == record["items_in_events"]
     of = dict(properties["property"].value_counts().iter_rows())
-    for name, rows in retailrocket.NAMED.items():
+    for name, rows in property_log.NAMED.items():
         assert of[name] == pytest.approx(rows * SCALE, abs=2)
     assert 900 < len(of) <= 1104
-    others = sorted((rows for name, rows in of.items() if name not in retailrocket.NAMED), reverse=True)
+    others = sorted((rows for name, rows in of.items() if name not in property_log.NAMED), reverse=True)
     assert of["364"] in others[:3]
     assert sum(others[:100]) > 0.5 * sum(others) and others[0] < of["categoryid"]
 
@@ -294,8 +294,8 @@ def test_new_items_come_over_time(demo, converted):
 
 
 def test_more_property_rows_come_in_more_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(retailrocket, "PART_ROWS", 10_000)
-    monkeypatch.setattr(retailrocket, "PROPERTY_BLOCK", 777)
+    monkeypatch.setattr(property_log, "PART_ROWS", 10_000)
+    monkeypatch.setattr(property_log, "PROPERTY_BLOCK", 777)
     counts = generate("retailrocket", tmp_path / "raw", scale=0.001, property_scale=3)["counts"]
     parts = sorted((tmp_path / "raw").glob("item_properties_part*.csv"))
     assert len(parts) == 7
@@ -311,7 +311,9 @@ def test_rows_are_those_of_their_number(property_scale):
     """Blocks of any size give the same rows; no value of an item and time comes twice, however long the log."""
     world = retailrocket.make_world(np.random.default_rng([1, 0]), retailrocket.SHAPE, 0.001, 1784)
     rows = 2_000 * property_scale
-    log = retailrocket._PropertyLog(world, np.arange(len(world.department)), rows, 1)
+    log = property_log.PropertyLog(
+        world, retailrocket._item_ids(world, 1), np.arange(len(world.department)), rows, 1
+    )
     whole = log.block(0, rows)
     pieces = [log.block(first, min(first + 9_999, rows)) for first in range(0, rows, 9_999)]
     assert whole.equals(pl.concat(pieces))
@@ -320,16 +322,16 @@ def test_rows_are_those_of_their_number(property_scale):
 
 
 def test_rows_that_do_not_fit_a_property_go_to_the_others():
-    sizes = retailrocket._fill(np.array([0.6, 0.3, 0.1]), 100, 40)
+    sizes = property_log._fill(np.array([0.6, 0.3, 0.1]), 100, 40)
     assert sizes.tolist() == [40, 40, 20]
     with pytest.raises(ConvertError, match="have only 120: lower it"):
-        retailrocket._fill(np.array([0.6, 0.3, 0.1]), 121, 40)
+        property_log._fill(np.array([0.6, 0.3, 0.1]), 121, 40)
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"known_users": 0.5}, "--known-users means nothing to the generator of retailrocket"),
+        ({"known_users": 0.5}, "--known-users is read only with source diginetica"),
         ({"property_scale": 0}, "--property-scale is 0"),
         ({"scale": 50, "property_scale": 10}, "ask for 10,137,951,000 property rows"),
     ],

@@ -17,52 +17,56 @@ What is planted:
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, Literal
 
-from recbole_ext.convert.synthetic import diginetica, retailrocket
-from recbole_ext.convert.synthetic.world import SIGNALS
+from recbole_ext.convert.options import Number, Whole, option
+from recbole_ext.convert.options import Options as _Options
 from recbole_ext.errors import ConvertError
 from recbole_ext.version import __version__
 
-DEMO_SCALE = (
-    0.035  # Diginetica: some 11 k sessions, 43 k views and 5 k items: minutes of training on two cores
-)
-MAX_SCALE = 100.0
+DEMO_SCALE = 0.035  # Diginetica: some 11 k sessions, 43 k views, 5 k items: minutes of training on two cores
 
-# One module a schema: its SIGNALS, its OPTIONS with their defaults, and write(folder, scale, seed, **options) -> counts
-SCHEMAS = {"diginetica": diginetica, "retailrocket": retailrocket}
+
+class Options(_Options):
+    """The options of the generators: whose files, how many, and what each generator has of its own."""
+
+    source: Literal["diginetica", "retailrocket"] = option(..., "whose files to write", door="positional")
+    scale: Number = option(DEMO_SCALE, "1 = the size of the owner's log", gt=0, le=100)
+    seed: Whole = option(1, "the same seed gives the same bytes", ge=0)
+    known_users: Number = option(
+        0.6, "share of sessions whose user is known", ge=0, le=1, needs={"source": ["diginetica"]}
+    )
+    property_scale: Number = option(
+        1.0, "property rows, 1 = in proportion", gt=0, le=100, needs={"source": ["retailrocket"]}
+    )
+
+    def own(self) -> dict[str, float]:
+        """Those of the chosen generator alone."""
+        return {name: getattr(self, name) for name in ("known_users", "property_scale") if self.applies(name)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m recbole_ext.convert synthetic`."""
-    add = parser.add_argument
-    add("schema", choices=sorted(SCHEMAS), help="whose files to write")
-    add("--out", type=Path, help="folder of the raw logs (default raw_data/SCHEMA-demo)")
-    add(
-        "--scale",
-        type=float,
-        default=DEMO_SCALE,
-        help="1 = the size of the owner's log (default %(default)s)",
+    parser.set_defaults(run=_run)
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="the raw logs (default raw_data/SOURCE-demo)"
     )
-    add("--seed", type=int, default=1, help="the same seed gives the same bytes (default 1)")
-    add("--known-users", type=float, help="diginetica: share of sessions whose user is known (default 0.6)")
-    add("--property-scale", type=float, help="retailrocket: property rows, 1 = in proportion (default 1)")
+    Options.add_arguments(parser)
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """The command line: generate, and return what generator.json says."""
-    out = args.out or Path("raw_data") / f"{args.schema}-demo"
-    chosen = {"known_users": args.known_users, "property_scale": args.property_scale}
-    options = {name: value for name, value in chosen.items() if value is not None}
-    record = generate(args.schema, out, scale=args.scale, seed=args.seed, **options)
+def _run(given: argparse.Namespace) -> None:
+    options = Options.of_arguments(given)
+    out = given.out or Path("raw_data") / f"{options.source}-demo"
+    record = generated(options, out)
     counts = ", ".join(f"{count:,} {name}" for name, count in record["counts"].items())
     print(f"{counts}\nwritten to {out}")
-    return record
 
 
 def generate(
@@ -76,31 +80,24 @@ def generate(
 
     Raises ConvertError for an unknown source or option, or a value out of its range.
     """
+    return generated(Options.from_command({"source": source, "scale": scale, "seed": seed, **options}), out)
+
+
+def generated(options: Options, out: Path | str) -> dict[str, Any]:
+    """As `generate`, with options that are checked already."""
     out = Path(out).absolute()
-    if source not in SCHEMAS:
-        raise ConvertError(f"There is no generator for {source!r}: known are {', '.join(sorted(SCHEMAS))}.")
-    if not 0 < scale <= MAX_SCALE:
-        raise ConvertError(f"--scale is {scale}, but must be above 0 and at most {MAX_SCALE:g}.")
-    if seed < 0:
-        raise ConvertError(f"--seed is {seed}, but must be 0 or more.")
     if out.exists() and not out.is_dir():
         raise ConvertError(f"{out} is a file, and the logs need a folder: name another one with --out.")
-    schema = SCHEMAS[source]
-    for name in options:
-        if name not in schema.OPTIONS:
-            flag = "--" + name.replace("_", "-")
-            raise ConvertError(f"{flag} means nothing to the generator of {source}: leave it out.")
-    options = {**schema.OPTIONS, **options}
-
+    schema = _schema(options.source)
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         record = {
             "generator": f"recbole_ext {__version__} synthetic",
-            "source": source,
-            "options": {"scale": scale, "seed": seed, **options},
-            "signals": {**SIGNALS, **schema.SIGNALS},
-            "counts": schema.write(scratch, scale, seed, **options),
+            "source": options.source,
+            "options": {"scale": options.scale, "seed": options.seed, **options.own()},
+            "signals": schema.SIGNALS,
+            "counts": schema.write(scratch, options.scale, options.seed, **options.own()),
         }
         (scratch / "generator.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         out.mkdir(exist_ok=True)
@@ -109,3 +106,8 @@ def generate(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return record
+
+
+def _schema(source: str) -> ModuleType:
+    """The module of a schema, which loads numpy and polars: its SIGNALS, and write(folder, scale, seed, **own)."""
+    return importlib.import_module(f"{__name__}.{source}")

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from recbole_ext.convert.progress import progress
+from recbole_ext.convert.synthetic.world import SIGNALS as SIGNALS_OF_WORLD
 from recbole_ext.convert.synthetic.world import (
     STYLES,
     Ints,
@@ -24,7 +25,6 @@ from recbole_ext.convert.synthetic.world import (
     walk_items,
     zipf,
 )
-from recbole_ext.errors import ConvertError
 
 DAY_MS = 86_400_000
 FIRST_DAY = date(2016, 1, 1)
@@ -40,8 +40,7 @@ BLOCK = 16_384  # sessions made and written at once
 MAX_LENGTH = 60  # events of a session
 P_BUY, P_BUY_LAST = 0.006, 0.035  # a view turns into a purchase; the last view of a session
 P_BUY_DAYS_LATER = 0.03
-OPTIONS = {"known_users": 0.6}
-SIGNALS = {"buy": P_BUY, "buy_last": P_BUY_LAST, "buy_days_later": P_BUY_DAYS_LATER}
+SIGNALS = {**SIGNALS_OF_WORLD, "buy": P_BUY, "buy_last": P_BUY_LAST, "buy_days_later": P_BUY_DAYS_LATER}
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,6 @@ def write(folder: Path, scale: float, seed: int, known_users: float) -> dict[str
     `timeframe` is in milliseconds from the session's start; a view's `eventdate` is its session's day, a
     purchase's is the purchase's own day; the rows of a session are in no order; an unknown user is NA.
     """
-    if not 0 <= known_users <= 1:
-        raise ConvertError(f"--known-users is {known_users}, but a share lies between 0 and 1.")
     n_sessions = max(1, round(SHAPE.sessions * scale))
     world = make_world(np.random.default_rng([seed, 0]), SHAPE, scale, round(n_sessions * known_users))
     counts = {"sessions": 0, "views": 0, "purchases": 0, "items": len(world.item_id)}

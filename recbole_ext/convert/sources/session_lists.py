@@ -3,25 +3,26 @@
 Reference: https://github.com/CRIPAC-DIG/SR-GNN, `datasets/preprocess.py`. There `test.txt` holds every prefix
 of a test session with its next item; here test sessions are put back together, so that each event after a
 session's first is one published pair. Where the pairs are no whole sessions (COTREC drops prefixes of one
-item) each pair stays a session.
+item) each pair stays a session. Training sessions come first, both parts in file order; `timestamp` is the
+event's running number, `split` is train or test. In messages and in the manifest a `line` of a pickle is the
+number of the session or pair in it.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
-import polars as pl
-
-from recbole_ext.convert.atomic import RowReport, make_manifest, write_dataset
+from recbole_ext.convert.atomic import Conversion, RowReport
 from recbole_ext.convert.columns import id_column
+from recbole_ext.convert.engine import np, pl
 from recbole_ext.convert.item_table import read_item_table
+from recbole_ext.convert.options import GIVEN, ConvertOptions, Flag, file, option
 from recbole_ext.convert.plain_pickle import load
-from recbole_ext.convert.rows import BadRows, Source
+from recbole_ext.convert.raw_files import Source
+from recbole_ext.convert.rows import BadRows
 from recbole_ext.errors import ConvertError
 
 TRAIN, TEST = "all_train_seq.txt", "test.txt"
@@ -33,108 +34,86 @@ OWN_PAIR = "test pair kept as a session of its own (the pairs are no whole sessi
 Session = Sequence[int]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line: RAW, --out and the options of `convert`."""
-    parser.add_argument("raw", type=Path, metavar="DIR", help=f"folder that holds {TRAIN} and {TEST}")
-    parser.add_argument(
-        "--out", type=Path, default=Path("atomic_data/session-lists"), help="(default %(default)s)"
+class Options(ConvertOptions):
+    """The options of this source; files lie in the folder or where their path says."""
+
+    raw: ClassVar[tuple[str, str]] = ("DIR", f"folder that holds {TRAIN} and {TEST}")
+
+    train: Path = file("pickled list of the training sessions, lists of item numbers", Path(TRAIN))
+    test: Path = file("pickled (prefixes, targets)", Path(TEST))
+    item_features: Path | None = file(
+        "item,<feature>[:<type>]… (token unless a type is named)", metavar="CSV"
     )
-    parser.add_argument(
-        "--item-features",
-        type=Path,
-        metavar="CSV",
-        help="item,<feature>[:<type>]… (token unless a type is named)",
-    )
-    parser.add_argument(
-        "--train", type=Path, default=Path(TRAIN), metavar="FILE", help="(default %(default)s)"
-    )
-    parser.add_argument("--test", type=Path, default=Path(TEST), metavar="FILE", help="(default %(default)s)")
-    parser.add_argument("--strict", action="store_true", help="any bad session or row stops the conversion")
-    parser.add_argument(
-        "--max-bad-rows",
-        type=float,
-        default=0.01,
-        metavar="SHARE",
-        help="bad ones skipped (default %(default)s)",
-    )
-    parser.add_argument(
-        "--all-items", action="store_true", help="keep items of the CSV that are in no session"
+    all_items: Flag = option(
+        False, "keep items of the CSV that are in no session", needs={"item_features": GIVEN}
     )
 
 
-def convert(
-    raw: Path | str,
-    out: Path | str,
-    *,
-    item_features: Path | str | None = None,
-    train: Path | str = TRAIN,
-    test: Path | str = TEST,
-    strict: bool = False,
-    max_bad_rows: float = 0.01,
-    all_items: bool = False,
-) -> dict[str, Any]:
-    """Convert the session lists in `raw` to atomic files in `out` and return the manifest.
+def read(raw: Path, options: Options) -> Conversion:
+    """The session lists in the folder `raw`. Raises ConvertError for whatever the user can mend.
 
-    `train` (a list of lists of item numbers), `test` ((prefixes, targets)) and the csv of `item_features` lie
-    in `raw` or where their path says. Training sessions come first, both parts in file order; `timestamp` is
-    the event's running number, `split` is train or test. The manifest's `eval_targets` says which events of a
-    test session are targets so that they are the published pairs: `all` after the first, or the `last`. In
-    messages and in the manifest a `line` of a pickle is the number of the session or pair in it. Raises
-    ConvertError for whatever the user can mend.
+    The manifest's `eval_targets` says which events of a test session are targets so that they are the published
+    pairs: `all` after the first, or the `last`.
     """
-    raw, out = Path(raw), Path(out)
-    allowed = BadRows(max_bad_rows, strict)
-    train_path, test_path = _find(raw, train, "--train"), _find(raw, test, "--test")
-    train_report, test_report = RowReport(train_path.name), RowReport(test_path.name)
-    train_sessions = _read_train(train_path, train_report, allowed)
-    pairs = _read_pairs(test_path, test_report, allowed)
+    allowed = BadRows(options.max_bad_rows, options.strict)
+    files = [_find(raw, options.train, "--train"), _find(raw, options.test, "--test")]
+    reports = [RowReport(path.name) for path in files]
+    train = _read_train(files[0], reports[0], allowed)
+    pairs = _read_pairs(files[1], reports[1], allowed)
     whole = rebuild_sessions(pairs)
-    test_sessions = whole if whole is not None else pairs
+    test = pairs if whole is None else whole
 
-    inter = _inter(train_sessions, test_sessions)
-    by_split = {split: inter.filter(pl.col("split") == split) for split in ("train", "test")}
-    items = {split: events["item_id"].unique() for split, events in by_split.items()}
-    notes = {
-        "train session of a single event": sum(len(session) == 1 for session in train_sessions),
-        "item of test sessions only": len(set(items["test"]) - set(items["train"])),
-        OWN_PAIR: 0 if whole is not None else len(pairs),
-    }
-    sources, reports = [train_path, test_path], [train_report, test_report]
+    inter = _inter(train, test)
+    notes = _notes(inter, train, 0 if whole is not None else len(pairs))
     item: pl.DataFrame | None = None
     types: dict[str, str] = {}
-    if item_features is not None:
-        features_path = _find(raw, item_features, "--item-features")
-        occurring = inter.select("item_id").unique()
+    if options.item_features is not None:
+        files.append(_find(raw, options.item_features, "--item-features"))
         item, types, report, item_notes = read_item_table(
-            Source(features_path), id_column, occurring, allowed, separator=",", all_items=all_items
+            Source(files[-1]),
+            id_column,
+            inter.select("item_id").unique(),
+            allowed,
+            separator=",",
+            all_items=options.all_items,
         )
-        sources, reports, notes = [*sources, features_path], [*reports, report], notes | item_notes
-    manifest = make_manifest(
-        "session-lists",
-        sources=sources,
+        reports, notes = [*reports, report], notes | item_notes
+    return Conversion(
+        inter=inter,
+        item=item,
+        sources=files,
         reports=reports,
-        options={
-            "train": train,
-            "test": test,
-            "item_features": item_features,
-            "strict": strict,
-            "max_bad_rows": max_bad_rows,
-            "all_items": all_items,
-        },
+        options=options.recorded(),
         notes=notes,
-        counts={
-            "sessions": len(train_sessions) + len(test_sessions),
-            "train_sessions": len(train_sessions),
-            "test_sessions": len(test_sessions),
-            "test_pairs": len(pairs),
-            "users": 0,
-            "items": inter["item_id"].n_unique(),
-            "events": {split: events.height for split, events in by_split.items()},
-        },
+        counts=_counts(inter, train, test, pairs),
+        types=types,
+        more={"eval_targets": "last" if whole is None else "all"},
     )
-    return write_dataset(
-        out, inter, item, manifest | {"eval_targets": "last" if whole is None else "all"}, types
-    )
+
+
+def _notes(inter: pl.DataFrame, train: Sequence[Session], own_pairs: int) -> dict[str, int]:
+    items = {
+        part: set(inter.filter(pl.col("split") == part)["item_id"].unique()) for part in ("train", "test")
+    }
+    return {
+        "train session of a single event": sum(len(session) == 1 for session in train),
+        "item of test sessions only": len(items["test"] - items["train"]),
+        OWN_PAIR: own_pairs,
+    }
+
+
+def _counts(
+    inter: pl.DataFrame, train: Sequence[Session], test: Sequence[Session], pairs: Sequence[Session]
+) -> dict[str, Any]:
+    return {
+        "sessions": len(train) + len(test),
+        "train_sessions": len(train),
+        "test_sessions": len(test),
+        "test_pairs": len(pairs),
+        "users": 0,
+        "items": inter["item_id"].n_unique(),
+        "events": {part: inter.filter(pl.col("split") == part).height for part in ("train", "test")},
+    }
 
 
 def rebuild_sessions(pairs: Sequence[Session]) -> list[Session] | None:

@@ -3,28 +3,26 @@
 Reference: https://competitions.codalab.org/competitions/11161. The time of an event is the day of its
 session's first view plus `timeframe`, in UTC; the `eventdate` of a purchase is the purchase's own day, which
 its timeframe counts already, so it is checked but not added. Within a session events stand by milliseconds,
-written as whole seconds.
+written as whole seconds. Only views must be there.
 """
 
 from __future__ import annotations
 
-import argparse
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-import polars as pl
-
-from recbole_ext.convert.atomic import FileRecords, RowReport, make_manifest, write_dataset
+from recbole_ext.convert.atomic import Conversion, FileRecords, RowReport
 from recbole_ext.convert.columns import (
-    as_day,
     date_column,
     duration_column,
     id_column,
     number_column,
     tokens_column,
 )
-from recbole_ext.convert.rows import BadRows, Source, find_source, read_rows
+from recbole_ext.convert.engine import pl
+from recbole_ext.convert.options import DatedOptions, Day, Flag, day, file, option
+from recbole_ext.convert.raw_files import Source, find_source
+from recbole_ext.convert.rows import BadRows, read_rows
 from recbole_ext.convert.sessions import in_session_order, with_session_users, with_timestamp
 from recbole_ext.errors import ConvertError
 
@@ -43,105 +41,64 @@ LONGEST_MS = 366 * DAY_MS
 WITHOUT_VIEWS = "purchase of a session without views"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line: RAW, --out and the options of `convert`."""
-    parser.add_argument("raw", type=Path, metavar="RAW", help="folder that holds the owner's files")
-    parser.add_argument(
-        "--out", type=Path, default=Path("atomic_data/diginetica"), help="(default %(default)s)"
-    )
-    for option, name in FILES.items():
-        parser.add_argument(f"--{option}", type=Path, metavar="FILE", help=f"read FILE in place of {name}")
-    parser.add_argument("--strict", action="store_true", help="any bad row stops the conversion")
-    parser.add_argument(
-        "--max-bad-rows",
-        type=float,
-        default=0.01,
-        metavar="SHARE",
-        help="bad rows skipped (default %(default)s)",
-    )
-    parser.add_argument(
-        "--all-items", action="store_true", help="keep items without events in the .item file"
-    )
-    parser.add_argument(
-        "--first-date",
-        default="2016-01-01",
-        metavar="DAY",
-        help="earliest day of the log (default %(default)s)",
-    )
-    parser.add_argument(
-        "--last-date", default="2016-12-31", metavar="DAY", help="latest day of the log (default %(default)s)"
+class Options(DatedOptions):
+    """The options of this source."""
+
+    views: Path | None = file(f"read FILE in place of {FILES['views']}", recorded="views_file")
+    purchases: Path | None = file(f"read FILE in place of {FILES['purchases']}", recorded="purchases_file")
+    categories: Path | None = file(f"read FILE in place of {FILES['categories']}", recorded="categories_file")
+    products: Path | None = file(f"read FILE in place of {FILES['products']}", recorded="products_file")
+    all_items: Flag = option(False, "keep items without events in the .item file")
+    first_date: Day = day(date(2016, 1, 1), "earliest day of the log")
+    last_date: Day = day(date(2016, 12, 31), "latest day of the log")
+
+
+def read(raw: Path, options: Options) -> Conversion:
+    """The logs in the folder `raw`. Raises ConvertError for whatever the user can mend."""
+    allowed = BadRows(options.max_bad_rows, options.strict)
+    sources = _find_sources(raw, options)
+    records = FileRecords(source.path for source in sources.values())
+    notes = {f"no {name}": 1 for what, name in FILES.items() if what not in sources}
+
+    events, reports = _read_events(sources, allowed, options.days, notes)
+    events, user_notes = with_session_users(in_session_order(events))
+    notes |= user_notes
+    events, origin = with_timestamp(events, notes)
+    inter = events.select("session_id", "user_id", "item_id", "timestamp", "event")
+    occurring = inter.select("item_id").unique()
+    item, item_reports = _items(sources, allowed, occurring, options.all_items, notes)
+    return Conversion(
+        inter=inter,
+        item=item,
+        sources=records,
+        reports=[*reports, *item_reports],
+        options=options.recorded(),
+        notes=notes,
+        counts={
+            "sessions": inter["session_id"].n_unique(),
+            "users": inter["user_id"].drop_nulls().n_unique(),
+            "items": inter["item_id"].n_unique(),
+            "events": {kind: inter.filter(pl.col("event") == kind).height for kind in ("view", "purchase")},
+        },
+        time_origin=float(origin),
     )
 
 
-def convert(
-    raw: Path,
-    out: Path,
-    *,
-    views: Path | str | None = None,
-    purchases: Path | str | None = None,
-    categories: Path | str | None = None,
-    products: Path | str | None = None,
-    strict: bool = False,
-    max_bad_rows: float = 0.01,
-    all_items: bool = False,
-    first_date: date | str = "2016-01-01",
-    last_date: date | str = "2016-12-31",
-) -> dict[str, Any]:
-    """Convert the logs in `raw` to atomic files in `out` and return the manifest.
-
-    `views`, `purchases`, `categories`, `products` name files to read in place of the owner's. Only views must
-    be there. At most a share `max_bad_rows` of a file's rows is skipped as bad, none when `strict`; days lie
-    from `first_date` to `last_date`. Raises ConvertError for whatever the user can mend.
-    """
-    raw, out = Path(raw), Path(out)
-    chosen = {"views": views, "purchases": purchases, "categories": categories, "products": products}
-    days = as_day("--first-date", first_date), as_day("--last-date", last_date)
-    allowed = BadRows(max_bad_rows, strict)
-    sources = {
-        option: source
-        for option, name in FILES.items()
-        if (source := find_source(raw, name, chosen[option], BUNDLE)) is not None
-    }
+def _find_sources(raw: Path, options: Options) -> dict[str, Source]:
+    """The files that there are, by option; the views are one."""
+    found = {name: find_source(raw, usual, getattr(options, name), BUNDLE) for name, usual in FILES.items()}
+    sources = {name: source for name, source in found.items() if source is not None}
     if "views" not in sources:
         raise ConvertError(
             f"No {FILES['views']} (or .csv.gz, .zip) in {raw}: put the owner's files there ({OWNER}), "
             "or try the generated demo logs with `make demo`."
         )
-    records = FileRecords(source.path for source in sources.values())
-    notes = {f"no {FILES[option]}": 1 for option in FILES if option not in sources}
-
-    events, reports = _read_events(sources, allowed, days, notes)
-    events = in_session_order(events)
-    events, user_notes = with_session_users(events)
-    notes |= user_notes
-    events, origin = with_timestamp(events, notes)
-    inter = events.select("session_id", "user_id", "item_id", "timestamp", "event")
-    item, item_reports = _items(sources, allowed, inter.select("item_id").unique(), all_items, notes)
-
-    counts = {
-        "sessions": inter["session_id"].n_unique(),
-        "users": inter["user_id"].drop_nulls().n_unique(),
-        "items": inter["item_id"].n_unique(),
-        "events": {kind: inter.filter(pl.col("event") == kind).height for kind in ("view", "purchase")},
-    }
-    options = {
-        **{f"{option}_file": chosen[option] for option in FILES if chosen[option] is not None},
-        "strict": strict,
-        "max_bad_rows": max_bad_rows,
-        "all_items": all_items,
-        "first_date": days[0].isoformat(),
-        "last_date": days[1].isoformat(),
-    }
-    manifest = make_manifest(
-        "diginetica",
-        sources=records,
-        reports=[*reports, *item_reports],
-        options=options,
-        notes=notes,
-        counts=counts,
-        time_origin=float(origin),
-    )
-    return write_dataset(out, inter, item, manifest)
+    if options.all_items and not {"categories", "products"} & set(sources):
+        raise ConvertError(
+            f"--all-items is read only with item features, and neither {FILES['categories']} nor {FILES['products']} "
+            f"is in {raw}: leave it out."
+        )
+    return sources
 
 
 def _read_events(
@@ -219,8 +176,8 @@ def _items(
         )
         reports.append(report)
 
-    for option, table in zip([o for o in ("categories", "products") if o in sources], tables):
-        notes[f"item of {FILES[option]} without events"] = table.join(
+    for name, table in zip([name for name in ("categories", "products") if name in sources], tables):
+        notes[f"item of {FILES[name]} without events"] = table.join(
             occurring, on="item_id", how="anti"
         ).height
         if all_items:
