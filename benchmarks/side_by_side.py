@@ -3,7 +3,7 @@
 Time is the wall time of the call inside its process, so neither the interpreter's start nor imports count. Peak memory
 is the largest resident set of that process: all of it, imports too. The process that compares does no work itself.
 
-    sides = [Side("ours", "recbole_ext.convert.retailrocket:convert", {"raw": …, "out": …}), Side("theirs", …)]
+    sides = [Side("ours", "recbole_ext.convert:convert", {"source": "retailrocket", …}), Side("theirs", …)]
     ours, theirs = alternate(sides, threads=2)
     print(ours.seconds, theirs.seconds / ours.seconds, ours.peak_mb)
 """

@@ -405,10 +405,8 @@ PRESETS = sorted(file.stem for file in (files.configs_dir() / "dataset").glob("*
 
 @pytest.mark.parametrize("dataset", PRESETS)
 def test_presets_hold_known_keys_and_usable_values(dataset: str):
-    import inspect
-
     from recbole_ext.bridge.choice import describe_split
-    from recbole_ext.convert import source_module
+    from recbole_ext.convert import check_generate, check_options
     from recbole_ext.data.splits import check_limits
 
     preset = files.load_yaml(files.configs_dir() / "dataset" / f"{dataset}.yaml")
@@ -418,8 +416,9 @@ def test_presets_hold_known_keys_and_usable_values(dataset: str):
     check_limits(conf)
     assert conf["EVENT_FIELD"] == "event" and conf["inter_num_part"] in ("train", "all")
     assert describe_split(conf).startswith(next(iter(conf["eval_args"]["split"])))
-    options = inspect.signature(source_module(preset["source"]).convert).parameters
-    assert set(preset.get("convert_options") or {}) <= set(options)
+    check_options(preset["source"], preset.get("convert_options"))
+    if "generate" in preset:
+        check_generate(preset["generate"])
     days = conf["eval_args"]["split"].get("session_time")
     if "test_days" in (preset.get("convert_options") or {}):  # features are as of the split's first test day
         assert preset["convert_options"]["test_days"] == days["test_days"]
