@@ -197,7 +197,12 @@ def _versions() -> dict[str, str]:
 def _sources(cls: type) -> str:
     """SHA-256 of the sources that make a data set: ours, and those of the class where it is someone else's."""
     package = Path(__file__).resolve().parents[1]
-    files = {package / "config.py", *package.glob("data/*.py"), *package.glob("compat/*.py")}
+    files = {
+        package / "config.py",
+        package / "segments.py",
+        *package.glob("data/*.py"),
+        *package.glob("compat/*.py"),
+    }
     for part in cls.__mro__:
         if part.__module__.split(".")[0] in ("recbole", "torch", "typing", "builtins"):
             continue

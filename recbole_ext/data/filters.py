@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from recbole_ext.errors import UsageError
+from recbole_ext.segments import place_in, runs
 
 CORE_KEYS = ("user_inter_num_interval", "item_inter_num_interval")
 
@@ -110,11 +111,8 @@ def spread(user: np.ndarray, most: int) -> np.ndarray:
     """
     order = np.argsort(user, kind="stable")
     chained = user[order]
-    opens = np.concatenate(([True], chained[1:] != chained[:-1]))[: len(chained)]
-    first = np.flatnonzero(opens)
-    sizes = np.diff(np.append(first, len(chained)))
-    rank = np.arange(len(chained)) - np.repeat(first, sizes)
-    total = np.repeat(sizes, sizes)
+    _, sizes = runs(chained)
+    rank, total = place_in(sizes), np.repeat(sizes, sizes)
     stays = (rank + 1) * most // np.maximum(total, 1) > rank * most // np.maximum(total, 1)
     keep = np.empty(len(user), dtype=bool)
     keep[order] = stays | (chained < 0)

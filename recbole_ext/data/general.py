@@ -21,6 +21,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.model.general_recommender import admmslim, ease, itemknn, pop, random, slimelastic
 
 from recbole_ext.data.session_dataset import SessionDataset
+from recbole_ext.segments import place_in
 
 
 class SessionEventsDataset(SessionDataset):
@@ -149,9 +150,7 @@ def item_similarity(matrix: sp.csr_matrix, k: int, shrink: float) -> sp.csc_matr
     value = together.data[off_diagonal] * (1 / (norm[column] * norm[row] + np.float32(shrink + 1e-6)))
     order = np.lexsort((-value, column))
     row, column, value = row[order], column[order], value[order]
-    counts = np.bincount(column, minlength=matrix.shape[1])
-    rank = np.arange(len(column)) - np.repeat(np.cumsum(counts) - counts, counts)
-    kept = rank < k
+    kept = place_in(np.bincount(column)) < k
     shape = (matrix.shape[1], matrix.shape[1])
     return sp.csc_matrix((value[kept].astype(np.float32), (row[kept], column[kept])), shape=shape)
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from recbole_ext.errors import UsageError
+from recbole_ext.segments import owner_of, place_in
 
 EXACT_LENGTHS = 16  # up to here every length is a bucket of its own; longer ones differ by at most a quarter
 
@@ -104,8 +105,7 @@ def position_rows(
         return PositionRows(start, length, np.zeros_like(length))
     stride = max(1, longest // 2)
     more = np.maximum(0, -(-(length - longest) // stride))  # rows beyond the first
-    session = np.repeat(np.arange(len(start)), more + 1)
-    number = np.arange(len(session)) - np.repeat(np.cumsum(more + 1) - (more + 1), more + 1)
+    session, number = owner_of(more + 1), place_in(more + 1)
     whole = length[session]
     offset = np.minimum(number * stride, np.maximum(whole - longest, 0))
     known = np.where(number == 0, 0, np.minimum((number - 1) * stride, whole - longest) + longest)

@@ -22,6 +22,7 @@ from recbole.utils import FeatureType
 from recbole_ext.data import cache, cold, filters, splits
 from recbole_ext.data.feature_time import feature_time_note
 from recbole_ext.errors import UsageError
+from recbole_ext.segments import holder_of, place_in, runs, spans, start_of
 
 NO_PART = -1  # an event that neither trains nor is ranked
 
@@ -209,7 +210,7 @@ class SessionDataset(SequentialDataset):
         by_session = np.argsort(session, kind="stable")
         length = np.bincount(session)
         tokens = self.inter_feat[column].to_numpy().astype(str)[by_session]
-        return splits.session_labels(tokens, np.cumsum(length) - length, length, np.asarray(names))
+        return splits.session_labels(tokens, start_of(length), length, np.asarray(names))
 
     def _require_time(self) -> None:
         if not self.time_field or self.time_field not in self.inter_feat:
@@ -254,8 +255,7 @@ class SessionDataset(SequentialDataset):
             self._times = self._times[order]
         self.event_time = self._times
         del self._times
-        self.session_start = np.flatnonzero(np.concatenate(([True], session[1:] != session[:-1])))
-        self.session_length = np.diff(np.append(self.session_start, len(session)))
+        self.session_start, self.session_length = runs(session)
         self.session_time = start[session[self.session_start]]
 
     def _take_split_column(self) -> None:
@@ -280,7 +280,7 @@ class SessionDataset(SequentialDataset):
         self.events = self.inter_feat
         suffix = self.config["LIST_SUFFIX"]
         self.list_fields = {field: field + suffix for field in self.events if field != self.uid_field}
-        position = self._position()
+        position = place_in(self.session_length)  # (E,)
         target = np.flatnonzero(position >= (0 if self.empty_history else 1))
         if not len(target):
             raise UsageError(
@@ -296,10 +296,6 @@ class SessionDataset(SequentialDataset):
         rows[self.item_list_length_field] = torch.from_numpy(length)
         rows[self.event_field] = index.int()  # half the memory; 2**31 events do not fit either way
         self.inter_feat = Interaction(rows)
-
-    def _position(self) -> np.ndarray:
-        """(E,) place of each event in its session, from 0."""
-        return np.arange(self.session_length.sum()) - np.repeat(self.session_start, self.session_length)
 
     def _drop_unused_col(self) -> None:
         unused = self.config["unused_col"] or {}
@@ -374,8 +370,9 @@ class SessionDataset(SequentialDataset):
             self._fill_from_training()
             self._drop_unused_col()
             of_event = np.repeat(part_of, self.session_length)
-            in_training = self._position() < np.repeat(self.train_length, self.session_length)
-            of_event[(of_event == splits.TRAIN) & ~in_training] = NO_PART
+            left_out = of_event == splits.TRAIN
+            left_out[self._training_events()] = False
+            of_event[left_out] = NO_PART
             of_row = of_event[self.inter_feat[self.event_field].numpy()]
             parts = [self.copy(self._rows(of_row == part)) for part in splits.PARTS.values()]
         if len(parts) != len(splits.PARTS):
@@ -423,7 +420,7 @@ class SessionDataset(SequentialDataset):
             return
         first = test.inter_feat[self.event_field].numpy()
         if whole_sessions:
-            first = self.session_start[np.searchsorted(self.session_start, first, side="right") - 1]
+            first = self.session_start[holder_of(first, self.session_start)]
         what = "session" if whole_sessions else "event"
         note = feature_time_note(self.dataset_path, float(self.event_time[first].min()), what)
         if note is not None:
@@ -529,7 +526,7 @@ class SessionDataset(SequentialDataset):
 
     def _training_events(self) -> np.ndarray:
         """Indices of the leading `train_length` events of each session."""
-        return np.flatnonzero(self._position() < np.repeat(self.train_length, self.session_length))
+        return spans(self.session_start, self.train_length)
 
     def _fill_from_training(self) -> None:
         """Fill missing float item features with training items' mean; RecBole's mean knows future items."""
@@ -545,10 +542,8 @@ class SessionDataset(SequentialDataset):
 
     def _keep_last_targets(self) -> None:
         target = self.inter_feat[self.event_field].numpy()
-        session = np.searchsorted(self.session_start, target, side="right") - 1
-        last = np.full(len(self.session_start), -1)
-        np.maximum.at(last, session, target)
-        self.inter_feat = self._rows(target == last[session])
+        last = _last_target(target, self.session_start)
+        self.inter_feat = self._rows(target == last[holder_of(target, self.session_start)])
 
     # --- counts ----------------------------------------------------------------------------------------
 
@@ -599,6 +594,12 @@ def _ascending(keys: tuple[np.ndarray, ...]) -> bool:
 
 def _leading_events(target: np.ndarray, session_start: np.ndarray) -> np.ndarray:
     """(S,) leading events up to each session's last training target (R,), 0 for a session without one."""
-    last = np.full(len(session_start), -1)
-    np.maximum.at(last, np.searchsorted(session_start, target, side="right") - 1, target)
+    last = _last_target(target, session_start)
     return np.where(last < 0, 0, last - session_start + 1)
+
+
+def _last_target(target: np.ndarray, session_start: np.ndarray) -> np.ndarray:
+    """(S,) each session's last event among `target` (R,), -1 for a session without one."""
+    last = np.full(len(session_start), -1)
+    np.maximum.at(last, holder_of(target, session_start), target)
+    return last

@@ -17,6 +17,7 @@ import numpy as np
 from recbole_ext.data.filters import CORE_KEYS, limits
 from recbole_ext.data.manifest import _is_number, manifest, time_origin
 from recbole_ext.errors import UsageError
+from recbole_ext.segments import owner_of, place_in, runs
 
 TRAIN, VALID, TEST = 0, 1, 2
 SPLIT_COLUMN = "split"  # .inter column of train, valid, test; read by split `given`, never by a model
@@ -101,16 +102,14 @@ def _plain(value: Any) -> str:
 def grouped(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows group by group, groups by first occurrence as in RecBole, rows of a group in their order.
 
-    `ids` (R,) is not empty. Returns (R,) int64 each: row numbers in that order, place of each in its group,
+    `ids` (R,). Returns (R,) int64 each: row numbers in that order, place of each in its group,
     size of its group.
     """
-    _, first, group, sizes = np.unique(ids, return_index=True, return_inverse=True, return_counts=True)
-    group = group.reshape(-1)
-    order = np.argsort(first[group], kind="stable")
-    total = sizes[group][order]
-    opens = np.flatnonzero(np.concatenate(([True], np.diff(first[group][order]) != 0)))
-    position = np.arange(len(ids)) - np.repeat(opens, total[opens])
-    return order, position, total
+    _, first, group = np.unique(ids, return_index=True, return_inverse=True)
+    opened = first[group.reshape(-1)]  # (R,) the row where each row's group begins
+    order = np.argsort(opened, kind="stable")
+    _, sizes = runs(opened[order])
+    return order, place_in(sizes), np.repeat(sizes, sizes)
 
 
 def session_parts(
@@ -311,7 +310,7 @@ def session_labels(
         )
     mixed = tokens != np.repeat(per_session, length)
     if mixed.any():
-        at = int(np.repeat(np.arange(len(first)), length)[np.flatnonzero(mixed)[0]])
+        at = int(owner_of(length)[np.flatnonzero(mixed)[0]])
         raise UsageError(
             f"column {SPLIT_COLUMN} of session {names[at]} changes within the session: give it one value"
         )

@@ -16,6 +16,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 from recbole_ext.errors import UsageError
+from recbole_ext.segments import place_in
 from recbole_ext.settings.checks import number, one_of
 
 SIGNALS = ("event", "shuffled", "history")
@@ -105,7 +106,7 @@ def _rewards(rewards: Any, kinds: np.ndarray, names: list[str], trains: np.ndarr
 
 def _course(dataset: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(E,) whether an event trains, whether it is its session's last that does, and how many come before it."""
-    history = dataset._position()
+    history = place_in(dataset.session_length)
     trained = np.repeat(dataset.train_length, dataset.session_length)
     return history < trained, history == trained - 1, history
 

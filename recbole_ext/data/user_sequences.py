@@ -19,6 +19,16 @@ from torch import Tensor
 
 from recbole_ext.data.positions import mixed_batches
 from recbole_ext.errors import UsageError
+from recbole_ext.segments import (
+    earlier_of_group,
+    holder_of,
+    owner_of,
+    place_in,
+    pointers_of,
+    runs,
+    spans,
+    start_of,
+)
 from recbole_ext.settings.checks import number
 
 
@@ -84,9 +94,7 @@ def pack(
     order = np.lexsort((-lengths, steps))  # step by step, longest first
     place = np.empty(sessions, dtype=np.int64)
     place[order] = np.arange(sessions)
-    starts = np.concatenate(([0], np.cumsum(lengths)[:-1])).astype(np.int64)
-    session_of = np.repeat(np.arange(sessions), lengths)
-    position = np.arange(len(items)) - starts[session_of]
+    starts, session_of, position = start_of(lengths), owner_of(lengths), place_in(lengths)
     packed = np.lexsort((place[session_of], position, steps[session_of]))
     where = np.empty(len(items), dtype=np.int64)
     where[packed] = np.arange(len(items))
@@ -140,12 +148,8 @@ class UserSequences:
             self.items = np.insert(self.items, self.start, 0)
         self.user = self._users(events, config["LINK_USER_FIELD"])
         self.chain = np.argsort(self.user, kind="stable")  # sessions are in time order, so chains are too
-        chained_user = self.user[self.chain]
-        self.first = np.searchsorted(chained_user, np.arange(self.user.max(initial=-1) + 2))
-        self.rank = np.empty(
-            len(self.start), dtype=np.int64
-        )  # how many earlier sessions the session's user has
-        self.rank[self.chain] = np.arange(len(self.chain)) - self.first[chained_user]
+        self.first = pointers_of(np.bincount(self.user))  # of each user into `chain`
+        self.rank = earlier_of_group(self.user)  # how many earlier sessions the session's user has
         self.state_length = self._state_lengths(np.asarray(dataset.event_time))
 
     def _users(self, events: Any, field: str) -> np.ndarray:
@@ -182,7 +186,7 @@ class UserSequences:
 
     def session_of(self, event_index: np.ndarray) -> np.ndarray:
         """(R,) session that holds each flat event index."""
-        return np.searchsorted(self.start, event_index, side="right") - 1
+        return holder_of(event_index, self.start)
 
     def flat_place(self, event_index: np.ndarray) -> np.ndarray:
         """(R,) place in `items` of each flat event index."""
@@ -194,10 +198,7 @@ class UserSequences:
         user = self.user[sessions]
         if not len(sessions):
             return []
-        opens = np.concatenate(([True], user[1:] != user[:-1]))
-        first = np.flatnonzero(opens)
-        rank = np.arange(len(sessions)) - first[np.cumsum(opens) - 1]
-        cuts = np.flatnonzero(rank % max_sessions == 0)
+        cuts = np.flatnonzero(place_in(runs(user)[1]) % max_sessions == 0)
         chains = np.split(sessions, cuts[1:])
         # a chain without a single (prefix, target) pair teaches nothing
         useful = np.add.reduceat((self._targets(sessions) > 0).astype(np.int64), cuts) > 0
@@ -217,7 +218,7 @@ class UserSequences:
         state = np.minimum(self.state_length[sessions], lengths) + self.lead
         lengths = lengths + self.lead
         begin = self.start[sessions] + self.lead * sessions
-        return _ranges(begin, lengths), lengths, state
+        return spans(begin, lengths), lengths, state
 
     def positions(self) -> tuple[Tensor, np.ndarray, np.ndarray, int | None]:
         """As SessionDataset.training_positions, start steps included and without limit of length."""
@@ -228,8 +229,8 @@ class UserSequences:
     def train_batch(self, chains: list[np.ndarray]) -> UserBatch:
         """Whole chains with the next item of every event as target."""
         sessions = np.concatenate(chains)
-        users = np.repeat(np.arange(len(chains)), [len(c) for c in chains])
-        steps = np.concatenate([np.arange(len(c)) for c in chains])
+        chained = np.array([len(chain) for chain in chains])
+        users, steps = owner_of(chained), place_in(chained)
         places, lengths, state = self._steps(sessions, self.train_length[sessions])
         items = self.items[places]
         targets = np.append(items[1:], 0)
@@ -247,17 +248,16 @@ class UserSequences:
             chain_user, row_user = np.unique(owner, return_inverse=True)
             last = np.zeros(len(chain_user), dtype=np.int64)
             np.maximum.at(last, row_user.reshape(-1), self.rank[session])
-            sessions = self.chain[_ranges(self.first[chain_user], last + 1)]
-            users = np.repeat(np.arange(len(chain_user)), last + 1)
+            sessions = self.chain[spans(self.first[chain_user], last + 1)]
+            users = owner_of(last + 1)
             steps = self.rank[sessions]
         else:
             sessions = np.unique(session)
             users, steps = np.arange(len(sessions)), np.zeros(len(sessions), dtype=np.int64)
         places, lengths, state = self._steps(sessions, self.length[sessions])
         items = self.items[places]
-        starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
         slot = np.full(len(self.start), -1, dtype=np.int64)
-        slot[sessions] = starts
+        slot[sessions] = start_of(lengths)
         rows = slot[session] + (event_index - self.start[session]) - 1 + self.lead
         return pack(items, np.zeros_like(items), lengths, users, steps, state, rows, places)
 
@@ -329,9 +329,3 @@ class UserTrainLoader:
 
     def _batches(self) -> list[np.ndarray]:
         return self._cut(self.generator if self.shuffle else None)
-
-
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Concatenated aranges: starts[i] … starts[i] + lengths[i] - 1 for every i."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths - starts, lengths)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from recbole_ext.errors import UsageError
+from recbole_ext.segments import earlier_of_group, holder_of, owner_of, spans
 
 # those of configs/overall.yaml: a name given in their place has to be in the log
 DEFAULTS: dict[str, Any] = {
@@ -52,7 +53,7 @@ def target_facts(dataset: Any, targets: Mapping[str, np.ndarray], config: Any) -
     if place is None or getattr(dataset, "session_start", None) is None:
         return {}
     place = place.astype(np.int64)
-    session = np.searchsorted(dataset.session_start, place, side="right") - 1
+    session = holder_of(place, dataset.session_start)
     found = {
         "item_count": dataset.training_counts().numpy(),
         "position": place - dataset.session_start[session],
@@ -70,11 +71,10 @@ def target_facts(dataset: Any, targets: Mapping[str, np.ndarray], config: Any) -
 
 
 def _repeats(dataset: Any, place: np.ndarray, session: np.ndarray) -> np.ndarray:
-    asked = np.zeros(len(dataset.session_start), dtype=bool)
-    asked[session] = True
-    events = np.flatnonzero(np.repeat(asked, dataset.session_length))
+    asked = np.unique(session)
+    events = spans(dataset.session_start[asked], dataset.session_length[asked])
     item = dataset.events[dataset.iid_field].numpy()[events]
-    of_session = np.searchsorted(dataset.session_start, events, side="right")
+    of_session = owner_of(dataset.session_length[asked])
     order = np.lexsort((item, of_session))  # stable: equal items of a session stay in the order of events
     item, of_session = item[order], of_session[order]
     seen = np.zeros(len(dataset.events), dtype=bool)
@@ -86,10 +86,7 @@ def _earlier_sessions(dataset: Any, session: np.ndarray, field: str | None) -> n
     if field not in dataset.events or field not in dataset.field2id_token:
         return None
     user = dataset.events[field].numpy()[dataset.session_start]  # (S,), sessions being in order of start
-    chain = np.argsort(user, kind="stable")
-    earlier = np.empty(len(user), dtype=np.int64)
-    earlier[chain] = np.arange(len(user)) - np.searchsorted(user[chain], user[chain])
-    return np.where(user > 0, earlier, -1)[session]
+    return np.where(user > 0, earlier_of_group(user), -1)[session]
 
 
 def _session_types(dataset: Any, place: np.ndarray, session: np.ndarray, config: Any) -> np.ndarray | None:

@@ -17,6 +17,7 @@ from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
 from recbole_ext.scores.ranks import rows_at_a_time
 from recbole_ext.scores.sparse import SparseScores
+from recbole_ext.segments import holder_of, spans
 
 
 def action_chances(
@@ -120,7 +121,7 @@ class OffPolicy:
             self._reward_of(events, "test targets"),
             expected,
             self.guess[item],
-            _session(self._test, events),
+            holder_of(events, self._test.session_start),
             self.settings,
         )
         terms = dict(zip(("transitions", "popularity", "uniform"), self.behaviour.weights.tolist()))
@@ -133,7 +134,7 @@ class OffPolicy:
 
     def _last(self, events: np.ndarray) -> np.ndarray:
         """(T,) the item before each event in its session, 0 for a session's first."""
-        first = self._test.session_start[_session(self._test, events)] == events
+        first = self._test.session_start[holder_of(events, self._test.session_start)] == events
         return np.where(first, 0, self._items(np.maximum(events - 1, 0)))
 
     def _reward_of(self, events: np.ndarray, holders: str) -> np.ndarray:
@@ -143,14 +144,7 @@ class OffPolicy:
         return target_rewards(kind, self._rewards)
 
 
-def _session(dataset: Any, events: np.ndarray) -> np.ndarray:
-    """(T,) number of the session of each event."""
-    return np.searchsorted(dataset.session_start, events, side="right") - 1
-
-
 def _training_targets(train: Any) -> np.ndarray:
     """(N,) places of the training part's targets among the events; train.inter_feat need not hold them."""
-    start = np.repeat(train.session_start, train.session_length)
-    position = np.arange(len(start)) - start
-    known = position < np.repeat(train.train_length, train.session_length)
-    return np.flatnonzero(known & (position >= (0 if train.empty_history else 1)))
+    passed = 0 if train.empty_history else 1  # events of a session that are no targets
+    return spans(train.session_start + passed, np.maximum(train.train_length - passed, 0))

@@ -10,6 +10,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from recbole_ext.segments import owner_of, place_in, start_of
+
 if TYPE_CHECKING:
     pass
 from recbole_ext.scores.ranks import rows_at_a_time
@@ -27,7 +29,7 @@ class SparseScores:
     def __init__(self, known: sp.csr_matrix, below: np.ndarray, open: np.ndarray, device: Any = "cpu"):
         self.indptr, self.indices = known.indptr, known.indices
         self.data = known.data.astype(np.float32, copy=False)
-        self.row = np.repeat(np.arange(len(open)), np.diff(self.indptr))  # (N,) of every stored score
+        self.row = owner_of(np.diff(self.indptr))  # (N,) of every stored score
         self.below, self.open, self.device = below.astype(np.float32), open, device
         self.below[0] = -np.inf
 
@@ -100,7 +102,7 @@ class SparseScores:
     def top(self, k: int) -> Tensor:
         """(B, k) best items of every row, best first; where fewer are known, the best of the others follow."""
         order = np.lexsort((-self.data, self.row))
-        place = np.arange(len(order)) - np.repeat(self.indptr[:-1], np.diff(self.indptr))
+        place = place_in(np.diff(self.indptr))
         best = np.zeros((len(self), k), dtype=np.int64)
         kept = place < k
         best[self.row[kept], place[kept]] = self.indices[order[kept]]
@@ -125,4 +127,4 @@ def _places(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n,) how many scores are higher than each of `scores` (n,), and how many are alike, itself included."""
     _, place, counts = np.unique(-scores, return_inverse=True, return_counts=True)
     place = place.reshape(-1)
-    return (np.cumsum(counts) - counts)[place], counts[place]
+    return start_of(counts)[place], counts[place]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from recbole_ext.config import _parsed
 from recbole_ext.errors import UsageError
 
 
@@ -49,7 +51,8 @@ def load_yaml(file: str | os.PathLike[str], loader: Any = yaml.FullLoader) -> di
     except UnicodeDecodeError as error:
         raise UsageError(f"config file {file} is not UTF-8 text (byte {error.start})") from error
     try:
-        content = yaml.load(text, Loader=loader)
+        # a resolver added to the loader since reads numbers otherwise
+        content = copy.deepcopy(_parsed(text, loader, len(loader.yaml_implicit_resolvers.get("1", ()))))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = f", line {mark.line + 1}" if mark else ""

@@ -1,6 +1,6 @@
 """Every patch of recbole_ext.bridge.patches mends what it says: a scenario breaks without it and is right with it.
 
-Without: the scenario runs in a process of its own with `apply(skip=[patch])` (this file is also that script).
+Without: the scenario runs in a process of its own with `apply(skip=[patch])` (this file is also its script).
 With: it runs with all patches, in this process unless it looks at what an import does.
 """
 
@@ -12,6 +12,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -440,28 +441,58 @@ def no_fault_here(name: str) -> str:
     return ""
 
 
-def in_own_process(name: str, folder: Path, skip: list[str]) -> dict[str, Any]:
-    """A scenario with all patches but `skip`, in a new interpreter: {"result": …} or {"error": "…"}."""
-    script = [sys.executable, "-W", "ignore", __file__, name, str(folder), *skip]
+@pytest.fixture(scope="module")
+def own_process() -> Iterator[Callable[[str, Path, list[str]], dict[str, Any]]]:
+    """A scenario with all patches but some, in a process that has imported neither RecBole nor what it is mended for.
+
+    It answers {"result": …} or {"error": "…"}. The processes are forks of one that has imported torch and numpy, which
+    takes longer than a scenario.
+    """
+    script = [sys.executable, "-W", "ignore", __file__]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(script, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    server = subprocess.Popen(script, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdin is not None and server.stdout is not None
+
+    def run(name: str, folder: Path, skip: list[str]) -> dict[str, Any]:
+        print(json.dumps([name, str(folder), skip]), file=server.stdin, flush=True)
+        assert json.loads(server.stdout.readline()) == 0, (folder / "said").read_text()[-3000:]
+        return json.loads((folder / "outcome.json").read_text())
+
+    yield run
+    server.stdin.close()
+    assert server.wait(60) == 0
 
 
-def main(name: str, folder: str, *skip: str) -> None:
+def serve() -> None:
+    """Run every scenario that a line of stdin asks for in a fork of this process; answer with its exit status."""
+    assert not {name.split(".")[0] for name in sys.modules} & {"recbole", "sklearn", "ray"}
+    for line in sys.stdin:
+        name, folder, skip = json.loads(line)
+        child = os.fork()
+        if not child:
+            os.chdir(folder)
+            said = os.open("said", os.O_CREAT | os.O_WRONLY)
+            os.dup2(said, 1)
+            os.dup2(said, 2)
+            run_scenario(name, Path(folder), skip)
+            os._exit(0)
+        print(json.dumps(os.waitpid(child, 0)[1]), flush=True)
+
+
+def run_scenario(name: str, folder: Path, skip: list[str]) -> None:
+    """Write outcome.json: what the scenario says with all patches but `skip`."""
     if name == "ray_optional":
-        break_ray(Path(folder))
+        break_ray(folder)
         torch.autograd.set_detect_anomaly(True)  # the user's own wish, which installing must not undo
     sys.argv = sys.argv[:1]
     try:
         compat.apply(skip=skip)
-        outcome = {"result": SCENARIOS[name](Path(folder))}
+        outcome = {"result": SCENARIOS[name](folder)}
     except Exception as error:
         outcome = {"error": f"{type(error).__name__}: {error}"}
     if name == "ray_optional" and "result" in outcome:
         outcome["result"]["anomaly detection"] = torch.is_anomaly_enabled()
-    print(json.dumps(outcome))
+    (folder / "outcome.json").write_text(json.dumps(outcome))
 
 
 # --- the tests --------------------------------------------------------------------------------------------
@@ -482,10 +513,10 @@ def test_every_patch_has_a_scenario_and_says_what_it_mends():
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_scenario_breaks_without_its_patch(name: str, tmp_path: Path):
+def test_scenario_breaks_without_its_patch(name: str, tmp_path: Path, own_process):
     if no_fault_here(name):
         pytest.skip(no_fault_here(name))
-    outcome = in_own_process(name, tmp_path, [name])
+    outcome = own_process(name, tmp_path, [name])
     found = str(outcome.get("error", outcome.get("result")))
     assert any(fault in found for fault in FAULTS[name].split("|")), found
     if name == "pandas_three":  # the silent part: missing values reach the model
@@ -501,12 +532,14 @@ def test_scenario_is_right_with_all_patches(name: str, patched: Path):
 
 
 @pytest.mark.parametrize("name", ["sklearn_later", "anomaly_detection", "device_choice"])
-def test_scenario_is_right_in_a_process_of_its_own(name: str, tmp_path: Path):
-    assert in_own_process(name, tmp_path, []) == {"result": EXPECTED[name]}
+def test_scenario_is_right_in_a_process_of_its_own(name: str, tmp_path: Path, own_process):
+    assert own_process(name, tmp_path, []) == {"result": EXPECTED[name]}
 
 
-def test_ray_is_imported_only_when_used_and_anomaly_detection_stays_as_the_user_set_it(tmp_path: Path):
-    seen = in_own_process("ray_optional", tmp_path, [])["result"]
+def test_ray_is_imported_only_when_used_and_anomaly_detection_stays_as_the_user_set_it(
+    tmp_path: Path, own_process
+):
+    seen = own_process("ray_optional", tmp_path, [])["result"]
     assert seen["loaded"] is False and seen["report"] is None
     assert seen["sentence"].startswith("tuning with Ray needs a working ray")
     assert "pkg_resources_of_old_setuptools" in seen["sentence"]
@@ -786,4 +819,4 @@ def test_a_process_of_several_is_refused(patched: Path):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve()

@@ -55,6 +55,12 @@ def reported(monkeypatch):
     return calls
 
 
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch):
+    """Drawing a run's learning curve takes longer than the run; tests of a single run look at it."""
+    monkeypatch.setattr("recbole_ext.run.record.plot_learning_curve", lambda *args: args[-1].touch())
+
+
 @pytest.fixture
 def write_experiment(here):
     """Write an experiment's yaml; returns its path."""

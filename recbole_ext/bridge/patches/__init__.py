@@ -114,8 +114,9 @@ PATCHES: list[Patch] = [
     ),
     Patch(
         "config_files",
-        "Config looks for yaml inside recbole only, drops half-given eval_args, wants train_neg_sample_args: "
-        "~ for CE, answers an unknown model with \"No module named 'lightgbm'\" (configurator.py:149-325).",
+        "Config looks for yaml inside recbole only and reads every file anew with one resolver more, drops half-given "
+        "eval_args, wants train_neg_sample_args: "
+        "~ for CE, answers an unknown model with \"No module named 'lightgbm'\" (configurator.py:106-325).",
         "",
         start.patch_config_files,
     ),

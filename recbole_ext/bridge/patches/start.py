@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
@@ -216,6 +217,17 @@ def patch_config_files() -> None:
         Config._get_final_config_dict,
         Config._get_model_and_dataset,
     )
+    # each call adds its resolver to yaml's own class once more, which then tries them all at every number
+    build_loader = Config._build_yaml_loader
+    shared_loader = functools.cache(lambda: build_loader(None))
+
+    def _build_yaml_loader(self: Any) -> Any:
+        return shared_loader()
+
+    def _update_internal_config_dict(self: Any, file: str) -> dict[str, Any]:
+        content = our_config.load_yaml(file, self.yaml_loader)
+        self.internal_config_dict.update(content)
+        return content
 
     def _load_config_files(self: Any, file_list: list[str] | None) -> dict[str, Any]:
         return files.load_files(file_list or [], self.yaml_loader)
@@ -238,6 +250,8 @@ def patch_config_files() -> None:
     def _get_final_config_dict(self: Any) -> dict[str, Any]:
         return config_files.finish(self, final_dict(self))
 
+    Config._build_yaml_loader = _build_yaml_loader
+    Config._update_internal_config_dict = _update_internal_config_dict
     Config._load_config_files = _load_config_files
     Config._merge_external_config_dict = _merge_external_config_dict
     Config._get_model_and_dataset = _get_model_and_dataset

@@ -19,6 +19,7 @@ from torch import Tensor
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.scores.sparse import SparseScores
+from recbole_ext.segments import pointers_of, spans
 from recbole_ext.settings.checks import one_of
 
 FILLS = ("popularity", "none")
@@ -45,7 +46,7 @@ class TrainingSessions:
         order = np.argsort(last, kind="stable")
         trained, last = trained[order], last[order]
         first, length = dataset.session_start[trained], dataset.train_length[trained]
-        start = np.concatenate(([0], np.cumsum(length)))
+        start = pointers_of(length)
         place = spans(first, length)
         return cls(
             session=dataset.events[dataset.uid_field].numpy()[first].astype(np.int64),
@@ -58,12 +59,6 @@ class TrainingSessions:
     def length(self) -> np.ndarray:
         """(S,) int64 number of training events of each session."""
         return np.diff(self.start)
-
-
-def spans(first: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """(sum of length,) int64: first[0], first[0] + 1, … `length[0]` of them, then those from first[1], …"""
-    before = np.cumsum(length) - length
-    return np.arange(int(length.sum())) + np.repeat(first - before, length)
 
 
 class AtOnceModel(SequentialRecommender, ABC):

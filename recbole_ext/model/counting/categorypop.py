@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
+from recbole_ext.segments import spans
 from recbole_ext.settings.checks import number
 
 
@@ -115,7 +116,6 @@ def _categories(dataset: Any, field: str) -> tuple[Tensor, int]:
 
 def _neighbours(dataset: Any) -> tuple[Tensor, Tensor]:
     """(P,) items of training events, and those of the training events right after them in their sessions."""
-    starts, lengths = dataset.session_start, np.maximum(dataset.train_length - 1, 0)
-    place = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+    place = spans(dataset.session_start, np.maximum(dataset.train_length - 1, 0))
     items = dataset.events[dataset.iid_field]
     return items[torch.from_numpy(place)], items[torch.from_numpy(place + 1)]

@@ -16,6 +16,7 @@ import scipy.sparse as sp
 
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.model.counting.base import AtOnceModel, TrainingSessions, last_items
+from recbole_ext.segments import owner_of, place_in
 from recbole_ext.settings.checks import number, one_of
 
 Decay = Callable[[np.ndarray], np.ndarray]
@@ -57,10 +58,9 @@ class ItemRules(AtOnceModel):
 
 def heaviest(rules: sp.csr_matrix, most: int) -> sp.csr_matrix:
     """Each row's `most` largest values; of equal ones the smaller columns."""
-    row = np.repeat(np.arange(rules.shape[0]), np.diff(rules.indptr))
+    row = owner_of(np.diff(rules.indptr))
     order = np.lexsort((rules.indices, -rules.data, row))
-    place = np.arange(len(order)) - np.repeat(rules.indptr[:-1], np.diff(rules.indptr))
-    kept = np.sort(order[place < most])
+    kept = np.sort(order[place_in(np.diff(rules.indptr)) < most])
     return sp.csr_matrix((rules.data[kept], (row[kept], rules.indices[kept])), shape=rules.shape)
 
 
@@ -69,7 +69,7 @@ def in_pairs(sessions: TrainingSessions, n_items: int) -> sp.csr_matrix:
 
     A pair of one item counts twice, once for each direction.
     """
-    row = np.repeat(np.arange(len(sessions.session)), sessions.length)
+    row = owner_of(sessions.length)
     shape = (len(sessions.session), n_items)
     counts = sp.csr_matrix((np.ones(len(row)), (row, sessions.item)), shape=shape)  # repeats add up
     itself = sp.diags(np.asarray(counts.sum(axis=0)).ravel())  # an event is no pair with itself
@@ -78,9 +78,7 @@ def in_pairs(sessions: TrainingSessions, n_items: int) -> sp.csr_matrix:
 
 def in_order(sessions: TrainingSessions, n_items: int, steps: int, decay: Decay) -> sp.csr_matrix:
     """(n_items, n_items) float64: sum of decay(i) over events with the row's item i steps before the column's."""
-    left = np.repeat(sessions.start[1:], sessions.length) - np.arange(
-        len(sessions.item)
-    )  # events from here on
+    left = np.repeat(sessions.length, sessions.length) - place_in(sessions.length)  # events from here on
     rules = sp.csr_matrix((n_items, n_items))
     for step in range(1, min(steps, int(left.max(initial=1)) - 1) + 1):
         first = np.flatnonzero(left > step)

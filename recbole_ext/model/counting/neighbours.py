@@ -20,8 +20,9 @@ import scipy.sparse as sp
 from recbole_ext.data import splits
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
-from recbole_ext.model.counting.base import AtOnceModel, TrainingSessions, spans
+from recbole_ext.model.counting.base import AtOnceModel, TrainingSessions
 from recbole_ext.model.counting.item_rules import Decay
+from recbole_ext.segments import owner_of, place_in, pointers_of, runs, spans
 from recbole_ext.settings.checks import number, one_of
 
 CHUNK_PAIRS = 1 << 16  # (prefix, session) pairs that exist at a time: about what stays in cache
@@ -137,8 +138,7 @@ class NeighbourModel(AtOnceModel):
 
     def learn(self, sessions: TrainingSessions) -> dict[str, Any]:
         count = len(sessions.session)
-        session = np.repeat(np.arange(count), sessions.length)
-        position = np.arange(len(sessions.item)) - np.repeat(sessions.start[:-1], sessions.length) + 1
+        session, position = owner_of(sessions.length), place_in(sessions.length) + 1
         keys = session * self.n_items + sessions.item
         distinct, last = np.unique(keys[::-1], return_index=True)
         session, item = np.divmod(distinct, self.n_items)
@@ -147,13 +147,11 @@ class NeighbourModel(AtOnceModel):
         return {
             "session": sessions.session,
             "age": self._ages(sessions.last_time),
-            "start": np.concatenate(
-                ([0], np.cumsum(entries))
-            ),  # into the next two, the sessions' sets of items
+            "start": pointers_of(entries),  # into the next two, the sessions' sets of items
             "item": item,
             "position": position[len(keys) - 1 - last],
             "entry": np.argsort(item, kind="stable"),  # items' entries, an item's sessions from old to new
-            "item_start": np.concatenate(([0], np.cumsum(with_item))),  # into `entry`
+            "item_start": pointers_of(with_item),  # into `entry`
             "idf": np.log(count / np.maximum(with_item, 1)),
         }
 
@@ -168,7 +166,7 @@ class NeighbourModel(AtOnceModel):
         super()._prepare()
         learnt = self.learnt
         self.entries = np.diff(learnt["start"])  # (S,) different items of each session
-        self.session_of = np.repeat(np.arange(len(self.entries)), self.entries)  # of every entry
+        self.session_of = owner_of(self.entries)  # of every entry
         place = np.full(max(self.learnt["session"].max(initial=0) + 1, 1), -1)
         place[learnt["session"]] = np.arange(len(learnt["session"]))
         self.place = place  # of a session id among the training sessions, -1: it is none
@@ -212,7 +210,7 @@ class NeighbourModel(AtOnceModel):
         nearest = self._nearest(self._candidates(rows, own))
         scores = self._add_up(nearest, len(prefixes))
         if not self.remind:
-            entry_row = np.repeat(np.arange(len(prefixes)), np.diff(scores.indptr))
+            entry_row = owner_of(np.diff(scores.indptr))
             seen = np.isin(entry_row * self.n_items + scores.indices, rows.row * self.n_items + rows.item)
             scores.data[seen] = 0
         scores.eliminate_zeros()
@@ -228,12 +226,12 @@ class NeighbourModel(AtOnceModel):
             first = np.maximum(first, stop - self.sample_size - 1)
         listed = stop - first
         entry = self.learnt["entry"][spans(first, listed)]
-        source = np.repeat(np.arange(len(rows.row)), listed)
+        source = owner_of(listed)
         session, row = self.session_of[entry], rows.row[source]
         keys = row * len(self.entries) + session
         order = np.argsort(keys, kind="stable")
         keys, source, entry = keys[order], source[order], entry[order]
-        opens = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))[: len(keys)])
+        opens, _ = runs(keys)
         if not len(opens):
             none = np.zeros(0, dtype=np.int64)
             return Neighbours(none, none, np.zeros(0), none, none)
@@ -261,8 +259,8 @@ class NeighbourModel(AtOnceModel):
         if self.factors.age is not None and len(similarity):
             age = self.learnt["age"][found.session]
             # the row's own time is a factor of all its scores; its newest candidate's age keeps them from vanishing
-            opens = np.flatnonzero(np.concatenate(([True], found.row[1:] != found.row[:-1])))
-            newest = np.repeat(np.minimum.reduceat(age, opens), np.diff(np.append(opens, len(age))))
+            opens, sizes = runs(found.row)
+            newest = np.repeat(np.minimum.reduceat(age, opens), sizes)
             similarity = similarity * np.exp(-(age - newest) / self.factors.age)
         aged = Neighbours(found.row, found.session, similarity, found.back, found.anchor)
         crowded = np.flatnonzero((np.bincount(aged.row) > self.k)[aged.row])
@@ -282,14 +280,14 @@ class NeighbourModel(AtOnceModel):
             value = value * self.factors.matched(nearest.back.astype(np.float64))
         per_row = np.bincount(nearest.row, minlength=count)
         if self.factors.distance is None:
-            pointers = np.concatenate(([0], np.cumsum(per_row)))
+            pointers = pointers_of(per_row)
             shape = (count, len(self.entries))
             return sp.csr_matrix((value, nearest.session, pointers), shape=shape) @ self.session_weights
         entries = self.entries[nearest.session]
         entry = spans(self.learnt["start"][nearest.session], entries)
         apart = np.abs(self.learnt["position"][entry] - np.repeat(nearest.anchor, entries))
         values = np.repeat(value, entries) * self.distances[apart]
-        pointers = np.concatenate(([0], np.cumsum(entries)))[np.concatenate(([0], np.cumsum(per_row)))]
+        pointers = pointers_of(entries)[pointers_of(per_row)]
         pairs = sp.csr_matrix((values, entry, pointers), shape=(count, len(self.session_of)))
         return pairs @ self.item_weights
 
