@@ -52,11 +52,11 @@ def _register_actor_critics() -> None:
     """`<encoder><method>` for every sequential model and every configs/method/*.yaml."""
     from recbole.utils import get_model
 
-    from recbole_ext.model.actor_critic import compose
+    from recbole_ext.model.rl.actor_critic import compose
 
     for name, (encoder, method) in actor_critics().items():
         path = f"recbole.model.sequential_recommender.{name.lower()}"
-        module = ModuleType(path, f"{encoder} with {method}, see recbole_ext.model.actor_critic.")
+        module = ModuleType(path, f"{encoder} with {method}, see recbole_ext.model.rl.actor_critic.")
         module.__spec__ = ModuleSpec(path, None)
         cls = compose(encoder, method, get_model(encoder))
         cls.__module__ = path
