@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.off_policy import Behaviour, Settings, estimate, settings_of, shrunken_rewards
-from recbole_ext.evaluate.slices import check_rewards, event_kinds, target_rewards
+from recbole_ext.rewards import check_rewards, event_kinds, target_rewards
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
 from recbole_ext.scores.ranks import rows_at_a_time

@@ -18,9 +18,10 @@ import torch
 from recbole_ext.bridge.choice import describe_split, protocol_label
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.facts import check_log, target_facts
-from recbole_ext.evaluate.slices import by_kind, check_rewards, event_kinds, reward_at, slice_means
+from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means
 from recbole_ext.files import commit, write_text
 from recbole_ext.plain import config_to_plain
+from recbole_ext.rewards import check_rewards, event_kinds
 from recbole_ext.run.curve import plot_learning_curve
 from recbole_ext.version import __version__
 

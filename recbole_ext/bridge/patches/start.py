@@ -225,7 +225,7 @@ def patch_config_files() -> None:
         return shared_loader()
 
     def _update_internal_config_dict(self: Any, file: str) -> dict[str, Any]:
-        content = our_config.load_yaml(file, self.yaml_loader)
+        content = files.load_yaml(file, self.yaml_loader)
         self.internal_config_dict.update(content)
         return content
 
