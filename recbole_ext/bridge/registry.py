@@ -12,7 +12,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from recbole_ext.bridge.names import actor_critics, own_models
+from recbole_ext import encoders
+from recbole_ext.bridge.names import own_models
+from recbole_ext.config import methods, recbole_sequential
 
 _registered = False
 
@@ -49,16 +51,30 @@ def _enter(path: str, module: ModuleType) -> None:
 
 
 def _register_actor_critics() -> None:
-    """`<encoder><method>` for every sequential model and every configs/method/*.yaml."""
+    """`<encoder><method>` for every sequential model that carries methods and every configs/method/*.yaml."""
     from recbole.utils import get_model
 
+    for encoder in recbole_sequential():
+        if encoder not in encoders.WITHOUT_METHODS:
+            _register_methods(encoder, get_model(encoder))
+    for encoder in own_models():
+        model = get_model(encoder)
+        reason = encoders.said_of(model)
+        if reason is None:
+            _register_methods(encoder, model)
+        else:
+            encoders.leave_out(encoder, reason)
+
+
+def _register_methods(encoder: str, model: type) -> None:
     from recbole_ext.model.actor_critic import compose
 
-    for name, (encoder, method) in actor_critics().items():
+    for method in methods():
+        name = encoders.enter(encoder, method)
         path = f"recbole.model.sequential_recommender.{name.lower()}"
         module = ModuleType(path, f"{encoder} with {method}, see recbole_ext.model.actor_critic.")
         module.__spec__ = ModuleSpec(path, None)
-        cls = compose(encoder, method, get_model(encoder))
+        cls = compose(encoder, method, model)
         cls.__module__ = path
         setattr(module, name, cls)
         _enter(path, module)
