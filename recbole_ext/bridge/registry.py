@@ -13,8 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from recbole_ext import encoders
-from recbole_ext.bridge.names import own_models
+from recbole_ext.bridge.names import known_models, own_models
 from recbole_ext.config import methods, recbole_sequential
+from recbole_ext.errors import UsageError
 
 _registered = False
 
@@ -33,14 +34,87 @@ def register() -> None:
     _registered = True
 
 
-def _register_model(name: str) -> None:
+def register_model(cls: type) -> type:
+    """Make a model class of one's own known by its name, to `recbole_ext.run` and to RecBole; returns the class.
+
+    It may stand over the class as a decorator. Its keys are those that its file reads, as in `config["key"]`; their
+    defaults are the class's `defaults` (a dict), over which configs/model/<name>.yaml of the working directory goes.
+    With `carries_methods = True` it is an encoder of reinforcement learning too, as `<name>SQN` and the like. A class of
+    the same name that was registered so before is replaced, as a notebook wants.
+
+    Raises UsageError for what is no sequential or general recommender of RecBole's, lacks one of their methods, or is
+    called as a model that is there.
+    """
+    import recbole_ext
+
+    recbole_ext.install()
+    kind = _kind_of(cls)
+    name = cls.__name__
+    path = f"recbole.model.{kind}_recommender.{name.lower()}"
+    if getattr(sys.modules.get(path), name, None) is cls:
+        return cls
+    _check_free(name)
+    module = ModuleType(path, cls.__doc__)
+    module.__spec__ = ModuleSpec(path, None)
+    setattr(module, name, cls)
+    _enter(path, module)
+    _strangers[name] = cls
+    _register_own_trainer(name, sys.modules.get(cls.__module__))
+    reason = encoders.said_of(cls)
+    if reason is None:
+        _register_methods(name, cls)
+    else:
+        encoders.leave_out(name, reason)
+    return cls
+
+
+_strangers: dict[str, type] = {}  # classes of `register_model`, by name
+_ASKED = ("calculate_loss", "predict", "full_sort_predict")
+
+
+def _kind_of(cls: type) -> str:
+    """ "sequential" or "general"; UsageError where RecBole could not use the class."""
+    from recbole.model.abstract_recommender import (
+        AbstractRecommender,
+        GeneralRecommender,
+        SequentialRecommender,
+    )
+
+    if not isinstance(cls, type) or not issubclass(cls, SequentialRecommender | GeneralRecommender):
+        raise UsageError(
+            f"{getattr(cls, '__name__', cls)} is no model: subclass RecBole's SequentialRecommender, or its "
+            "GeneralRecommender"
+        )
+    missing = [name for name in _ASKED if getattr(cls, name) is getattr(AbstractRecommender, name)]
+    missing += sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        raise UsageError(f"{cls.__name__} has no {missing[0]}, which RecBole asks of every model: define it")
+    if not isinstance(getattr(cls, "defaults", {}), dict):
+        raise UsageError(f"defaults of {cls.__name__} is no dict: write its keys and their values")
+    return "sequential" if issubclass(cls, SequentialRecommender) else "general"
+
+
+def _check_free(name: str) -> None:
+    known = {other.lower(): other for other in known_models() if other not in _strangers}
+    known |= {other.lower(): other for other in _strangers if other != name}
+    if name.lower() in known:
+        raise UsageError(
+            f"there is a model {known[name.lower()]} already: call the class otherwise than {name}"
+        )
+
+
+def _register_own_trainer(name: str, module: ModuleType | None) -> None:
     import recbole.trainer
 
-    module = importlib.import_module(f"recbole_ext.model.{name.lower()}")
-    _enter(f"recbole.model.sequential_recommender.{name.lower()}", module)
     trainer = getattr(module, f"{name}Trainer", None)
     if trainer is not None:
         setattr(recbole.trainer, f"{name}Trainer", trainer)
+
+
+def _register_model(name: str) -> None:
+    module = importlib.import_module(f"recbole_ext.model.{name.lower()}")
+    _enter(f"recbole.model.sequential_recommender.{name.lower()}", module)
+    _register_own_trainer(name, module)
 
 
 def _enter(path: str, module: ModuleType) -> None:

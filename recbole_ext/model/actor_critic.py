@@ -598,7 +598,10 @@ def idle_settings(config: Any) -> list[str]:
     }
     given, defaults = config.external_config_dict, config.internal_config_dict
     idle = [
-        key for key, (read, _) in needs.items() if key in given and not read and given[key] != defaults[key]
+        key
+        for key, (read, _) in needs.items()
+        # a checkpoint's config has final values only, as if all were given
+        if key in given and not read and given[key] != defaults.get(key, given[key])
     ]
     return [f"{key} is not used: it needs {needs[key][1]}" for key in idle]
 
@@ -607,7 +610,7 @@ def compose(encoder: str, method: str, encoder_class: Any) -> type[ActorCritic]:
     """The model class `<encoder><method>`."""
     described = f"{encoder} with {method}; settings: configs/method/{method}.yaml over those of {encoder}."
     members: dict[str, Any] = {"encoder_name": encoder, "method": method, "__doc__": described}
-    for name in ("dataset_class", "input_type"):
+    for name in ("dataset_class", "input_type", "defaults"):
         if hasattr(encoder_class, name):
             members[name] = getattr(encoder_class, name)
     return type(f"{encoder}{method}", (ActorCritic,), members)
