@@ -169,6 +169,7 @@ class Blend(SequentialRecommender):
     """
 
     input_type = InputType.POINTWISE  # the components draw their own negatives
+    carries_methods = "is made of two models, which may carry a method each"
 
     def __init__(self, config: Any, dataset: Any):
         super().__init__(config, dataset)

@@ -35,6 +35,7 @@ def add_own_files(config: Any, model: str, dataset: str) -> None:
     config.internal_config_dict = merge(
         recbole_defaults,
         overall,
+        getattr(config.model_class, "defaults", {}),  # of a class of the user's, see registry.register_model
         load_files(_model_files(model), loader),
         load_files(dataset_files, loader),
     )

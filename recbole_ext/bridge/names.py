@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from recbole_ext.bridge.encoders import actor_critics, refusal
 from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.settings.files import config_files, configs_dir, load_files, load_yaml, recbole_folder
 
 
 def known_models() -> list[str]:
-    """Names of RecBole's models and of ours, as they are to be written."""
+    """Names of RecBole's models and of ours, as they are written; those with a method once they are registered."""
     return sorted(_recbole_models().union(own_models(), actor_critics()))
 
 
@@ -43,21 +44,14 @@ def _own_modules() -> dict[str, str]:
     return {name: modules[name.lower()] for name in names if name.lower() in modules}
 
 
-# sequential models that train in several stages, read more than sessions, score pairs of prefix and item, or are made
-# of other models or of counts
-_NO_ENCODERS = ("Blend", "CategoryPop", "DIEN", "DIN", "GRU4RecKG", "KSR", "RepeatNet", "S3Rec")
+def methods() -> list[str]:
+    """Names of the methods of reinforcement learning: every configs/method/*.yaml but its base.yaml."""
+    return sorted(file.stem for file in (configs_dir() / "method").glob("*.yaml") if file.stem != "base")
 
 
-# models of ours that learn at once and have no states (their classes say `fits_at_once`)
-_COUNTERS = ("AR", "RepeatLast", "SessionPop", "SKNN", "SR", "STAN", "VSKNN", "VSTAN")
-
-
-def actor_critics() -> dict[str, tuple[str, str]]:
-    """Models of reinforcement learning: name to (encoder, method), for configs/method/*.yaml but its base.yaml."""
-    methods = sorted(file.stem for file in (configs_dir() / "method").glob("*.yaml") if file.stem != "base")
-    sequential = _recbole_models("sequential").union(own_models())
-    encoders = sorted(sequential.difference(_NO_ENCODERS, _COUNTERS))
-    return {f"{encoder}{method}": (encoder, method) for encoder in encoders for method in methods}
+def recbole_sequential() -> list[str]:
+    """Names of RecBole's sequential models, without importing them."""
+    return sorted(_recbole_models("sequential"))
 
 
 def _model_files(model: str) -> list[Path]:
@@ -101,7 +95,9 @@ def check_names(
     )
     models = known_models()
     if model not in models and (not entered or model.lower() in {name.lower() for name in models}):
-        raise UsageError(f"there is no model {model}{did_you_mean(model, models)}")
+        raise UsageError(
+            refusal(model, methods()) or f"there is no model {model}{did_you_mean(model, models)}"
+        )
     if dataset is None:
         return
     datasets = known_datasets(data_path)

@@ -13,7 +13,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from recbole_ext.bridge.names import actor_critics, module_of, own_models
+from recbole_ext.bridge import encoders
+from recbole_ext.bridge.names import known_models, methods, module_of, own_models, recbole_sequential
+from recbole_ext.errors import UsageError
 
 _registered = False
 
@@ -32,14 +34,87 @@ def register() -> None:
     _registered = True
 
 
-def _register_model(name: str) -> None:
+def register_model(cls: type) -> type:
+    """Make a model class of one's own known by its name, to `recbole_ext.run` and to RecBole; returns the class.
+
+    It may stand over the class as a decorator. Its keys are those that its file reads, as in `config["key"]`; their
+    defaults are the class's `defaults` (a dict), over which configs/model/<name>.yaml of the working directory goes.
+    With `carries_methods = True` it is an encoder of reinforcement learning too, as `<name>SQN` and the like. A class
+    of the same name that was registered so before is replaced, as a notebook wants.
+
+    Raises UsageError for what is no sequential or general recommender of RecBole's, lacks one of their methods, or is
+    called as a model that is there.
+    """
+    from recbole_ext.bridge.install import install
+
+    install()
+    kind = _kind_of(cls)
+    name = cls.__name__
+    path = f"recbole.model.{kind}_recommender.{name.lower()}"
+    if getattr(sys.modules.get(path), name, None) is cls:
+        return cls
+    _check_free(name)
+    module = ModuleType(path, cls.__doc__)
+    module.__spec__ = ModuleSpec(path, None)
+    setattr(module, name, cls)
+    _enter(path, module)
+    _strangers[name] = cls
+    _register_own_trainer(name, sys.modules.get(cls.__module__))
+    reason = encoders.said_of(cls)
+    if reason is None:
+        _register_methods(name, cls)
+    else:
+        encoders.leave_out(name, reason)
+    return cls
+
+
+_strangers: dict[str, type] = {}  # classes of `register_model`, by name
+_ASKED = ("calculate_loss", "predict", "full_sort_predict")
+
+
+def _kind_of(cls: type) -> str:
+    """ "sequential" or "general"; UsageError where RecBole could not use the class."""
+    from recbole.model.abstract_recommender import (
+        AbstractRecommender,
+        GeneralRecommender,
+        SequentialRecommender,
+    )
+
+    if not isinstance(cls, type) or not issubclass(cls, SequentialRecommender | GeneralRecommender):
+        raise UsageError(
+            f"{getattr(cls, '__name__', cls)} is no model: subclass RecBole's SequentialRecommender, or its "
+            "GeneralRecommender"
+        )
+    missing = [name for name in _ASKED if getattr(cls, name) is getattr(AbstractRecommender, name)]
+    missing += sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        raise UsageError(f"{cls.__name__} has no {missing[0]}, which RecBole asks of every model: define it")
+    if not isinstance(getattr(cls, "defaults", {}), dict):
+        raise UsageError(f"defaults of {cls.__name__} is no dict: write its keys and their values")
+    return "sequential" if issubclass(cls, SequentialRecommender) else "general"
+
+
+def _check_free(name: str) -> None:
+    known = {other.lower(): other for other in known_models() if other not in _strangers}
+    known |= {other.lower(): other for other in _strangers if other != name}
+    if name.lower() in known:
+        raise UsageError(
+            f"there is a model {known[name.lower()]} already: call the class otherwise than {name}"
+        )
+
+
+def _register_own_trainer(name: str, module: ModuleType | None) -> None:
     import recbole.trainer
 
-    module = importlib.import_module(module_of(name))
-    _enter(f"recbole.model.sequential_recommender.{name.lower()}", module)
     trainer = getattr(module, f"{name}Trainer", None)
     if trainer is not None:
         setattr(recbole.trainer, f"{name}Trainer", trainer)
+
+
+def _register_model(name: str) -> None:
+    module = importlib.import_module(module_of(name))
+    _enter(f"recbole.model.sequential_recommender.{name.lower()}", module)
+    _register_own_trainer(name, module)
 
 
 def _enter(path: str, module: ModuleType) -> None:
@@ -50,18 +125,30 @@ def _enter(path: str, module: ModuleType) -> None:
 
 
 def _register_actor_critics() -> None:
-    """`<encoder><method>` for every sequential model and every configs/method/*.yaml."""
+    """`<encoder><method>` for every sequential model that carries methods and every configs/method/*.yaml."""
     from recbole.utils import get_model
 
+    for encoder in recbole_sequential():
+        if encoder not in encoders.WITHOUT_METHODS:
+            _register_methods(encoder, get_model(encoder))
+    for encoder in own_models():
+        model = get_model(encoder)
+        reason = encoders.said_of(model)
+        if reason is None:
+            _register_methods(encoder, model)
+        else:
+            encoders.leave_out(encoder, reason)
+
+
+def _register_methods(encoder: str, model: type) -> None:
     from recbole_ext.model.rl.compose import compose, method_class
 
-    models = actor_critics()
-    classes = {method: method_class(method) for method in {method for _, method in models.values()}}
-    for name, (encoder, method) in models.items():
+    for method in methods():
+        name = encoders.enter(encoder, method)
         path = f"recbole.model.sequential_recommender.{name.lower()}"
         module = ModuleType(path, f"{encoder} with {method}, see recbole_ext.model.rl.")
         module.__spec__ = ModuleSpec(path, None)
-        cls = compose(encoder, method, get_model(encoder), classes[method])
+        cls = compose(encoder, method, model, method_class(method))
         cls.__module__ = path
         setattr(module, name, cls)
         _enter(path, module)

@@ -201,6 +201,7 @@ class ItemsRanked(Factored):
     To be put before the recommender among the bases, whose own methods raise NotImplementedError.
     """
 
+    carries_methods = True
     items: ItemEncoder
     scoring: ColdScoring
     ITEM_SEQ: str

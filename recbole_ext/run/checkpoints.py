@@ -97,6 +97,7 @@ def fit(trainer: Any, train: Any, valid: Any, **options: Any) -> tuple[float, di
 
     RecBole's own would save the last epoch's weights over the best ones there.
     """
+    trainer.eval_step = min(trainer.eval_step, trainer.epochs)  # else nothing validates, and nothing is kept
     if not has_ended(trainer):
         return trainer.fit(train, valid, **options)
     trainer.eval_collector.data_collect(train)

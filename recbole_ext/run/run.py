@@ -29,8 +29,8 @@ def run(
         folder: of record and checkpoints; an interrupted run in it goes on. None: a new one in `runs_dir`.
 
     Raises:
-        recbole_ext.config.UsageError: an unknown name or key, or a combination that cannot work.
-        recbole_ext.convert.ConvertError: raw logs that are missing or cannot be read.
+        recbole_ext.errors.UsageError: an unknown name or key, or a combination that cannot work.
+        recbole_ext.errors.ConvertError: raw logs that are missing or cannot be read.
     """
     config = configure(model, dataset, config_dict, config_file_list)
     from recbole.utils import init_logger, init_seed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import importlib.util
 import os
@@ -12,7 +13,6 @@ from typing import Any
 
 import yaml
 
-from recbole_ext.config import _parsed
 from recbole_ext.errors import UsageError
 
 
@@ -37,6 +37,12 @@ def config_files(name: str) -> list[Path]:
         if file.is_file() and not any(file.samefile(other) for other in files):
             files.append(file)
     return files
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str, loader: Any, resolvers: int) -> Any:
+    """What a yaml text holds; every Config reads the same dozen files, which takes longer than all else it does."""
+    return yaml.load(text, Loader=loader)
 
 
 def load_yaml(file: str | os.PathLike[str], loader: Any = yaml.FullLoader) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class AtOnceModel(SequentialRecommender, ABC):
     """
 
     fits_at_once = True  # which Trainer it gets, see bridge/registry.py
+    carries_methods = "counts, and has no states"
     input_type = InputType.POINTWISE
     other_parameter_name = ("learnt",)
 

@@ -36,6 +36,7 @@ class CategoryPop(GeneralRecommender):
 
     type = ModelType.TRADITIONAL
     input_type = InputType.POINTWISE
+    carries_methods = "counts, and has no states"
     dataset_class = SessionDataset
 
     category: Tensor

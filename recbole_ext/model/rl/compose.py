@@ -37,7 +37,7 @@ def compose(encoder: str, method: str, encoder_class: Any, base: type[ActorCriti
     """The model class `<encoder><method>`; base: the method's."""
     described = f"{encoder} with {method}; settings: configs/method/{method}.yaml over those of {encoder}."
     members: dict[str, Any] = {"encoder_name": encoder, "method": method, "__doc__": described}
-    for name in ("dataset_class", "input_type"):
+    for name in ("dataset_class", "input_type", "defaults"):
         if hasattr(encoder_class, name):
             members[name] = getattr(encoder_class, name)
     return type(f"{encoder}{method}", (base,), members)

@@ -1,0 +1,195 @@
+"""Runs of one model on a small log: what is fitted, what the evaluation was given, and the same in a fresh process."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import inspect
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_ext.run.run import configure
+from recbole_ext.testing.toys import LONGEST, Session, write_log
+
+LOG = "toy"  # name of the data set of a run
+SETTINGS: dict[str, Any] = {
+    "eval_args": {"split": {"given": {"valid_share": 0}}},
+    "MAX_ITEM_LIST_LENGTH": LONGEST,
+    "epochs": 30,
+    "eval_step": 10,
+    "stopping_step": 1000,
+    "train_batch_size": 32,
+    "eval_batch_size": 16,  # several batches, of prefixes of several lengths
+    "learning_rate": 0.01,
+    "metrics": ["Hit", "NDCG"],
+    "topk": [1, 5],
+    "valid_metric": "NDCG@5",
+    "metric_decimal_place": 9,
+    "data_cache": False,
+    "use_gpu": False,
+    "show_progress": False,
+    "state": "ERROR",
+}
+
+
+@dataclass
+class Ranked:
+    """What an evaluation was given, its rows in the order of their events.
+
+    scores: (R, n_items) float, of all items. target: (R,) items. rank: (R,) as the record has it. row: (R,) place of
+    each target's event. batches: the batches as they came, (scores as the model hands them over, rows, targets).
+    metrics: by name.
+    """
+
+    scores: np.ndarray
+    target: np.ndarray
+    rank: np.ndarray
+    row: np.ndarray
+    batches: list[tuple[Any, Any, torch.Tensor]]
+    metrics: dict[str, float]
+
+
+@dataclass
+class Fitted:
+    """A run in this process: its config, data, model, trainer, its checkpoint, and its test part as it was ranked."""
+
+    config: Any
+    train: Any
+    valid: Any
+    test: Any
+    model: Any
+    trainer: Any
+    checkpoint: str
+    ranked: Ranked
+
+
+def fit(
+    model: str,
+    folder: Path,
+    log: list[Session],
+    settings: Mapping[str, Any] | None = None,
+    resume_from: str | None = None,
+) -> Fitted:
+    """Train and test a model on a log as `recbole_ext.run` does, less the record; files lie in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_log(folder / "data", LOG, log)
+    places = {"data_path": str(folder / "data"), "checkpoint_dir": str(folder / "saved")}
+    config = configure(model, LOG, {**SETTINGS, **places, **(settings or {})})
+    import recbole.data
+    from recbole.utils import get_model, get_trainer, init_seed
+
+    from recbole_ext.run import checkpoints as progress
+
+    with contextlib.chdir(folder):  # RecBole's trainer writes beside
+        init_seed(config["seed"], config["reproducibility"])
+        loaders = recbole.data.data_preparation(config, recbole.data.create_dataset(config))
+        init_seed(config["seed"], config["reproducibility"])
+        network = get_model(config["model"])(config, loaders[0]._dataset)
+        trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
+        trainer.eval_collector = _keeper(config)
+        if resume_from is not None:
+            progress.resume(trainer, resume_from)
+        progress.fit(trainer, loaders[0], loaders[1], saved=True, verbose=False)
+        ranked = rank(trainer, loaders[2], load_best_model=True)
+    return Fitted(config, *loaders, network, trainer, str(trainer.saved_model_file), ranked)
+
+
+def _keeper(config: Any) -> Any:
+    from recbole_ext.trainer.collector import RankCollector
+
+    class ScoreKeeper(RankCollector):
+        """RankCollector that also keeps what it was given."""
+
+        def __init__(self, config: Any):
+            super().__init__(config)
+            self.given: list[tuple[Any, Any, torch.Tensor]] = []
+
+        def eval_batch_collect(
+            self, scores_tensor: Any, interaction: Any, positive_u: Any, positive_i: Any
+        ) -> None:
+            if self.keep:
+                self.given.append((scores_tensor, interaction, positive_i))
+            super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+
+    return ScoreKeeper(config)
+
+
+def rank(trainer: Any, loader: Any, load_best_model: bool = False) -> Ranked:
+    """Evaluate, and keep all scores; the trainer's collector has to be that of `fit`."""
+    collector = trainer.eval_collector
+    collector.given = []
+    collector.start()
+    metrics = trainer.evaluate(loader, load_best_model=load_best_model, show_progress=False)
+    kept = collector.targets()
+    scores = torch.cat([dense(given) for given, _, _ in collector.given]).numpy()
+    row = torch.cat([rows["event_index"] for _, rows, _ in collector.given]).numpy()
+    order = np.argsort(row, kind="stable")
+    return Ranked(scores[order], kept["item"], kept["rank"], row[order], collector.given, dict(metrics))
+
+
+@torch.no_grad()
+def dense(scores: Any) -> torch.Tensor:
+    """(B, n_items) float32 scores of a batch, however the model hands them over."""
+    whole: torch.Tensor = scores if isinstance(scores, torch.Tensor) else scores.dense()
+    return whole.detach().cpu().float()
+
+
+# --- the same in a fresh process ----------------------------------------------------------------------------
+
+_workers: list[subprocess.Popen[str]] = []
+
+
+def rank_in_fresh_process(checkpoint: str, cls: type, folder: Path) -> dict[str, np.ndarray]:
+    """`scores`, `rank`, `row` of `Ranked`, of a process that knows the checkpoint and nothing else of the run.
+
+    cls: the model's class; where it is a user's, its file is loaded and it is registered there. The process is forked
+    from one that has imported the package and done nothing, so that many models wait for one import.
+    """
+    wanted = {
+        "checkpoint": checkpoint,
+        "out": str(folder / "fresh.npz"),
+        "folder": str(folder),
+        "class": cls.__name__,
+        "module": cls.__module__,
+        "file": None if _is_known(cls) else inspect.getfile(cls),
+        "threads": torch.get_num_threads(),
+    }
+    worker = _worker()
+    assert worker.stdin is not None and worker.stdout is not None
+    worker.stdin.write(json.dumps(wanted) + "\n")
+    worker.stdin.flush()
+    answer = json.loads(worker.stdout.readline() or '{"error": "the process ended"}')
+    if answer["error"]:
+        raise AssertionError(f"a fresh process cannot load the checkpoint:\n{answer['error']}")
+    with np.load(wanted["out"]) as arrays:
+        return dict(arrays)
+
+
+def _is_known(cls: type) -> bool:
+    return cls.__module__.split(".")[0] in ("recbole", "recbole_ext")
+
+
+def _worker() -> subprocess.Popen[str]:
+    if not _workers:
+        words = [sys.executable, "-m", "recbole_ext.testing.fresh"]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        _workers.append(
+            subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        )
+        atexit.register(_end, _workers[0])
+    return _workers[0]
+
+
+def _end(worker: subprocess.Popen[str]) -> None:
+    assert worker.stdin is not None
+    worker.stdin.close()
+    worker.wait(10)
