@@ -127,8 +127,8 @@ def measure(
     import recbole.data
     from recbole.config import Config
     from recbole.utils import get_model, get_trainer, init_logger, init_seed
-
     from recbole_ext.bridge.keys import check_keys, check_values
+
     from recbole_ext.model.item_encoder import ColdScoring
     from recbole_ext.run.prepare import prepare_atomic_files
     from recbole_ext.run.record import _commit, _device_name

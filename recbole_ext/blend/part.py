@@ -20,9 +20,9 @@ from recbole_ext.bridge.checkpoint import (
     read_checkpoint,
     restore_random_state,
 )
-from recbole_ext.bridge.keys import check_keys, check_values
 from recbole_ext.bridge.names import check_names
 from recbole_ext.bridge.stored_config import config_from_plain, config_to_plain
+from recbole_ext.config import refuse_unread
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.scores.dense import DenseScores, RowScores
@@ -74,15 +74,8 @@ def component_config(config: Any, name: str, settings: dict[str, Any], label: st
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
         raise UsageError(f"{label} in the blend: a setting cannot be used: {error}") from error
     own["show_progress"] = config["show_progress"]
-    asked = SimpleNamespace(
-        external_config_dict=settings,
-        internal_config_dict=own.internal_config_dict,
-        parameters=own.parameters,
-        model_class=own.model_class,
-    )
     try:
-        check_keys(asked)
-        check_values(own)
+        refuse_unread(own, settings)
     except UsageError as error:
         raise UsageError(f"{label} in the blend: {error}") from error
     return own

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from recbole_ext.bridge.names import actor_critics, own_models
+from recbole_ext.settings import unread
 
 _registered = False
 
@@ -28,7 +29,14 @@ def register() -> None:
     _register_prefix_models()
     _register_data()
     _register_trainer()
+    unread.our_models(_our_models)
     _registered = True
+
+
+def _our_models() -> dict[str, type]:
+    from recbole.utils import get_model
+
+    return {name: get_model(name) for name in own_models()}
 
 
 def _register_model(name: str) -> None:

@@ -70,8 +70,9 @@ def configure(
     recbole_ext.install()
     from recbole.config import Config
 
-    from recbole_ext.bridge.keys import check_keys, check_values
     from recbole_ext.bridge.names import check_names
+    from recbole_ext.config import refuse_unread
+    from recbole_ext.data import check_settings
     from recbole_ext.errors import UsageError
     from recbole_ext.settings.command_line import command_line
 
@@ -82,11 +83,11 @@ def configure(
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
         # all that Config does is read settings, so whatever it cannot read is one
         raise UsageError(f"a setting cannot be used: {error}") from error
+    check_settings(config)
+    refuse_unread(config)
     folder = Path(config["data_path"])
     if not config["source"]:
         check_names(model, dataset, folder.parent if folder.exists() else "atomic_data")
-    check_keys(config)
-    check_values(config)
     if int(config["nproc"] or 1) > 1 or int(config["world_size"] or 1) > 1:
         raise UsageError(
             "a run with a record is one process: for several call recbole.quick_start.run(..., nproc=N) in Python "

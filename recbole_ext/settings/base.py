@@ -208,7 +208,7 @@ def _words(kind: Any, metadata: list[Any]) -> str:
     if kind in (int, float):
         return ("a whole number" if kind is int else "a number") + _bounds(metadata)
     if kind is str:
-        return "a word"
+        return "text"
     if kind is Any:
         return "anything"
     if origin is list:
@@ -337,3 +337,11 @@ def unknown_key(name: str, known: Any, within: str = "") -> str:
     place = f" in {within}" if within else ""
     hint = did_you_mean(name, known) or f": it may hold {', '.join(sorted(known))}"
     return f"unknown key {name}{place}{hint}"
+
+
+def heads_fit(size: int, heads: int) -> None:
+    """Raise UsageError where attention heads cannot share out a state of this size."""
+    if size % heads:
+        raise UsageError(
+            f"n_heads is {heads}, which does not divide the {size} of a state: choose another number"
+        )

@@ -350,7 +350,7 @@ def test_unknown_keys(keys: dict[str, Any], sentence: str):
     if "train_neg_sample_args" in keys:
         keys["train_neg_sample_args"]["distribution"] = "uniform"
     with pytest.raises(UsageError) as caught:
-        config.check_keys(make(**keys))
+        config.refuse_unread(make(**keys))
     assert str(caught.value) == sentence
 
 
@@ -358,12 +358,12 @@ def test_unknown_keys_of_files_and_command_line_are_found_too():
     from recbole.config import Config
 
     with pytest.raises(UsageError, match="unknown key epoch: did you mean epochs"):
-        config.check_keys(Config("BPR", "toy", [put("given.yaml", "epoch: 5\n")]))
+        config.refuse_unread(Config("BPR", "toy", [put("given.yaml", "epoch: 5\n")]))
     with (
         config.command_line(["--train_batchsize=5"]),
         pytest.raises(UsageError, match="mean train_batch_size"),
     ):
-        config.check_keys(make())
+        config.refuse_unread(make())
 
 
 def test_known_keys_pass():
@@ -374,7 +374,7 @@ def test_known_keys_pass():
         "tail_ratio": 0.1,  # only RecBole's source reads it
         "eval_args": {"split": {"given": {"valid_share": 0.1}}, "mode": {"valid": "full"}},
     }
-    config.check_keys(make(**known))
+    config.refuse_unread(make(**known))
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -393,7 +393,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("keys", "sentence"), WRONG, ids=lambda value: str(value)[:40])
 def test_wrong_values_of_log_settings(keys: dict[str, Any], sentence: str):
     with pytest.raises(UsageError) as caught:
-        config.check_values(make(dataset="diginetica-demo", **keys))
+        config.refuse_unread(make(dataset="diginetica-demo", **keys))
     assert str(caught.value).startswith(sentence)
 
 
@@ -410,8 +410,7 @@ def test_presets_hold_known_keys_and_usable_values(dataset: str):
 
     preset = config.load_yaml(config.configs_dir() / "dataset" / f"{dataset}.yaml")
     conf = make("HRNNFeat", dataset, **preset)  # as the user's own, whose keys are checked
-    config.check_keys(conf)
-    config.check_values(conf)
+    config.refuse_unread(conf)
     check_limits(conf)
     assert conf["EVENT_FIELD"] == "event" and conf["inter_num_part"] in ("train", "all")
     assert describe_split(conf).startswith(next(iter(conf["eval_args"]["split"])))

@@ -12,6 +12,7 @@ from typing import Any
 
 from recbole_ext import config as our_config
 from recbole_ext.errors import UsageError
+from recbole_ext.settings import run_settings
 
 SINE = "recbole.model.sequential_recommender.sine"
 
@@ -312,14 +313,19 @@ def patch_config_files() -> None:
         name = model if model is not None else self.external_config_dict.get("model")
         if isinstance(name, str):
             our_config.check_names(name)
-        return model_and_dataset(self, model, dataset)
+        found = model_and_dataset(self, model, dataset)
+        self.external_config_dict = run_settings.read_given(self.external_config_dict, found[1])
+        return found
 
     def _load_internal_config_dict(self: Any, model: str, model_class: Any, dataset: str) -> None:
         load_internal(self, model, model_class, dataset)
         our_config.add_own_files(self, model, dataset)
 
     def _get_final_config_dict(self: Any) -> dict[str, Any]:
-        return our_config.finish(self, final_dict(self))
+        final = our_config.finish(self, final_dict(self))
+        self.run_settings = run_settings.parse(final, self.model_class)
+        run_settings.write_back(final, self.run_settings)
+        return final
 
     Config._load_config_files = _load_config_files
     Config._merge_external_config_dict = _merge_external_config_dict
