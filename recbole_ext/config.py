@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recbole_ext.bridge.names import _model_files
+from recbole_ext.errors import UsageError
 from recbole_ext.settings.files import load_files
 
 # --- our yaml files -----------------------------------------------------------------------------------------
@@ -24,22 +25,26 @@ from recbole_ext.settings.files import load_files
 # --- checks of names and keys -------------------------------------------------------------------------------
 
 
-def refuse_unread(config: Any, given: Mapping[str, Any] | None = None) -> None:
-    """Raise UsageError for the first key of `given` (command line, config_dict, config files) that nothing reads."""
+def unread_keys(config: Any, given: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Keys of `given` (all that a user gave, where it is left out) that nothing reads, with a sentence on each."""
     from recbole_ext.data import path_of
-    from recbole_ext.settings.unread import refuse_unread
+    from recbole_ext.settings.unread import unread
 
+    given = config.external_config_dict if given is None else given
     known = getattr(config.model_class, "known_keys", None)  # of the models that it is made of
-    of_files = set(load_files(_model_files(config["model"]), config.yaml_loader))
-    refuse_unread(
-        config.external_config_dict if given is None else given,
-        config.final_config_dict,
-        config.internal_config_dict,
-        config["model"],
-        config.model_class,
-        path_of(config),
-        of_files | known(config) if known is not None else of_files,
-    )
+    more = set(load_files(_model_files(config["model"]), config.yaml_loader))
+    if known is not None:
+        more |= known(config)
+    final, defaults = config.final_config_dict, config.internal_config_dict
+    name, model_class, path = config["model"], config.model_class, path_of(config)
+    said = {key: unread(key, given, final, defaults, name, model_class, path, more) for key in given}
+    return {key: sentence for key, sentence in said.items() if sentence}
+
+
+def refuse_unread(config: Any, given: Mapping[str, Any] | None = None) -> None:
+    """Raise UsageError for the first key of `unread_keys`."""
+    for sentence in unread_keys(config, given).values():
+        raise UsageError(sentence)
 
 
 # --- configs as plain data ----------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ class Job:
     tries: for the search, the combination that is tried; None: a cell.
     found: folder of the search's best run, which the first seed need not make again.
     parts: the two cells that a blend of the experiment is made of. kept: a blend needs the checkpoint of the run that
-    chose the number of epochs.
+    chose the number of epochs. notes: for the record.
     """
 
     dataset: str
@@ -74,6 +74,7 @@ class Job:
     found: Path | None = None
     parts: tuple[Job, ...] = ()
     kept: bool = False
+    notes: tuple[str, ...] = ()
 
     def with_choice(self, chosen: Mapping[str, Any], found: Path | None) -> Job:
         """The cell with what the search has chosen; `found` for the seed of the search only."""
@@ -236,7 +237,7 @@ def _run(job: Job, folder: Path, test: bool, **keys: Any) -> dict[str, Any]:
     settings = {**job.settings, "seed": job.seed, "checkpoint_dir": str(folder), **keys}
     if job.parts:
         settings = _settings_of_blend(job, settings)
-    return run(job.model, job.dataset, settings, job.files, test=test, folder=folder)
+    return run(job.model, job.dataset, settings, job.files, test=test, folder=folder, notes=job.notes)
 
 
 def _try(job: Job) -> None:

@@ -32,6 +32,7 @@ def run(
     saved: bool = True,
     test: bool = True,
     folder: Path | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train `model` on `dataset`, evaluate it on the test part, and return the run's record.
 
@@ -41,6 +42,7 @@ def run(
         saved: keep the best checkpoint and test that; otherwise the last epoch's weights are tested.
         test: False leaves the test part alone: the record has no `test`, and a later call with the same folder tests.
         folder: of record and checkpoints; an interrupted run in it goes on. None: a new one in `runs_dir`.
+        notes: what a reader of the record has to know of how the run was asked for.
 
     Raises:
         recbole_ext.config.UsageError: an unknown name or key, or a combination that cannot work.
@@ -55,7 +57,7 @@ def run(
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     getLogger().info(config)
-    return _experiment(config, saved, test, folder)
+    return _experiment(config, saved, test, folder, notes)
 
 
 def configure(
@@ -65,29 +67,17 @@ def configure(
     config_file_list: Sequence[str] | None = None,
 ) -> Any:
     """RecBole's Config of a run, its names, keys and values checked; arguments and errors as for `run`."""
-    import recbole_ext
-
-    recbole_ext.install()
-    from recbole.config import Config
-
+    config = build_config(model, dataset, config_dict, config_file_list)
     from recbole_ext.bridge.names import check_names
     from recbole_ext.config import refuse_unread
     from recbole_ext.data import check_settings
     from recbole_ext.errors import UsageError
-    from recbole_ext.settings.command_line import command_line
 
-    check_names(model)
-    try:
-        with command_line([]):
-            config = Config(model, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
-    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
-        # all that Config does is read settings, so whatever it cannot read is one
-        raise UsageError(f"a setting cannot be used: {error}") from error
-    check_settings(config)
-    refuse_unread(config)
     folder = Path(config["data_path"])
     if not config["source"]:
         check_names(model, dataset, folder.parent if folder.exists() else "atomic_data")
+    check_settings(config)
+    refuse_unread(config)
     if int(config["nproc"] or 1) > 1 or int(config["world_size"] or 1) > 1:
         raise UsageError(
             "a run with a record is one process: for several call recbole.quick_start.run(..., nproc=N) in Python "
@@ -98,7 +88,37 @@ def configure(
     return config
 
 
-def _experiment(config: Any, saved: bool, tested: bool, folder: Path | None) -> dict[str, Any]:
+def build_config(
+    model: str,
+    dataset: str,
+    config_dict: dict[str, Any] | None = None,
+    config_file_list: Sequence[str] | None = None,
+) -> Any:
+    """RecBole's Config of a run, its values checked, whether or not anything reads the keys.
+
+    Raises UsageError for an unknown model and for a value that is wrong.
+    """
+    import recbole_ext
+
+    recbole_ext.install()
+    from recbole.config import Config
+
+    from recbole_ext.bridge.names import check_names
+    from recbole_ext.errors import UsageError
+    from recbole_ext.settings.command_line import command_line
+
+    check_names(model)
+    try:
+        with command_line([]):
+            return Config(model, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
+    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
+        # all that Config does is read settings, so whatever it cannot read is one
+        raise UsageError(f"a setting cannot be used: {error}") from error
+
+
+def _experiment(
+    config: Any, saved: bool, tested: bool, folder: Path | None, notes: Sequence[str]
+) -> dict[str, Any]:
     import recbole.data
     from recbole.utils import get_model, get_trainer, init_seed
 
@@ -107,6 +127,7 @@ def _experiment(config: Any, saved: bool, tested: bool, folder: Path | None) -> 
     from recbole_ext.trainer.collector import RankCollector
 
     run = Run(config, folder)
+    run.record["notes"] += notes
     logger = getLogger()
     began = time.perf_counter()
     dataset = recbole.data.create_dataset(config)

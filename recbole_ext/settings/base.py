@@ -216,7 +216,11 @@ def _words(kind: Any, metadata: list[Any]) -> str:
     if kind is list:
         return "a list"
     if origin is dict or kind is dict:
-        return f"a mapping, each value {_words(arguments[1], [])}" if arguments else "a mapping"
+        return (
+            f"a mapping, each value {_words(arguments[1], [])}"
+            if arguments[1:] not in ((), (Any,))
+            else "a mapping"
+        )
     if isinstance(kind, type) and issubclass(kind, Settings):
         return f"a mapping of {', '.join(kind.model_fields)}"
     return "anything"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
@@ -118,9 +119,9 @@ class Training(Settings):
             )
 
 
-def idle(values: Any, given: Any) -> dict[str, str]:
+def idle(values: Any, given: Iterable[str]) -> dict[str, str]:
     """Keys of `given` that another key switches off, and the sentence's end that says which; values: name to value."""
-    loss, score = values.get("train_loss"), values.get("score")
+    loss, score = values["train_loss"], values["score"]
     needs = {
         "negatives": (loss in SAMPLED, f"train_loss is {loss or 'none'}: set {', '.join(SAMPLED)}"),
         "negative_power": (loss == "sampled_softmax", f"train_loss is {loss or 'none'}: set sampled_softmax"),

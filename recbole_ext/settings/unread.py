@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_ext.errors import UsageError, did_you_mean
+from recbole_ext.errors import did_you_mean
 from recbole_ext.settings import training
 from recbole_ext.settings.of_model import WORKED_OUT, recbole_folder, settings_class
 from recbole_ext.settings.run_settings import GENERAL
@@ -41,26 +41,6 @@ def known_keys(model_class: type) -> set[str]:
     return set(settings_class(model_class).model_fields).union(*(group.model_fields for group in GENERAL))
 
 
-def refuse_unread(
-    given: Mapping[str, Any],
-    values: Mapping[str, Any],
-    defaults: Mapping[str, Any],
-    model: str,
-    model_class: type,
-    path: Path,
-    more: Collection[str] = (),
-) -> None:
-    """Raise UsageError for the first key that nothing reads.
-
-    given: what the user gave. values: all of the run. defaults: what would hold without him: to say it again is no
-    mistake. more: keys that are known beside those of the model, as a blend's are.
-    """
-    for key in given:
-        sentence = unread(key, given, values, defaults, model, model_class, path, more)
-        if sentence:
-            raise UsageError(sentence)
-
-
 def unread(
     key: str,
     given: Mapping[str, Any],
@@ -71,7 +51,11 @@ def unread(
     path: Path,
     more: Collection[str] = (),
 ) -> str:
-    """A sentence where nothing reads a key that was given, else an empty text."""
+    """A sentence where nothing reads a key that was given, else an empty text.
+
+    given: what the user gave. values: all of the run. defaults: what would hold without him: to say it again is no
+    mistake. more: keys that are known beside those of the model, as a blend's are.
+    """
     if key in ("model", "dataset"):
         right = given[key] == values.get(key) or not isinstance(values.get(key), str)
         return "" if right else f"{key} is {given[key]!r}, but the run is of {values[key]}: leave it out"
