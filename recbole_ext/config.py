@@ -25,17 +25,23 @@ from recbole_ext.settings.files import load_files
 # --- checks of names and keys -------------------------------------------------------------------------------
 
 
-def unread_keys(config: Any, given: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """Keys of `given` (all that a user gave, where it is left out) that nothing reads, with a sentence on each."""
+def unread_keys(
+    config: Any, given: Mapping[str, Any] | None = None, searched: bool = False
+) -> dict[str, str]:
+    """Keys of `given` (all that a user gave, where it is left out) that nothing reads, with a sentence on each.
+
+    To say a default again is no mistake, but where a key is `searched`.
+    """
     from recbole_ext.data import path_of
-    from recbole_ext.settings.unread import unread
+    from recbole_ext.settings.unread import known_keys, unread
 
     given = config.external_config_dict if given is None else given
     known = getattr(config.model_class, "known_keys", None)  # of the models that it is made of
-    more = set(load_files(_model_files(config["model"]), config.yaml_loader))
+    files = load_files(_model_files(config["model"]), config.yaml_loader)
+    more = set(files) - known_keys(config.model_class)
     if known is not None:
         more |= known(config)
-    final, defaults = config.final_config_dict, config.internal_config_dict
+    final, defaults = config.final_config_dict, {} if searched else config.internal_config_dict
     name, model_class, path = config["model"], config.model_class, path_of(config)
     said = {key: unread(key, given, final, defaults, name, model_class, path, more) for key in given}
     return {key: sentence for key, sentence in said.items() if sentence}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from logging import getLogger
 from typing import Any
 
+from recbole_ext.data import _loaded
 from recbole_ext.data.filters import CORE_KEYS, limits
 from recbole_ext.data.splits import _plain, _random, eval_targets, inter_num_part, refits, split_of, straddles
 from recbole_ext.errors import UsageError
@@ -176,6 +177,8 @@ def _train_loader_class(config: Any) -> Any:
 
 def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     """The model's data set, loaded and filtered but not split; `recbole_create` is RecBole's own function."""
+    from recbole_ext.config import unread_keys
+    from recbole_ext.data.columns import check_columns
     from recbole_ext.data.splits import refits
     from recbole_ext.run.prepare import prepare_atomic_files
 
@@ -184,17 +187,20 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     _refuse_training_settings(config, cls)
     if config["source"]:
         prepare_atomic_files(config)  # for RecBole's own run_recbole; recbole_ext.run has done it before
+    check_columns(config)
+    for sentence in unread_keys(config).values():  # by RecBole's own door: recbole_ext.run has refused them
+        getLogger().warning(sentence)
     if cls is None:
         _refuse_row_settings(config)
         _hide_split_column(config)
-        dataset = recbole_create(config)
+        dataset = _loaded(recbole_create, config)
         check_selected_features(config, dataset)
         return dataset
     if config["save_dataset"] or config["dataset_save_path"]:
         getLogger().warning("save_dataset and dataset_save_path are used with data_layout: recbole only")
     if _scores_prefixes(config):
         config["train_neg_sample_args"] = dict(NO_NEGATIVES)  # none of them learns from negatives
-    dataset = cls(config)
+    dataset = _loaded(cls, config)
     check_selected_features(config, dataset)
     return dataset
 
@@ -244,7 +250,15 @@ def check_selected_features(config: Any, dataset: Any) -> None:
     present = (
         [] if dataset.item_feat is None else [c for c in dataset.item_feat.columns if c != dataset.iid_field]
     )
+    numbers = [field for field in present if str(dataset.field2type[field].value).startswith("float")]
+    numbers = [field for field in numbers if field not in (config["numerical_features"] or [])]
     for field in config["selected_features"] or []:
+        if field in numbers:
+            usable = ", ".join(column for column in present if column not in numbers) or "none"
+            raise UsageError(
+                f"selected_features of {config['model']} names {field}, a column of numbers, which it cannot embed: "
+                f"choose among its columns of tokens, {usable}"
+            )
         if field not in present:
             cure = f"it has {', '.join(present)}"
             if not present:

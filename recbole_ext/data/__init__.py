@@ -37,11 +37,28 @@ def path_of(config: Any) -> Path:
 def check_settings(config: Any) -> None:
     """Raise UsageError for settings that do not go with the model's data path, before any data are looked at."""
     from recbole_ext.data.splits import check_limits, refits
+    from recbole_ext.run.prepare import check_options
 
     cls = dataset_class(config)
+    check_options(config)
     refits(config)  # RecBole's own data sets would pass over it
     _refuse_training_settings(config, cls)
     if cls is None:
         _refuse_row_settings(config)
     elif not config["benchmark_filename"]:
         check_limits(config)
+
+
+def _loaded(make: Callable[[Any], Any], config: Any) -> Any:
+    """The data set; UsageError where filters leave nothing of it."""
+    try:
+        return make(config)
+    except ValueError as error:
+        if "Some feat is empty" not in str(error):
+            raise
+        filters = [
+            key
+            for key in ("val_interval", "user_inter_num_interval", "item_inter_num_interval")
+            if config[key]
+        ]
+        raise UsageError(f"{', '.join(filters)} leave no event of the log: widen them") from error

@@ -18,7 +18,7 @@ from recbole_ext.experiment.cells import Job, Outcome
 from recbole_ext.experiment.plan import Entry, Experiment, combinations, space_of
 from recbole_ext.settings.files import load_files, merge
 from recbole_ext.settings.run_settings import read_given
-from recbole_ext.settings.training import OF_STEPS, idle
+from recbole_ext.settings.training import OF_STEPS, SWITCHES, idle
 
 QUIET = {"state": "ERROR", "show_progress": False}
 
@@ -152,15 +152,11 @@ def _asked(experiment: Experiment, dataset: str, entry: Entry) -> Asked:
     everything = merge(QUIET, common, entry.settings, experiment.overrides)
     config = _built(dataset, entry, _as_blend(experiment, entry, everything))
     mine = {**entry.settings, **dict.fromkeys(entry.search or ())}
-    shared = {
-        **common,
-        **experiment.overrides,
-        **{key: values[0] for key, values in experiment.search.items()},
-    }
-    shared = {key: value for key, value in shared.items() if key not in mine}
+    shared = {key: value for key, value in {**common, **experiment.overrides}.items() if key not in mine}
+    tried = {key: values[0] for key, values in experiment.search.items() if key not in mine}
     try:
         once = path_of(config).at_once
-        unread = unread_keys(config, shared)
+        unread = {**unread_keys(config, shared), **unread_keys(config, tried, searched=True)}
         for sentence in unread_keys(config, entry.settings).values():
             if entry.search is None:
                 raise UsageError(sentence)
@@ -196,8 +192,8 @@ def _check_search(asked: Asked, config: Any) -> None:
                 raise UsageError(
                     f"{asked.entry.label} on {asked.dataset} with {key}={value}: {error}"
                 ) from error
-        sentence = unread_keys(config, {key: values[0]}).get(key)
-        switched = any(other != key for other in asked.space if other in ("train_loss", "score"))
+        sentence = unread_keys(config, {key: values[0]}, searched=True).get(key)
+        switched = any(other != key for other in asked.space if other in SWITCHES)
         if sentence and not switched:
             raise UsageError(f"{asked.entry.label} on {asked.dataset}: {sentence}")
 
@@ -241,7 +237,7 @@ def _configured(asked: Asked, tries: Mapping[str, Any], seed: int | None) -> Any
 def _readable(asked: Asked, tries: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a run, less what another key that is searched switches off in this combination."""
     settings = asked.settings(tries)
-    if not asked.space:
+    if not set(asked.space) & set(SWITCHES):
         return settings
     off = idle(_built(asked.dataset, asked.entry, settings), settings)
     return {key: value for key, value in settings.items() if key not in off}

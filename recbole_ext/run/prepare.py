@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import typing
+from collections.abc import Iterable, Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from recbole_ext.convert import SOURCES
 from recbole_ext.data.manifest import manifest
-from recbole_ext.errors import UsageError
+from recbole_ext.errors import UsageError, did_you_mean
+from recbole_ext.settings.base import unknown_key
 
 
 def prepare_atomic_files(config: Any) -> None:
@@ -46,6 +52,51 @@ def prepare_atomic_files(config: Any) -> None:
         generate(out=raw, **config["generate"])
     logger.warning("converting %s to atomic files in %s", raw, out)
     convert(source, raw, out, **(config["convert_options"] or {}))
+
+
+def check_options(config: Any) -> None:
+    """Raise UsageError for an option of converter or generator that a user gave and that these cannot use."""
+    given = config.external_config_dict
+    source, options, asked = config["source"], config["convert_options"], config["generate"]
+    if "source" in given and source not in (None, *SOURCES):
+        raise UsageError(
+            f"source is {source!r}{did_you_mean(str(source), SOURCES)}: it may be {', '.join(SOURCES)}"
+        )
+    if options and "convert_options" in given:
+        if source is None:
+            raise UsageError("convert_options are for the converter that source names, and there is none")
+        from recbole_ext.convert import source_module  # polars is only needed to convert
+
+        _check_against(source_module(source).convert, options, "convert_options")
+    if asked and "generate" in given:
+        from recbole_ext.convert.synthetic import SCHEMAS, generate
+
+        schema = SCHEMAS.get(asked.get("source"))
+        if schema is None:
+            raise UsageError(
+                f"generate is {asked}: it has to hold source, one of {', '.join(sorted(SCHEMAS))}"
+            )
+        own = {key: value for key, value in asked.items() if key not in schema.OPTIONS}
+        _check_against(generate, own, "generate", more=schema.OPTIONS)
+        for key in set(asked) - set(own):
+            if type(asked[key]) not in (int, float):
+                raise UsageError(f"generate.{key} is {asked[key]!r}: it has to be a number")
+
+
+def _check_against(function: Any, options: Mapping[str, Any], key: str, more: Iterable[str] = ()) -> None:
+    """Raise UsageError for an option that the function does not have, or whose value is of another type."""
+    kinds = {
+        name: kind
+        for name, kind in typing.get_type_hints(function).items()
+        if name not in ("raw", "out", "options", "return")
+    }
+    for name, value in options.items():
+        if name not in kinds:
+            raise UsageError(unknown_key(str(name), {*kinds, *more}, key))
+        try:
+            TypeAdapter(kinds[name]).validate_python(value)
+        except ValidationError:
+            raise UsageError(f"{key}.{name} is {value!r}, which is of a wrong type") from None
 
 
 def _compare_options(options: Any, out: Path) -> None:

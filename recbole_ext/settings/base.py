@@ -77,7 +77,7 @@ OneOrNames = Annotated[
 ]  # a single word is a list of it
 Kinds = Annotated[list[Text], BeforeValidator(as_list)]
 Wholes = Annotated[
-    list[Annotated[int, Field(strict=True, ge=1)]],
+    list[Annotated[int, Field(strict=True, ge=1, le=1_000_000)]],  # nobody reads a longer list
     Field(min_length=1),
     BeforeValidator(as_list),
     AfterValidator(each_once),

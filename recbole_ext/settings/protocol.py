@@ -265,7 +265,7 @@ class Protocol(Settings):
     topk: Wholes | None = key(
         [10],
         "the k of the metrics; a single one may stand alone",
-        says="a list of whole numbers of 1 or more, each once",
+        says="a list of whole numbers from 1 to 1000000, each once",
         from_ranks=True,
     )
     valid_metric: Text = key("MRR@10", "chooses the epoch and stops training; it has to be measured")

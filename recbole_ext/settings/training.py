@@ -24,6 +24,7 @@ OF_SESSIONS = (
     *("train_targets", "length_buckets", "train_loss", "negatives", "negative_power", "gbce_t"),
     *("score", "temperature", "precision", "cuda_graphs"),
 )
+SWITCHES = ("train_loss", "score")  # switch others of these keys off, see `idle`
 SAMPLED = ("sampled_softmax", "bce", "gbce")
 
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
