@@ -76,6 +76,7 @@ def configure(
     folder = Path(config["data_path"])
     if not config["source"]:
         check_names(model, dataset, folder.parent if folder.exists() else "atomic_data")
+    config.run_settings.protocol.check_valid_metric()
     check_settings(config)
     refuse_unread(config)
     if int(config["nproc"] or 1) > 1 or int(config["world_size"] or 1) > 1:

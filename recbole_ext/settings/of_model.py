@@ -112,7 +112,7 @@ def fields_of(model_class: type, known: Iterable[str]) -> dict[str, Any]:
     ours = model_class.__module__.startswith("recbole.")
     file = recbole_folder() / "properties" / "model" / f"{name}.yaml"
     text = file.read_text(encoding="utf-8") if ours and file.is_file() else ""
-    defaults = yaml.load(text, _YAML) or {}
+    defaults = {name: _as_number(value) for name, value in (yaml.load(text, _YAML) or {}).items()}
     comments = {found[1]: (found[2] or "").strip() for found in _ENTRY.finditer(text)}
     read = set(_READS.findall(source)) | set(_ASKS.findall(source))
     read |= {extra for extra in _LOADERS.get(str(defaults.get("transform")), ())}
@@ -170,6 +170,14 @@ def _kind(name: str, default: Any, comment: str, source: str) -> Any:
     return dict[str, Any] if isinstance(default, Mapping) else Any
 
 
+def _as_number(value: Any) -> Any:
+    """ "1e-3" and the like, which yaml takes for a word, as the number that RecBole takes it for."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
 def _losses(default: Any, comment: str, source: str) -> Any:
     found = _RANGE.search(comment)
     words = re.findall(r"\w+", (found[1] or found[2]) if found else "")
@@ -183,11 +191,7 @@ def _word(default: str, comment: str) -> Any:
     words = tuple(dict.fromkeys([default, *re.findall(r"[\w-]+", (found[1] or found[2]) if found else "")]))
     if len(words) > 1:
         return Annotated[Literal[words], NoneWord] if "none" in words else Literal[words]
-    try:  # "1e-3" and the like, which yaml takes for a word
-        float(default)
-    except ValueError:
-        return str | None
-    return Number
+    return str | None
 
 
 def _number(name: str, default: int | float, comment: str) -> Any:
@@ -196,7 +200,9 @@ def _number(name: str, default: int | float, comment: str) -> Any:
     if name == "mask_ratio":
         return Annotated[Number, Field(ge=0, le=1)]
     if name in ("initializer_range", "layer_norm_eps", "reg_weight"):
-        return Annotated[Number, Field(ge=0, le=1 if name == "layer_norm_eps" else 1e6)]
+        return Annotated[
+            Number, Field(ge=0, le={"layer_norm_eps": 1, "initializer_range": 10}.get(name, 1e6))
+        ]
     whole = isinstance(default, int) and not comment.startswith("(float)")
     if not whole:
         return Number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from recbole_ext.settings.base import Flag, Names, Role, Settings, Text, Whole, key
 
@@ -71,7 +71,9 @@ class Place(Settings):
     nproc: Whole | None = key(1, "processes; a run with a record is one", ge=1)
     world_size: Whole | None = key(None, "processes of all machines; -1: as nproc", ge=-1)
     ip: Text | None = key(None, "of the first machine")
-    port: Whole | Text | None = key(None, "on it")
+    port: Annotated[int, Field(strict=True, ge=0, le=65535)] | Text | None = key(
+        None, "on it", says="the number of a port, or ~ for none"
+    )
     offset: Whole | None = key(None, "number of this machine's first process", ge=0)
     local_rank: Whole | None = key(None, "number of this process on its machine", ge=0)
     config_file: Text | None = key(None, "named by RecBole, read by nothing")

@@ -354,7 +354,6 @@ class Protocol(Settings):
 
     def check(self) -> None:
         """Raise UsageError where two keys cannot go together."""
-        self._check_valid_metric()
         if self.LINK_USER_FIELD is not None and self.LINK_USER_FIELD == self.ITEM_ID_FIELD:
             raise UsageError(
                 f"LINK_USER_FIELD is {self.LINK_USER_FIELD}, which is the item's column: name the visitor's"
@@ -375,7 +374,8 @@ class Protocol(Settings):
             )
         self._check_labels()
 
-    def _check_valid_metric(self) -> None:
+    def check_valid_metric(self) -> None:
+        """Raise UsageError where nothing measures `valid_metric`; who only wants the data need not care."""
         metric, at, k = self.valid_metric.partition("@")
         metrics = [str(name).lower() for name in self.metrics]
         topk = self.topk or []

@@ -35,7 +35,9 @@ def refusal(model: str, given: Mapping[str, Any], dataset: str = DATASET) -> str
         keys = read_given(given, config.model_class)
         final = merge(copy.deepcopy(config.final_config_dict), keys)
         final |= {"model": model, "dataset": dataset}
-        write_back(final, parse(final, config.model_class))
+        settings = parse(final, config.model_class)
+        settings.protocol.check_valid_metric()
+        write_back(final, settings)
         changed = _Changed(config, final, keys)
         check_settings(changed)
         for sentence in unread_keys(changed).values():
