@@ -255,6 +255,8 @@ def _group(experiment: Experiment, wanted: Asked, config: Any, data: str, unusab
         "model": entry.model,
         "files": (),
         "notes": _notes(wanted),
+        "metrics": tuple(config["metrics"]),
+        "topk": tuple(config["topk"] or ()),
         "ledger": report / ledger.FILE,
     }
     tries = []

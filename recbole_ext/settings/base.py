@@ -96,16 +96,18 @@ def key(
     le: float | None = None,
     lt: float | None = None,
     says: str | None = None,
+    of: Literal["rows", "measures"] | None = None,
     from_ranks: bool = False,
 ) -> Any:
     """A field of a settings class.
 
     default: the value where nobody gives one; `...`: there has to be one. sentence: what the key does, for people.
     role: where it is not that of the class. ge, gt, le, lt: bounds of a number. says: what is allowed, in words, where
-    the type does not say it well. from_ranks: what it asks for can be worked out from the ranks of a finished run, so
+    the type does not say it well. of: in the protocol, whether it says which rows train and are ranked, or only what is
+    measured of them. from_ranks: what it asks for can be worked out from the ranks of a finished run, so
     it is no part of what identifies one.
     """
-    told = (("role", role and role.value), ("says", says), ("from_ranks", from_ranks or None))
+    told = (("role", role and role.value), ("says", says), ("of", of), ("from_ranks", from_ranks or None))
     extra: dict[str, Any] = {name: value for name, value in told if value is not None}
     bounds = {
         name: value for name, value in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if value is not None
@@ -152,9 +154,19 @@ class Settings(BaseModel):
     @classmethod
     def role_of(cls, name: str) -> Role:
         """Role of a key; KeyError where the class has no such key."""
-        extra = cls.model_fields[name].json_schema_extra
-        said = extra.get("role") if isinstance(extra, dict) else None
+        said = cls.says(name, "role")
         return Role(said) if said else cls.role
+
+    @classmethod
+    def says(cls, name: str, what: str) -> Any:
+        """What the declaration of a key says beside type and default: role, of, from_ranks; None: nothing."""
+        extra = cls.model_fields[name].json_schema_extra
+        return extra.get(what) if isinstance(extra, dict) else None
+
+    @classmethod
+    def keys_of(cls, kind: str) -> tuple[str, ...]:
+        """Keys that are declared to be `of` this kind."""
+        return tuple(name for name in cls.model_fields if cls.says(name, "of") == kind)
 
 
 class ModelSettings(Settings):

@@ -201,33 +201,44 @@ class Protocol(Settings):
     data_layout: Literal["pointers", "recbole"] | None = key(
         "recbole", "recbole: RecBole's own dataset classes; pointers: flat columns and (start, length) rows"
     )
-    eval_args: EvalArgs = key(EvalArgs(), "split, order, group_by and mode; may be given in part")
+    eval_args: EvalArgs = key(EvalArgs(), "split, order, group_by and mode; may be given in part", of="rows")
     refit: Flag | None = key(
         False, "validation sessions train too, for the last fit with everything chosen (docs/experiments.md)"
     )
     eval_targets: Literal["all", "last"] | None = key(
-        "all", "all: every event after a session's first is a target; last: only the last one"
+        "all", "all: every event after a session's first is a target; last: only the last one", of="rows"
     )
     empty_history: Flag | None = key(
-        False, "a session's first event is a target too, in training, validation and test"
+        False, "a session's first event is a target too, in training, validation and test", of="rows"
     )
     max_sessions_per_user: Whole | None = key(
-        None, "a visitor keeps at most so many sessions, evenly spread over its own, before the split", ge=1
+        None,
+        "a visitor keeps at most so many sessions, evenly spread over its own, before the split",
+        ge=1,
+        of="rows",
     )
     user_inter_num_interval: Limits = key(
-        "[0,inf)", "sessions with so many events stay", says='an interval of numbers of events, "[5,inf)"'
+        "[0,inf)",
+        "sessions with so many events stay",
+        says='an interval of numbers of events, "[5,inf)"',
+        of="rows",
     )
     item_inter_num_interval: Limits = key(
-        "[0,inf)", "items with so many events stay", says='an interval of numbers of events, "[5,inf)"'
+        "[0,inf)",
+        "items with so many events stay",
+        says='an interval of numbers of events, "[5,inf)"',
+        of="rows",
     )
     inter_num_part: Literal["train", "all"] | None = key(
-        None, "whether the two intervals look at the training part or at the whole log, test part included"
+        None,
+        "whether the two intervals look at the training part or at the whole log, test part included",
+        of="rows",
     )
     inter_num_passes: Whole | None = key(
-        None, "~: repeated until nothing changes (k-core); 1: once, sessions first", ge=1
+        None, "~: repeated until nothing changes (k-core); 1: once, sessions first", ge=1, of="rows"
     )
     cold_items: ColdItems | None = key(
-        None, "a share of the training items is taken wholly out of training (docs/cold_items.md)"
+        None, "a share of the training items is taken wholly out of training (docs/cold_items.md)", of="rows"
     )
     MAX_ITEM_LIST_LENGTH: Whole = key(50, "the latest events of a prefix that a model reads", ge=1)
     repeatable: Flag = key(False, "an item of the prefix may be the target")
@@ -240,19 +251,27 @@ class Protocol(Settings):
         None,
         "a number an event kind, {view: 0.2, addtocart: 1.0}: adds reward@k",
         says="a mapping of an event kind to a number",
+        of="measures",
     )
     off_policy: OffPolicySettings | None = key(
-        None, "estimates the reward that recommending by the scores would earn (docs/off_policy.md)"
+        None,
+        "estimates the reward that recommending by the scores would earn (docs/off_policy.md)",
+        of="measures",
     )
     category_field: Text | None = key(
-        "category", "token or token_seq column of the .item file: is the target's category recommended?"
+        "category",
+        "token or token_seq column of the .item file: is the target's category recommended?",
+        of="measures",
     )
     cart_events: Kinds | None = key(
-        ["addtocart", "cart"], "kinds of EVENT_FIELD that make a session one with a cart; one may stand alone"
+        ["addtocart", "cart"],
+        "kinds of EVENT_FIELD that make a session one with a cart; one may stand alone",
+        of="measures",
     )
     purchase_events: Kinds | None = key(
         ["transaction", "purchase"],
         "kinds that make it one with a purchase; every other kind is a view; one may stand alone",
+        of="measures",
     )
 
     # --- what is measured
@@ -261,18 +280,29 @@ class Protocol(Settings):
         "Hit is printed as HR; a single one may stand alone",
         says=f"a list of {', '.join(METRICS)}",
         from_ranks=True,
+        of="measures",
     )
     topk: Wholes | None = key(
         [10],
         "the k of the metrics; a single one may stand alone",
         says="a list of whole numbers from 1 to 1000000, each once",
         from_ranks=True,
+        of="measures",
     )
-    valid_metric: Text = key("MRR@10", "chooses the epoch and stops training; it has to be measured")
-    valid_metric_bigger: Flag = key(True, "whether more of it is better; RecBole knows it of its metrics")
-    metric_decimal_place: Whole = key(4, "decimals of metrics, also of those that stop training", ge=0, le=17)
+    valid_metric: Text = key(
+        "MRR@10", "chooses the epoch and stops training; it has to be measured", of="measures"
+    )
+    valid_metric_bigger: Flag = key(
+        True, "whether more of it is better; RecBole knows it of its metrics", of="measures"
+    )
+    metric_decimal_place: Whole = key(
+        4, "decimals of metrics, also of those that stop training", ge=0, le=17, of="measures"
+    )
     tail_ratio: Number | None = key(
-        None, "TailPercentage: items of fewer events (below 1: the share of items with the fewest)", gt=0
+        None,
+        "TailPercentage: items of fewer events (below 1: the share of items with the fewest)",
+        gt=0,
+        of="measures",
     )
 
     # --- columns of the atomic files
