@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import AfterValidator, Field
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
@@ -26,9 +27,53 @@ from recbole_ext.bridge.stored_config import config_from_plain
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.plain import config_to_plain
+from recbole_ext.settings.base import ModelSettings, Number, Text, each_once, key
 from recbole_ext.settings.checks import number, one_of
 
 __all__ = ["Blend", "BlendTrainer", "Plan", "plan_of"]
+
+
+Pair = Annotated[list[Text], Field(min_length=2, max_length=2)]
+Temperatures = Annotated[
+    list[Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]], Field(min_length=2, max_length=2)
+]
+Weights = Annotated[
+    list[Annotated[float, Field(strict=True, ge=0, le=1)]], Field(min_length=1), AfterValidator(each_once)
+]
+
+
+class BlendSettings(ModelSettings):
+    """Keys of Blend; every other key that is given goes to both models."""
+
+    blend_models: Pair | None = key(
+        None, "names of the two models, such as [HRNNFeat, SASRec]; may be left out with blend_from"
+    )
+    blend_settings: dict[str, dict[str, Any] | None] | list[dict[str, Any] | None] | None = key(
+        None,
+        "keys of each model over its own yaml, by name, or two mappings in the order of blend_models",
+        says="the keys of each model by its name, or a list of two mappings",
+    )
+    blend_from: Pair | None = key(None, "checkpoints of two finished runs, to blend them without training")
+    blend_scale: Literal["softmax", "zscore", "rank"] = key(
+        "zscore", "how the two models' scores are made comparable (docs/Blend.md)"
+    )
+    blend_temperatures: Temperatures | None = key(
+        None,
+        "of the two models, for softmax; ~: those that make the validation targets likeliest",
+        says="a list of two numbers above 0",
+    )
+    blend_weights: Weights = key(
+        [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1],
+        "weights of the second model that are tried on the validation part",
+        says="a list of different numbers from 0 to 1",
+    )
+    blend_weight: Number | None = key(
+        None, "that weight; ~: the best of blend_weights by valid_metric", ge=0, le=1
+    )
+    blend_components: list[dict[str, Any]] | None = key(
+        None, "written into a blend's checkpoint, not by hand"
+    )
+    other_defaults: ClassVar[dict[str, Any]] = {"train_neg_sample_args": None}
 
 
 @dataclass(frozen=True)
@@ -168,6 +213,7 @@ class Blend(SequentialRecommender):
     Raises UsageError for wrong keys, and when a component's data are not the blend's.
     """
 
+    settings_class = BlendSettings
     input_type = InputType.POINTWISE  # the components draw their own negatives
     carries_methods = "is made of two models, which may carry a method each"
 

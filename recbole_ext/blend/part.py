@@ -20,13 +20,14 @@ from recbole_ext.bridge.checkpoint import (
     read_checkpoint,
     restore_random_state,
 )
-from recbole_ext.bridge.keys import check_keys, check_values
+from recbole_ext.bridge.keys import refuse_unread
 from recbole_ext.bridge.names import check_names
 from recbole_ext.bridge.stored_config import config_from_plain
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.plain import config_to_plain
 from recbole_ext.scores.dense import DenseScores, RowScores
+from recbole_ext.settings import roles
 from recbole_ext.settings.command_line import command_line
 from recbole_ext.settings.files import merge
 from recbole_ext.trainer.collector import RankCollector
@@ -34,26 +35,6 @@ from recbole_ext.trainer.session import SessionTrainer
 
 # keys of the blend's run that say nothing of a component
 _OF_THE_RUN = ("model", "dataset", "resume_from", "config_files", "config_file_list")
-# keys in which the run that blends may differ from the run that left a checkpoint
-_OF_THE_MACHINE = (
-    *("data_path", "checkpoint_dir", "runs_dir", "show_progress", "trust_pickle", "data_cache", "state"),
-    *("use_gpu", "gpu_id", "device", "reproducibility", "eval_batch_size", "worker", "metric_decimal_place"),
-    *(
-        "metrics",
-        "topk",
-        "valid_metric",
-        "valid_metric_bigger",
-        "off_policy",
-        "rewards",
-        "raw_path",
-        "log_wandb",
-    ),
-)
-# keys that say which rows train and are ranked
-_OF_THE_ROWS = (
-    *("dataset", "seed", "eval_args", "eval_targets", "empty_history", "max_sessions_per_user"),
-    *("user_inter_num_interval", "item_inter_num_interval", "inter_num_part", "inter_num_passes"),
-)
 
 
 def component_config(config: Any, name: str, settings: dict[str, Any], label: str) -> Any:
@@ -75,15 +56,8 @@ def component_config(config: Any, name: str, settings: dict[str, Any], label: st
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
         raise UsageError(f"{label} in the blend: a setting cannot be used: {error}") from error
     own["show_progress"] = config["show_progress"]
-    asked = SimpleNamespace(
-        external_config_dict=settings,
-        internal_config_dict=own.internal_config_dict,
-        parameters=own.parameters,
-        model_class=own.model_class,
-    )
     try:
-        check_keys(asked)
-        check_values(own)
+        refuse_unread(own, settings)
     except UsageError as error:
         raise UsageError(f"{label} in the blend: {error}") from error
     return own
@@ -101,17 +75,19 @@ def checkpoint_config(config: Any, file: str) -> Any:
     if own["model"] == config["model"]:
         raise UsageError(f"blend_from names {file}, which is a blend: name checkpoints of single models")
     asked = {key: config[key] for key in config.external_config_dict if not key.startswith("blend_")}
-    rows = {key: config[key] for key in _OF_THE_ROWS}
+    rows = {key: config[key] for key in ("dataset", "seed", *roles.rows_of(config.final_config_dict))}
+    free = (*roles.places(), *roles.measures())  # in which the run that blends may differ
     for key, wanted in {**asked, **rows}.items():
-        if key not in rows and (key in (*_OF_THE_RUN, *_OF_THE_MACHINE) or key not in own):
+        if key not in rows and (key in (*_OF_THE_RUN, *free) or key not in own):
             continue  # one that this model does not have is the other's
         if _plain(own[key]) != _plain(wanted):
             raise UsageError(
                 f"blend_from names {file}, which was made with {key} {own[key]}, and this run has {key} {wanted}: "
                 "blend runs of one data set, split and seed, and give no other keys of theirs"
             )
-    for key in _OF_THE_MACHINE:
-        own[key] = config[key]
+    for key in (*free, "device"):
+        if key in config and key not in _OF_THE_RUN:
+            own[key] = config[key]
     return own
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from recbole_ext.data.filters import CORE_KEYS, limits
 from recbole_ext.data.splits import _plain, _random, chosen_part, eval_targets, refits, split_of, straddles
 from recbole_ext.errors import UsageError
+from recbole_ext.settings.unread import Path
 
 NO_NEGATIVES = {
     "distribution": "none",
@@ -176,7 +177,9 @@ def _train_loader_class(config: Any) -> Any:
 
 def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     """The model's data set, loaded and filtered but not split; `recbole_create` is RecBole's own function."""
+    from recbole_ext.bridge.keys import unread_keys
     from recbole_ext.bridge.prepare import prepare_atomic_files
+    from recbole_ext.data.columns import check_columns
     from recbole_ext.data.splits import refits
 
     cls = dataset_class(config)
@@ -184,17 +187,20 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     _refuse_training_settings(config, cls)
     if config["source"]:
         prepare_atomic_files(config)  # for RecBole's own run_recbole; recbole_ext.run has done it before
+    check_columns(config)
+    for sentence in unread_keys(config).values():  # by RecBole's own door: recbole_ext.run has refused them
+        getLogger().warning(sentence)
     if cls is None:
         _refuse_row_settings(config)
         _hide_split_column(config)
-        dataset = recbole_create(config)
+        dataset = _loaded(recbole_create, config)
         check_selected_features(config, dataset)
         return dataset
     if config["save_dataset"] or config["dataset_save_path"]:
         getLogger().warning("save_dataset and dataset_save_path are used with data_layout: recbole only")
     if _scores_prefixes(config):
         config["train_neg_sample_args"] = dict(NO_NEGATIVES)  # none of them learns from negatives
-    dataset = cls(config)
+    dataset = _loaded(cls, config)
     check_selected_features(config, dataset)
     return dataset
 
@@ -244,7 +250,15 @@ def check_selected_features(config: Any, dataset: Any) -> None:
     present = (
         [] if dataset.item_feat is None else [c for c in dataset.item_feat.columns if c != dataset.iid_field]
     )
+    numbers = [field for field in present if str(dataset.field2type[field].value).startswith("float")]
+    numbers = [field for field in numbers if field not in (config["numerical_features"] or [])]
     for field in config["selected_features"] or []:
+        if field in numbers:
+            usable = ", ".join(column for column in present if column not in numbers) or "none"
+            raise UsageError(
+                f"selected_features of {config['model']} names {field}, a column of numbers, which it cannot embed: "
+                f"choose among its columns of tokens, {usable}"
+            )
         if field not in present:
             cure = f"it has {', '.join(present)}"
             if not present:
@@ -316,3 +330,48 @@ def describe_split(config: Any) -> str:
     if whole_log:
         text += f"; computed on the whole log, test part included: {', '.join(whole_log)}"
     return text
+
+
+def path_of(config: Any) -> Path:
+    """What the configured model's way through data and training reads, see settings/unread.py.
+
+    Raises UsageError for a split that the model cannot be evaluated on.
+    """
+    from recbole.utils import ModelType
+
+    from recbole_ext.data.session_dataset import SessionDataset
+
+    cls = dataset_class(config)
+    rows = cls is not None and issubclass(cls, SessionDataset)
+    once = config["MODEL_TYPE"] == ModelType.TRADITIONAL or getattr(config.model_class, "fits_at_once", False)
+    return Path(rows, rows and _has_session_trainer(config) and not once, once)
+
+
+def check_settings(config: Any) -> None:
+    """Raise UsageError for settings that do not go with the model's data path, before any data are looked at."""
+    from recbole_ext.bridge.prepare import check_raw_settings
+    from recbole_ext.data.splits import check_limits, refits
+
+    cls = dataset_class(config)
+    check_raw_settings(config)
+    refits(config)  # RecBole's own data sets would pass over it
+    _refuse_training_settings(config, cls)
+    if cls is None:
+        _refuse_row_settings(config)
+    elif not config["benchmark_filename"]:
+        check_limits(config)
+
+
+def _loaded(make: Callable[[Any], Any], config: Any) -> Any:
+    """The data set; UsageError where filters leave nothing of it."""
+    try:
+        return make(config)
+    except ValueError as error:
+        if "Some feat is empty" not in str(error):
+            raise
+        filters = [
+            key
+            for key in ("val_interval", "user_inter_num_interval", "item_inter_num_interval")
+            if config[key]
+        ]
+        raise UsageError(f"{', '.join(filters)} leave no event of the log: widen them") from error

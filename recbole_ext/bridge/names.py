@@ -7,11 +7,10 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from recbole_ext.bridge.encoders import actor_critics, refusal
 from recbole_ext.errors import UsageError, did_you_mean
-from recbole_ext.settings.files import config_files, configs_dir, load_files, load_yaml, recbole_folder
+from recbole_ext.settings.files import config_files, configs_dir, load_yaml, recbole_folder
 
 
 def known_models() -> list[str]:
@@ -106,16 +105,3 @@ def check_names(
             f"there is no dataset {dataset}{did_you_mean(dataset, datasets)}"
             f" (neither configs/dataset/{dataset}.yaml nor a folder {Path(data_path or '.') / dataset})"
         )
-
-
-def model_keys(config: Any) -> set[str]:
-    """Keys that make a difference to the configured model: of its yaml files, and of training if it learns by steps."""
-    from recbole.utils import ModelType
-
-    recbole_file = recbole_folder() / "properties" / "model" / f"{config['model']}.yaml"
-    files = ([recbole_file] if recbole_file.is_file() else []) + _model_files(config["model"])
-    keys = set(load_files(files, config.yaml_loader))
-    at_once = config["MODEL_TYPE"] == ModelType.TRADITIONAL or getattr(
-        config.model_class, "fits_at_once", False
-    )
-    return keys if at_once else keys.union(config.parameters["Training"])

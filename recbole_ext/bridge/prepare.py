@@ -51,6 +51,17 @@ def prepare_atomic_files(config: Any) -> None:
     converted(source, raw, out, options)
 
 
+def check_raw_settings(config: Any) -> None:
+    """Raise UsageError for a converter, an option of it or of the generator that cannot be used."""
+    source, options = config["source"], config["convert_options"]
+    if source is not None:
+        check_options(source, options)
+    elif options and "convert_options" in config.external_config_dict:
+        raise UsageError("convert_options are for the converter that source names, and there is none")
+    if config["generate"]:
+        check_generate(config["generate"])
+
+
 def _compare_options(options: Any, out: Path) -> None:
     """Warn where the atomic files in `out` were converted with other options than the configuration names."""
     made = manifest(str(out)).get("options")

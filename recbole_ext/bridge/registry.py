@@ -14,8 +14,15 @@ from types import ModuleType
 from typing import Any
 
 from recbole_ext.bridge import encoders
-from recbole_ext.bridge.names import known_models, methods, module_of, own_models, recbole_sequential
+from recbole_ext.bridge.names import (
+    known_models,
+    methods,
+    module_of,
+    own_models,
+    recbole_sequential,
+)
 from recbole_ext.errors import UsageError
+from recbole_ext.settings import unread
 
 _registered = False
 
@@ -31,6 +38,7 @@ def register() -> None:
     _register_prefix_models()
     _register_data()
     _register_trainer()
+    unread.our_models(_our_models)
     _registered = True
 
 
@@ -109,6 +117,12 @@ def _register_own_trainer(name: str, module: ModuleType | None) -> None:
     trainer = getattr(module, f"{name}Trainer", None)
     if trainer is not None:
         setattr(recbole.trainer, f"{name}Trainer", trainer)
+
+
+def _our_models() -> dict[str, type]:
+    from recbole.utils import get_model
+
+    return {name: get_model(name) for name in own_models()}
 
 
 def _register_model(name: str) -> None:

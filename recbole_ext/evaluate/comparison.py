@@ -24,20 +24,13 @@ from recbole_ext.evaluate.intervals import FLIPS, bootstrap_means, holm, paired_
 from recbole_ext.evaluate.slices import DIMENSIONS, is_small, slices
 from recbole_ext.evaluate.target_metrics import category_hits, gains, parse_metric
 from recbole_ext.rewards import target_rewards
+from recbole_ext.settings import roles
 
 METRICS = ("ndcg@10", "hit@20", "mrr@20")
 ALSO_TESTED = "hit@20"  # beside the first metric
 FLIPS_A_PAIR = 200
 CATEGORY_METRICS = {"category@1": 1, "category_hit@10": 10, "category_hit@20": TOP}
 REWARDS = {"reward@10": 10, "reward@20": 20}
-# settings in which two runs of one model may differ and still be one model
-_NOT_THE_MODEL = {
-    *("seed", "runs_dir", "checkpoint_dir", "data_path", "raw_path", "resume_from", "gpu_id", "use_gpu"),
-    *("show_progress", "state", "worker", "log_wandb", "data_cache", "trust_pickle", "saved", "label"),
-}
-# what each seed's own validation finds for its refit
-_OF_A_REFIT = ("epochs", "blend_weight", "blend_temperatures", "blend_from", "blend_settings")
-
 Values = dict[str, np.ndarray]  # by metric, (T,) float64
 
 
@@ -243,10 +236,10 @@ def _notes(runs: list[_Run]) -> list[str]:
             "every target is one ranking here, so metrics differ from the user-wise ones of the records"
         )
     for group in _grouped(runs):
-        settings = [run.record.get("config", {}) for run in group]
-        keys = sorted(set().union(*settings) - _NOT_THE_MODEL)
+        settings = [roles.of_one_model(run.record.get("config", {})) for run in group]
+        keys = sorted(set().union(*settings))
         if all(config.get("refit") for config in settings):
-            keys = [key for key in keys if key not in _OF_A_REFIT]
+            keys = [key for key in keys if key not in roles.FOUND_BY_REFIT]
         differ = [key for key in keys if any(config.get(key) != settings[0].get(key) for config in settings)]
         if differ:
             notes.append(f"{group[0].label}: its runs differ in {', '.join(differ)}, not in their seed only")

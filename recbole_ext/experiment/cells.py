@@ -20,31 +20,12 @@ from typing import Any
 
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
+from recbole_ext.experiment.measured import measured
 from recbole_ext.files import sha256, write_text
 from recbole_ext.plain import config_to_plain
+from recbole_ext.settings import roles
 from recbole_ext.settings.files import merge
 
-# where and how loudly a run happens: no part of what it is
-PLACE_KEYS = (
-    "checkpoint_dir",
-    "data_cache",
-    "data_path",
-    "dataloaders_save_path",
-    "dataset_save_path",
-    "generate",
-    "gpu_id",
-    "log_wandb",
-    "raw_path",
-    "runs_dir",
-    "save_dataloaders",
-    "save_dataset",
-    "show_progress",
-    "state",
-    "trust_pickle",
-    "use_gpu",
-    "wandb_project",
-    "worker",
-)
 RECORD, IDENTITY, FAILED, TRACE = "record.json", "cell.json", "failed.json", "error.txt"
 
 
@@ -56,7 +37,8 @@ class Job:
     tries: for the search, the combination that is tried; None: a cell.
     found: folder of the search's best run, which the first seed need not make again.
     parts: the two cells that a blend of the experiment is made of. kept: a blend needs the checkpoint of the run that
-    chose the number of epochs.
+    chose the number of epochs. notes: for the record.
+    metrics, topk: what is to be measured of the test part; no part of the identity, as the ranks say it.
     """
 
     dataset: str
@@ -74,6 +56,9 @@ class Job:
     found: Path | None = None
     parts: tuple[Job, ...] = ()
     kept: bool = False
+    notes: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    topk: tuple[int, ...] = ()
 
     def with_choice(self, chosen: Mapping[str, Any], found: Path | None) -> Job:
         """The cell with what the search has chosen; `found` for the seed of the search only."""
@@ -93,8 +78,18 @@ class Outcome:
 
 def identity_of(config: Any, data: str) -> dict[str, Any]:
     """All that determines a run's result but machine and code: its resolved settings and `data_identity`."""
-    plain = {key: value for key, value in config_to_plain(config).items() if key not in PLACE_KEYS}
+    plain = roles.identity(config_to_plain(config))
     return json.loads(json.dumps({"config": plain, "data": data}, default=str))  # as it is read back
+
+
+def same(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
+    """Whether a folder's identity, written now or by an earlier version, is that of a job."""
+    return before is not None and _less_place(before) == _less_place(now)
+
+
+def _less_place(found: Mapping[str, Any]) -> dict[str, Any]:
+    config = found.get("config")
+    return {**found, "config": roles.identity(config)} if isinstance(config, Mapping) else dict(found)
 
 
 def data_identity(folder: str | Path, dataset: str) -> str:
@@ -152,11 +147,16 @@ def write_json(file: Path, value: Any) -> None:
 
 def record_of(job: Job) -> dict[str, Any] | None:
     """The record of a finished run, with label and folder; None where it has to be done or goes on."""
-    if read_json(job.folder / IDENTITY) != dict(job.identity):
+    if not same(read_json(job.folder / IDENTITY), job.identity):
         return None
     record = read_record(job.folder)
     if record is None or not (_scored(record) if job.tries is not None else "test" in record or not job.test):
         return None
+    if job.tries is None and job.test:
+        found = measured(record, job.folder, job.metrics, job.topk)
+        if found is None:
+            return None
+        record = found
     return {**record, "label": job.label, "folder": str(job.folder)}
 
 
@@ -181,12 +181,15 @@ def standing(job: Job) -> str:
     before = read_json(job.folder / IDENTITY)
     if before is None:
         return ""
-    changed = difference(before, job.identity)
+    changed = difference(_less_place(before), _less_place(job.identity))
     if changed:
         return f"runs again: {changed}"
     if (job.folder / FAILED).is_file():
         return "failed before: tries again"
-    if read_record(job.folder) is not None:
+    record = read_record(job.folder)
+    if record is not None and "test" in record:
+        return "runs again: its ranks do not say all metrics that are asked for"
+    if record is not None:
         return "goes on with the test"
     begun = any(job.folder.glob("*.pth")) or any((job.folder / "valid").glob("*.pth"))
     chosen = job.refit and read_record(job.folder / "valid") is not None and not any(job.folder.glob("*.pth"))
@@ -213,7 +216,7 @@ def do(job: Job) -> Outcome:
 
 
 def _make_folder(job: Job) -> None:
-    if read_json(job.folder / IDENTITY) != dict(job.identity):
+    if not same(read_json(job.folder / IDENTITY), job.identity):
         shutil.rmtree(job.folder, ignore_errors=True)
     job.folder.mkdir(parents=True, exist_ok=True)
     write_json(job.folder / IDENTITY, job.identity)
@@ -227,7 +230,7 @@ def _run(job: Job, folder: Path, test: bool, **keys: Any) -> dict[str, Any]:
     settings = {**job.settings, "seed": job.seed, "checkpoint_dir": str(folder), **keys}
     if job.parts:
         settings = _settings_of_blend(job, settings)
-    return run(job.model, job.dataset, settings, job.files, test=test, folder=folder)
+    return run(job.model, job.dataset, settings, job.files, test=test, folder=folder, notes=job.notes)
 
 
 def _try(job: Job) -> None:

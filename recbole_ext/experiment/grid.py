@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from recbole_ext.bridge.names import model_keys
+from recbole_ext.bridge.keys import unread_keys
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job, Outcome
 from recbole_ext.experiment.plan import Entry, Experiment, combinations, space_of
 from recbole_ext.report import formats
-from recbole_ext.settings.files import merge
+from recbole_ext.settings.files import load_files, merge
+from recbole_ext.settings.run_settings import read_given
+from recbole_ext.settings.training import OF_STEPS, SWITCHES, idle
 
 QUIET = {"state": "ERROR", "show_progress": False}
 
@@ -45,6 +47,7 @@ class Group:
     doing: int = 0
     seconds: list[float] = field(default_factory=list)  # of the jobs done now
     reasons: dict[Path, str] = field(default_factory=dict)  # of tries that failed
+    passed_over: list[str] = field(default_factory=list)  # common keys that the model does not read
 
     @property
     def all_jobs(self) -> list[Job]:
@@ -80,11 +83,13 @@ def groups_of(experiment: Experiment) -> list[Group]:
     for dataset in experiment.datasets:
         data: str | None = None
         unusable: str | None = None
-        for entry in experiment.models:
-            config = _configured(experiment, dataset, entry, {}, None)
+        asked = [_asked(experiment, dataset, entry) for entry in experiment.models]
+        _refuse_unread(experiment, dataset, asked)
+        for one in asked:
+            config = _configured(one, {}, None)
             if data is None and unusable is None:
                 data, unusable = _data(config)
-            groups.append(_group(experiment, dataset, entry, config, data or "", unusable))
+            groups.append(_group(experiment, one, config, data or "", unusable))
         _join_blends(groups[-len(experiment.models) :])
     return groups
 
@@ -116,34 +121,131 @@ def _data(config: Any) -> tuple[str | None, str | None]:
         return None, str(error)
 
 
-def _configured(
-    experiment: Experiment, dataset: str, entry: Entry, tries: Mapping[str, Any], seed: int | None
-) -> Any:
+@dataclass(frozen=True)
+class Asked:
+    """A model on a data set as an experiment asks for it.
+
+    common: settings of all models, the command line's among them, that this one reads. unread: those it does not, each
+    with a sentence. space: of its search. over: of the command line, over all others.
+    at_once: it learns in one pass.
+    """
+
+    dataset: str
+    entry: Entry
+    common: Mapping[str, Any]
+    over: Mapping[str, Any]
+    unread: Mapping[str, str]
+    space: Mapping[str, Sequence[Any]]
+    at_once: bool
+
+    def settings(self, tries: Mapping[str, Any]) -> dict[str, Any]:
+        """All keys of a run of it, the command line's last."""
+        return merge(QUIET, self.common, self.entry.settings, tries, self.over)
+
+
+def _asked(experiment: Experiment, dataset: str, entry: Entry) -> Asked:
+    """What one model is asked for; raises UsageError for a value that it cannot use, in any setting or search."""
+    from recbole_ext.bridge.choice import path_of
+
+    files = load_files(experiment.files)
+    common = merge(files, experiment.settings)
+    everything = merge(QUIET, common, entry.settings, experiment.overrides)
+    config = _built(dataset, entry, _as_blend(experiment, entry, everything))
+    mine = {**entry.settings, **dict.fromkeys(entry.search or ())}
+    shared = {key: value for key, value in {**common, **experiment.overrides}.items() if key not in mine}
+    tried = {key: values[0] for key, values in experiment.search.items() if key not in mine}
+    try:
+        once = path_of(config).at_once
+        unread = {**unread_keys(config, shared), **unread_keys(config, tried, searched=True)}
+        for sentence in unread_keys(config, entry.settings).values():
+            if entry.search is None:
+                raise UsageError(sentence)
+    except UsageError as error:
+        raise UsageError(f"{entry.label} on {dataset}: {error}") from error
+    kept = {key: value for key, value in common.items() if key not in unread}
+    over = {key: value for key, value in experiment.overrides.items() if key not in unread}
+    space = space_of(experiment, entry, set(experiment.search) - set(unread))
+    asked = Asked(dataset, entry, _as_blend(experiment, entry, kept), over, unread, space, once)
+    _check_search(asked, config)
+    return asked
+
+
+def _as_blend(experiment: Experiment, entry: Entry, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a blend of two models of the experiment, as one that trains them: their checkpoints are not there."""
+    if not entry.of:
+        return dict(settings)
+    parts = [next(one for one in experiment.models if one.label == label) for label in entry.of]
+    own = {
+        "blend_models": [part.model for part in parts],
+        "blend_settings": [dict(part.settings) for part in parts],
+    }
+    return {**settings, **own}
+
+
+def _check_search(asked: Asked, config: Any) -> None:
+    """Raise UsageError for a value of a search that the model cannot use, and for a key that it never reads."""
+    for key, values in asked.space.items():
+        for value in values:
+            try:
+                read_given({key: value}, config.model_class)
+            except UsageError as error:
+                raise UsageError(
+                    f"{asked.entry.label} on {asked.dataset} with {key}={value}: {error}"
+                ) from error
+        sentence = unread_keys(config, {key: values[0]}, searched=True).get(key)
+        switched = any(other != key for other in asked.space if other in SWITCHES)
+        if sentence and not switched:
+            raise UsageError(f"{asked.entry.label} on {asked.dataset}: {sentence}")
+
+
+def _refuse_unread(experiment: Experiment, dataset: str, asked: Sequence[Asked]) -> None:
+    """Raise UsageError for a common key that no model of the experiment reads.
+
+    How a model is trained may be said to models that count alone: a call may name those of an experiment only.
+    """
+    for key in asked[0].unread:
+        if key in OF_STEPS and all(one.at_once for one in asked):
+            continue
+        if all(
+            key in one.unread or key in one.entry.settings or key in (one.entry.search or ()) for one in asked
+        ):
+            raise UsageError(f"{asked[0].entry.label} on {dataset}: {asked[0].unread[key]}")
+
+
+def _built(dataset: str, entry: Entry, settings: Mapping[str, Any]) -> Any:
+    from recbole_ext.run.run import build_config
+
+    try:
+        return build_config(entry.model, dataset, dict(settings))
+    except UsageError as error:
+        raise UsageError(f"{entry.label} on {dataset}: {error}") from error
+
+
+def _configured(asked: Asked, tries: Mapping[str, Any], seed: int | None) -> Any:
     from recbole_ext.run.run import configure
 
-    settings = _settings(experiment, entry, tries)
-    if entry.of:  # checked as a blend that trains them: their checkpoints are not there yet
-        parts = [next(one for one in experiment.models if one.label == label) for label in entry.of]
-        settings["blend_models"] = [part.model for part in parts]
-        settings["blend_settings"] = [dict(part.settings) for part in parts]
+    settings = _readable(asked, tries)
     if seed is not None:
         settings["seed"] = seed
     try:
-        return configure(entry.model, dataset, settings, experiment.files)
+        return configure(asked.entry.model, asked.dataset, settings)
     except UsageError as error:
         tried = f" with {shown(tries)}" if tries else ""
-        raise UsageError(f"{entry.label} on {dataset}{tried}: {error}") from error
+        raise UsageError(f"{asked.entry.label} on {asked.dataset}{tried}: {error}") from error
 
 
-def _settings(experiment: Experiment, entry: Entry, tries: Mapping[str, Any]) -> dict[str, Any]:
-    return merge(QUIET, experiment.settings, entry.settings, tries, experiment.overrides)
+def _readable(asked: Asked, tries: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run, less what another key that is searched switches off in this combination."""
+    settings = asked.settings(tries)
+    if not set(asked.space) & set(SWITCHES):
+        return settings
+    off = idle(_built(asked.dataset, asked.entry, settings), settings)
+    return {key: value for key, value in settings.items() if key not in off}
 
 
-def _group(
-    experiment: Experiment, dataset: str, entry: Entry, config: Any, data: str, unusable: str | None
-) -> Group:
-    space = space_of(experiment, entry, model_keys(config))
-    asked = combinations(space, experiment.search_trials, experiment.search_seed)
+def _group(experiment: Experiment, wanted: Asked, config: Any, data: str, unusable: str | None) -> Group:
+    entry, dataset = wanted.entry, wanted.dataset
+    asked = combinations(wanted.space, experiment.search_trials, experiment.search_seed)
     seeds = experiment.seeds or (config["seed"],)
     place = Path(config["runs_dir"]) / "experiments" / experiment.name
     report = place / experiment.report if experiment.report == Path("report") else experiment.report
@@ -151,27 +253,30 @@ def _group(
         "dataset": dataset,
         "label": entry.label,
         "model": entry.model,
-        "files": experiment.files,
+        "files": (),
+        "notes": _notes(wanted),
+        "metrics": tuple(config["metrics"]),
+        "topk": tuple(config["topk"] or ()),
         "ledger": report / ledger.FILE,
     }
     tries = []
     for one in asked:
-        identity = cells.identity_of(_configured(experiment, dataset, entry, one, seeds[0]), data)
+        identity = cells.identity_of(_configured(wanted, one, seeds[0]), data)
         folder = place / dataset / entry.folder / "search" / cells.digest(identity)
-        settings = _settings(experiment, entry, one)
+        settings = _of_job(wanted, one)
         tries.append(
             Job(seed=seeds[0], settings=settings, folder=folder, identity=identity, tries=one, **common)
         )
     jobs = []
     for seed in seeds:
-        identity = cells.identity_of(_configured(experiment, dataset, entry, {}, seed), data)
+        identity = cells.identity_of(_configured(wanted, {}, seed), data)
         identity |= {
             "search": asked,
             "search on seed": seeds[0] if asked else None,
             "refit": experiment.refit,
         }
         folder = place / dataset / entry.folder / f"seed-{seed}"
-        settings = _settings(experiment, entry, {})
+        settings = _of_job(wanted, {})
         jobs.append(
             Job(
                 seed=seed,
@@ -183,7 +288,24 @@ def _group(
                 **common,
             )
         )
-    return Group(dataset, entry, tries, jobs, not config["valid_metric_bigger"], unusable)
+    better = not config["valid_metric_bigger"]
+    return Group(dataset, entry, tries, jobs, better, unusable, passed_over=sorted(wanted.unread))
+
+
+def _of_job(asked: Asked, tries: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a job is run with: a blend of cells gets its parts from them."""
+    settings = _readable(asked, tries)
+    return {key: value for key, value in settings.items() if not asked.entry.of or key not in _OF_PARTS}
+
+
+_OF_PARTS = ("blend_models", "blend_settings")
+
+
+def _notes(asked: Asked) -> tuple[str, ...]:
+    keys = sorted(asked.unread)
+    return (
+        (f"{asked.entry.label} does not read {', '.join(keys)} of the experiment's settings",) if keys else ()
+    )
 
 
 # --- doing it -----------------------------------------------------------------------------------------------
@@ -208,6 +330,9 @@ class Grid:
     def begin(self) -> None:
         """Pass over finished cells; a group without any other has nothing to search either."""
         for group in self.groups:
+            if group.passed_over:
+                keys = ", ".join(group.passed_over)
+                print(f"{group.dataset} {group.entry.label} does not read {keys}: left out", flush=True)
             if group.unusable is not None:
                 self._give_up(group, group.cells, group.unusable)
                 continue

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,35 @@ from torch import Tensor, nn
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.errors import UsageError
 from recbole_ext.model.factored import states_everywhere
-from recbole_ext.model.item_encoder import ColdScoring, ItemEncoder, ItemsRanked, item_feature_fields
+from recbole_ext.model.item_encoder import (
+    ColdScoring,
+    ItemEncoder,
+    ItemEncoderSettings,
+    ItemsRanked,
+    item_feature_fields,
+)
 from recbole_ext.model.objective import Objective, position_loss, row_loss
+from recbole_ext.settings.base import key
 from recbole_ext.settings.checks import one_of
+
+
+class FeaturedSettings(ItemEncoderSettings):
+    """Keys that RecBole's encoders over id and features share."""
+
+    feature_fusion: Literal["sum", "gate"] = key("sum", "sum: e + f; gate: g * e + (1 - g) * f")
+    loss_type: Literal["CE"] = key("CE", "softmax over the training items; train_loss names others")
+    other_defaults: ClassVar[dict[str, Any]] = {
+        "score": "cosine",
+        "temperature": 0.07,
+        "train_neg_sample_args": None,
+        "train_targets": "all_positions",
+        "train_batch_size": 1024,
+        "learner": "adamw",
+        "learning_rate": 0.001,
+        "weight_decay": 0.01,
+        "epochs": 20,
+        "stopping_step": 3,
+    }
 
 
 class LentTable(nn.Module):

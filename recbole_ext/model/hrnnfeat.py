@@ -11,7 +11,7 @@ optimizer AdamW. `loss_type: TOP1`, `score: dot`, `learner: adagrad` give the re
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,12 +24,55 @@ from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.data.user_sequences import UserBatch, rows_batch
 from recbole_ext.errors import UsageError
-from recbole_ext.model.item_encoder import ColdScoring, ItemEncoder, ItemsRanked, item_feature_fields
+from recbole_ext.model.item_encoder import (
+    ColdScoring,
+    ItemEncoder,
+    ItemEncoderSettings,
+    ItemsRanked,
+    item_feature_fields,
+)
 from recbole_ext.model.losses import LOSSES, in_batch
 from recbole_ext.model.objective import Objective
+from recbole_ext.settings.base import Flag, NoneWord, Number, Whole, key
 from recbole_ext.settings.checks import number, one_of
 
 USER_STATES = ("init", "all", "none")
+
+
+class HRNNFeatSettings(ItemEncoderSettings):
+    """Keys of HRNNFeat."""
+
+    embedding_size: Whole = key(128, "size of an item vector", ge=1)
+    hidden_size: Whole = key(128, "size of session and user states", ge=1)
+    user_state: Annotated[Literal["init", "all", "none"], NoneWord] = key(
+        "init", "init: c starts the next session; all: c also enters every step; none: no user level"
+    )
+    user_to_output: Flag = key(False, "add a map of the user state to the session state before scoring")
+    max_user_sessions: Whole = key(
+        50, "longest chain of sessions in training; a longer one is cut and starts from zero", ge=1
+    )
+    feature_fusion: Literal["sum", "gate", "parallel"] = key(
+        "parallel", "sum, gate or parallel (p-RNN: two GRUs side by side; best on validation)"
+    )
+    dropout_input: Number = key(0.4, "on the item vectors that enter the session GRU", ge=0, lt=1)
+    dropout_user: Number = key(0.0, "on the user state", ge=0, lt=1)
+    dropout_session: Number = key(0.1, "on the session state, towards scores and user GRU", ge=0, lt=1)
+    dropout_init: Number = key(0.0, "on the vector that starts a session", ge=0, lt=1)
+    loss_type: Literal["CE", "BPR", "TOP1"] = key(
+        "CE", "CE: full softmax over training items; BPR, TOP1: in-batch negatives"
+    )
+    other_defaults: ClassVar[dict[str, Any]] = {
+        "score": "cosine",
+        "temperature": 0.07,
+        "train_neg_sample_args": None,
+        "train_targets": "all_positions",
+        "train_batch_size": 1024,
+        "learner": "adamw",
+        "learning_rate": 0.001,
+        "weight_decay": 0.01,
+        "epochs": 20,
+        "stopping_step": 3,
+    }
 
 
 class HRNNFeat(ItemsRanked, SequentialRecommender):
@@ -53,6 +96,7 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
         InputType.POINTWISE
     )  # losses draw their negatives from the batch or the catalogue, not the loader
     dataset_class = UserSessionDataset
+    settings_class = HRNNFeatSettings
     scoring: ColdScoring
 
     def __init__(self, config: Any, dataset: Any):

@@ -7,7 +7,7 @@ it is known by its features alone, on both sides.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,40 @@ from torch import Tensor, nn
 from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.model.factored import Factored, Scoring
 from recbole_ext.scores.ranks import add_and_hide
+from recbole_ext.settings.base import ModelSettings, Names, Number, key
 from recbole_ext.settings.checks import number, one_of
 
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
+
+
+class ItemEncoderSettings(ModelSettings):
+    """Keys of models whose items are known by id and features."""
+
+    item_features: Names | None = key(
+        None, "feature columns of the .item file that it uses; empty list: none; ~: all of them"
+    )
+    feature_fusion: Literal["sum", "gate", "parallel"] = key(
+        "sum", "sum: e + f; gate: g * e + (1 - g) * f; parallel: two networks side by side, of HRNNFeat only"
+    )
+    id_dropout: Number = key(
+        0.1,
+        "share of items whose id part is dropped in a training step, for cold items; 1: features alone",
+        ge=0,
+        le=1,
+    )
+    cold_bias: Number = key(
+        0.0,
+        "added to the scores of items that training never saw; choose it on cold validation targets",
+        ge=-100,
+        le=100,
+    )
+    repeat_bias: Number = key(
+        1.0,
+        "added to the scores of such items where the prefix holds them, as an id part would have learnt; 0: without "
+        "features they are not ranked",
+        ge=0,
+        le=100,
+    )
 
 
 class FeatureEncoder(nn.Module):

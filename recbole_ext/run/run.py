@@ -18,6 +18,7 @@ def run(
     saved: bool = True,
     test: bool = True,
     folder: Path | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train `model` on `dataset`, evaluate it on the test part, and return the run's record.
 
@@ -27,6 +28,7 @@ def run(
         saved: keep the best checkpoint and test that; otherwise the last epoch's weights are tested.
         test: False leaves the test part alone: the record has no `test`, and a later call with the same folder tests.
         folder: of record and checkpoints; an interrupted run in it goes on. None: a new one in `runs_dir`.
+        notes: what a reader of the record has to know of how the run was asked for.
 
     Raises:
         recbole_ext.errors.UsageError: an unknown name or key, or a combination that cannot work.
@@ -41,7 +43,7 @@ def run(
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     getLogger().info(config)
-    return _experiment(config, saved, test, folder)
+    return _experiment(config, saved, test, folder, notes)
 
 
 def configure(
@@ -51,28 +53,18 @@ def configure(
     config_file_list: Sequence[str] | None = None,
 ) -> Any:
     """RecBole's Config of a run, its names, keys and values checked; arguments and errors as for `run`."""
-    from recbole_ext.bridge.install import install
-
-    install()
-    from recbole.config import Config
-
-    from recbole_ext.bridge.keys import check_keys, check_values
+    config = build_config(model, dataset, config_dict, config_file_list)
+    from recbole_ext.bridge.choice import check_settings
+    from recbole_ext.bridge.keys import refuse_unread
     from recbole_ext.bridge.names import check_names
     from recbole_ext.errors import UsageError
-    from recbole_ext.settings.command_line import command_line
 
-    check_names(model)
-    try:
-        with command_line([]):
-            config = Config(model, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
-    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
-        # all that Config does is read settings, so whatever it cannot read is one
-        raise UsageError(f"a setting cannot be used: {error}") from error
     folder = Path(config["data_path"])
     if not config["source"]:
         check_names(model, dataset, folder.parent if folder.exists() else "atomic_data")
-    check_keys(config)
-    check_values(config)
+    config.run_settings.protocol.check_valid_metric()
+    check_settings(config)
+    refuse_unread(config)
     for key in ("nproc", "world_size"):
         if int(config[key] or 1) > 1:
             raise UsageError(
@@ -83,7 +75,37 @@ def configure(
     return config
 
 
-def _experiment(config: Any, saved: bool, tested: bool, folder: Path | None) -> dict[str, Any]:
+def build_config(
+    model: str,
+    dataset: str,
+    config_dict: dict[str, Any] | None = None,
+    config_file_list: Sequence[str] | None = None,
+) -> Any:
+    """RecBole's Config of a run, its values checked, whether or not anything reads the keys.
+
+    Raises UsageError for an unknown model and for a value that is wrong.
+    """
+    from recbole_ext.bridge.install import install
+
+    install()
+    from recbole.config import Config
+
+    from recbole_ext.bridge.names import check_names
+    from recbole_ext.errors import UsageError
+    from recbole_ext.settings.command_line import command_line
+
+    check_names(model)
+    try:
+        with command_line([]):
+            return Config(model, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
+    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
+        # all that Config does is read settings, so whatever it cannot read is one
+        raise UsageError(f"a setting cannot be used: {error}") from error
+
+
+def _experiment(
+    config: Any, saved: bool, tested: bool, folder: Path | None, notes: Sequence[str]
+) -> dict[str, Any]:
     import recbole.data
     from recbole.utils import get_model, get_trainer, init_seed
 
@@ -92,6 +114,7 @@ def _experiment(config: Any, saved: bool, tested: bool, folder: Path | None) -> 
     from recbole_ext.trainer.collector import RankCollector
 
     run = Run(config, folder)
+    run.record["notes"] += notes
     logger = getLogger()
     began = time.perf_counter()
     dataset = recbole.data.create_dataset(config)

@@ -20,7 +20,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from recbole_ext.errors import UsageError, did_you_mean
@@ -38,14 +38,8 @@ class Role(enum.Enum):
 
 
 _FLAGS = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "0": False,
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
 }
 
 
@@ -60,10 +54,34 @@ def _none_word(value: Any) -> Any:
     return "none" if value is None else value  # `--key=none` is read as yaml's null
 
 
-Flag = Annotated[bool, BeforeValidator(_flag)]
+def as_list(value: Any) -> Any:
+    """A single word or number as a list of it; anything else unchanged."""
+    return [value] if isinstance(value, str | int) and not isinstance(value, bool) else value
+
+
+def each_once(values: list[Any]) -> list[Any]:
+    """The values; ValueError where one stands twice."""
+    twice = [value for place, value in enumerate(values) if value in values[:place]]
+    if twice:
+        raise ValueError(f"it names {twice[0]} twice")
+    return values
+
+
+Flag = Annotated[bool, Field(strict=True), BeforeValidator(_flag)]
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(strict=True, min_length=1)]
+Names = Annotated[list[Text], AfterValidator(each_once)]
+OneOrNames = Annotated[
+    list[Text], BeforeValidator(as_list), AfterValidator(each_once)
+]  # a single word is a list of it
+Kinds = Annotated[list[Text], BeforeValidator(as_list)]
+Wholes = Annotated[
+    list[Annotated[int, Field(strict=True, ge=1, le=1_000_000)]],  # nobody reads a longer list
+    Field(min_length=1),
+    BeforeValidator(as_list),
+    AfterValidator(each_once),
+]
 # goes before a Literal that holds the word none: `hidden: Annotated[Literal["none", "all"], NoneWord]`
 NoneWord = BeforeValidator(_none_word)
 
@@ -78,22 +96,24 @@ def key(
     le: float | None = None,
     lt: float | None = None,
     says: str | None = None,
+    of: Literal["rows", "measures"] | None = None,
+    from_ranks: bool = False,
 ) -> Any:
     """A field of a settings class.
 
     default: the value where nobody gives one; `...`: there has to be one. sentence: what the key does, for people.
     role: where it is not that of the class. ge, gt, le, lt: bounds of a number. says: what is allowed, in words, where
-    the type does not say it well.
+    the type does not say it well. of: in the protocol, whether it says which rows train and are ranked, or only what is
+    measured of them. from_ranks: what it asks for can be worked out from the ranks of a finished run, so
+    it is no part of what identifies one.
     """
-    extra = {
-        name: value for name, value in (("role", role and role.value), ("says", says)) if value is not None
-    }
-    bounds = {
-        name: value for name, value in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if value is not None
-    }
-    if default is ...:
-        return Field(description=sentence, json_schema_extra=extra or None, **bounds)
-    return Field(default=default, description=sentence, json_schema_extra=extra or None, **bounds)
+    told = (("role", role and role.value), ("says", says), ("of", of), ("from_ranks", from_ranks or None))
+    extra: dict[str, Any] = {name: value for name, value in told if value is not None}
+    named = (("ge", ge), ("gt", gt), ("le", le), ("lt", lt))
+    given: dict[str, Any] = {name: value for name, value in named if value is not None}
+    if default is not ...:
+        given["default"] = default
+    return Field(description=sentence, json_schema_extra=extra or None, **given)
 
 
 class Settings(BaseModel):
@@ -109,6 +129,7 @@ class Settings(BaseModel):
         use_attribute_docstrings=False,
         validate_default=False,
         arbitrary_types_allowed=False,
+        defer_build=True,  # a run needs some of the classes only
     )
     role: ClassVar[Role] = Role.PROTOCOL
 
@@ -120,7 +141,7 @@ class Settings(BaseModel):
         Raises UsageError for the first value that is wrong: the key, the value, what is allowed.
         """
         try:
-            return cls.model_validate({name: plain(value) for name, value in values.items()})
+            return cls.model_validate({str(name): plain(value) for name, value in values.items()})
         except ValidationError as error:
             raise UsageError(_sentence(cls, error.errors()[0], path)) from None
 
@@ -132,15 +153,32 @@ class Settings(BaseModel):
     @classmethod
     def role_of(cls, name: str) -> Role:
         """Role of a key; KeyError where the class has no such key."""
-        extra = cls.model_fields[name].json_schema_extra
-        said = extra.get("role") if isinstance(extra, dict) else None
+        said = cls.says(name, "role")
         return Role(said) if said else cls.role
+
+    @classmethod
+    def says(cls, name: str, what: str) -> Any:
+        """What the declaration of a key says beside type and default: role, of, from_ranks; None: nothing."""
+        extra = cls.model_fields[name].json_schema_extra
+        return extra.get(what) if isinstance(extra, dict) else None
+
+    @classmethod
+    def keys_of(cls, kind: str) -> tuple[str, ...]:
+        """Keys that are declared to be `of` this kind."""
+        return tuple(name for name in cls.model_fields if cls.says(name, "of") == kind)
 
 
 class ModelSettings(Settings):
-    """Base of a model's own settings; the class stands on top of the model's file."""
+    """Base of a model's own settings; the class stands on top of the model's file.
+
+    other_defaults: what its yaml sets of keys that are not its own, such as how it is trained.
+    """
 
     role: ClassVar[Role] = Role.MODEL
+    other_defaults: ClassVar[dict[str, Any]] = {}
+
+    def check(self) -> None:
+        """Raise UsageError where two of its keys cannot go together; called once all are known."""
 
 
 def plain(value: Any) -> Any:
@@ -174,17 +212,26 @@ def _words(kind: Any, metadata: list[Any]) -> str:
         return f"one of {', '.join(words)}" if len(words) > 1 else words[0]
     if origin in (types.UnionType, typing.Union):
         parts = [_words(part, metadata) for part in arguments if part is not type(None)]
-        return " or ".join([*parts, *(["empty (~)"] if type(None) in arguments else [])])
+        empty = type(None) in arguments and parts != ["True or False"]
+        return " or ".join(parts) + (", or ~ for none" if empty else "")
     if kind is bool:
         return "True or False"
     if kind in (int, float):
         return ("a whole number" if kind is int else "a number") + _bounds(metadata)
     if kind is str:
-        return "a word"
+        return "text"
+    if kind is Any:
+        return "anything"
     if origin is list:
         return f"a list, each {_words(arguments[0], [])}" if arguments else "a list"
+    if kind is list:
+        return "a list"
     if origin is dict or kind is dict:
-        return f"a mapping, each value {_words(arguments[1], [])}" if arguments else "a mapping"
+        return (
+            f"a mapping, each value {_words(arguments[1], [])}"
+            if arguments[1:] not in ((), (Any,))
+            else "a mapping"
+        )
     if isinstance(kind, type) and issubclass(kind, Settings):
         return f"a mapping of {', '.join(kind.model_fields)}"
     return "anything"
@@ -235,18 +282,47 @@ def _sentence(cls: type[Settings], error: Mapping[str, Any], path: str) -> str:
     name = inner[-1] if inner else names[0]
     holder, _ = _walk(cls, inner[:-1])
     field = holder.model_fields[name]
-    shown = ".".join(part for part in (path, *inner) if part)
+    entry = _entry(field, names[names.index(name) + 1 :])
+    shown = ".".join(part for part in (path, *inner, entry) if part)
     if error["type"] == "missing":
         return f"{shown} is missing: it has to be {allowed(field)}"
     context = error.get("ctx", {}).get("error")
     if isinstance(context, ValueError) and str(context):  # a validator of the class says it itself
-        return f"{shown} is {error['input']!r}: {context}"
-    return f"{shown} is {error['input']!r}: {_hint(field)}"
+        return f"{shown} is {error['input']!r}, but {context}: it has to be {allowed(field)}"
+    value = error["input"]
+    return f"{shown} is {value!r}: {_hint(field, value)}"
 
 
-def _hint(field: FieldInfo) -> str:
+def _entry(field: FieldInfo, rest: list[str]) -> str:
+    """The entry of a mapping that an error is about, empty for any other key; rest: of the path, behind the key."""
+    kind, _ = _unwrap(field.annotation)
+    kinds = (
+        [_unwrap(part)[0] for part in typing.get_args(kind)]
+        if typing.get_origin(kind) is not dict
+        else [kind]
+    )
+    of_mapping = any(typing.get_origin(part) is dict for part in kinds)
+    named = [part for part in rest if not part.startswith(("dict[", "list[", "literal["))]
+    return named[0] if of_mapping and named and named[0] != "[key]" else ""
+
+
+def _hint(field: FieldInfo, value: Any) -> str:
     words = allowed(field)
-    return "write True or False" if words == "True or False" else f"it has to be {words}"
+    if words == "True or False":
+        return "write True or False"
+    choices = choices_of(field.annotation)
+    meant = did_you_mean(value, choices) if isinstance(value, str) and choices else ""
+    return f"it has to be {words}{meant}"
+
+
+def choices_of(kind: Any) -> list[str]:
+    """Words among which a key's value is, empty where it is no choice of words."""
+    kind, _ = _unwrap(kind)
+    if typing.get_origin(kind) is Literal:
+        return [item for item in typing.get_args(kind) if isinstance(item, str)]
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        return [word for part in typing.get_args(kind) for word in choices_of(part)]
+    return []
 
 
 def _walk(cls: type[Settings], names: list[str]) -> tuple[type[Settings], list[str]]:
@@ -274,5 +350,13 @@ def _classes(kind: Any) -> Iterator[type[Settings]]:
 def unknown_key(name: str, known: Any, within: str = "") -> str:
     """The sentence for a key that nothing reads, with the nearest right name."""
     place = f" in {within}" if within else ""
-    hint = did_you_mean(name, known)
-    return f"unknown key {name}{place}{hint or ': it may hold ' + ', '.join(sorted(known))}"
+    hint = did_you_mean(name, known) or f": it may hold {', '.join(sorted(known))}"
+    return f"unknown key {name}{place}{hint}"
+
+
+def heads_fit(size: int, heads: int) -> None:
+    """Raise UsageError where attention heads cannot share out a state of this size."""
+    if size % heads:
+        raise UsageError(
+            f"n_heads is {heads}, which does not divide the {size} of a state: choose another number"
+        )

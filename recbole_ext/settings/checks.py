@@ -7,8 +7,6 @@ from typing import Any
 
 from recbole_ext.errors import UsageError
 
-LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
-
 
 def number(config: Any, key: str, low: float, high: float = math.inf, *, whole: bool = False) -> float:
     """The number at `key`; UsageError when it is none, not whole where it has to be, or outside [low, high]."""

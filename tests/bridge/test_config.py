@@ -14,7 +14,7 @@ import torch
 from recbole_ext import plain
 from recbole_ext.bridge import names, stored_config
 from recbole_ext.bridge import patches as compat
-from recbole_ext.bridge.keys import check_keys, check_values
+from recbole_ext.bridge.keys import refuse_unread
 from recbole_ext.errors import UsageError
 from recbole_ext.settings import command_line, files
 
@@ -353,7 +353,7 @@ def test_unknown_keys(keys: dict[str, Any], sentence: str):
     if "train_neg_sample_args" in keys:
         keys["train_neg_sample_args"]["distribution"] = "uniform"
     with pytest.raises(UsageError) as caught:
-        check_keys(make(**keys))
+        refuse_unread(make(**keys))
     assert str(caught.value) == sentence
 
 
@@ -361,12 +361,12 @@ def test_unknown_keys_of_files_and_command_line_are_found_too():
     from recbole.config import Config
 
     with pytest.raises(UsageError, match="unknown key epoch: did you mean epochs"):
-        check_keys(Config("BPR", "toy", [put("given.yaml", "epoch: 5\n")]))
+        refuse_unread(Config("BPR", "toy", [put("given.yaml", "epoch: 5\n")]))
     with (
         command_line.command_line(["--train_batchsize=5"]),
         pytest.raises(UsageError, match="mean train_batch_size"),
     ):
-        check_keys(make())
+        refuse_unread(make())
 
 
 def test_known_keys_pass():
@@ -377,7 +377,7 @@ def test_known_keys_pass():
         "tail_ratio": 0.1,  # only RecBole's source reads it
         "eval_args": {"split": {"given": {"valid_share": 0.1}}, "mode": {"valid": "full"}},
     }
-    check_keys(make(**known))
+    refuse_unread(make(**known))
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -396,7 +396,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("keys", "sentence"), WRONG, ids=lambda value: str(value)[:40])
 def test_wrong_values_of_log_settings(keys: dict[str, Any], sentence: str):
     with pytest.raises(UsageError) as caught:
-        check_values(make(dataset="diginetica-demo", **keys))
+        refuse_unread(make(dataset="diginetica-demo", **keys))
     assert str(caught.value).startswith(sentence)
 
 
@@ -411,8 +411,7 @@ def test_presets_hold_known_keys_and_usable_values(dataset: str):
 
     preset = files.load_yaml(files.configs_dir() / "dataset" / f"{dataset}.yaml")
     conf = make("HRNNFeat", dataset, **preset)  # as the user's own, whose keys are checked
-    check_keys(conf)
-    check_values(conf)
+    refuse_unread(conf)
     check_limits(conf)
     assert conf["EVENT_FIELD"] == "event" and conf["inter_num_part"] in ("train", "all")
     assert describe_split(conf).startswith(next(iter(conf["eval_args"]["split"])))

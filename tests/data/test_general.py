@@ -188,7 +188,7 @@ def test_other_refusals(write_log, make_config, random_log):
     for settings, part in [
         ({"model": "ItemKNN", "knn_method": "user"}, "set knn_method: item"),
         ({"model": "GRU4Rec", "data_layout": "recbole"}, "set data_layout: pointers"),
-        ({"model": "GRU4Rec", "data_layout": "pointer"}, "write pointers or recbole"),
+        ({"model": "GRU4Rec", "data_layout": "pointer"}, "did you mean pointers"),
         ({"model": "DIEN"}, "DIENDataset, which does not know split session_time"),
     ]:
         with pytest.raises(UsageError, match=part):

@@ -172,16 +172,20 @@ def test_shares_are_of_sessions_and_never_cut_an_instant():
         ({"session_time": [1, -1, 1]}, "three shares"),
         ({"session_time": {"test_days": 0}}, "whole days"),
         ({"session_time": {"test_days": 1.5}}, "whole days"),
-        ({"session_time": {"days": 1}}, "whole days"),
+        (
+            {"session_time": {"days": 1}},
+            "unknown key days in eval_args.split.session_time: did you mean test_days",
+        ),
         ({"session_time": {"test_days": 400}}, "no training session"),
-        ({"given": {"valid": 0.1}}, "valid_share: 0.1"),
+        ({"given": {"valid": 0.1}}, "unknown key valid in eval_args.split.given: did you mean valid_share"),
         ({"given": {"valid_share": 1}}, "from 0 to below 1"),
         ({"session_random": [0.6, 0.4]}, "session_random has the value .* three shares"),
         ({"session_random": {"shares": [8, 1, 1], "seed": 0.5}}, "seed: 1}"),
         ({"session_random": {"seed": 1}}, "shares: "),
-        ({"session_random": {"shares": [8, 1, 1], "sead": 1}}, "seed: 1}"),
+        ({"session_random": {"shares": [8, 1, 1], "sead": 1}}, "unknown key sead in .*: did you mean seed"),
         ({"session_random": [1, 1, 1000]}, "no training session"),
-        ({"LSS": "valid_and_test"}, "choose one of LS, RS, TS, session_time, given, session_random"),
+        ({"LSS": "valid_and_test"}, "unknown key LSS in eval_args.split: did you mean LS"),
+        ({"hash": 1}, "choose one of LS, RS, TS, session_time, given, session_random"),
         ({"LS": "valid_and_test", "RS": [1, 1, 1]}, "write one of LS"),
     ],
 )
@@ -478,5 +482,5 @@ def test_refit_says_so_and_refuses_splits_that_cut_sessions(write_log, make_conf
                 UsageError, match=f"split {next(iter(split))} cuts sessions: use session_time"
             ):
                 create_dataset(make_config(model, split=split, refit=True))
-    with pytest.raises(UsageError, match="refit is 'yes': write True or False"):
-        build(make_config(split={"given": {}}, refit="yes"))
+    with pytest.raises(UsageError, match="refit is 'maybe': write True or False"):
+        make_config(split={"given": {}}, refit="maybe")

@@ -152,7 +152,7 @@ def test_no_facts_without_the_targets_events(paper):
             {"category_field": "catgory"},
             "category_field is catgory, which is no token column .* it has category",
         ),
-        ({"category_field": 3}, "category_field is 3: write the name"),
+        ({"category_field": 3}, "category_field is 3: it has to be text"),
         ({"cart_events": ["basket"]}, "cart_events names basket, .* holds view, transaction, addtocart"),
         ({"purchase_events": [1]}, r"purchase_events is \[1\]: write a list of event kinds"),
         ({"purchase_events": {"transaction": 1}}, "purchase_events is"),

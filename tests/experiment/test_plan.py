@@ -150,16 +150,17 @@ def test_a_model_is_searched_over_the_knobs_that_it_has(write_experiment):
 
 
 def test_which_knobs_a_model_has(make_config, write_log, random_log):
-    from recbole_ext.bridge.names import model_keys
+    from recbole_ext.bridge.keys import unread_keys
+
+    def unread(model, **keys):
+        return set(unread_keys(make_config(model), keys, searched=True))
 
     write_log(random_log())
-    assert {"learning_rate", "dropout_prob", "train_batch_size"} <= model_keys(make_config("GRU4Rec"))
-    assert "hidden_dropout_prob" not in model_keys(make_config("GRU4Rec"))
-    assert "learning_rate" not in model_keys(make_config("Pop"))
-    assert {"k", "shrink"} <= model_keys(make_config("ItemKNN")) and "learning_rate" not in model_keys(
-        make_config("ItemKNN")
-    )
-    assert {"hidden_dropout_prob", "gamma", "q_weight"} <= model_keys(make_config("SASRecSQN"))
+    assert not unread("GRU4Rec", learning_rate=0.1, dropout_prob=0.1, train_batch_size=5)
+    assert unread("GRU4Rec", hidden_dropout_prob=0.1) == {"hidden_dropout_prob"}
+    assert unread("Pop", learning_rate=0.1) == {"learning_rate"}
+    assert unread("ItemKNN", k=3, shrink=1.0, learning_rate=0.1) == {"learning_rate"}
+    assert not unread("SASRecSQN", hidden_dropout_prob=0.1, gamma=0.5, q_weight=2.0)
 
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "configs/experiment").glob("*.yaml"))
@@ -168,17 +169,16 @@ SHIPPED = sorted((Path(__file__).resolve().parents[2] / "configs/experiment").gl
 @pytest.mark.parametrize("file", SHIPPED, ids=[file.stem for file in SHIPPED])
 def test_the_shipped_experiments_ask_for_what_can_be_had(file, tmp_path, monkeypatch):
     """Every trial of every model can be configured (public lists are converted first: any folder stands for them)."""
-    from recbole_ext.bridge.names import model_keys
-    from recbole_ext.experiment.grid import _configured
+    from recbole_ext.experiment.grid import _asked, _configured
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "atomic_data" / file.stem).mkdir(parents=True)
     experiment = read_experiment(file)
     for dataset in experiment.datasets:
         for entry in experiment.models:
-            space = space_of(experiment, entry, model_keys(_configured(experiment, dataset, entry, {}, None)))
-            tries = combinations(space, experiment.search_trials, experiment.search_seed)
+            asked = _asked(experiment, dataset, entry)
+            tries = combinations(asked.space, experiment.search_trials, experiment.search_seed)
             assert len(tries) <= experiment.search_trials and (tries or not entry.search)
             for one in tries:
-                config = _configured(experiment, dataset, entry, one, 1)
+                config = _configured(asked, one, 1)
                 assert all(config[key] == value for key, value in one.items())

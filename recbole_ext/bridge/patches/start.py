@@ -13,7 +13,7 @@ from typing import Any
 from recbole_ext.bridge import config_files, stored_config
 from recbole_ext.bridge.names import check_names
 from recbole_ext.errors import UsageError
-from recbole_ext.settings import command_line, files
+from recbole_ext.settings import command_line, files, run_settings
 
 SINE = "recbole.model.sequential_recommender.sine"
 
@@ -241,14 +241,19 @@ def patch_config_files() -> None:
         name = model if model is not None else self.external_config_dict.get("model")
         if isinstance(name, str):
             check_names(name)
-        return model_and_dataset(self, model, dataset)
+        found = model_and_dataset(self, model, dataset)
+        self.external_config_dict = run_settings.read_given(self.external_config_dict, found[1])
+        return found
 
     def _load_internal_config_dict(self: Any, model: str, model_class: Any, dataset: str) -> None:
         load_internal(self, model, model_class, dataset)
         config_files.add_own_files(self, model, dataset)
 
     def _get_final_config_dict(self: Any) -> dict[str, Any]:
-        return config_files.finish(self, final_dict(self))
+        final = config_files.finish(self, final_dict(self))
+        self.run_settings = run_settings.parse(final, self.model_class)
+        run_settings.write_back(final, self.run_settings)
+        return final
 
     Config._build_yaml_loader = _build_yaml_loader
     Config._update_internal_config_dict = _update_internal_config_dict

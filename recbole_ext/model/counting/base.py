@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,9 +20,21 @@ from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.scores.sparse import SparseScores
 from recbole_ext.segments import pointers_of, spans
+from recbole_ext.settings.base import ModelSettings, NoneWord, key
 from recbole_ext.settings.checks import one_of
 
 FILLS = ("popularity", "none")
+
+
+class AtOnceSettings(ModelSettings):
+    """Keys of the models that learn at once."""
+
+    fill: Annotated[Literal["popularity", "none"], NoneWord] = key(
+        "none",
+        "none: items without a score are no candidates, a target among them ranks last; popularity: they follow by "
+        "training events",
+    )
+    other_defaults: ClassVar[dict[str, Any]] = {"train_neg_sample_args": None, "epochs": 1}
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,7 @@ class AtOnceModel(SequentialRecommender, ABC):
     either way.
     """
 
+    settings_class: type[ModelSettings] = AtOnceSettings
     fits_at_once = True  # which Trainer it gets, see bridge/registry.py
     carries_methods = "counts, and has no states"
     input_type = InputType.POINTWISE

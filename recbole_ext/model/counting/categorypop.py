@@ -5,7 +5,7 @@ It counts, so there is nothing to train: an item without training events is rank
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,29 @@ from torch import Tensor, nn
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import spans
+from recbole_ext.settings.base import ModelSettings, Number, Text, key
 from recbole_ext.settings.checks import number
+
+
+class CategoryPopSettings(ModelSettings):
+    """Keys of CategoryPop."""
+
+    category_field: Text = key("category", "token column of the .item file")
+    recency: Number = key(
+        0.5,
+        "weight of a prefix event beside the one after it; 1: all alike, 0: the last one only",
+        ge=0,
+        le=1,
+    )
+    transition_prior: Number = key(
+        10, "events by which what follows a category is drawn towards what is popular anywhere", ge=1e-6
+    )
+    cold_count: Number = key(
+        10.0,
+        "events that an item without training events counts for in its category (docs/cold_items.md)",
+        ge=1e-6,
+    )
+    other_defaults: ClassVar[dict[str, Any]] = {"train_neg_sample_args": None}
 
 
 class CategoryPop(GeneralRecommender):
@@ -38,6 +60,7 @@ class CategoryPop(GeneralRecommender):
     input_type = InputType.POINTWISE
     carries_methods = "counts, and has no states"
     dataset_class = SessionDataset
+    settings_class = CategoryPopSettings
 
     category: Tensor
     prior: Tensor

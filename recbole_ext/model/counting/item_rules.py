@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 
 from recbole_ext.data.session_dataset import SessionDataset
-from recbole_ext.model.counting.base import AtOnceModel, TrainingSessions, last_items
+from recbole_ext.model.counting.base import AtOnceModel, AtOnceSettings, TrainingSessions, last_items
 from recbole_ext.segments import owner_of, place_in
+from recbole_ext.settings.base import Whole, key
 from recbole_ext.settings.checks import number, one_of
 
+Weighting = Literal["same", "div", "linear", "log", "quadratic"]
 Decay = Callable[[np.ndarray], np.ndarray]
 
 # weight of what lies i steps back, i = 1, 2, …
@@ -36,8 +38,16 @@ def decay_of(config: Any, key: str) -> Decay:
     return DECAYS[one_of(config, key, tuple(DECAYS))]
 
 
+class ItemRulesSettings(AtOnceSettings):
+    """Keys of rules of two items."""
+
+    rules_per_item: Whole = key(0, "the heaviest rules of an item that are kept; 0: all", ge=0)
+
+
 class ItemRules(AtOnceModel):
     """score(item | session) = weight of the rule "last item of the session -> item"."""
+
+    settings_class = ItemRulesSettings
 
     def read_settings(self, config: Any, dataset: SessionDataset) -> None:
         self.rules_per_item = int(number(config, "rules_per_item", 0, whole=True))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,15 +20,40 @@ import scipy.sparse as sp
 from recbole_ext.data import splits
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
-from recbole_ext.model.counting.base import AtOnceModel, TrainingSessions
+from recbole_ext.model.counting.base import AtOnceModel, AtOnceSettings, TrainingSessions
 from recbole_ext.model.counting.item_rules import Decay
 from recbole_ext.segments import owner_of, place_in, pointers_of, runs, spans
+from recbole_ext.settings.base import Flag, Number, Whole, key
 from recbole_ext.settings.checks import number, one_of
 
 CHUNK_PAIRS = 1 << 16  # (prefix, session) pairs that exist at a time: about what stays in cache
 CHUNK_ROWS = 1 << 15  # rows at a time, so that 16 bits number them, which sort several times faster
 AGES = ("auto", "days", "share")
 DAY = 86400.0
+
+
+class NeighbourSettings(AtOnceSettings):
+    """Keys of every neighbour model."""
+
+    k: Whole = key(200, "nearest sessions", ge=1)
+    sample_size: Whole = key(
+        1000, "most recent sessions that share an item, among which they are looked for; 0: all", ge=0
+    )
+    remind: Flag = key(True, "whether items of the session may be recommended again")
+
+
+class StanSettings(NeighbourSettings):
+    """Keys of STAN and VSTAN: decays."""
+
+    lambda_spw: Number | None = key(9.8, "decay by position in the session, in events", ge=1e-9)
+    lambda_snh: Number | None = key(80, "decay by age of the neighbour, in units of age", ge=1e-9)
+    lambda_inh: Number | None = key(
+        9.8, "decay by distance from the shared item in the neighbour, in events", ge=1e-9
+    )
+    age: Literal["auto", "days", "share"] = key(
+        "auto",
+        "days; share: percent of the training sessions that are newer; auto: days where the log has times, else share",
+    )
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,20 @@ Reference: Hidasi et al., "Session-based Recommendations with Recurrent Neural N
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.model.counting.base import AtOnceModel, TrainingSessions
+from recbole_ext.settings.base import ModelSettings
+
+
+class SessionPopSettings(ModelSettings):
+    """SessionPop has no keys of its own."""
+
+    other_defaults: ClassVar[dict[str, Any]] = {"train_neg_sample_args": None, "epochs": 1}
 
 
 class SessionPop(AtOnceModel):
@@ -19,6 +26,8 @@ class SessionPop(AtOnceModel):
 
     An item that is not in the session has the second term alone, so popularity always follows.
     """
+
+    settings_class = SessionPopSettings
 
     def read_fill(self, config: Any) -> str:
         return "popularity"

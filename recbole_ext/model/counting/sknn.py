@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from recbole_ext.model.counting.neighbours import Formula, NeighbourModel, same
+from recbole_ext.model.counting.neighbours import Formula, NeighbourModel, NeighbourSettings, same
+from recbole_ext.settings.base import Whole, key
+
+
+class SKNNSettings(NeighbourSettings):
+    """Keys of SKNN."""
+
+    k: Whole = key(100, "nearest sessions", ge=1)
+    sample_size: Whole = key(
+        500, "most recent sessions that share an item, among which they are looked for; 0: all", ge=0
+    )
 
 
 class SKNN(NeighbourModel):
     """score(i | s) = sum over the neighbours n with i of |s ∩ n| / sqrt(|s| |n|)."""
+
+    settings_class = SKNNSettings
 
     def formula(self, config: Any) -> Formula:
         return Formula(weights=same, cosine=True)

@@ -8,12 +8,24 @@ import scipy.sparse as sp
 
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.model.counting.base import TrainingSessions
-from recbole_ext.model.counting.item_rules import ItemRules, decay_of, in_order
+from recbole_ext.model.counting.item_rules import ItemRules, ItemRulesSettings, Weighting, decay_of, in_order
+from recbole_ext.settings.base import Whole, key
 from recbole_ext.settings.checks import number
+
+
+class SRSettings(ItemRulesSettings):
+    """Keys of SR."""
+
+    steps: Whole = key(20, "how far apart the two items may be", ge=1)
+    weighting: Weighting = key(
+        "div", "weight of i steps: same 1, div 1/i, linear 1 - i/10, log 1/log10(i + 1.7), quadratic 1/i^2"
+    )
 
 
 class SR(ItemRules):
     """score(i | session) = sum of weighting(d) over training events of i that come d <= steps after the last item."""
+
+    settings_class = SRSettings
 
     def read_settings(self, config: Any, dataset: SessionDataset) -> None:
         super().read_settings(config, dataset)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from recbole_ext.model.counting.item_rules import decay_of
-from recbole_ext.model.counting.neighbours import Formula, NeighbourModel, same
+from recbole_ext.model.counting.item_rules import Weighting, decay_of
+from recbole_ext.model.counting.neighbours import Formula, NeighbourModel, NeighbourSettings, same
+from recbole_ext.settings.base import Number, Whole, key
 from recbole_ext.settings.checks import number, one_of
 
 # weight of the item at position p of a session of n events
@@ -21,6 +22,25 @@ WEIGHTINGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 
 
+class VSKNNSettings(NeighbourSettings):
+    """Keys of VSKNN."""
+
+    sample_size: Whole = key(
+        500, "most recent sessions that share an item, among which they are looked for; 0: all", ge=0
+    )
+    weighting: Weighting = key(
+        "div",
+        "weight of the session's items by position p of n: same 1, div p/n, linear 1 - (n - p)/10, log "
+        "1/log10(n - p + 1.7), quadratic (p/n)^2",
+    )
+    weighting_score: Weighting = key(
+        "div",
+        "weight of a neighbour by steps i back to the most recent shared item: same 1, div 1/i, linear 1 - i/10, log "
+        "1/log10(i + 1.7), quadratic 1/i^2",
+    )
+    idf_weighting: Number = key(10, "an item counts 1 + idf_weighting * idf times", ge=0)
+
+
 class VSKNN(NeighbourModel):
     """score(i | s) = sum over the neighbours n with i of
 
@@ -28,6 +48,8 @@ class VSKNN(NeighbourModel):
 
     with w the `weighting` of the shared items' positions p in s.
     """
+
+    settings_class = VSKNNSettings
 
     def formula(self, config: Any) -> Formula:
         return Formula(

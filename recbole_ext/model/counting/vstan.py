@@ -7,13 +7,25 @@ from typing import Any
 import numpy as np
 
 from recbole_ext.model.counting.item_rules import Decay
-from recbole_ext.model.counting.neighbours import Formula, NeighbourModel, exponential, rate_of
+from recbole_ext.model.counting.neighbours import Formula, NeighbourModel, StanSettings, exponential, rate_of
+from recbole_ext.settings.base import Number, key
 from recbole_ext.settings.checks import number
+
+
+class VSTANSettings(StanSettings):
+    """Keys of VSTAN."""
+
+    lambda_ipw: Number | None = key(
+        1.225, "decay by steps back to the most recent shared item, in events", ge=1e-9
+    )
+    lambda_idf: Number = key(5, "an item counts 1 + lambda_idf * idf times", ge=0)
 
 
 class VSTAN(NeighbourModel):
     """STAN's score, of which a neighbour's part is multiplied by exp(-(b - 1) / lambda_ipw), b = steps back to the most
     recent shared item, and an item's by 1 + lambda_idf * log(sessions / sessions with the item)."""
+
+    settings_class = VSTANSettings
 
     def formula(self, config: Any) -> Formula:
         return Formula(

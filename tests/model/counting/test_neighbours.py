@@ -516,7 +516,7 @@ WRONG = [
     ("SKNN", {"remind": "maybe"}, "remind is 'maybe': write True or False"),
     ("SKNN", {"fill": "pop"}, "fill is 'pop': it has to be one of popularity, none"),
     ("VSKNN", {"weighting": "cubic"}, "weighting is 'cubic': it has to be one of same, div, linear"),
-    ("VSKNN", {"weighting_score": None}, "weighting_score is 'none'"),
+    ("VSKNN", {"weighting_score": None}, "weighting_score is None"),
     ("VSKNN", {"idf_weighting": -1}, "idf_weighting is -1"),
     ("STAN", {"lambda_spw": 0}, "lambda_spw is 0"),
     ("STAN", {"lambda_snh": "week"}, "lambda_snh is 'week'"),
@@ -526,7 +526,7 @@ WRONG = [
     ("VSTAN", {"lambda_idf": None}, "lambda_idf is None"),
     ("AR", {"rules_per_item": -1}, "rules_per_item is -1"),
     ("SR", {"steps": 0}, "steps is 0"),
-    ("SR", {"weighting": "none"}, "weighting is 'none'"),
+    ("SR", {"weighting": "none"}, "weighting is None"),
     ("RepeatLast", {"fill": False}, "fill is False"),
     (
         "SKNN",

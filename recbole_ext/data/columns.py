@@ -1,0 +1,84 @@
+"""Names of columns that settings hold, held against the heads of the atomic files: what only the data can refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_ext.errors import UsageError, did_you_mean
+
+SUFFIXES = ("inter", "user", "item", "net", "kg", "link")
+_COLUMNS = ("val_interval", "threshold", "discretization", "preload_weight", "seq_len")  # by column
+_LISTS = ("numerical_features", "alias_of_user_id", "alias_of_item_id", "normalize_field")
+_ONE = ("EVENT_FIELD", "LINK_USER_FIELD", "TIME_FIELD", "USER_ID_FIELD", "ITEM_ID_FIELD")
+_BY_SUFFIX = ("load_col", "unload_col")
+
+
+def check_columns(config: Any) -> None:
+    """Raise UsageError for a name in the user's settings that the data set's files do not have.
+
+    Looks at the first lines only; without a .inter file (data in parts) at nothing. The two ids are looked for whoever
+    names them.
+    """
+    heads = {} if config["benchmark_filename"] else _heads(config)
+    if "inter" not in heads:
+        return
+    for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
+        _find(key, config[key], heads["inter"], "the .inter file")
+    given = config.external_config_dict
+    everywhere = [column for head in heads.values() for column in head]
+    for key in (key for key in given if given[key] is not None):
+        if key in _ONE:
+            _find(key, config[key], heads["inter"], "the .inter file")
+        elif key in (*_COLUMNS, *_LISTS):
+            for column in config[key]:
+                _find(key, column, everywhere, "no atomic file")
+        elif key in _BY_SUFFIX:
+            _check_by_suffix(key, config[key], heads)
+
+
+def _check_by_suffix(key: str, columns: Mapping[str, Any], heads: Mapping[str, list[str]]) -> None:
+    for suffix, names in columns.items():
+        if suffix not in heads:
+            raise UsageError(f"{key} names {suffix}, but the data set has only the files {', '.join(heads)}")
+        for name in names if names != "*" else ():
+            _find(key, name, heads[suffix], f"the .{suffix} file")
+
+
+def _find(key: str, name: Any, columns: Iterable[str], where: str) -> None:
+    columns = list(columns)
+    if name in columns:
+        return
+    lacks = f"which {where} has" if where.startswith("no ") else f"which {where} does not have"
+    hint = did_you_mean(str(name), columns) or f": it has {', '.join(dict.fromkeys(columns))}"
+    raise UsageError(f"{key} names {name}, {lacks}{hint}")
+
+
+def _heads(config: Any) -> dict[str, list[str]]:
+    """Columns of each of the data set's files, by suffix."""
+    folder, name = Path(config["data_path"]), config["dataset"]
+    more = config["additional_feat_suffix"] or []
+    heads = {}
+    for suffix in (*SUFFIXES, *([more] if isinstance(more, str) else more)):
+        file = folder / f"{name}.{suffix}"
+        if file.is_file():
+            heads[suffix] = _head(file, config["encoding"] or "utf-8", config["field_separator"])
+        elif suffix in more:
+            raise UsageError(f"additional_feat_suffix names {suffix}, but {file} does not exist")
+    return heads
+
+
+def _head(file: Path, encoding: str, separator: str) -> list[str]:
+    try:
+        with file.open(encoding=encoding) as stream:
+            line = stream.readline().rstrip("\r\n")
+    except (UnicodeError, LookupError) as error:
+        raise UsageError(f"encoding is {encoding}, which {file} is not written in") from error
+    columns = line.split(separator)
+    if not all(column.count(":") == 1 for column in columns):
+        raise UsageError(
+            f"{file}, line 1: a head is name:type columns parted by field_separator, which is {separator!r}, and this "
+            f"one is {line[:60]!r}"
+        )
+    return [column.partition(":")[0] for column in columns]
