@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+import recbole_ext
 from recbole_ext import config
-from recbole_ext.bridge import patches as compat
 from recbole_ext.errors import UsageError
 
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    compat.apply()
+    recbole_ext.install()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
