@@ -64,6 +64,12 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
+def no_curves(monkeypatch):
+    """Drawing a run's learning curve takes longer than the run; tests of a single run look at it."""
+    monkeypatch.setattr("recbole_ext.run.record.plot_learning_curve", lambda *args: args[-1].touch())
+
+
+@pytest.fixture
 def write_log(tmp_path):
     """Write NAME.inter (and .item, manifest.json) under tmp_path/data/NAME; rows are dicts."""
 

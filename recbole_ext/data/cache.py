@@ -198,10 +198,11 @@ def _sources(cls: type) -> str:
     """SHA-256 of the sources that make a data set: ours, and those of the class where it is someone else's."""
     package = Path(__file__).resolve().parents[1]
     files = {
-        package / "config.py",
+        package / "plain.py",
         package / "segments.py",
         *package.glob("data/*.py"),
-        *package.glob("compat/*.py"),
+        *package.glob("settings/*.py"),
+        *package.glob("bridge/patches/*.py"),
     }
     for part in cls.__mro__:
         if part.__module__.split(".")[0] in ("recbole", "torch", "typing", "builtins"):

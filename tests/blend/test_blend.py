@@ -40,6 +40,7 @@ def ranks(record):
     return np.load(record["files"]["ranks"])
 
 
+@pytest.mark.usefixtures("no_curves")
 @pytest.mark.parametrize(
     "pair", [("HRNNFeat", "SASRec"), ("GRU4Rec", "ItemKNN"), ("SASRecSQN", "Pop"), ("BERT4Rec", "EASE")]
 )
@@ -64,6 +65,7 @@ def test_other_splits(toy, split):
     assert blend["test"] == alone["test"]
 
 
+@pytest.mark.usefixtures("no_curves")
 @pytest.mark.parametrize("scale", ["softmax", "zscore", "rank"])
 def test_the_weight_is_the_best_of_validation(toy, scale):
     record = run(toy, **PAIR, blend_scale=scale, blend_weights=[0, 0.25, 0.5, 0.75, 1])

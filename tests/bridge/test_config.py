@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+import recbole_ext
 from recbole_ext import plain
 from recbole_ext.bridge import names, stored_config
-from recbole_ext.bridge import patches as compat
 from recbole_ext.bridge.keys import refuse_unread
 from recbole_ext.errors import UsageError
 from recbole_ext.settings import command_line, files
@@ -21,7 +21,7 @@ from recbole_ext.settings import command_line, files
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    compat.apply()
+    recbole_ext.install()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from recbole_ext.cli import main
@@ -413,7 +414,12 @@ def test_models_that_fit_at_once_refit_too(write_experiment):
 
 def test_two_workers_leave_what_one_leaves(write_experiment, capsys):
     keys = {"models": ["Pop", "GRU4Rec", "GRU4RecF"], "search": LEARNING_RATES, "refit": True}
-    assert run(write_experiment("one", threads=1, **keys)) == 1
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert run(write_experiment("one", **keys)) == 1  # in this process
+    finally:
+        torch.set_num_threads(before)
     assert run(write_experiment("two", workers=2, threads=1, **keys), "--gpu_id=4,5") == 1
     out = capsys.readouterr().out
     assert "[6/6]" in out
