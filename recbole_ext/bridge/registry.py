@@ -39,8 +39,8 @@ def register_model(cls: type) -> type:
 
     It may stand over the class as a decorator. Its keys are those that its file reads, as in `config["key"]`; their
     defaults are the class's `defaults` (a dict), over which configs/model/<name>.yaml of the working directory goes.
-    With `carries_methods = True` it is an encoder of reinforcement learning too, as `<name>SQN` and the like. A class of
-    the same name that was registered so before is replaced, as a notebook wants.
+    With `carries_methods = True` it is an encoder of reinforcement learning too, as `<name>SQN` and the like. A class
+    of the same name that was registered so before is replaced, as a notebook wants.
 
     Raises UsageError for what is no sequential or general recommender of RecBole's, lacks one of their methods, or is
     called as a model that is there.
