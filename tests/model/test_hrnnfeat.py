@@ -298,7 +298,7 @@ def toy():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"loss_type": loss} for loss in ("CE", "BPR", "TOP1")]
+    [{"loss_type": loss} for loss in ("BPR", "TOP1")]
     + [{"user_state": "all", "feature_fusion": "gate"}, {"feature_fusion": "sum", "score": "dot"}],
     ids=lambda s: "-".join(s.values()),
 )
