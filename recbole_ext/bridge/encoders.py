@@ -66,7 +66,7 @@ def said_of(model: object) -> str | None:
 
 
 def refusal(name: str, methods: list[str]) -> str | None:
-    """Why `<encoder><method>` is no model, where `name` is of an encoder without methods; None where it is not."""
+    """Why `<encoder><method>` is no model, where the encoder carries no methods; None for any other name."""
     for method in methods:
         encoder = name.removesuffix(method)
         if encoder != name and encoder in _reasons:

@@ -14,7 +14,7 @@ from recbole_ext.settings.files import config_files, configs_dir, load_yaml, rec
 
 
 def known_models() -> list[str]:
-    """Names of RecBole's models and of ours, as they are written; those with a method once they are registered."""
+    """Names of RecBole's models and of ours, as they are to be written; with methods once registered."""
     return sorted(_recbole_models().union(own_models(), actor_critics()))
 
 

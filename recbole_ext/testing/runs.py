@@ -24,7 +24,7 @@ LOG = "toy"  # name of the data set of a run
 SETTINGS: dict[str, Any] = {
     "eval_args": {"split": {"given": {"valid_share": 0}}},
     "MAX_ITEM_LIST_LENGTH": LONGEST,
-    "epochs": 30,
+    "epochs": 20,
     "eval_step": 10,
     "stopping_step": 1000,
     "train_batch_size": 32,
@@ -100,7 +100,8 @@ def fit(
             progress.resume(trainer, resume_from)
         progress.fit(trainer, loaders[0], loaders[1], saved=True, verbose=False)
         ranked = rank(trainer, loaders[2], load_best_model=True)
-    return Fitted(config, *loaders, network, trainer, str(trainer.saved_model_file), ranked)
+    train, valid, test = loaders
+    return Fitted(config, train, valid, test, network, trainer, str(trainer.saved_model_file), ranked)
 
 
 def _keeper(config: Any) -> Any:
@@ -154,9 +155,10 @@ def rank_in_fresh_process(checkpoint: str, cls: type, folder: Path) -> dict[str,
     cls: the model's class; where it is a user's, its file is loaded and it is registered there. The process is forked
     from one that has imported the package and done nothing, so that many models wait for one import.
     """
+    out = folder / "fresh.npz"
     wanted = {
         "checkpoint": checkpoint,
-        "out": str(folder / "fresh.npz"),
+        "out": str(out),
         "folder": str(folder),
         "class": cls.__name__,
         "module": cls.__module__,
@@ -170,7 +172,7 @@ def rank_in_fresh_process(checkpoint: str, cls: type, folder: Path) -> dict[str,
     answer = json.loads(worker.stdout.readline() or '{"error": "the process ended"}')
     if answer["error"]:
         raise AssertionError(f"a fresh process cannot load the checkpoint:\n{answer['error']}")
-    with np.load(wanted["out"]) as arrays:
+    with np.load(out) as arrays:
         return dict(arrays)
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import recbole_ext
-from recbole_ext.bridge.names import known_models
 from recbole_ext.errors import UsageError
 
 SMALL = {"HRNNFeat": {"embedding_size": 8, "hidden_size": 8}, "SASRec": {"hidden_size": 8, "inner_size": 8}}
@@ -292,7 +291,3 @@ def test_what_cannot_be_blended(toy, settings, words):
         return
     with pytest.raises(UsageError, match=words):
         run(toy, **given)
-
-
-def test_no_reinforcement_learning_on_a_blend():
-    assert "Blend" in known_models() and not [name for name in known_models() if name.startswith("BlendS")]

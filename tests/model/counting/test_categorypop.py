@@ -74,20 +74,6 @@ def test_an_empty_prefix_is_ranked_by_popularity(build):
         assert float(scores[data.field2token_id["item_id"][item]]) == pytest.approx(share, abs=1e-5)
 
 
-def test_it_runs_through_trainer_and_evaluator_and_carries_no_critic(build, make_config):
-    from recbole.utils import get_trainer
-
-    from recbole_ext.bridge.names import known_models
-
-    train, test, model = build()
-    config = make_config("CategoryPop", split={"given": {"valid_share": 0}})
-    trainer = get_trainer(config["MODEL_TYPE"], "CategoryPop")(config, model)
-    trainer.fit(train, None, saved=False, show_progress=False)
-    result = trainer.evaluate(test, load_best_model=False, show_progress=False)
-    assert result["hit@5"] == 1.0
-    assert "CategoryPop" in known_models() and "CategoryPopSQN" not in known_models()
-
-
 def test_a_column_that_is_not_there_is_named(build):
     with pytest.raises(UsageError, match=r"category_field is brand.*it has category"):
         build(category_field="brand")

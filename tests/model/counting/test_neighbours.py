@@ -432,17 +432,6 @@ def test_fit_evaluate_and_checkpoint(build, random_log, model, split):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_ranks_without_a_matrix_are_those_with_one(build, random_log, monkeypatch, model):
-    """Metrics of SparseScores against RecBole's path through full_sort_predict."""
-    from recbole_ext.trainer.session import SessionTrainer
-
-    loaders, _, trainer = build(model, random_log(items=40, seed=8), eval_batch_size=13)
-    sparse = trainer.evaluate(loaders[2], load_best_model=False)
-    monkeypatch.setattr(type(trainer), "_full_sort_batch_eval", SessionTrainer._full_sort_batch_eval)
-    assert trainer.evaluate(loaders[2], load_best_model=False) == sparse
-
-
-@pytest.mark.parametrize("model", MODELS)
 def test_sampled_candidates(build, random_log, model):
     loaders, network, trainer = build(model, random_log(items=40, seed=8), mode="uni20")
     result = trainer.evaluate(loaders[2], load_best_model=False)
@@ -479,18 +468,6 @@ def test_run_and_recbole_s_own_run(tmp_path, monkeypatch, write_log, random_log)
     config, model, _, _, _, test = load_data_and_model(str(checkpoint))
     again = get_trainer(config["MODEL_TYPE"], "VSTAN")(config, model)
     assert again.evaluate(test, load_best_model=False) == result["test_result"]
-
-
-def test_they_are_no_encoders_of_reinforcement_learning():
-    from recbole.utils import get_model
-
-    from recbole_ext import install
-    from recbole_ext.bridge import names
-
-    install()
-    counters = {name for name in names.own_models() if getattr(get_model(name), "fits_at_once", False)}
-    assert counters == set(MODELS) == set(names._COUNTERS)
-    assert not {f"{name}SQN" for name in MODELS} & set(names.known_models())
 
 
 def test_command_line(tmp_path, monkeypatch, write_log, random_log):
