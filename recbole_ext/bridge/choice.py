@@ -8,8 +8,10 @@ from typing import Any
 
 from recbole_ext.data import _loaded
 from recbole_ext.data.filters import CORE_KEYS, limits
-from recbole_ext.data.splits import _plain, _random, eval_targets, inter_num_part, refits, split_of, straddles
+from recbole_ext.data.splits import _plain, eval_targets, inter_num_part, refits, split_of
 from recbole_ext.errors import UsageError
+from recbole_ext.settings import split
+from recbole_ext.settings.split import straddles
 
 NO_NEGATIVES = {
     "distribution": "none",
@@ -297,7 +299,7 @@ def describe_split(config: Any) -> str:
     elif name == "given":
         text += "the data's own split, no session straddles"
     elif name == "session_random":
-        shares, seed = _random(value)
+        shares, seed = split.shares_and_seed(value)
         text = f"{name} {', '.join(f'{share:g}' for share in shares)}, seed {seed}: "
         text += "random sessions: training holds later sessions than the test part"
     else:

@@ -172,10 +172,8 @@ def _kind(name: str, default: Any, comment: str, source: str) -> Any:
 
 def _as_number(value: Any) -> Any:
     """ "1e-3" and the like, which yaml takes for a word, as the number that RecBole takes it for."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+    written = isinstance(value, str) and re.fullmatch(r"[-+]?[0-9.]+e[-+]?[0-9]+", value)
+    return float(value) if written else value
 
 
 def _losses(default: Any, comment: str, source: str) -> Any:
