@@ -37,8 +37,10 @@ def unread_keys(
 
     given = config.external_config_dict if given is None else given
     known = getattr(config.model_class, "known_keys", None)  # of the models that it is made of
-    files = load_files(_model_files(config["model"]), config.yaml_loader)
-    more = set(files) - known_keys(config.model_class)
+    declared = known_keys(config.model_class)
+    more: set[str] = set()
+    if set(given) - declared:  # a user's yaml of a model may hold what its class does not say
+        more = set(load_files(_model_files(config["model"]), config.yaml_loader)) - declared
     if known is not None:
         more |= known(config)
     final, defaults = config.final_config_dict, {} if searched else config.internal_config_dict
