@@ -108,8 +108,8 @@ def key(
     it is no part of what identifies one.
     """
     told = (("role", role and role.value), ("says", says), ("of", of), ("from_ranks", from_ranks or None))
-    extra: dict[str, Any] = {name: value for name, value in told if value is not None}
-    bounds = {
+    extra: Any = {name: value for name, value in told if value is not None}
+    bounds: dict[str, Any] = {
         name: value for name, value in (("ge", ge), ("gt", gt), ("le", le), ("lt", lt)) if value is not None
     }
     if default is ...:
