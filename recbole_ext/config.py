@@ -10,6 +10,7 @@ RecBole's `Config` does all this once `recbole_ext.install()` has run (patch con
 from __future__ import annotations
 
 from collections.abc import Mapping
+from logging import getLogger
 from typing import Any
 
 from recbole_ext.bridge.names import _model_files
@@ -50,9 +51,17 @@ def unread_keys(
 
 
 def refuse_unread(config: Any, given: Mapping[str, Any] | None = None) -> None:
-    """Raise UsageError for the first key of `unread_keys`."""
+    """Raise UsageError for the first key of `unread_keys`; `warn_of_unread` has nothing more to say then."""
+    config.keys_are_known = True
     for sentence in unread_keys(config, given).values():
         raise UsageError(sentence)
+
+
+def warn_of_unread(config: Any) -> None:
+    """Warn of keys that nothing reads, of a run by RecBole's own door; ours has refused them."""
+    if not getattr(config, "keys_are_known", False):
+        for sentence in unread_keys(config).values():
+            getLogger().warning(sentence)
 
 
 # --- configs as plain data ----------------------------------------------------------------------------------

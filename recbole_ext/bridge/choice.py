@@ -179,7 +179,7 @@ def _train_loader_class(config: Any) -> Any:
 
 def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     """The model's data set, loaded and filtered but not split; `recbole_create` is RecBole's own function."""
-    from recbole_ext.config import unread_keys
+    from recbole_ext.config import warn_of_unread
     from recbole_ext.data.columns import check_columns
     from recbole_ext.data.splits import refits
     from recbole_ext.run.prepare import prepare_atomic_files
@@ -190,8 +190,7 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     if config["source"]:
         prepare_atomic_files(config)  # for RecBole's own run_recbole; recbole_ext.run has done it before
     check_columns(config)
-    for sentence in unread_keys(config).values():  # by RecBole's own door: recbole_ext.run has refused them
-        getLogger().warning(sentence)
+    warn_of_unread(config)
     if cls is None:
         _refuse_row_settings(config)
         _hide_split_column(config)
