@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import recbole_ext
-from recbole_ext import config, encoders
+from recbole_ext.bridge import encoders, names
 from recbole_ext.errors import UsageError
 from recbole_ext.run.run import configure
 from recbole_ext.testing import ModelContract, fit, odd_log, write_log
@@ -100,13 +100,13 @@ for name, case in CASES.items():
 
 
 def test_all_models_of_ours_are_here():
-    assert set(config.own_models()) <= CASES.keys()
-    assert {method for _, method in encoders.actor_critics().values()} == set(config.methods())
+    assert set(names.own_models()) <= CASES.keys()
+    assert {method for _, method in encoders.actor_critics().values()} == set(names.methods())
 
 
 # --- reinforcement learning is offered where it passes -------------------------------------------------------
 
-SEQUENTIAL = config.recbole_sequential()
+SEQUENTIAL = names.recbole_sequential()
 OFFERED = [name for name in SEQUENTIAL if name not in encoders.WITHOUT_METHODS]
 FOUND = {  # what comparing numbers has to say of a model that is left out for it
     encoders.NO_PRODUCT: {"factored": False},
@@ -116,7 +116,7 @@ FOUND = {  # what comparing numbers has to say of a model that is left out for i
 
 @pytest.mark.parametrize("encoder", OFFERED)
 def test_an_encoder_that_is_offered_carries_a_method(tmp_path, encoder):
-    method = sorted(config.methods())[OFFERED.index(encoder) % len(config.methods())]
+    method = sorted(names.methods())[OFFERED.index(encoder) % len(names.methods())]
     given = {"epochs": 1, "selected_features": ["category"], "warm_up_epochs": 0, "rl_negatives": 2}
     run = fit(f"{encoder}{method}", tmp_path, odd_log(), given)
     assert np.isfinite(run.trainer.train_loss_dict[0]) and not np.isnan(run.ranked.scores).any()

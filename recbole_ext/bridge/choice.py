@@ -7,8 +7,10 @@ from logging import getLogger
 from typing import Any
 
 from recbole_ext.data.filters import CORE_KEYS, limits
-from recbole_ext.data.splits import _plain, _random, chosen_part, eval_targets, refits, split_of, straddles
+from recbole_ext.data.splits import _plain, chosen_part, eval_targets, refits, split_of
 from recbole_ext.errors import UsageError
+from recbole_ext.settings import split
+from recbole_ext.settings.split import straddles
 from recbole_ext.settings.unread import Path
 
 NO_NEGATIVES = {
@@ -177,7 +179,7 @@ def _train_loader_class(config: Any) -> Any:
 
 def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     """The model's data set, loaded and filtered but not split; `recbole_create` is RecBole's own function."""
-    from recbole_ext.bridge.keys import unread_keys
+    from recbole_ext.bridge.keys import warn_of_unread
     from recbole_ext.bridge.prepare import prepare_atomic_files
     from recbole_ext.data.columns import check_columns
     from recbole_ext.data.splits import refits
@@ -188,8 +190,7 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     if config["source"]:
         prepare_atomic_files(config)  # for RecBole's own run_recbole; recbole_ext.run has done it before
     check_columns(config)
-    for sentence in unread_keys(config).values():  # by RecBole's own door: recbole_ext.run has refused them
-        getLogger().warning(sentence)
+    warn_of_unread(config)
     if cls is None:
         _refuse_row_settings(config)
         _hide_split_column(config)
@@ -303,7 +304,7 @@ def describe_split(config: Any) -> str:
     elif name == "given":
         text += "the data's own split, no session straddles"
     elif name == "session_random":
-        shares, seed = _random(value)
+        shares, seed = split.shares_and_seed(value)
         text = f"{name} {', '.join(f'{share:g}' for share in shares)}, seed {seed}: "
         text += "random sessions: training holds later sessions than the test part"
     else:

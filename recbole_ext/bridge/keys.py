@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from logging import getLogger
 from typing import Any
 
 from recbole_ext.bridge.names import _model_files
@@ -22,8 +23,10 @@ def unread_keys(
 
     given = config.external_config_dict if given is None else given
     known = getattr(config.model_class, "known_keys", None)  # of the models that it is made of
-    files = load_files(_model_files(config["model"]), config.yaml_loader)
-    more = set(files) - known_keys(config.model_class)
+    declared = known_keys(config.model_class)
+    more: set[str] = set()
+    if set(given) - declared:  # a user's yaml of a model may hold what its class does not say
+        more = set(load_files(_model_files(config["model"]), config.yaml_loader)) - declared
     if known is not None:
         more |= known(config)
     final, defaults = config.final_config_dict, {} if searched else config.internal_config_dict
@@ -33,6 +36,14 @@ def unread_keys(
 
 
 def refuse_unread(config: Any, given: Mapping[str, Any] | None = None) -> None:
-    """Raise UsageError for the first key of `unread_keys`."""
+    """Raise UsageError for the first key of `unread_keys`; `warn_of_unread` has nothing more to say then."""
+    config.keys_are_known = True
     for sentence in unread_keys(config, given).values():
         raise UsageError(sentence)
+
+
+def warn_of_unread(config: Any) -> None:
+    """Warn of keys that nothing reads, of a run by RecBole's own door; ours has refused them."""
+    if not getattr(config, "keys_are_known", False):
+        for sentence in unread_keys(config).values():
+            getLogger().warning(sentence)

@@ -23,6 +23,7 @@ def config_from_plain(plain: Mapping[str, Any]) -> Any:
     config.final_config_dict = final
     config.internal_config_dict = {}
     config.external_config_dict = dict(final)
+    config.keys_are_known = True  # nobody has given them now
     config.model, config.dataset = final["model"], final["dataset"]
     try:
         config.model_class = get_model(config.model)

@@ -13,58 +13,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from recbole_ext.errors import UsageError
-
-KEYS = ("holdout", "seed", "fold")
+from recbole_ext.settings.protocol import ColdItems, Protocol
 
 
-@dataclass(frozen=True)
-class HoldOut:
-    """holdout: share of the training items. seed: of the order they are drawn in. fold: which share of that order."""
-
-    holdout: float
-    seed: int = 0
-    fold: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.holdout:g} of the training items, seed {self.seed}, fold {self.fold}"
-
-
-def settings_of(config: Any) -> HoldOut | None:
+def settings_of(config: Any) -> ColdItems | None:
     """The key `cold_items`, None where nothing is held out; UsageError for a value that cannot be used."""
     value = config["cold_items"]
-    if value is None:
-        return None
-    example = "write {holdout: 0.2, seed: 1}"
-    if not isinstance(value, Mapping) or "holdout" not in value or set(value) - set(KEYS):
-        raise UsageError(
-            f"cold_items is {value!r}: {example}, with fold: 1 and so on for other items of one seed"
-        )
-    share = value["holdout"]
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
-        raise UsageError(
-            f"cold_items.holdout is {share!r}: it is a share of items, above 0 and below 1, so {example}"
-        )
-    for key in ("seed", "fold"):
-        number = value.get(key, 0)
-        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-            raise UsageError(f"cold_items.{key} is {number!r}: it has to be a whole number of 0 or more")
-    fold = value.get("fold", 0)
-    if (fold + 1) * share > 1 + 1e-9:
-        last = math.floor(1 / share + 1e-9) - 1
-        raise UsageError(
-            f"cold_items.fold is {fold}, and a holdout of {share} has folds 0 to {last}: choose one of them"
-        )
-    return HoldOut(float(share), value.get("seed", 0), fold)
+    return None if value is None else Protocol.read({"cold_items": value}).cold_items
 
 
-def drawn(tokens: np.ndarray, wanted: HoldOut) -> np.ndarray:
+def drawn(tokens: np.ndarray, wanted: ColdItems) -> np.ndarray:
     """Which of the items (I,), named by different tokens, are held out: (I,) bool.
 
     An item's place in the order depends on its token and the seed alone, not on the order or number of the others.

@@ -26,7 +26,9 @@ def check_columns(config: Any) -> None:
         return
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
         _find(key, config[key], heads["inter"], "the .inter file")
-    given = config.external_config_dict
+    given = (
+        {} if config.internal_config_dict == {} else config.external_config_dict
+    )  # a checkpoint's: nobody's now
     everywhere = [column for head in heads.values() for column in head]
     for key in (key for key in given if given[key] is not None):
         if key in _ONE:

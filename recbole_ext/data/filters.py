@@ -8,27 +8,17 @@ limits, which published protocols ask for, are `inter_num_part: all`.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 
-from recbole_ext.errors import UsageError
 from recbole_ext.segments import place_in, runs
+from recbole_ext.settings import interval
+from recbole_ext.settings.interval import Limits, limits
+
+__all__ = ["CORE_KEYS", "Limits", "core", "limits", "parse_limits", "spread", "within"]
 
 CORE_KEYS = ("user_inter_num_interval", "item_inter_num_interval")
-
-Limits = list[
-    tuple[float, float, bool, bool]
-]  # low, high, whether low itself belongs to it, whether high does
-
-_EVERYTHING = ("[0,inf)", "(-inf,inf)", "[0,inf]", "none", "false", "")
-_INTERVAL = re.compile(r"([\[(])([^,;\[\]()]+),([^,;\[\]()]+)([\])])")
-
-
-def limits(value: Any) -> bool:
-    """Whether a k-core interval (or a list of columns to normalise) does anything."""
-    return value is not None and str(value).replace(" ", "").lower() not in _EVERYTHING
 
 
 def parse_limits(config: Any, key: str) -> Limits | None:
@@ -36,21 +26,7 @@ def parse_limits(config: Any, key: str) -> Limits | None:
 
     Raises UsageError where RecBole only warns.
     """
-    if not limits(config[key]):
-        return None
-    intervals = []
-    for text in str(config[key]).replace(" ", "").split(";"):
-        found = _INTERVAL.fullmatch(text)
-        try:
-            low, high = float(found[2]), float(found[3])  # type: ignore[index]
-        except (TypeError, ValueError):
-            low, high = 1, 0
-        if found is None or not low <= high:
-            raise UsageError(
-                f'{key} is {config[key]}: write an interval of numbers of events, as in "[5,inf)"'
-            )
-        intervals.append((low, high, found[1] == "[", found[4] == "]"))
-    return intervals
+    return interval.parse_limits(config[key], key)
 
 
 def within(counts: np.ndarray, intervals: Limits) -> np.ndarray:

@@ -10,17 +10,13 @@ from typing import Any
 from recbole_ext.errors import UsageError
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def time_origin(folder: str) -> float:
     """Unix time of timestamp 0, from manifest.json beside the atomic files; 0 (unix times) without one."""
     known = manifest(folder)
     if not known:
         return 0.0
     origin = known.get("time_origin")
-    if origin is None or not _is_number(origin):
+    if isinstance(origin, bool) or not isinstance(origin, int | float) or not math.isfinite(origin):
         raise UsageError(
             f"{Path(folder) / 'manifest.json'} has no time_origin, so the log has no days: write shares, as "
             "{session_time: [0.8, 0.1, 0.1]}, or use split given"

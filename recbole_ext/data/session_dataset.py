@@ -23,6 +23,7 @@ from recbole_ext.data import cache, cold, filters, splits
 from recbole_ext.data.feature_time import feature_time_note
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import holder_of, place_in, runs, spans, start_of
+from recbole_ext.settings.protocol import ColdItems
 
 NO_PART = -1  # an event that neither trains nor is ranked
 
@@ -122,7 +123,7 @@ class SessionDataset(SequentialDataset):
                 stays |= np.isin(np.asarray(feat[field]), self._held_out)
             feat.drop(feat.index[~stays], inplace=True)
 
-    def _hold_items_out(self, wanted: cold.HoldOut) -> None:
+    def _hold_items_out(self, wanted: ColdItems) -> None:
         """Draw items of training events, and take all events of theirs out of the sessions that train."""
         session, names = pd.factorize(self.inter_feat[self.uid_field])
         item, item_names = pd.factorize(self.inter_feat[self.iid_field])

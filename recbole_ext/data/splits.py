@@ -15,45 +15,26 @@ from typing import Any
 import numpy as np
 
 from recbole_ext.data.filters import CORE_KEYS, limits
-from recbole_ext.data.manifest import _is_number, manifest, time_origin
+from recbole_ext.data.manifest import manifest, time_origin
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import owner_of, place_in, runs
+from recbole_ext.settings import split
+from recbole_ext.settings.split import Split, straddles
 
 TRAIN, VALID, TEST = 0, 1, 2
 SPLIT_COLUMN = "split"  # .inter column of train, valid, test; read by split `given`, never by a model
 PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 DAY = 86400
 
-_STRADDLING = ("LS", "RS", "TS")
-_WHOLE_SESSIONS = ("session_time", "given", "session_random")
 
-
-def split_of(config: Any) -> tuple[str, Any]:
+def split_of(config: Any) -> Split:
     """Name and value of `eval_args.split`; raises UsageError when it is none of these."""
-    split = config["eval_args"]["split"]
-    known = ", ".join(_STRADDLING + _WHOLE_SESSIONS)
-    if not isinstance(split, Mapping) or len(split) != 1:
-        raise UsageError(
-            f"eval_args.split is {split}: write one of {known} with its value, such as {{RS: [8, 1, 1]}}"
-        )
-    ((name, value),) = split.items()
-    if name not in _STRADDLING + _WHOLE_SESSIONS:
-        raise UsageError(f"eval_args.split names {name}: choose one of {known}")
-    return name, value
-
-
-def straddles(split: str | Mapping[str, Any]) -> bool:
-    """Whether this split (its name, or `eval_args.split`) puts events of one session into several parts."""
-    name = split if isinstance(split, str) else next(iter(split))
-    return name in _STRADDLING
+    return split.named(config["eval_args"]["split"])
 
 
 def chosen_part(config: Any) -> str:
     """The key `inter_num_part`, whatever the model: what our own data sets follow."""
-    chosen = config["inter_num_part"] or "all"
-    if chosen not in ("train", "all"):
-        raise UsageError(f"inter_num_part is {chosen}: write train or all")
-    return str(chosen)
+    return str(config["inter_num_part"] or "all")
 
 
 def check_limits(config: Any) -> None:
@@ -74,10 +55,7 @@ def check_limits(config: Any) -> None:
 
 def refits(config: Any) -> bool:
     """The key `refit`: whether validation sessions train. Raises UsageError where the split has no such sessions."""
-    value = config["refit"]
-    if value is not None and not isinstance(value, bool):
-        raise UsageError(f"refit is {value!r}: write True or False")
-    if not value:
+    if not config["refit"]:
         return False
     name, _ = split_of(config)
     if straddles(name) or config["benchmark_filename"]:
@@ -129,11 +107,11 @@ def session_parts(
     if name == "given":
         parts = _given(value, labels)
     elif name == "session_random":
-        parts = by_chance(names, *_random(value))
+        parts = by_chance(names, *split.shares_and_seed(value))
     elif isinstance(value, Mapping):
-        parts = by_days(starts, *_days(value), time_origin(folder))
+        parts = by_days(starts, *split.days_of(value), time_origin(folder))
     else:
-        parts = by_share(starts, _shares(value))
+        parts = by_share(starts, split.shares_of(value))
     check_parts(parts, name, value)
     if refits(config):
         parts[parts == VALID] = TRAIN
@@ -218,14 +196,7 @@ def by_label(labels: np.ndarray, valid_share: float) -> np.ndarray:
 
 
 def _given(value: Any, labels: np.ndarray | None) -> np.ndarray:
-    options = value or {}
-    if not isinstance(options, Mapping) or set(options) - {"valid_share"}:
-        raise UsageError(
-            f"eval_args.split given has the value {value}: write {{given: {{valid_share: 0.1}}}}"
-        )
-    share = options.get("valid_share", 0.1)
-    if not _is_number(share) or not 0 <= share < 1:
-        raise UsageError(f"eval_args.split given has valid_share {share}: write a number from 0 to below 1")
+    share = split.valid_share(value)
     if labels is None:
         raise UsageError(
             f"eval_args.split is given, but the .inter file has no column {SPLIT_COLUMN}:token (or load_col "
@@ -234,59 +205,15 @@ def _given(value: Any, labels: np.ndarray | None) -> np.ndarray:
     return by_label(labels, share)
 
 
-def _days(value: Mapping[str, Any]) -> tuple[int, int]:
-    options = {"valid_days": value.get("test_days"), **value}
-    whole = all(isinstance(item, int) and not isinstance(item, bool) for item in options.values())
-    usable = whole and set(options) == {"test_days", "valid_days"}
-    if not usable or options["test_days"] < 1 or options["valid_days"] < 0:
-        raise UsageError(
-            f"eval_args.split session_time has the value {dict(value)}: write whole days, as in "
-            "{test_days: 1, valid_days: 1}, or three shares"
-        )
-    return options["test_days"], options["valid_days"]
-
-
-def _random(value: Any) -> tuple[tuple[float, float, float], int]:
-    options = value if isinstance(value, Mapping) else {"shares": value}
-    seed = options.get("seed", 0)
-    if (
-        set(options) - {"seed"} != {"shares"}
-        or not isinstance(seed, int)
-        or isinstance(seed, bool)
-        or seed < 0
-    ):
-        raise UsageError(
-            f"eval_args.split session_random has the value {value}: write "
-            "{shares: [0.8, 0.1, 0.1], seed: 1}, or three shares"
-        )
-    return _shares(options["shares"], "session_random", "or {shares: [0.8, 0.1, 0.1], seed: 1}"), seed
-
-
-def _shares(
-    value: Any, name: str = "session_time", other: str = "or {test_days: 1, valid_days: 1}"
-) -> tuple[float, float, float]:
-    numbers = isinstance(value, list | tuple) and len(value) == 3 and all(_is_number(item) for item in value)
-    if not numbers or min(value) < 0 or not value[0] or not value[2]:
-        raise UsageError(
-            f"eval_args.split {name} has the value {value}: write three shares (train, valid, test), "
-            f"as in [0.8, 0.1, 0.1], {other}"
-        )
-    total = sum(value)
-    return value[0] / total, value[1] / total, value[2] / total
-
-
 def eval_targets(config: Any, folder: str) -> str:
     """`all` or `last`: the key `eval_targets`, or `last` where the data's own split has one target a session.
 
     Some published (prefix, target) pairs are not all prefixes of a session; the converter then writes each
     pair as a session and says so in manifest.json.
     """
-    chosen = config["eval_targets"] or "all"
-    if chosen not in ("all", "last"):
-        raise UsageError(f"eval_targets is {chosen}: write all or last")
     if split_of(config)[0] == "given" and manifest(folder).get("eval_targets") == "last":
         return "last"
-    return chosen
+    return str(config["eval_targets"] or "all")
 
 
 def session_labels(

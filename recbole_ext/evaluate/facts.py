@@ -116,17 +116,6 @@ def _item_categories(dataset: Any, field: str | None) -> np.ndarray | None:
 # --- settings -----------------------------------------------------------------------------------------------
 
 
-def check_settings(config: Any) -> None:
-    """Raise UsageError for a wrong value of the keys of DEFAULTS; ~ stands for none."""
-    for key in KIND_KEYS:
-        names = _names(config[key])
-        if not all(isinstance(name, str) and name for name in names):
-            raise UsageError(f"{key} is {config[key]!r}: write a list of event kinds, as in {DEFAULTS[key]}")
-    field = config["category_field"]
-    if field is not None and (not isinstance(field, str) or not field):
-        raise UsageError(f"category_field is {field!r}: write the name of a column of the .item file")
-
-
 def check_log(dataset: Any, config: Any) -> None:
     """Raise UsageError for a name that someone has given in place of a default one, and that the log does not have.
 

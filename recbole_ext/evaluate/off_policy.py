@@ -16,72 +16,16 @@ docs/off_policy.md says what the numbers mean and where they fall short.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_ext.errors import UsageError
-from recbole_ext.settings.checks import number, one_of
+from recbole_ext.settings.protocol import OffPolicySettings as Settings
 
-POLICIES = ("softmax", "greedy")
 LEVEL = 95  # percent of the resampled values that an interval holds
-LEAST_RESAMPLES = 100
 EM_ROUNDS, EM_STILL = 500, 1e-6
-
-
-# --- settings -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The key `off_policy`.
-
-    policy: softmax of the scores over `temperature`; greedy: the best item, but in a share `epsilon` of the decisions
-        any of the row's candidates, all alike (whatever the log's policy, so that the policy is the model's alone).
-    clip: the largest weight. bootstrap: how often sessions are resampled, from `seed`.
-    """
-
-    policy: str = "softmax"
-    temperature: float = 1.0
-    clip: float = 10.0
-    epsilon: float = 0.1
-    bootstrap: int = 1000
-    seed: int = 1
-
-
-def settings_of(config: Any) -> Settings | None:
-    """What `off_policy` asks for, None: nothing; UsageError for a wrong value, or settings that it cannot go with."""
-    given = config["off_policy"]
-    if given is None:
-        return None
-    if not isinstance(given, Mapping):
-        raise UsageError(
-            f"off_policy is {given!r}: write a dict, as in {{policy: softmax, temperature: 1.0}}, or leave it out"
-        )
-    values = {f"off_policy.{key}": value for key, value in {**asdict(Settings()), **given}.items()}
-    settings = Settings(
-        policy=one_of(values, "off_policy.policy", POLICIES),
-        temperature=number(values, "off_policy.temperature", 1e-6),
-        clip=number(values, "off_policy.clip", 1),
-        epsilon=number(values, "off_policy.epsilon", 0, 1),
-        bootstrap=int(number(values, "off_policy.bootstrap", LEAST_RESAMPLES, whole=True)),
-        seed=int(number(values, "off_policy.seed", 0, whole=True)),
-    )
-    if not config["rewards"]:
-        raise UsageError(
-            "off_policy estimates rewards, and there are none: set rewards, as in {view: 0.2, addtocart: 1.0}"
-        )
-    mode = config["eval_args"]["mode"]
-    mode = mode["test"] if isinstance(mode, Mapping) else mode
-    if mode != "full":
-        raise UsageError(
-            f"off_policy needs the chance of every item, but eval_args.mode is {mode}, which scores a few: "
-            "set eval_args.mode: full, or leave off_policy out"
-        )
-    return settings
 
 
 # --- the policy of the log ----------------------------------------------------------------------------------

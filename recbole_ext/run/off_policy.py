@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,14 @@ import torch
 from torch import Tensor
 
 from recbole_ext.errors import UsageError
-from recbole_ext.evaluate.off_policy import Behaviour, Settings, estimate, settings_of, shrunken_rewards
+from recbole_ext.evaluate.off_policy import Behaviour, estimate, shrunken_rewards
 from recbole_ext.rewards import check_rewards, event_kinds, target_rewards
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
 from recbole_ext.scores.ranks import rows_at_a_time
 from recbole_ext.scores.sparse import SparseScores
 from recbole_ext.segments import holder_of, spans
+from recbole_ext.settings.protocol import OffPolicySettings as Settings
 
 
 def action_chances(
@@ -66,7 +66,7 @@ class OffPolicy:
     """
 
     def __init__(self, config: Any, train: Any, valid: Any | None, test: Any):
-        self.settings, self._test = settings_of(config) or Settings(), test
+        self.settings, self._test = Settings.read(config["off_policy"] or {}, "off_policy"), test
         self._rewards, self._event_field = config["rewards"], config["EVENT_FIELD"]
         if getattr(test, "events", None) is None or test.event_field not in test.inter_feat:
             raise UsageError(
@@ -125,7 +125,7 @@ class OffPolicy:
             self.settings,
         )
         terms = dict(zip(("transitions", "popularity", "uniform"), self.behaviour.weights.tolist()))
-        return {"settings": asdict(self.settings), "behaviour": terms, **found.to_record()}
+        return {"settings": self.settings.model_dump(), "behaviour": terms, **found.to_record()}
 
     # all parts share the events, so one data set can be asked of any of them
 

@@ -44,7 +44,7 @@ _LOADERS = {  # keys that RecBole's transforms read, by the name of the transfor
     "crop_itemseq": ("crop_ratio", "eta"),
     "reorder_itemseq": ("beta",),
 }
-_YAML = yaml.SafeLoader
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @functools.cache
@@ -124,11 +124,9 @@ def _source(cls: type) -> str:
     """Text of a model's module, of its trainer and of its data set; of an abstract class its own lines alone."""
     module = sys.modules.get(cls.__module__)
     file = getattr(module, "__file__", None)
-    if cls.__module__ == "recbole.model.abstract_recommender":
-        try:
-            return inspect.getsource(cls)
-        except (OSError, TypeError):
-            return ""
+    if cls.__module__ == "recbole.model.abstract_recommender":  # of these one alone reads keys of its own
+        text = Path(file).read_text(encoding="utf-8") if file and cls.__name__ == "ContextRecommender" else ""
+        return text.partition("class ContextRecommender")[2]
     if not file or cls.__module__.startswith("recbole_ext."):
         return ""
     text = Path(file).read_text(encoding="utf-8")
@@ -163,10 +161,8 @@ def _kind(name: str, default: Any, comment: str, source: str) -> Any:
 
 def _as_number(value: Any) -> Any:
     """ "1e-3" and the like, which yaml takes for a word, as the number that RecBole takes it for."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+    written = isinstance(value, str) and re.fullmatch(r"[-+]?[0-9.]+e[-+]?[0-9]+", value)
+    return float(value) if written else value
 
 
 def _losses(default: Any, comment: str, source: str) -> Any:

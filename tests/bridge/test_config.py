@@ -46,16 +46,16 @@ def test_each_source_wins_over_the_ones_before_it():
     assert make()["epochs"] == 300  # RecBole's overall.yaml
     put(
         "configs/overall.yaml",
-        "epochs: 1\nstopping_step: 1\nhidden_size: 1\nseed: 1\nworker: 1\nshuffle: 1\n",
+        "epochs: 1\nstopping_step: 1\nhidden_size: 1\nseed: 1\nworker: 1\neval_step: 1\n",
     )
-    put("configs/model/GRU4Rec.yaml", "stopping_step: 2\nhidden_size: 2\nseed: 2\nworker: 2\nshuffle: 2\n")
-    put("configs/dataset/toy.yaml", "hidden_size: 3\nseed: 3\nworker: 3\nshuffle: 3\n")
-    given = put("given.yaml", "seed: 4\nworker: 4\nshuffle: 4\n")
+    put("configs/model/GRU4Rec.yaml", "stopping_step: 2\nhidden_size: 2\nseed: 2\nworker: 2\neval_step: 2\n")
+    put("configs/dataset/toy.yaml", "hidden_size: 3\nseed: 3\nworker: 3\neval_step: 3\n")
+    given = put("given.yaml", "seed: 4\nworker: 4\neval_step: 4\n")
     from recbole.config import Config
 
-    with command_line.command_line(["--shuffle=6"]):
-        conf = Config("GRU4Rec", "toy", [given], {"worker": 5, "shuffle": 5})
-    keys = ("epochs", "stopping_step", "hidden_size", "seed", "worker", "shuffle")
+    with command_line.command_line(["--eval_step=6"]):
+        conf = Config("GRU4Rec", "toy", [given], {"worker": 5, "eval_step": 5})
+    keys = ("epochs", "stopping_step", "hidden_size", "seed", "worker", "eval_step")
     assert [conf[key] for key in keys] == [1, 2, 3, 4, 5, 6]
     assert conf["LINK_USER_FIELD"] == "user_id"  # a user's overall.yaml adds to ours
 
@@ -373,9 +373,9 @@ def test_known_keys_pass():
     known: dict[str, Any] = {
         "learning_rate": 0.1,  # RecBole's lists
         "hidden_size": 8,  # the model's yaml
-        "item_features": None,  # ours
+        "data_cache": True,  # ours
         "tail_ratio": 0.1,  # only RecBole's source reads it
-        "eval_args": {"split": {"given": {"valid_share": 0.1}}, "mode": {"valid": "full"}},
+        "eval_args": {"split": {"LS": "valid_only"}, "mode": {"valid": "full"}},
     }
     refuse_unread(make(**known))
 
@@ -384,7 +384,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"inter_num_part": "test"}, "inter_num_part is 'test': it has to be one of train, all"),
     ({"inter_num_passes": 0}, "inter_num_passes is 0: it has to be a whole number of 1 or more"),
     ({"max_sessions_per_user": 2.5}, "max_sessions_per_user is 2.5"),
-    ({"empty_history": "yes"}, "empty_history is 'yes': write True or False"),
+    ({"empty_history": "maybe"}, "empty_history is 'maybe': write True or False"),
     ({"user_inter_num_interval": "5"}, "user_inter_num_interval is 5: write an interval"),
     ({"item_inter_num_interval": "[5,2]"}, "item_inter_num_interval is [5, 2]: write an interval"),
     ({"rewards": {}}, "rewards is {}: write a number an event kind"),
@@ -410,7 +410,7 @@ def test_presets_hold_known_keys_and_usable_values(dataset: str):
     from recbole_ext.data.splits import check_limits
 
     preset = files.load_yaml(files.configs_dir() / "dataset" / f"{dataset}.yaml")
-    conf = make("HRNNFeat", dataset, **preset)  # as the user's own, whose keys are checked
+    conf = make("GRU4RecF", dataset, **preset)  # as the user's own, whose keys are checked
     refuse_unread(conf)
     check_limits(conf)
     assert conf["EVENT_FIELD"] == "event" and conf["inter_num_part"] in ("train", "all")

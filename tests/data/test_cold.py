@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_ext.data.cold import HoldOut, drawn, settings_of
+from recbole_ext.data.cold import drawn, settings_of
 from recbole_ext.errors import UsageError
+from recbole_ext.settings.protocol import ColdItems
 
 GIVEN = {"given": {"valid_share": 0.1}}
 
@@ -43,7 +44,7 @@ def trained_sessions(part):
 
 def seed_that_holds_out(tokens, wanted, share):
     for seed in range(1000):
-        if set(np.array(tokens)[drawn(np.array(tokens), HoldOut(share, seed))]) == set(wanted):
+        if set(np.array(tokens)[drawn(np.array(tokens), ColdItems(holdout=share, seed=seed))]) == set(wanted):
             return seed
     raise AssertionError("no seed")
 
@@ -53,20 +54,20 @@ def seed_that_holds_out(tokens, wanted, share):
 
 def test_shares_are_exact_and_folds_of_a_seed_share_no_item():
     tokens = np.array([f"i{n}" for n in range(103)])
-    folds = [set(tokens[drawn(tokens, HoldOut(0.2, 4, fold))]) for fold in range(5)]
+    folds = [set(tokens[drawn(tokens, ColdItems(holdout=0.2, seed=4, fold=fold))]) for fold in range(5)]
     assert [len(fold) for fold in folds] == [20] * 5
     assert len(set.union(*folds)) == 100
-    assert set(tokens[drawn(tokens, HoldOut(0.2, 5))]) != folds[0]
-    assert drawn(np.array(["a", "b"]), HoldOut(0.1)).sum() == 1
+    assert set(tokens[drawn(tokens, ColdItems(holdout=0.2, seed=5))]) != folds[0]
+    assert drawn(np.array(["a", "b"]), ColdItems(holdout=0.1)).sum() == 1
 
 
 def test_the_draw_does_not_depend_on_the_order_or_much_on_the_others():
     tokens = np.array([f"i{n}" for n in range(60)])
     mixed = np.random.default_rng(0).permutation(tokens)
-    chosen = set(tokens[drawn(tokens, HoldOut(0.25, 3))])
-    assert set(mixed[drawn(mixed, HoldOut(0.25, 3))]) == chosen
+    chosen = set(tokens[drawn(tokens, ColdItems(holdout=0.25, seed=3))])
+    assert set(mixed[drawn(mixed, ColdItems(holdout=0.25, seed=3))]) == chosen
     more = np.append(tokens, "another")
-    assert len(chosen ^ set(more[drawn(more, HoldOut(0.25, 3))])) <= 2
+    assert len(chosen ^ set(more[drawn(more, ColdItems(holdout=0.25, seed=3))])) <= 2
 
 
 @pytest.mark.parametrize(

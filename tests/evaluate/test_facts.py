@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from recbole_ext.errors import UsageError
-from recbole_ext.evaluate.facts import DEFAULTS, check_log, check_settings, target_facts
+from recbole_ext.evaluate.facts import DEFAULTS, check_log, target_facts
 from recbole_ext.settings.files import configs_dir
 
 # session, user, whose part of the log, start, its items and events; V view, C cart, P purchase
@@ -54,7 +54,6 @@ def paper(write_log, make_config):
             model, split={"given": {"valid_share": 0}}, MAX_ITEM_LIST_LENGTH=2, data_cache=False, **settings
         )
         test = data_preparation(config, create_dataset(config))[2]._dataset
-        check_settings(config)
         check_log(test, config)
         return target_facts(test, {"event_index": test.inter_feat["event_index"].numpy()}, config), test
 
@@ -154,7 +153,7 @@ def test_no_facts_without_the_targets_events(paper):
         ),
         ({"category_field": 3}, "category_field is 3: it has to be text"),
         ({"cart_events": ["basket"]}, "cart_events names basket, .* holds view, transaction, addtocart"),
-        ({"purchase_events": [1]}, r"purchase_events is \[1\]: write a list of event kinds"),
+        ({"purchase_events": [1]}, "purchase_events is 1: it has to be a list"),
         ({"purchase_events": {"transaction": 1}}, "purchase_events is"),
     ],
 )

@@ -464,7 +464,7 @@ def test_metrics_stay_as_they_are(toy):
 
 
 WRONG = [
-    ({"off_policy": "softmax"}, r"off_policy is 'softmax': write a dict"),
+    ({"off_policy": "softmax"}, r"off_policy is 'softmax': it has to be a mapping"),
     ({"off_policy": {"polcy": "greedy"}}, "unknown key polcy in off_policy: did you mean policy"),
     ({"off_policy": {"policy": "best"}}, "off_policy.policy is 'best': it has to be one of softmax, greedy"),
     ({"off_policy": {"temperature": 0}}, "off_policy.temperature is 0"),
@@ -480,7 +480,7 @@ WRONG = [
         {"data_layout": "recbole", "eval_args": {"split": {"LS": "valid_and_test"}}},
         "with data_layout: pointers",
     ),
-    ({"EVENT_FIELD": "kind"}, "no token column kind"),
+    ({"EVENT_FIELD": "kind"}, "EVENT_FIELD names kind, which the .inter file does not have"),
 ]
 
 
