@@ -23,7 +23,7 @@ def models():
 
 
 def test_schema_is_that_of_the_classes(models):
-    """After a change: python -m recbole_ext.settings write."""
+    """After a change: recbole-ext settings --write."""
     assert (configs_dir() / "schema.json").read_text(encoding="utf-8") == tables.schema_text(models)
 
 
@@ -66,12 +66,12 @@ def test_overall_and_class_say_the_same():
 
 
 def test_keys_are_printed_with_role_default_and_sentence(capsys):
-    assert main(["VSTAN"]) == 0
+    assert main(["settings", "VSTAN"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("model: VSTAN's own\n") and "place: machine and folders" in out
     assert "  k            [200] nearest sessions (a whole number of 1 or more)\n" in out
     assert "epochs                 [1] passes over the training rows" in out  # VSTAN's own default
-    assert main(["VSTAM"]) == 2 and "did you mean VSTAN" in capsys.readouterr().err
+    assert main(["settings", "VSTAM"]) == 2 and "did you mean VSTAN" in capsys.readouterr().err
 
 
 def test_a_table_may_name_its_keys():
