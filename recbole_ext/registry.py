@@ -52,11 +52,11 @@ def _register_actor_critics() -> None:
     """`<encoder><method>` for every sequential model and every configs/method/*.yaml."""
     from recbole.utils import get_model
 
-    from recbole_ext.model.actor_critic import compose
+    from recbole_ext.model.rl.actor_critic import compose
 
     for name, (encoder, method) in actor_critics().items():
         path = f"recbole.model.sequential_recommender.{name.lower()}"
-        module = ModuleType(path, f"{encoder} with {method}, see recbole_ext.model.actor_critic.")
+        module = ModuleType(path, f"{encoder} with {method}, see recbole_ext.model.rl.actor_critic.")
         module.__spec__ = ModuleSpec(path, None)
         cls = compose(encoder, method, get_model(encoder))
         cls.__module__ = path
@@ -110,8 +110,8 @@ def _register_trainer() -> None:
 
     def get_trainer(model_type: Any, model_name: str) -> Any:
         """RecBole's choice, but for sequential models without a trainer of their own it is ours."""
-        from recbole_ext.trainer.actor_critic_trainer import ActorCriticTrainer
         from recbole_ext.trainer.at_once_trainer import AtOnceTrainer
+        from recbole_ext.trainer.rl import ActorCriticTrainer
         from recbole_ext.trainer.session_trainer import SessionTrainer
 
         chosen = recbole_get(model_type, model_name)

@@ -10,7 +10,7 @@ from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.data.transitions import EventColumns, next_rows
 from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.data.user_sequences import UserTrainLoader
-from recbole_ext.model import rl_losses
+from recbole_ext.model.rl import losses as rl_losses
 
 # three sessions train, one validates, one tests
 SESSIONS = {

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from recbole_ext.config import UsageError, configs_dir
-from recbole_ext.trainer.actor_critic_trainer import ActorCriticTrainer
+from recbole_ext.trainer.rl import ActorCriticTrainer
 
 SPLIT = {"session_time": [0.7, 0.1, 0.2]}
 REWARDS = {"view": 0.2, "purchase": 1.0}

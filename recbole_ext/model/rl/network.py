@@ -16,10 +16,10 @@ from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.transitions import EventColumns
 from recbole_ext.data.user_sequences import UserBatch
 from recbole_ext.model.factored import DotProductModel, Factored, Scoring
-from recbole_ext.model.item_head import ItemHead
+from recbole_ext.model.rl.item_head import ItemHead
 
 if TYPE_CHECKING:
-    from recbole_ext.model.actor_critic import ActorCritic
+    from recbole_ext.model.rl.actor_critic import ActorCritic
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 A model is an encoder, which may be any sequential model whose score is a product of vectors, a supervised head over its
 states and a Q head beside it. What tells the methods apart are settings (configs/method/*.yaml): how the cross-entropy
-of a sample is weighted, and how many negative actions the Q head learns. Equations: rl_losses.py and docs/rl.md.
+of a sample is weighted, and how many negative actions the Q head learns. Equations: losses.py and docs/rl.md.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.transitions import EventColumns, next_rows
 from recbole_ext.data.user_sequences import UserBatch
 from recbole_ext.evaluate.ranks import add_and_hide
-from recbole_ext.model import rl_losses
-from recbole_ext.model.actor_critic_network import Encoded, HeadScoring, Network, Steps
 from recbole_ext.model.factored import (
     Examined,
     Factored,
@@ -33,6 +31,8 @@ from recbole_ext.model.factored import (
 )
 from recbole_ext.model.losses import UnlikeSampler, softmax_loss
 from recbole_ext.model.objective import Objective
+from recbole_ext.model.rl import losses as rl_losses
+from recbole_ext.model.rl.network import Encoded, HeadScoring, Network, Steps
 
 ACTOR_WEIGHTS = ("none", "q", "advantage", "reward")
 TARGETS = ("coin", "lagged")

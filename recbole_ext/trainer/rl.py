@@ -12,7 +12,7 @@ from recbole_ext.trainer.session_trainer import SessionTrainer
 
 
 class ActorCriticTrainer(SessionTrainer):
-    """Trains `<encoder><method>` models of model/actor_critic.py.
+    """Trains `<encoder><method>` models of model/rl/actor_critic.py.
 
     epoch_values: by epoch, the means that the model's `diagnostics` gives; they go to TensorBoard and the record too.
     """

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from recbole_ext.model import item_head
-from recbole_ext.model.item_head import ItemHead
 from recbole_ext.model.losses import UnlikeSampler
+from recbole_ext.model.rl import item_head
+from recbole_ext.model.rl.item_head import ItemHead
 
 ITEMS, DIM, STATES = 11, 5, 40
 KINDS = pytest.mark.parametrize("tied", [False, True], ids=["free", "tied"])

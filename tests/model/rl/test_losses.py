@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from recbole_ext.data.positions import PositionBatch
-from recbole_ext.model import rl_losses
-from recbole_ext.model.actor_critic import SUMS, TOPS, ActorCritic, Encoded
 from recbole_ext.model.factored import Scoring
-from recbole_ext.model.item_head import ItemHead
+from recbole_ext.model.rl import losses as rl_losses
+from recbole_ext.model.rl.actor_critic import SUMS, TOPS, ActorCritic, Encoded
+from recbole_ext.model.rl.item_head import ItemHead
 
 # Q values; rows: padding, items 1, 2, 3; columns: s0, s1. The best of the padding is no action.
 MAIN = [[9.0, 9.0], [1.0, 0.3], [0.8, 2.0], [0.5, 1.5]]

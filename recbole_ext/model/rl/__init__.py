@@ -1,0 +1,1 @@
+"""Reinforcement learning on a sequential encoder: `<encoder><method>` models such as SASRecSQN."""
