@@ -52,13 +52,15 @@ def _register_actor_critics() -> None:
     """`<encoder><method>` for every sequential model and every configs/method/*.yaml."""
     from recbole.utils import get_model
 
-    from recbole_ext.model.rl.actor_critic import compose
+    from recbole_ext.model.rl.compose import compose, method_class
 
-    for name, (encoder, method) in actor_critics().items():
+    models = actor_critics()
+    classes = {method: method_class(method) for method in {method for _, method in models.values()}}
+    for name, (encoder, method) in models.items():
         path = f"recbole.model.sequential_recommender.{name.lower()}"
-        module = ModuleType(path, f"{encoder} with {method}, see recbole_ext.model.rl.actor_critic.")
+        module = ModuleType(path, f"{encoder} with {method}, see recbole_ext.model.rl.")
         module.__spec__ = ModuleSpec(path, None)
-        cls = compose(encoder, method, get_model(encoder))
+        cls = compose(encoder, method, get_model(encoder), classes[method])
         cls.__module__ = path
         setattr(module, name, cls)
         _enter(path, module)

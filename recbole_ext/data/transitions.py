@@ -8,6 +8,7 @@ SIGIR 2020). All that is stored are a few columns beside the flat column of even
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-from recbole_ext.config import UsageError, number, one_of
+from recbole_ext.data.positions import PositionBatch
+from recbole_ext.data.user_sequences import UserBatch
+from recbole_ext.errors import UsageError
+from recbole_ext.rewards import UNKNOWN, check_rewards, kind_names
 
-SIGNALS = ("event", "shuffled", "history")
 PLAIN_KIND = "view"  # what every event is where the log has no kinds
 
 
@@ -26,9 +29,10 @@ class EventColumns(nn.Module):
 
     reward: float32 r of the event. closes: bool, the event is the last of its session that trains, so the transition
     that it ends is done. history: int64 events of the session before it. returns: float32 realised discounted return
-    from it on. items, kinds: int64 item and kind. `signal` says what the reward is: `event` the kind's; `shuffled`
-    those of all training events in random order; `history` min(history, longest) / longest. place: (E,) int64 place of
-    each event in the flat column.
+    from it on. items: int64. place: (E,) int64 place of each event in the flat column.
+
+    signal says what the reward is: `event` the kind's; `shuffled` those of all training events in random order;
+    `history` min(history, longest) / longest. Raises UsageError where rewards do not fit the training events.
     """
 
     reward: Tensor
@@ -36,23 +40,18 @@ class EventColumns(nn.Module):
     history: Tensor
     returns: Tensor
     items: Tensor
-    kinds: Tensor
     place: Tensor
 
-    def __init__(self, config: Any, dataset: Any):
+    def __init__(self, config: Any, dataset: Any, gamma: float, signal: str = "event"):
         super().__init__()
-        self.signal = one_of(config, "reward_signal", SIGNALS)
-        gamma = number(config, "gamma", 0, 1)
+        self.signal = signal
         place = dataset.flat_place(np.arange(len(dataset.events)))
-        size = int(place[-1]) + 1
-
-        kinds, self.kind_names = event_kinds(config, dataset)
         trains, closes, history = _course(dataset)
-        reward = _rewards(config["rewards"], kinds, self.kind_names, trains)
-        if self.signal == "shuffled":
+        reward = _rewards(config, dataset, trains)
+        if signal == "shuffled":
             order = np.random.default_rng(config["seed"]).permutation(int(trains.sum()))
             reward[trains] = reward[trains][order]
-        elif self.signal == "history":
+        elif signal == "history":
             longest = config["MAX_ITEM_LIST_LENGTH"]
             reward = np.minimum(history, longest) / longest
         columns = {
@@ -61,44 +60,37 @@ class EventColumns(nn.Module):
             "history": history,
             "returns": _returns(reward, gamma, dataset, closes).astype(np.float32),
             "items": dataset.events[dataset.iid_field].numpy(),
-            "kinds": kinds,
         }
         for name, column in columns.items():
-            flat = np.zeros(size, dtype=column.dtype)
+            flat = np.zeros(int(place[-1]) + 1, dtype=column.dtype)
             flat[place] = column
             self.register_buffer(name, torch.from_numpy(flat), persistent=False)
         self.register_buffer("place", torch.from_numpy(place), persistent=False)
         self.largest = float(np.abs(reward[trains]).max(initial=0.0))
-        self.notes = [_described(reward[trains], self.signal)]
+        self.notes = [_described(reward[trains], signal)]
+
+    def after(self, column: Tensor, event: Tensor) -> Tensor:
+        """(N,) what a column (F,) says of the event after each (N,); of the last one, its own."""
+        return column[(event + 1).clamp_max(len(column) - 1)]
 
 
-def event_kinds(config: Any, dataset: Any) -> tuple[np.ndarray, list[str]]:
-    """(E,) int64 kind of every event and the kinds' names; a log without kinds has views only."""
-    field = config["EVENT_FIELD"]
+def _rewards(config: Any, dataset: Any, trains: np.ndarray) -> np.ndarray:
+    """(E,) float64 reward of every event by its kind; a log without kinds has views only."""
+    rewards, field = config["rewards"], config["EVENT_FIELD"]
+    if not isinstance(rewards, Mapping):
+        raise UsageError(
+            "reinforcement learning needs rewards: write a number an event kind, as in rewards: "
+            "{view: 0.2, addtocart: 1.0}"
+        )
     known = field in dataset.events and field in dataset.field2id_token
     if not known and "EVENT_FIELD" in config.external_config_dict:
         raise UsageError(
             f"EVENT_FIELD names {field}, which is no token column of the .inter file: name the column of the events' "
             "kinds, or leave EVENT_FIELD out where the log has views only"
         )
-    if known:
-        names = ["unknown", *map(str, dataset.field2id_token[field][1:])]
-        return dataset.events[field].numpy().astype(np.int64), names
-    return np.ones(len(dataset.events), dtype=np.int64), ["unknown", PLAIN_KIND]
-
-
-def _rewards(rewards: Any, kinds: np.ndarray, names: list[str], trains: np.ndarray) -> np.ndarray:
-    if not isinstance(rewards, Mapping):
-        raise UsageError(
-            "reinforcement learning needs rewards: write a number an event kind, as in rewards: "
-            "{view: 0.2, addtocart: 1.0}"
-        )
-    for kind in np.unique(kinds[trains]):
-        if names[kind] not in rewards:
-            raise UsageError(
-                f"rewards has none for event {names[kind]}, which training events hold: it has "
-                f"{', '.join(map(str, rewards))}, so add {names[kind]}"
-            )
+    names = kind_names(dataset, field) if known else [UNKNOWN, PLAIN_KIND]
+    kinds = dataset.events[field].numpy() if known else np.ones(len(dataset.events), dtype=np.int64)
+    check_rewards(rewards, [names[kind] for kind in np.unique(kinds[trains])], "training events")
     return np.array([float(rewards.get(name, 0.0)) for name in names])[kinds]
 
 
@@ -125,6 +117,57 @@ def _described(reward: np.ndarray, signal: str) -> str:
         return "rewards are the length of the history (HIST), not what happened"
     text = ", ".join(f"{count:,} of {value:g}" for value, count in zip(values, counts))
     return f"rewards of training events{' in shuffled order' if signal == 'shuffled' else ''}: {text}"
+
+
+# --- the transitions of a batch -----------------------------------------------------------------------------
+
+
+@dataclass
+class Transitions:
+    """N transitions of a batch.
+
+    now: (N,) place of s_t among the states of the batch. following: (N,) that of s_{t+1}; rows have none of it, see
+    `next_rows`. event: (N,) place of the target event in the flat column. action: (N,) item. share: (N,) of each in the
+    mean, 0 where nothing is to be learnt.
+    """
+
+    now: Tensor
+    following: Tensor
+    event: Tensor
+    action: Tensor
+    share: Tensor
+
+
+def transitions_of(batch: Any, columns: EventColumns, item_field: str, select: bool = True) -> Transitions:
+    """The transitions of a PositionBatch, UserBatch or Interaction.
+
+    select: those of a PositionBatch with a target only; False keeps every position, so that shapes do not depend on the
+    data (a CUDA graph wants that).
+    """
+    if isinstance(batch, PositionBatch):
+        return _position_transitions(batch, columns, select)
+    if isinstance(batch, UserBatch):
+        now = torch.nonzero(batch.targets).squeeze(1)
+        return _shared(now, batch.following[now], batch.places[now] + 1, batch.targets[now])
+    action = batch[item_field]
+    now = torch.arange(len(action), device=action.device)
+    return _shared(now, now, columns.place[batch["event_index"]], action)
+
+
+def _position_transitions(batch: PositionBatch, columns: EventColumns, select: bool) -> Transitions:
+    targets = batch.targets
+    event = (batch.places + 1).clamp_max(len(columns.items) - 1)
+    # at the end of a row that is no session's the next state is unknown; the next row learns this transition
+    last = torch.arange(batch.steps, device=targets.device) == (batch.length - 1).unsqueeze(1)
+    targets = torch.where(last & ~columns.closes[event], 0, targets).flatten()
+    now = torch.nonzero(targets).squeeze(1) if select else torch.arange(len(targets), device=targets.device)
+    following = (now + 1).clamp_max(len(targets) - 1)
+    return _shared(now, following, event.flatten()[now], targets[now])
+
+
+def _shared(now: Tensor, following: Tensor, event: Tensor, action: Tensor) -> Transitions:
+    learnt = action != 0
+    return Transitions(now, following, event, action, learnt / learnt.sum().clamp_min(1))
 
 
 def next_rows(rows: Interaction, config: Any) -> Interaction:

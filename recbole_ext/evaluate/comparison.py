@@ -21,8 +21,9 @@ from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.beyond import TOP, beyond
 from recbole_ext.evaluate.facts import OF_ITEMS
 from recbole_ext.evaluate.intervals import FLIPS, bootstrap_means, holm, paired_tests
-from recbole_ext.evaluate.slices import DIMENSIONS, is_small, slices, target_rewards
+from recbole_ext.evaluate.slices import DIMENSIONS, is_small, slices
 from recbole_ext.evaluate.target_metrics import category_hits, gains, parse_metric
+from recbole_ext.rewards import target_rewards
 
 METRICS = ("ndcg@10", "hit@20", "mrr@20")
 ALSO_TESTED = "hit@20"  # beside the first metric

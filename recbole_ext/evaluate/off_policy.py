@@ -27,7 +27,7 @@ from torch import Tensor
 
 from recbole_ext.config import UsageError, number, one_of
 from recbole_ext.evaluate.ranks import CHUNK_SCORES, CandidateScores, FactoredScores, SparseScores
-from recbole_ext.evaluate.slices import check_rewards, event_kinds, target_rewards
+from recbole_ext.rewards import check_rewards, event_kinds, target_rewards
 
 POLICIES = ("softmax", "greedy")
 LEVEL = 95  # percent of the resampled values that an interval holds

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.target_metrics import gains
+from recbole_ext.rewards import check_rewards, target_rewards
 
 Arrays = Mapping[str, np.ndarray]
 Masks = dict[str, np.ndarray]
@@ -163,25 +163,3 @@ def reward_at(
         **{f"reward@{k}": value for k, value in total.items()},
         **{f"reward_per_target@{k}": value / len(rank) for k, value in total.items()},
     }
-
-
-def target_rewards(kind: np.ndarray, rewards: Mapping[str, float]) -> np.ndarray:
-    """(T,) float64 reward of targets of kinds (T,) of str, each of which has one."""
-    names, place = np.unique(kind, return_inverse=True)
-    return np.array([float(rewards[str(name)]) for name in names])[place.reshape(-1)]
-
-
-def event_kinds(dataset: Any, field: str, ids: np.ndarray) -> np.ndarray:
-    """Event kinds (T,) of ids (T,) as they are called in the log, "unknown" where it says nothing."""
-    names = ["unknown", *dataset.field2id_token[field][1:]]
-    return np.asarray(names, dtype=str)[ids]
-
-
-def check_rewards(rewards: Mapping[str, Any], kinds: Iterable[str], holders: str = "test targets") -> None:
-    """Raise UsageError for the first of the event kinds that has no reward; `holders`: where they come from."""
-    for kind in np.unique(np.asarray(list(kinds), dtype=str)):
-        if str(kind) not in rewards:
-            raise UsageError(
-                f"rewards has none for event {kind}, which {holders} hold: it has "
-                f"{', '.join(map(str, rewards))}, so add {kind}"
-            )

@@ -31,14 +31,6 @@ from recbole_ext.model.objective import Objective
 USER_STATES = ("init", "all", "none")
 
 
-class Lookup(nn.Module):
-    """The vectors of items (…): a module, so that others can hear what is looked up (`history_events` adds to it)."""
-
-    def forward(self, items: Tensor, table: Tensor, places: Tensor | None) -> Tensor:
-        """(…, d); table: (n_items, d), places: (…) of the events in the flat column, None: not known."""
-        return F.embedding(items, table)
-
-
 class HRNNFeat(ItemsRanked, SequentialRecommender):
     """Session GRU, user GRU, and item vectors of id and features.
 
@@ -95,7 +87,6 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
                 self.user_outputs = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in parts)
         self.user_to_output = bool(config["user_to_output"]) and self.user_state != "none"
         self.hidden = hidden
-        self.lookup = Lookup()
         self.dropout_input = nn.Dropout(number(config, "dropout_input", 0, 1))
         self.dropout_user = nn.Dropout(number(config, "dropout_user", 0, 1))
         self.dropout_session = nn.Dropout(number(config, "dropout_session", 0, 1))
@@ -118,7 +109,7 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def encode(self, batch: UserBatch, table: Tensor) -> Tensor:
         """(E, sum(parts)) the state after every event, mapped to the space of item vectors; table: (n_items, …)."""
-        inputs = self.dropout_input(self.lookup(batch.items, table, batch.places))  # (E, sum(parts))
+        inputs = self.dropout_input(F.embedding(batch.items, table))  # (E, sum(parts))
         user = inputs.new_zeros(batch.users, self.hidden)  # c of every user so far
         states, event, session = [], 0, 0
         for step, sizes in enumerate(batch.batch_sizes):
@@ -164,7 +155,7 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
         """(n, L, sum(parts)) states of sessions (n, L) on their own, each an unknown user's."""
-        inputs = self.dropout_input(self.lookup(items.T, vectors, None))  # (L, n, sum(parts))
+        inputs = self.dropout_input(F.embedding(items.T, vectors))  # (L, n, sum(parts))
         pieces = []
         for part, (gru, piece) in enumerate(zip(self.session_grus, inputs.split(self.items.parts, dim=2))):
             if self.user_state == "all":  # an unknown user's state is zero

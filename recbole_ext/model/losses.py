@@ -72,49 +72,6 @@ class SharedNegatives(nn.Module):
         return self.log_chance[candidates] + math.log(number)
 
 
-class UnlikeSampler(nn.Module):
-    """Draws, for each of N items, some items unlike it, by `count ** power` of those with a count.
-
-    count: (n_items,) training events of each item; items without any are never drawn. power 0 draws uniformly. Exact
-    for any power: a point of [0, 1 - p(own)) steps over its own item's stretch, so nothing is drawn twice.
-    """
-
-    cumulative: Tensor
-    items: Tensor
-    column: Tensor
-
-    def __init__(self, count: Tensor, power: float):
-        super().__init__()
-        items = torch.nonzero(count > 0).squeeze(1)
-        chance = count[items].double() ** power
-        cumulative = (chance / chance.sum()).cumsum(0)
-        column = torch.zeros(len(count), dtype=torch.int64)
-        column[items] = torch.arange(len(items))
-        self.register_buffer("items", items, persistent=False)
-        self.register_buffer("cumulative", cumulative, persistent=False)
-        self.register_buffer("column", column, persistent=False)
-
-    def draw(self, unlike: Tensor, number: int) -> Tensor:
-        """(N, number) items, each unlike its row's item (N,); a catalogue of one item has no other to give."""
-        own = self.column[unlike]
-        upper = self.cumulative[own]
-        lower = torch.where(own > 0, self.cumulative[(own - 1).clamp_min(0)], 0.0)
-        width = (upper - lower).unsqueeze(1)
-        point = torch.rand(len(unlike), number, device=own.device, dtype=torch.float64) * (1 - width)
-        point = torch.where(point >= lower.unsqueeze(1), point + width, point)
-        drawn = torch.searchsorted(self.cumulative, point, right=True).clamp_max(len(self.items) - 1)
-        # rounding can leave a point on the border of the own stretch
-        drawn = torch.where(drawn == own.unsqueeze(1), (drawn + 1) % len(self.items), drawn)
-        return self.items[drawn]
-
-    def some(self, number: int) -> Tensor:
-        """(number,) items for all rows of a batch, with replacement."""
-        point = torch.rand(number, device=self.cumulative.device, dtype=torch.float64)
-        return self.items[
-            torch.searchsorted(self.cumulative, point, right=True).clamp_max(len(self.items) - 1)
-        ]
-
-
 def sampled_softmax_loss(
     states: Tensor,
     vectors: Tensor,
@@ -166,7 +123,6 @@ __all__ = [
     "LOSSES",
     "TRAIN_LOSSES",
     "SharedNegatives",
-    "UnlikeSampler",
     "binary_loss",
     "cross_entropy",
     "gbce_exponent",

@@ -21,8 +21,9 @@ from recbole_ext.config import UsageError, config_to_plain
 from recbole_ext.data import protocol_label
 from recbole_ext.data.splits import describe_split
 from recbole_ext.evaluate.facts import check_log, target_facts
-from recbole_ext.evaluate.slices import by_kind, check_rewards, event_kinds, reward_at, slice_means
+from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means
 from recbole_ext.report.curves import plot_learning_curve
+from recbole_ext.rewards import check_rewards, event_kinds
 
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "polars")
 

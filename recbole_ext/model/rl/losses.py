@@ -1,8 +1,8 @@
-"""Losses of SQN, SAC, SNQN and SA2C over logged transitions, as functions of numbers.
+"""Parts of the losses of SQN, SAC, SNQN and SA2C over logged transitions, as functions of numbers.
 
 SQN and SAC: Xin et al., "Self-Supervised Reinforcement Learning for Recommender Systems", SIGIR 2020. SNQN and SA2C:
 Xin et al., "Supervised Advantage Actor-Critic for Recommender Systems", WSDM 2022. Double Q-learning: van Hasselt et
-al., AAAI 2016. Conservative penalty: Kumar et al., NeurIPS 2020.
+al., AAAI 2016.
 """
 
 from __future__ import annotations
@@ -33,8 +33,3 @@ def actor_factor(value: Tensor, low: float, high: float) -> tuple[Tensor, Tensor
     """
     value = value.detach()
     return value.clamp(low, high), (value < low) | (value > high)
-
-
-def off_policy_factor(policy: Tensor, behaviour: Tensor, smooth: float) -> Tensor:
-    """(N,) `clip(pi / beta, .1, 10) ** smooth`, SA2C's correction of what the log shows; no gradient."""
-    return (policy / behaviour).clamp(0.1, 10.0).detach() ** smooth

@@ -13,9 +13,17 @@ from torch import nn
 
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.model.factored import Scoring
-from recbole_ext.model.rl import losses as rl_losses
-from recbole_ext.model.rl.actor_critic import SUMS, TOPS, ActorCritic, Encoded
+from recbole_ext.model.rl import losses
+from recbole_ext.model.rl.figures import Figures
 from recbole_ext.model.rl.item_head import ItemHead
+from recbole_ext.model.rl.methods.cql import CQL
+from recbole_ext.model.rl.methods.rce import RCE
+from recbole_ext.model.rl.methods.sa2c import SA2C
+from recbole_ext.model.rl.methods.sac import SAC
+from recbole_ext.model.rl.methods.snqn import SNQN
+from recbole_ext.model.rl.methods.sqn import SQN
+from recbole_ext.model.rl.network import Encoded
+from recbole_ext.settings.base import Number, key
 
 # Q values; rows: padding, items 1, 2, 3; columns: s0, s1. The best of the padding is no action.
 MAIN = [[9.0, 9.0], [1.0, 0.3], [0.8, 2.0], [0.5, 1.5]]
@@ -40,13 +48,13 @@ class PaperNetwork(nn.Module):
 
     def __init__(self, values):
         super().__init__()
-        self.q = ItemHead(2, 4, 2, torch.Generator())
+        self.q = ItemHead(2, 4, torch.Generator())
         self.q.weight = nn.Parameter(torch.tensor(values))
         self.vectors = nn.Parameter(torch.tensor(ODDS).log())
-        self.supervised, self.scoring = None, Scoring({"score": None, "temperature": None})
+        self.scoring = Scoring({"score": None, "temperature": None})
 
-    def encode(self, batch, kinds, vectors=None):
-        return Encoded(torch.eye(2), torch.eye(2), self.vectors, self.vectors)
+    def encode(self, batch):
+        return Encoded(torch.eye(2), torch.eye(2), self.vectors)
 
 
 class PaperObjective:
@@ -60,42 +68,26 @@ class PaperObjective:
         return -(weight * chance.gather(1, target.unsqueeze(1)).squeeze(1)).sum()
 
 
-def paper_model(reward=(0.2, 1.0), **settings):
-    """An ActorCritic of two paper networks, as SQN unless told otherwise."""
-    model = ActorCritic.__new__(ActorCritic)
+def paper_model(method=SQN, **settings):
+    """A model of two paper networks, its warm-up over."""
+    model = method.__new__(method)
     nn.Module.__init__(model)
-    model.config = {"history_events": False}
+    model.POS_ITEM_ID = "item_id"
+    model.settings = method.settings_class.read(settings)
     model.networks = nn.ModuleList((PaperNetwork(MAIN), PaperNetwork(TARGET)))
     model.columns = SimpleNamespace(
-        reward=torch.tensor([0.0, *reward]),
+        reward=torch.tensor([0.0, 0.2, 1.0]),
         closes=torch.tensor([False, False, True]),
         items=torch.tensor([1, 2, 3]),
-        returns=torch.tensor([0.0, reward[0] + 0.5 * reward[1], reward[1]]),
+        returns=torch.tensor([0.0, 0.2 + 0.5 * 1.0, 1.0]),
+        after=lambda column, event: column[(event + 1).clamp_max(2)],
     )
+    model.bootstraps = model.settings.gamma > 0 and model.settings.reward_signal != "history"
     model.objective = PaperObjective()
     model.negatives = SimpleNamespace(draw=lambda unlike, number: NEGATIVES)
     model.actions = torch.tensor([False, True, True, True])
-    model.behaviour = torch.tensor([0.0, 0.48, 0.02, 0.5])
-    model.sums, model.tops = torch.zeros(len(SUMS)), torch.full((len(TOPS),), -torch.inf)
-    model.clock, model.first_bad = torch.zeros((), dtype=torch.int64), torch.full((), -1)
+    model.epoch_figures = Figures(method.noted, limit=100.0)
     model.steps, model.trained, model.select, model.extra_terms = 0, 0, True, False
-    known = {
-        "gamma": 0.5,
-        "q_weight": 1.0,
-        "negative_weight": 1.0,
-        "negative_number": 0,
-        "cql_weight": 0.0,
-        "actor_weight": "none",
-        "clip": (0.0, 10.0),
-        "smooth": 0.0,
-        "logged_next": False,
-        "candidates": 0,
-        "bootstraps": True,
-        "q_limit": 100.0,
-    }
-    assert set(settings) <= set(known)
-    for name, value in {**known, **settings}.items():
-        setattr(model, name, value)
     return model
 
 
@@ -105,8 +97,8 @@ def paper_batch():
     )
 
 
-def loss_of(**settings):
-    return paper_model(**settings).calculate_loss(paper_batch()).item()
+def loss_of(method=SQN, **settings):
+    return paper_model(method, **settings).calculate_loss(paper_batch()).item()
 
 
 def mean(values):
@@ -137,13 +129,13 @@ def test_the_other_network_may_be_the_trained_one():
 
 def test_snqn_negatives_stay_in_the_state_and_go_on_where_the_session_ends():
     expected = mean(CE) + mean(TD) + mean(NEGATIVE_TD)
-    assert loss_of(negative_number=2) == pytest.approx(expected, abs=1e-6)
-    half = mean(CE) + 2 * (mean(TD) + 0.5 * mean(NEGATIVE_TD))
-    assert loss_of(negative_number=2, negative_weight=0.5, q_weight=2.0) == pytest.approx(half, abs=1e-6)
+    assert loss_of(SNQN) == pytest.approx(expected, abs=1e-6)
+    twice = mean(CE) + 2 * (mean(TD) + mean(NEGATIVE_TD))
+    assert loss_of(SNQN, q_weight=2.0) == pytest.approx(twice, abs=1e-6)
 
 
 def test_sac_weighs_by_q_and_counts_what_it_clips():
-    model = paper_model(actor_weight="q", clip=(0.0, 1.0))
+    model = paper_model(SAC, actor_clip=[0, 1])
     loss = model.calculate_loss(paper_batch()).item()
     assert loss == pytest.approx(mean(TD) + mean([0.8 * CE[0], 1.0 * CE[1]]), abs=1e-6)
     noted = model.diagnostics(1)
@@ -151,10 +143,12 @@ def test_sac_weighs_by_q_and_counts_what_it_clips():
     assert noted["q_taken"] == pytest.approx((0.8 + 1.5) / 2) and noted["q_taken_max"] == 1.5
     assert noted["q_greedy"] == noted["q_greedy_max"] == 2.0, "of the transition that goes on"
     assert noted["overestimation"] == pytest.approx(2.0 - 1.0), "it ends in a reward of 1"
+    assert noted["td_loss"] == pytest.approx(mean(TD))
+    assert noted["ce"] == pytest.approx(mean([0.8 * CE[0], 1.0 * CE[1]]) / 0.9)
 
 
 def test_before_the_warm_up_is_over_nothing_is_weighted():
-    model = paper_model(actor_weight="q")
+    model = paper_model(SAC)
     model.warm_up_steps = 1
     assert model.calculate_loss(paper_batch()).item() == pytest.approx(mean(CE) + mean(TD), abs=1e-6)
     model.steps = 1
@@ -164,69 +158,93 @@ def test_before_the_warm_up_is_over_nothing_is_weighted():
 
 @pytest.mark.parametrize(
     "clip, weight, clipped",
-    [((0.0, 10.0), ADVANTAGE, 0.0), ((0.05, 0.5), [0.05, 0.5], 1.0), ((0.0, 0.5), [1 / 30, 0.5], 0.5)],
+    [([0, 10], ADVANTAGE, 0.0), ([0.05, 0.5], [0.05, 0.5], 1.0), ([0, 0.5], [1 / 30, 0.5], 0.5)],
 )
 def test_sa2c_weighs_by_the_advantage(clip, weight, clipped):
-    model = paper_model(actor_weight="advantage", negative_number=2, clip=clip)
+    model = paper_model(SA2C, actor_clip=clip)
     expected = mean([w * c for w, c in zip(weight, CE)]) + mean(TD) + mean(NEGATIVE_TD)
     assert model.calculate_loss(paper_batch()).item() == pytest.approx(expected, abs=1e-6)
     noted = model.diagnostics(1)
     assert noted["clipped"] == clipped
+    assert noted["negative_td_loss"] == pytest.approx(mean(NEGATIVE_TD))
     assert noted["advantage"] == pytest.approx(mean(ADVANTAGE))
     assert noted["advantage_spread"] == pytest.approx((0.8 - 1 / 30) / 2, abs=1e-5)
 
 
-def test_weighed_by_the_reward_needs_no_warm_up():
-    model = paper_model(actor_weight="reward", q_weight=0.0)
-    model.warm_up_steps = 9
-    expected = mean([0.2 * CE[0], 1.0 * CE[1]])
-    assert model.calculate_loss(paper_batch()).item() == pytest.approx(expected, abs=1e-6)
-
-
-def test_off_policy_factor_multiplies_the_cross_entropy():
-    # pi / beta: .3 / .02 = 15, clipped to 10, and 4/11 / .5 = 8/11
-    expected = mean([10**0.5 * CE[0], (8 / 11) ** 0.5 * CE[1]]) + mean(TD)
-    assert loss_of(smooth=0.5) == pytest.approx(expected, abs=1e-6)
+def test_rce_weighs_by_the_reward_alone():
+    assert loss_of(RCE) == pytest.approx(mean([0.2 * CE[0], 1.0 * CE[1]]), abs=1e-6)
 
 
 def test_eval_takes_the_logged_action():
     # at s1 item 3 came next, which the target network values at 8
     td = [0.5 * (0.2 + 0.5 * 8 - 0.8) ** 2, TD[1]]
-    assert loss_of(logged_next=True) == pytest.approx(mean(CE) + mean(td), abs=1e-6)
+    assert loss_of(next_action="logged") == pytest.approx(mean(CE) + mean(td), abs=1e-6)
 
 
-def test_without_a_look_ahead_the_target_is_the_reward():
+@pytest.mark.parametrize("settings", [{"gamma": 0}, {"reward_signal": "history"}])
+def test_without_a_look_ahead_the_target_is_the_reward(settings):
     td = [0.5 * (0.2 - 0.8) ** 2, 0.5 * (1.0 - 1.5) ** 2]
     negative = [0.5 * 1.0**2 + 0.5 * 0.5**2, 2 * 0.5 * 0.3**2]
-    expected = mean(CE) + mean(td) + mean(negative)
-    assert loss_of(bootstraps=False, negative_number=2) == pytest.approx(expected, abs=1e-6)
-    assert loss_of(gamma=0.0, negative_number=2) == pytest.approx(expected, abs=1e-6)
+    model = paper_model(SNQN, **settings)
+    loss = model.calculate_loss(paper_batch()).item()
+    assert loss == pytest.approx(mean(CE) + mean(td) + mean(negative), abs=1e-6)
+    assert "q_greedy" not in model.diagnostics(1)
 
 
-def test_conservative_penalty():
+def test_cql_holds_down_what_was_not_logged():
     gap = [
         math.log(sum(math.exp(row[state]) for row in MAIN)) - taken for state, taken in enumerate((0.8, 1.5))
     ]
-    assert loss_of(cql_weight=0.3) == pytest.approx(mean(CE) + mean(TD) + 0.3 * mean(gap), abs=1e-5)
+    model = paper_model(CQL, cql_weight=0.3)
+    loss = model.calculate_loss(paper_batch()).item()
+    assert loss == pytest.approx(mean(CE) + mean(TD) + 0.3 * mean(gap), abs=1e-5)
+    assert model.diagnostics(1)["cql_loss"] == pytest.approx(mean(gap), abs=1e-5)
+
+
+def test_a_method_is_its_settings_and_a_term():
+    """A stranger's: one class, with what it logs."""
+
+    class SharpSettings(SQN.settings_class):
+        sharpness: Number = key(2.0, "exponent", gt=0)
+
+    class SHARP(SQN):
+        settings_class = SharpSettings
+        noted = (*SQN.noted, "sharp")
+
+        def actor_weight(self, step):
+            weight = step.reward**self.settings.sharpness
+            step.noted["sharp"] = step.mean(weight)
+            return weight
+
+        def figures(self, means):
+            return {**super().figures(means), "sharp": means["sharp"]}
+
+    model = paper_model(SHARP, sharpness=3.0)
+    loss = model.calculate_loss(paper_batch()).item()
+    assert loss == pytest.approx(mean(TD) + mean([0.2**3 * CE[0], CE[1]]), abs=1e-6)
+    assert model.diagnostics(1)["sharp"] == pytest.approx((0.2**3 + 1) / 2)
+    SHARP.noted = SQN.noted
+    with pytest.raises(AssertionError, match="sharp"):
+        paper_model(SHARP).calculate_loss(paper_batch())
 
 
 # --- gradients --------------------------------------------------------------------------------------------
 
 
-def test_the_gradient_of_q_is_that_of_the_action_taken_alone():
+@pytest.mark.parametrize("method", [SQN, SAC])
+def test_the_gradient_of_q_is_that_of_the_action_taken_alone(method):
     """Not of what is liked best, nor through the actor's weight, and nothing of the target network."""
-    for actor in ("none", "q"):
-        model = paper_model(actor_weight=actor)
-        model.calculate_loss(paper_batch()).backward()
-        expected = torch.zeros(4, 2)
-        expected[2, 0] = -(0.2 + 0.5 * 3 - 0.8) / 2
-        expected[3, 1] = -(1.0 - 1.5) / 2
-        torch.testing.assert_close(model.networks[0].q.weight.grad, expected)
-        assert all(parameter.grad is None for parameter in model.networks[1].parameters())
+    model = paper_model(method)
+    model.calculate_loss(paper_batch()).backward()
+    expected = torch.zeros(4, 2)
+    expected[2, 0] = -(0.2 + 0.5 * 3 - 0.8) / 2
+    expected[3, 1] = -(1.0 - 1.5) / 2
+    torch.testing.assert_close(model.networks[0].q.weight.grad, expected)
+    assert all(parameter.grad is None for parameter in model.networks[1].parameters())
 
 
 def test_the_gradient_of_the_negatives():
-    model = paper_model(actor_weight="advantage", negative_number=2)
+    model = paper_model(SA2C)
     model.calculate_loss(paper_batch()).backward()
     expected = torch.zeros(4, 2)
     expected[2, 0], expected[3, 1] = -0.9 / 2, 0.5 / 2
@@ -238,7 +256,7 @@ def test_the_gradient_of_the_negatives():
 
 def test_the_actor_learns_by_its_weight():
     """Gradient of the logits: weight × (softmax - 1 of the target) / 2."""
-    model = paper_model(actor_weight="q")
+    model = paper_model(SAC)
     model.calculate_loss(paper_batch()).backward()
     softmax = torch.tensor([[0.1, 0.2, 0.3, 0.4], [1 / 11, 1 / 11, 5 / 11, 4 / 11]])
     softmax[0, 2] -= 1
@@ -253,34 +271,26 @@ def test_the_actor_learns_by_its_weight():
 def test_a_finished_session_has_the_reward_as_target_whatever_comes_after():
     reward, done = torch.tensor([0.2, 1.0, -1.0]), torch.tensor([False, True, True])
     after = torch.tensor([4.0, torch.inf, torch.nan])
-    assert rl_losses.td_target(reward, after, done, 0.5).tolist() == pytest.approx([2.2, 1.0, -1.0])
+    assert losses.td_target(reward, after, done, 0.5).tolist() == pytest.approx([2.2, 1.0, -1.0])
 
 
 def test_targets_and_factors_have_no_gradient():
     value = torch.tensor([1.0, 12.0, -1.0], requires_grad=True)
     none = torch.zeros(3, dtype=torch.bool)
-    assert not rl_losses.td_target(torch.zeros(3), value, none, 0.5).requires_grad
-    factor, clipped = rl_losses.actor_factor(value, 0.0, 10.0)
+    assert not losses.td_target(torch.zeros(3), value, none, 0.5).requires_grad
+    factor, clipped = losses.actor_factor(value, 0.0, 10.0)
     assert not factor.requires_grad and factor.tolist() == [1.0, 10.0, 0.0]
     assert clipped.tolist() == [False, True, True]
-    assert not rl_losses.off_policy_factor(value, value.detach() * 2, 0.5).requires_grad
     target = torch.zeros(3, requires_grad=True)
-    rl_losses.td_loss(target, value).sum().backward()
+    losses.td_loss(target, value).sum().backward()
     assert target.grad is None and value.grad.tolist() == [1.0, 12.0, -1.0]
 
 
 def test_what_lies_on_a_bound_is_not_clipped():
-    factor, clipped = rl_losses.actor_factor(torch.tensor([0.0, 10.0, 10.5, -0.5]), 0.0, 10.0)
+    factor, clipped = losses.actor_factor(torch.tensor([0.0, 10.0, 10.5, -0.5]), 0.0, 10.0)
     assert factor.tolist() == [0.0, 10.0, 10.0, 0.0] and clipped.tolist() == [False, False, True, True]
 
 
-def test_off_policy_factor():
-    policy, behaviour = torch.tensor([0.5, 0.1, 0.001]), torch.tensor([0.01, 0.2, 0.5])
-    found = rl_losses.off_policy_factor(policy, behaviour, 2.0)
-    assert found.tolist() == pytest.approx([100.0, 0.25, 0.01])
-    assert rl_losses.off_policy_factor(policy, behaviour, 0.0).tolist() == [1.0, 1.0, 1.0]
-
-
 def test_advantage_counts_the_action_taken_into_the_mean():
-    found = rl_losses.advantage(torch.tensor([2.0, 1.0]), torch.tensor([[0.0], [5.0]]))
+    found = losses.advantage(torch.tensor([2.0, 1.0]), torch.tensor([[0.0], [5.0]]))
     assert found.tolist() == [1.0, -2.0]

@@ -1,0 +1,1 @@
+"""Methods of reinforcement learning, one a file: a class of that name, its settings, the term that differs."""
