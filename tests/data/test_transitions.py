@@ -10,7 +10,7 @@ from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.data.transitions import EventColumns, next_rows
 from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.data.user_sequences import UserTrainLoader
-from recbole_ext.model.rl import losses as rl_losses
+from recbole_ext.model.rl import losses
 
 # three sessions train, one validates, one tests
 SESSIONS = {
@@ -44,11 +44,13 @@ def rows_of(sessions, users=""):
 def columns(write_log, make_config):
     """EventColumns of SESSIONS, their rows changed by `rows`, and the training part."""
 
-    def make(model="SASRecSQN", rows=None, dataset_class=SessionDataset, **settings):
+    def make(
+        model="SASRecSQN", rows=None, dataset_class=SessionDataset, gamma=0.5, signal="event", **settings
+    ):
         write_log(rows_of(SESSIONS) if rows is None else rows)
-        config = make_config(model, **{"split": SPLIT, "rewards": REWARDS, "gamma": 0.5, **settings})
+        config = make_config(model, **{"split": SPLIT, "rewards": REWARDS, **settings})
         train, _, _ = dataset_class(config).build()
-        return EventColumns(config, train), train
+        return EventColumns(config, train, gamma, signal), train
 
     return make
 
@@ -68,9 +70,6 @@ def test_the_columns_of_a_log_on_paper(columns):
     assert found.history.tolist() == [0, 1, 2, 3, 0, 1, 0, 0, 1, 0, 1]
     # a: 4; .2 + .5 · 4 = 2.2; 1 + .5 · 2.2 = 2.1; .2 + .5 · 2.1 = 1.25
     assert found.returns[trains].tolist() == near(1.25, 2.1, 2.2, 4, 0.3, 0.2, 1)
-    assert [found.kind_names[k] for k in found.kinds[trains].tolist()] == [
-        kind for name in "abc" for _, kind in SESSIONS[name]
-    ]
     assert found.largest == 4
     assert found.notes == ["rewards of training events: 4 of 0.2, 2 of 1, 1 of 4"]
 
@@ -92,9 +91,9 @@ def test_shuffled_rewards_are_those_of_training_in_another_order(columns, random
     rows = random_log()
     settings = {"rows": rows, "rewards": {"view": 0.2, "purchase": 1.0}, "split": {"session_time": [7, 1, 2]}}
     plain, train = columns(**settings)
-    first, _ = columns(reward_signal="shuffled", seed=1, **settings)
-    again, _ = columns(reward_signal="shuffled", seed=1, **settings)
-    other, _ = columns(reward_signal="shuffled", seed=2, **settings)
+    first, _ = columns(signal="shuffled", seed=1, **settings)
+    again, _ = columns(signal="shuffled", seed=1, **settings)
+    other, _ = columns(signal="shuffled", seed=2, **settings)
     trains = torch.zeros(len(plain.reward), dtype=torch.bool)
     trains[train._training_events()] = True
     assert 100 < trains.sum() < len(trains)
@@ -102,13 +101,12 @@ def test_shuffled_rewards_are_those_of_training_in_another_order(columns, random
     assert (first.reward[trains] != plain.reward[trains]).float().mean() > 0.3
     assert first.reward[trains].sort().values.tolist() == plain.reward[trains].sort().values.tolist()
     assert first.reward[~trains].tolist() == plain.reward[~trains].tolist()
-    assert first.kinds.tolist() == plain.kinds.tolist()
     i = int(torch.nonzero(trains & ~first.closes)[0])
     assert first.returns[i] == pytest.approx(float(first.reward[i] + 0.5 * first.returns[i + 1]))
 
 
 def test_the_dull_signal_is_the_length_of_the_history(columns):
-    found, _ = columns(reward_signal="history", MAX_ITEM_LIST_LENGTH=2)
+    found, _ = columns(signal="history", MAX_ITEM_LIST_LENGTH=2)
     assert found.reward[:7].tolist() == near(0, 0.5, 1, 1, 0, 0.5, 0)
     assert "HIST" in found.notes[0]
 
@@ -117,7 +115,6 @@ def test_a_log_without_kinds_has_views_only(columns):
     rows = [{k: v for k, v in row.items() if k != "event"} for row in rows_of(SESSIONS)]
     found, _ = columns(rows=rows)
     assert found.reward[:7].tolist() == near(*[0.2] * 7)
-    assert {found.kind_names[kind] for kind in found.kinds.tolist()} == {"view"}
     with pytest.raises(UsageError, match="none for event view"):
         columns(rows=rows, rewards={"purchase": 1.0})
 
@@ -135,13 +132,6 @@ def test_a_kind_of_held_out_events_needs_no_reward(columns):
     rows = rows_of({**SESSIONS, "e": [("x", "view"), ("y", "removefromcart")]})
     found, _ = columns(rows=rows)
     assert found.largest == 4
-
-
-def test_what_is_none_of_the_signals_is_said(columns):
-    with pytest.raises(UsageError, match="event, shuffled, history"):
-        columns(reward_signal="random")
-    with pytest.raises(UsageError, match=r"gamma is 1.5"):
-        columns(gamma=1.5)
 
 
 def test_start_steps_shift_the_places(columns):
@@ -239,7 +229,7 @@ def learn(write_log, make_config, monkeypatch):
                 parameter.add_(torch.randn(parameter.shape, generator=noise) * 0.3)
         net.eval()
         found, pairs = {}, []
-        td_loss, steps_of = rl_losses.td_loss, net._steps
+        td_loss, steps_of = losses.td_loss, net.transitions
 
         def noted_loss(target, value):
             pairs.append((target.tolist(), value.tolist()))
@@ -249,8 +239,8 @@ def learn(write_log, make_config, monkeypatch):
             noted_steps.last = steps_of(batch)
             return noted_steps.last
 
-        monkeypatch.setattr(rl_losses, "td_loss", noted_loss)
-        monkeypatch.setattr(net, "_steps", noted_steps)
+        monkeypatch.setattr(losses, "td_loss", noted_loss)
+        monkeypatch.setattr(net, "transitions", noted_steps)
         for batch in train:
             pairs.clear()
             net.calculate_loss(batch)
@@ -264,7 +254,7 @@ def learn(write_log, make_config, monkeypatch):
                     assert event not in found, "a transition is learnt twice"
                     assert action == net.columns.items[event]
                     found[event] = numbers
-        monkeypatch.setattr(rl_losses, "td_loss", td_loss)
+        monkeypatch.setattr(losses, "td_loss", td_loss)
         return found, train, net
 
     return make
@@ -286,20 +276,12 @@ def agree(one, other):
         assert one[event] == pytest.approx(other[event], rel=1e-4, abs=1e-5), event
 
 
-@pytest.mark.parametrize(
-    "model, settings",
-    [
-        ("SASRecSQN", {}),
-        ("SASRecSQN", {"history_events": True}),
-        ("SASRecSQN", {"separate_encoder": True, "history_events": True, "target_network": "lagged"}),
-        ("GRU4RecSNQN", {"q_head": "tied"}),
-    ],
-)
-def test_positions_teach_what_prefixes_teach(learn, model, settings):
-    prefixes, train, net = learn(model, **settings)
+@pytest.mark.parametrize("model", ["SASRecSQN", "GRU4RecSNQN"])
+def test_positions_teach_what_prefixes_teach(learn, model):
+    prefixes, train, net = learn(model)
     assert sorted(prefixes) == expected_events(train) and len(prefixes) == 31
     assert len({round(value, 4) for _, value in prefixes.values()}) > 20, "states differ"
-    positions, train, _ = learn(model, train_targets="all_positions", **settings)
+    positions, train, _ = learn(model, train_targets="all_positions")
     assert isinstance(train, PositionTrainLoader)
     agree(prefixes, positions)
     closing = [event for event in prefixes if net.columns.closes[event]]
@@ -337,13 +319,11 @@ def test_what_a_window_still_knows_is_learnt_as_from_prefixes(learn):
 
 
 @pytest.mark.parametrize("empty_history", [False, True])
-@pytest.mark.parametrize("history_events", [False, True])
-def test_hrnnfeat_learns_alike_from_prefixes_positions_and_users(learn, empty_history, history_events):
+def test_hrnnfeat_learns_alike_from_prefixes_positions_and_users(learn, empty_history):
     common = {
         "embedding_size": 6,
         "hidden_size": 6,
         "empty_history": empty_history,
-        "history_events": history_events,
     }
     alone = {**common, "user_state": "none"}
     prefixes, train, _ = learn("HRNNFeatSQN", train_targets="prefixes", **alone)
@@ -354,8 +334,7 @@ def test_hrnnfeat_learns_alike_from_prefixes_positions_and_users(learn, empty_hi
 
 
 @pytest.mark.parametrize("empty_history", [False, True])
-@pytest.mark.parametrize("history_events", [False, True])
-def test_hrnnfeat_learns_of_a_visitor_what_it_is_asked_about_later(learn, empty_history, history_events):
+def test_hrnnfeat_learns_of_a_visitor_what_it_is_asked_about_later(learn, empty_history):
     """Transitions of a batch of chains, against the states that ranking computes for each prefix on its own."""
     found, train, net = learn(
         "HRNNFeatSQN",
@@ -363,7 +342,6 @@ def test_hrnnfeat_learns_of_a_visitor_what_it_is_asked_about_later(learn, empty_
         embedding_size=6,
         hidden_size=6,
         empty_history=empty_history,
-        history_events=history_events,
         train_batch_size=6,
     )
     assert isinstance(train, UserTrainLoader)
@@ -371,7 +349,7 @@ def test_hrnnfeat_learns_of_a_visitor_what_it_is_asked_about_later(learn, empty_
     main, other = net.networks
     event_of = {int(p): e for e, p in enumerate(net.columns.place)}
     with torch.no_grad():
-        vectors, their_vectors = main.item_vectors()[0], other.item_vectors()[0]
+        vectors, their_vectors = (network.factored.item_vectors() for network in (main, other))
 
         def values(network, vectors, event):
             state = network.encoder.row_states({"event_index": torch.tensor([event])}, vectors)
@@ -383,5 +361,5 @@ def test_hrnnfeat_learns_of_a_visitor_what_it_is_asked_about_later(learn, empty_
             reward = float(net.columns.reward[place])
             if not net.columns.closes[place]:
                 best = int(values(main, vectors, event + 1).argmax())
-                reward += net.gamma * float(values(other, their_vectors, event + 1)[best])
+                reward += net.settings.gamma * float(values(other, their_vectors, event + 1)[best])
             assert target == pytest.approx(reward, abs=1e-5)

@@ -312,11 +312,11 @@ def test_it_carries_actor_and_critic(build, random_log, items, name, targets):
     rewards = {"view": 0.2, "purchase": 1.0}
     config, train, valid, test, model = build(
         name, random_log(sessions=120), items, train_targets=targets, rewards=rewards, epochs=2,
-        cold_items={"holdout": 0.2, "seed": 1}, history_events=True,
+        cold_items={"holdout": 0.2, "seed": 1},
     )  # fmt: skip
-    before = [network.kind_input.vectors.detach().clone() for network in model.networks]
+    before = [network.q.weight.detach().clone() for network in model.networks]
     trainer = fit(config, model, train, valid)
-    assert any(not torch.equal(old, net.kind_input.vectors) for old, net in zip(before, model.networks))
+    assert any(not torch.equal(old, net.q.weight) for old, net in zip(before, model.networks))
     result = trainer.evaluate(test, load_best_model=False, show_progress=False)
     assert 0 <= result["hit@5"] <= 1
     with torch.no_grad():

@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from recbole_ext.config import UsageError, configs_dir
+from recbole_ext.model.rl.compose import compose, method_class, method_names
 from recbole_ext.trainer.rl import ActorCriticTrainer
 
 SPLIT = {"session_time": [0.7, 0.1, 0.2]}
@@ -46,26 +47,45 @@ def moved(network, before):
     return any(not torch.equal(*pair) for pair in zip(network.parameters(), before))
 
 
-def test_the_methods_settings_are_the_papers(make_config, write_log, random_log):
+PAPERS = {
+    "SQN": {},
+    "SAC": {"actor_clip": [0, 10], "warm_up_epochs": 3},
+    "SNQN": {"rl_negatives": 10},
+    "SA2C": {"actor_clip": [0, 10], "warm_up_epochs": 3, "rl_negatives": 10},
+}
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_a_method_has_a_yaml_of_the_defaults_that_its_class_says(make_config, write_log, random_log, method):
     write_log(random_log())
-    expected = {
-        "SQN": ("none", 0, 0),
-        "SAC": ("q", 0, 3),
-        "SNQN": ("none", 10, 0),
-        "SA2C": ("advantage", 10, 3),
-    }
-    for method, wanted in expected.items():
-        config = make_config(f"SASRec{method}")
-        assert (config["actor_weight"], config["rl_negatives"], config["warm_up_epochs"]) == wanted
-        assert (config["gamma"], config["actor_clip"], config["smooth"]) == (0.5, [0, 10], 0)
-        assert config["rewards"]["view"] == 0.2 and config["rewards"]["addtocart"] == 1.0
+    config = make_config(f"SASRec{method}")
+    defaults = {name: field.default for name, field in method_class(method).settings_class.keys().items()}
+    assert defaults.items() >= PAPERS.get(method, {}).items() and defaults["gamma"] == 0.5
+    assert {name: config[name] for name in defaults} == defaults
+    assert config["rewards"]["view"] == 0.2 and config["rewards"]["addtocart"] == 1.0
 
 
-def test_a_method_sets_nothing_that_base_does_not_know():
+def test_a_file_says_nothing_that_its_method_does_not_read():
     folder = configs_dir() / "method"
     base = yaml.safe_load((folder / "base.yaml").read_text(encoding="utf-8"))
-    for file in folder.glob("*.yaml"):
-        assert set(yaml.safe_load(file.read_text(encoding="utf-8"))) <= set(base), file.name
+    for method in method_names():
+        own = yaml.safe_load((folder / f"{method}.yaml").read_text(encoding="utf-8")) or {}
+        read = method_class(method).settings_class.keys()
+        assert set(own) | set(base) - {"loss_type", "train_neg_sample_args", "rewards"} == set(read), method
+
+
+def test_a_method_of_ones_own_is_a_file_that_says_whose_loss_it_has(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "configs" / "method"
+    folder.mkdir(parents=True)
+    for text, expected in (("method: SA2C\ngamma: 0.9\n", "SA2C"), ("gamma: 0.9\n", "SQN")):
+        (folder / "MINE.yaml").write_text(text, encoding="utf-8")
+        assert method_class("MINE") is method_class(expected)
+        made = compose("SASRec", "MINE", object, method_class("MINE"))
+        assert made.__name__ == "SASRecMINE" and made.known_keys(None) >= {"gamma", "q_limit"}
+    (folder / "MINE.yaml").write_text("method: SNQM\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"MINE\.yaml says method: SNQM, which is none: did you mean SNQN"):
+        method_class("MINE")
 
 
 def test_a_coin_says_which_network_learns(build):
@@ -122,23 +142,6 @@ def test_the_warm_up_is_counted_in_epochs_or_steps(build, settings, steps):
     assert net.warm_up_steps == (5 if steps is None else round(steps * len(train)))
 
 
-def test_after_the_warm_up_the_actor_has_an_optimizer_of_its_own(build):
-    (train, _, _), _, trainer = build(
-        "SASRecSA2C", warm_up_steps=4, learning_rate=0.005, actor_learning_rate=0.001, target_network="lagged"
-    )
-    rates, optimizers = [], []
-    trainer._meet_training(train)
-    batches = [batch for _ in range(3) for batch in train][:7]
-    for batch in batches:
-        trainer._step(batch, trainer._loss_of)
-        rates.append(trainer.optimizer.param_groups[0]["lr"])
-        optimizers.append(id(trainer.optimizer))
-    assert rates == [0.005] * 4 + [0.001] * 3
-    assert len(set(optimizers[:4])) == len(set(optimizers[4:])) == 1 and optimizers[0] != optimizers[4]
-    state = next(iter(trainer.optimizer.state.values()))
-    assert int(state["step"]) == 3, "of fresh state"
-
-
 def test_training_that_ends_within_the_warm_up_says_so(build):
     (train, valid, _), net, trainer = build("SASRecSAC", warm_up_epochs=3, epochs=1)
     trainer.fit(train, valid, saved=False, verbose=False)
@@ -153,10 +156,9 @@ def test_training_that_ends_within_the_warm_up_says_so(build):
     [
         ("SASRecSNQN", {}),
         ("SASRecSNQN", {"train_targets": "all_positions", "target_network": "lagged", "target_every": 3}),
-        # the optimizer changes before, at and after the interruption
-        ("SASRecSA2C", {"warm_up_epochs": 1, "actor_learning_rate": 0.0005}),
-        ("SASRecSA2C", {"warm_up_epochs": 2, "actor_learning_rate": 0.0005}),
-        ("SASRecSA2C", {"warm_up_epochs": 3, "actor_learning_rate": 0.0005}),
+        # the warm-up ends before and after the interruption
+        ("SASRecSA2C", {"warm_up_epochs": 1}),
+        ("SASRecSA2C", {"warm_up_epochs": 3}),
     ],
 )
 def test_resumed_training_is_the_uninterrupted_one(build, tmp_path, model, settings):
@@ -189,7 +191,7 @@ def test_what_q_does_is_told_by_epoch(build):
     assert second["actor_weight"] != pytest.approx(1.0)
     assert all(math.isfinite(value) for value in second.values())
     assert first["ce"] == pytest.approx(math.log(31), abs=0.3), "of 30 items and the padding, hardly trained"
-    assert net.sums.abs().sum() == 0, "every epoch starts anew"
+    assert net.epoch_figures.sums.abs().sum() == 0, "every epoch starts anew"
 
 
 def test_a_run_that_diverges_is_stopped(build):
@@ -197,7 +199,7 @@ def test_a_run_that_diverges_is_stopped(build):
     with torch.no_grad():
         for network in net.networks:
             network.q.bias.fill_(1e4)
-    assert net.q_limit == pytest.approx(100 * 1.0 / (1 - 0.5))
+    assert net.epoch_figures.limit == pytest.approx(100 * 1.0 / (1 - 0.5))
     with pytest.raises(
         UsageError, match=r"SASRecSQN diverged at step 1 .*q_limit 200.*learning_rate \(0.01\)"
     ):
@@ -216,15 +218,24 @@ def test_a_q_below_the_limit_goes_on(build):
         for network in net.networks:
             network.q.bias.fill_(1e4)
     trainer._train_epoch(train, 0)
-    assert int(net.first_bad) == -1 and net.steps == len(train)
+    assert int(net.epoch_figures.first_bad) == -1 and net.steps == len(train)
 
 
 @pytest.mark.parametrize(
     "model, settings",
     [
         ("SASRecSQN", {"hidden_dropout_prob": 0, "attn_dropout_prob": 0}),
-        ("SASRecSA2C", {"hidden_dropout_prob": 0, "attn_dropout_prob": 0, "rl_negatives": 3}),
-        ("GRU4RecSNQN", {"dropout_prob": 0, "q_head": "tied", "rl_negatives": 3}),
+        (
+            "SASRecSA2C",
+            {
+                "hidden_dropout_prob": 0,
+                "attn_dropout_prob": 0,
+                "rl_negatives": 3,
+                "warm_up_epochs": 20,
+                "actor_clip": [0.1, 10],
+            },
+        ),
+        ("GRU4RecSNQN", {"dropout_prob": 0, "rl_negatives": 3}),
     ],
 )
 def test_a_tiny_log_is_learnt_by_heart(build, model, settings):
@@ -247,8 +258,6 @@ def test_a_tiny_log_is_learnt_by_heart(build, model, settings):
         target_network="lagged",
         target_tau=0.1,
         split={"session_time": [0.5, 0.0, 0.5]},
-        warm_up_epochs=20,
-        actor_clip=[0.1, 10],
         **settings,
     )
     for epoch in range(150):

@@ -19,7 +19,10 @@ def world():
         head.bias.copy_(torch.randn(ITEMS, generator=generator))
         scores = torch.tensor(
             [
-                [sum(s * w for s, w in zip(state, row)) + b for row, b in zip(head.weight.tolist(), head.bias.tolist())]
+                [
+                    sum(s * w for s, w in zip(state, row)) + b
+                    for row, b in zip(head.weight.tolist(), head.bias.tolist())
+                ]
                 for state in states.tolist()
             ]
         )
