@@ -1,6 +1,8 @@
 """The front door: `python run.py --model=HRNNFeat --dataset=diginetica-demo`."""
 
-from recbole_ext.quick_start import main
+import sys
+
+from recbole_ext.cli import command
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(command("run", sys.argv[1:], "python run.py"))

@@ -89,7 +89,7 @@ def counted(scores: torch.Tensor, own: torch.Tensor) -> tuple[torch.Tensor, torc
 
 def tie_collector(config: Any) -> Any:
     """RankCollector that also keeps how many items are above each target, and how many tie with it."""
-    from recbole_ext.evaluate.ranks import RankCollector
+    from recbole_ext.trainer.collector import RankCollector
 
     class TieCollector(RankCollector):
         def __init__(self) -> None:
@@ -128,10 +128,11 @@ def measure(
     from recbole.config import Config
     from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
-    from recbole_ext.config import check_keys, check_values, command_line
-    from recbole_ext.data.sources import prepare_atomic_files
+    from recbole_ext.bridge.keys import check_keys, check_values
+    from recbole_ext.bridge.prepare import prepare_atomic_files
     from recbole_ext.model.item_encoder import ColdScoring
-    from recbole_ext.report.record import _commit, _device_name
+    from recbole_ext.run.record import _commit, _device_name
+    from recbole_ext.settings.command_line import command_line
 
     given = {
         "seed": fold + 1,

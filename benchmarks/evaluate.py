@@ -3,7 +3,7 @@
     python benchmarks/evaluate.py
 
 Rows are test rows of leave-one-out on the real Diginetica session lists, weights are untrained, 2 threads. That both
-sides count the same hits is tested in tests/evaluate/test_ranks.py and tests/trainer.
+sides count the same hits is tested in tests/scores/test_ranks.py and tests/trainer.
 """
 
 from __future__ import annotations

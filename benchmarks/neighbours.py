@@ -37,7 +37,7 @@ def _prepare(model: str, data: str) -> tuple[Any, Any, Any]:
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
 
-    from recbole_ext.config import command_line
+    from recbole_ext.settings.command_line import command_line
 
     settings = {
         "data_path": str(Path(data).parent),

@@ -36,7 +36,8 @@ from recbole_ext.convert.synthetic.world import (
     STYLES,
     make_world,
 )
-from recbole_ext.evaluate.off_policy import Behaviour, Settings, action_chances, estimate, shrunken_rewards
+from recbole_ext.evaluate.off_policy import Behaviour, Settings, estimate, shrunken_rewards
+from recbole_ext.run.off_policy import action_chances
 
 VIEW, CART = 0.2, 1.0  # rewards
 GO_ON = 0.75  # after each target the session goes on with this chance

@@ -1,7 +1,8 @@
 """Session neighbours and item rules one prefix at a time, in plain Python, as the field's own code does it.
 
 Dictionaries of sessions by item and of items by session, sets, a sort, and a loop over neighbours and their items. It
-is what recbole_ext/model/neighbours.py and item_rules.py are measured against and, in the tests, compared with.
+is what recbole_ext/model/counting/neighbours.py and item_rules.py are measured against and, in the tests, compared
+with.
 """
 
 from __future__ import annotations

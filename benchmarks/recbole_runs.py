@@ -54,7 +54,7 @@ def open_run(
 
         recbole_ext.install()
     elif int(version("numpy").split(".")[0]) > 1:
-        from recbole_ext import compat
+        from recbole_ext.bridge import patches as compat
 
         compat.apply(skip=FASTER)
     import recbole.data

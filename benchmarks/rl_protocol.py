@@ -97,7 +97,7 @@ def settings(dataset: str, variant: str, rate: float, seed: int) -> tuple[str, d
 
 def one(folder: Path, dataset: str, variant: str, rate: float, seed: int) -> float:
     """Run it unless its record is there; its validation score."""
-    from recbole_ext.quick_start import run
+    from recbole_ext.run.run import run
 
     name = f"{dataset}_{variant}_{rate}_{seed}".replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)

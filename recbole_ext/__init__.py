@@ -13,15 +13,14 @@ __all__ = ["__version__", "compare", "convert", "install", "run"]
 
 def install() -> None:
     """Mend RecBole for today's stack and register our models, datasets and splits with it. Idempotent."""
-    from recbole_ext import compat, registry
+    from recbole_ext.bridge.install import install as install_into_recbole
 
-    compat.apply()
-    registry.register()
+    install_into_recbole()
 
 
 def run(model: str, dataset: str, **config: Any) -> dict[str, Any]:
-    """Run one experiment and return its record; `config` holds RecBole's keys and ours (see quick_start.run)."""
-    from recbole_ext.quick_start import run as run_experiment
+    """Run one experiment and return its record; `config` holds RecBole's keys and ours (see run.run.run)."""
+    from recbole_ext.run.run import run as run_experiment
 
     return run_experiment(model, dataset, config)
 

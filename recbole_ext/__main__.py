@@ -1,6 +1,6 @@
-"""`python -m recbole_ext --model=… --dataset=…`: the same as run.py, from an installed package."""
+"""`python -m recbole_ext …`: the same as `recbole-ext …`."""
 
-from recbole_ext.quick_start import main
+from recbole_ext.cli import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(prog="python -m recbole_ext"))

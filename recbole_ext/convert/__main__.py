@@ -37,9 +37,9 @@ def _counted(name: str, count: Any) -> str:
     return f"{count:,} {name}" if isinstance(count, int) else f"{name} {count}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m recbole_ext.convert") -> int:
     """Run one converter; returns 0, or 2 after one sentence on stderr for an error that the user can mend."""
-    parser = _Parser(prog="python -m recbole_ext.convert", description="Raw logs to RecBole's atomic files.")
+    parser = _Parser(prog=prog, description="Raw logs to RecBole's atomic files.")
     subparsers = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     for source in SOURCES:
         module = source_module(source)

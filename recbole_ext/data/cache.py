@@ -28,19 +28,19 @@ import numpy as np
 import pandas as pd
 import recbole
 import torch
-from recbole.utils import FeatureSource, FeatureType
 
 import recbole_ext
-from recbole_ext.config import UsageError, plain_value
+from recbole_ext import plain
+from recbole_ext.errors import UsageError
+from recbole_ext.plain import TAG, plain_value
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = ".cache"
 ENTRIES = 8  # of one data set; the ones used longest ago go
 _SCRATCH = "tmp-"
 _SCRATCH_AGE = 3600  # seconds after which a writer is taken for dead
 _ENTRY_FILE = "entry.json"
 _PACKAGES = (recbole, np, pd, torch)
-_ENUMS: dict[str, Any] = {"FeatureType": FeatureType, "FeatureSource": FeatureSource}
 _ARRAY_LIKE = (np.ndarray, torch.Tensor, pd.Series, pd.DataFrame)
 _NOT_STATE = ("config", "logger")
 # set from the config before loading, which does not read them: they neither belong to the key nor to the state
@@ -406,50 +406,45 @@ def _encoded_attributes(dataset: Any, arrays: _Arrays | None) -> dict[str, Any]:
 
 
 def _encode(value: Any, arrays: _Arrays | None) -> Any:
-    """Plain values as they are, all others as [kind, …]."""
-    if value is None or type(value) in (bool, int, float, str):
-        return value
+    """Plain values in their plain form, all others as a mapping of kind and parts."""
+    return plain.encode(value, lambda other: _encode_other(other, arrays))
+
+
+def _encode_other(value: Any, arrays: _Arrays | None) -> Any:
     if type(value) is np.str_:  # names of fields that went through numpy
         return str(value)
-    if type(value) in (FeatureType, FeatureSource):
-        return ["enum", type(value).__name__, value.name]
-    if type(value) is dict:
-        return ["dict", [[_encode(key, arrays), _encode(item, arrays)] for key, item in value.items()]]
-    if type(value) in (list, tuple):
-        return [type(value).__name__, [_encode(item, arrays) for item in value]]
     if arrays is None or (type(value) not in _ARRAY_LIKE and not isinstance(value, np.generic)):
         raise _NotStorableError(f"holds a {type(value).__name__}")
     if isinstance(value, np.generic):
-        return ["scalar", arrays.add(np.array(value))]
+        return _tagged("scalar", arrays.add(np.array(value)))
     if isinstance(value, np.ndarray):
         return _encode_array(value, arrays)
     if isinstance(value, torch.Tensor):
-        return ["tensor", arrays.add(value.numpy())]
+        return _tagged("tensor", arrays.add(value.numpy()))
     if isinstance(value, pd.Series):
-        index = value.index
-        return [
-            "series",
-            _encode_array(np.asarray(value), arrays),
-            _encode_array(np.asarray(index, dtype=object), arrays),
-            str(index.dtype),
-        ]
+        index = _encode_array(np.asarray(value.index, dtype=object), arrays)
+        return _tagged("series", _encode_array(np.asarray(value), arrays), index, str(value.index.dtype))
     if not value.index.equals(pd.RangeIndex(len(value))):
         raise _NotStorableError("has rows that are not numbered from 0")
     columns = [[name, _encode_array(value[name].to_numpy(), arrays)] for name in value.columns]
-    return ["frame", columns, len(value)]
+    return _tagged("frame", columns, len(value))
 
 
-def _encode_array(array: np.ndarray, arrays: _Arrays) -> list[Any]:
+def _tagged(kind: str, *parts: Any) -> dict[str, Any]:
+    return {TAG: kind, "parts": list(parts)}
+
+
+def _encode_array(array: np.ndarray, arrays: _Arrays) -> dict[str, Any]:
     if not array.dtype.hasobject:
-        return ["array", arrays.add(array)]
+        return _tagged("array", arrays.add(array))
     if array.ndim == 1 and all(type(value) is str for value in array):
         texts = np.array(array.tolist(), dtype=str)
         if texts.tolist() != array.tolist():  # numpy drops zeros at the end of a text
             raise _NotStorableError("holds a text that ends in a zero byte")
-        return ["texts", arrays.add(texts)]
+        return _tagged("texts", arrays.add(texts))
     if array.ndim == 1 and _of_one_kind(array):
         ends = np.cumsum([len(value) for value in array])
-        return ["ragged", arrays.add(np.concatenate(list(array))), arrays.add(ends)]
+        return _tagged("ragged", arrays.add(np.concatenate(list(array))), arrays.add(ends))
     raise _NotStorableError("holds values of several kinds")
 
 
@@ -461,10 +456,7 @@ def _of_one_kind(array: np.ndarray) -> bool:
 
 
 def _decode(value: Any, arrays: list[np.ndarray]) -> Any:
-    if not isinstance(value, list):
-        return value
-    kind, *parts = value
-    return _DECODERS[kind](arrays, *parts)
+    return plain.decode(value, lambda tagged: _DECODERS[tagged[TAG]](arrays, *tagged["parts"]))
 
 
 def _decode_series(arrays: list[np.ndarray], values: Any, index: Any, dtype: str) -> pd.Series:
@@ -489,10 +481,6 @@ def _decode_ragged(arrays: list[np.ndarray], flat: int, ends: int) -> np.ndarray
 
 
 _DECODERS: dict[str, Callable[..., Any]] = {
-    "enum": lambda arrays, name, member: _ENUMS[name][member],
-    "dict": lambda arrays, items: {_decode(key, arrays): _decode(item, arrays) for key, item in items},
-    "list": lambda arrays, items: [_decode(item, arrays) for item in items],
-    "tuple": lambda arrays, items: tuple(_decode(item, arrays) for item in items),
     "scalar": lambda arrays, number: arrays[number][()],
     "array": lambda arrays, number: arrays[number],
     "texts": lambda arrays, number: arrays[number].astype(object),

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_ext.config import UsageError
+from recbole_ext.errors import UsageError
 
 KEYS = ("holdout", "seed", "fold")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from recbole_ext.data.splits import manifest
+from recbole_ext.data.manifest import manifest
 
 
 def feature_time_note(folder: str, first_test: float, what: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_ext.config import UsageError
+from recbole_ext.errors import UsageError
 
 CORE_KEYS = ("user_inter_num_interval", "item_inter_num_interval")
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_ext.config import UsageError
+from recbole_ext.errors import UsageError
 
 EXACT_LENGTHS = 16  # up to here every length is a bucket of its own; longer ones differ by at most a quarter
 

@@ -19,9 +19,9 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
-from recbole_ext.config import UsageError
 from recbole_ext.data import cache, cold, filters, splits
 from recbole_ext.data.feature_time import feature_time_note
+from recbole_ext.errors import UsageError
 
 NO_PART = -1  # an event that neither trains nor is ranked
 

@@ -8,16 +8,15 @@ random ones those of SQN (Xin et al. 2020).
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recbole_ext.config import UsageError
 from recbole_ext.data.filters import CORE_KEYS, limits
+from recbole_ext.data.manifest import _is_number, manifest, time_origin
+from recbole_ext.errors import UsageError
 
 TRAIN, VALID, TEST = 0, 1, 2
 SPLIT_COLUMN = "split"  # .inter column of train, valid, test; read by split `given`, never by a model
@@ -46,52 +45,6 @@ def straddles(split: str | Mapping[str, Any]) -> bool:
     """Whether this split (its name, or `eval_args.split`) puts events of one session into several parts."""
     name = split if isinstance(split, str) else next(iter(split))
     return name in _STRADDLING
-
-
-def describe_split(config: Any) -> str:
-    """One line for output: the split, whether sessions straddle it, targets, what looked at which part of the log."""
-    name, value = split_of(config)
-    text = f"{name} {_plain(value)}: "
-    if straddles(name):
-        text += "sessions straddle the split by definition"
-    elif name == "given":
-        text += "the data's own split, no session straddles"
-    elif name == "session_random":
-        shares, seed = _random(value)
-        text = f"{name} {', '.join(f'{share:g}' for share in shares)}, seed {seed}: "
-        text += "random sessions: training holds later sessions than the test part"
-    else:
-        text += "by session start, no session straddles"
-    if refits(config):
-        text += "; trained on training + validation"
-    text += f"; targets: {eval_targets(config, config['data_path'])}"
-    if config["empty_history"]:
-        text += ", first events too, from an empty history"
-    if config["max_sessions_per_user"] is not None:
-        text += f"; at most {config['max_sessions_per_user']} sessions a user"
-    if config["cold_items"] is not None:
-        text += f"; cold items held out: {_plain(config['cold_items'])}"
-    core = [f"{key} {config[key]}" for key in CORE_KEYS if limits(config[key])]
-    whole_log = [
-        f"{key} {config[key]}" for key in ("normalize_field", "normalize_all") if limits(config[key])
-    ]
-    if core and config["inter_num_passes"] is not None:
-        core.append(f"inter_num_passes {config['inter_num_passes']}")
-    if core and inter_num_part(config) == "train":
-        text += f"; computed on the training part: {', '.join(core)}"
-    else:
-        whole_log = core + whole_log
-    if whole_log:
-        text += f"; computed on the whole log, test part included: {', '.join(whole_log)}"
-    return text
-
-
-def inter_num_part(config: Any) -> str:
-    """`train` or `all`: the part of the log that limits on numbers of events look at; RecBole's data sets know all."""
-    from recbole_ext.data import dataset_class
-
-    chosen = chosen_part(config)
-    return chosen if chosen == "all" or dataset_class(config) is not None else "all"
 
 
 def chosen_part(config: Any) -> str:
@@ -323,10 +276,6 @@ def _shares(
     return value[0] / total, value[1] / total, value[2] / total
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def eval_targets(config: Any, folder: str) -> str:
     """`all` or `last`: the key `eval_targets`, or `last` where the data's own split has one target a session.
 
@@ -339,31 +288,6 @@ def eval_targets(config: Any, folder: str) -> str:
     if split_of(config)[0] == "given" and manifest(folder).get("eval_targets") == "last":
         return "last"
     return chosen
-
-
-def time_origin(folder: str) -> float:
-    """Unix time of timestamp 0, from manifest.json beside the atomic files; 0 (unix times) without one."""
-    known = manifest(folder)
-    if not known:
-        return 0.0
-    origin = known.get("time_origin")
-    if origin is None or not _is_number(origin):
-        raise UsageError(
-            f"{Path(folder) / 'manifest.json'} has no time_origin, so the log has no days: write shares, as "
-            "{session_time: [0.8, 0.1, 0.1]}, or use split given"
-        )
-    return float(origin)
-
-
-def manifest(folder: str) -> dict[str, Any]:
-    """The converter's manifest, {} without one."""
-    file = Path(folder) / "manifest.json"
-    if not file.is_file():
-        return {}
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{file} is not a manifest ({error}): convert the raw logs again") from error
 
 
 def session_labels(

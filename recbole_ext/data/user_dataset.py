@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from recbole_ext.config import UsageError
 from recbole_ext.data.loaders import RowTrainLoader
 from recbole_ext.data.positions import PositionTrainLoader
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.data.user_sequences import UserSequences, UserTrainLoader
+from recbole_ext.errors import UsageError
 
 
 class UserSessionDataset(SessionDataset):

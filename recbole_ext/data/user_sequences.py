@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_ext.config import UsageError, number
 from recbole_ext.data.positions import mixed_batches
+from recbole_ext.errors import UsageError
+from recbole_ext.settings.checks import number
 
 
 @dataclass

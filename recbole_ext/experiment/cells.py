@@ -18,9 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recbole_ext.config import UsageError, config_to_plain, merge
 from recbole_ext.convert.errors import ConvertError
+from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
+from recbole_ext.plain import config_to_plain
+from recbole_ext.settings.files import merge
 
 # where and how loudly a run happens: no part of what it is
 PLACE_KEYS = (
@@ -97,7 +99,7 @@ def identity_of(config: Any, data: str) -> dict[str, Any]:
 
 def data_identity(folder: str | Path, dataset: str) -> str:
     """A hash of the atomic files: of the manifest's sums where there is one, else of the files."""
-    from recbole_ext.data.splits import manifest
+    from recbole_ext.data.manifest import manifest
 
     known = manifest(str(folder))
     parts = {key: known.get(key) for key in ("outputs", "time_origin", "eval_targets")}
@@ -229,7 +231,7 @@ def _make_folder(job: Job) -> None:
 
 
 def _run(job: Job, folder: Path, test: bool, **keys: Any) -> dict[str, Any]:
-    from recbole_ext.quick_start import run
+    from recbole_ext.run.run import run
 
     settings = {**job.settings, "seed": job.seed, "checkpoint_dir": str(folder), **keys}
     if job.parts:
@@ -282,7 +284,7 @@ def _settings_of_blend(job: Job, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def checkpoint(job: Job, folder: Path) -> str:
     """The checkpoint of the best epoch of a cell's run; UsageError where it is gone."""
-    from recbole_ext.trainer.progress import BEST
+    from recbole_ext.run.checkpoints import BEST
 
     if not (folder / BEST).is_file():
         raise UsageError(

@@ -2,103 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
-import shlex
 import statistics
-import sys
-import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from recbole_ext.config import UsageError, merge, model_keys
+from recbole_ext.bridge.names import model_keys
 from recbole_ext.convert.errors import ConvertError
+from recbole_ext.errors import UsageError
 from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job, Outcome
-from recbole_ext.experiment.plan import Entry, Experiment, combinations, from_command_line, space_of
+from recbole_ext.experiment.plan import Entry, Experiment, combinations, space_of
+from recbole_ext.settings.files import merge
 
 QUIET = {"state": "ERROR", "show_progress": False}
-
-
-def main(settings: Mapping[str, Any], files: Sequence[str], arguments: Sequence[str]) -> int:
-    """Run the experiment of a parsed command line; the exit code, 1 where a cell has failed."""
-    experiment = from_command_line(settings, files)
-    command = shlex.join(["python", "run.py", *arguments])
-    return run_experiment(experiment, command, tables="experiment" not in settings)
-
-
-def run_experiment(experiment: Experiment, command: str = "", tables: bool = False) -> int:
-    """Do what is left of an experiment and write its report; 1 where a cell or a comparison has failed, else 0.
-
-    `tables` prints each cell's results as a single run does. Raises UsageError, before anything runs, for a setting
-    that is wrong whatever the data are.
-    """
-    from recbole_ext.experiment.results import write_results
-    from recbole_ext.experiment.workers import one_by_one, side_by_side
-
-    grid = Grid(experiment, tables)
-    _check_writable(grid)
-    with _alone(grid.place):
-        try:
-            grid.begin()
-            if experiment.workers == 1 and experiment.threads is None:
-                one_by_one(grid.take, grid.ended)
-            else:
-                side_by_side(
-                    grid.take, grid.ended, experiment.workers, _threads(experiment), _gpus(experiment)
-                )
-        except KeyboardInterrupt:
-            print(
-                f"{grid.done} of {grid.total} cells are finished; the same command goes on", file=sys.stderr
-            )
-            raise
-        finally:
-            if grid.ran:
-                ledger.append_call(grid.place / ledger.CALLS, command, grid.ran)
-        compared = write_results(grid, command)
-    return 1 if grid.failed or not compared else 0
-
-
-def _check_writable(grid: Grid) -> None:
-    """UsageError where the report could not be written: before anything runs and a test part is read."""
-    for folder in (grid.place, grid.groups[0].cells[0].ledger.parent):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder) as file:
-                file.write(b" " * 4096)
-        except OSError as error:
-            raise UsageError(f"nothing can be written into {folder}: {error.strerror}") from error
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Hold the experiment's folder; UsageError while another process does. The lock goes with its process."""
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(
-                f"another process is at work in {place}: wait for it, or choose another --name"
-            ) from error
-        yield
-
-
-def _threads(experiment: Experiment) -> int:
-    import torch
-
-    return experiment.threads or max(1, torch.get_num_threads() // experiment.workers)
-
-
-def _gpus(experiment: Experiment) -> list[str]:
-    """The GPUs that gpu_id names where these are several: the workers share them out."""
-    named = merge(experiment.settings, experiment.overrides).get("gpu_id")
-    gpus = named.split(",") if isinstance(named, str) else named
-    return [str(gpu).strip() for gpu in gpus] if isinstance(gpus, list | tuple) and len(gpus) > 1 else []
 
 
 # --- what there is to do ------------------------------------------------------------------------------------
@@ -187,7 +107,7 @@ def _join_blends(groups: Sequence[Group]) -> None:
 
 def _data(config: Any) -> tuple[str | None, str | None]:
     """The identity of the data set's files, which are converted where they are missing, or why there are none."""
-    from recbole_ext.data.sources import prepare_atomic_files
+    from recbole_ext.bridge.prepare import prepare_atomic_files
 
     try:
         prepare_atomic_files(config)
@@ -199,7 +119,7 @@ def _data(config: Any) -> tuple[str | None, str | None]:
 def _configured(
     experiment: Experiment, dataset: str, entry: Entry, tries: Mapping[str, Any], seed: int | None
 ) -> Any:
-    from recbole_ext.quick_start import configure
+    from recbole_ext.run.run import configure
 
     settings = _settings(experiment, entry, tries)
     if entry.of:  # checked as a blend that trains them: their checkpoints are not there yet

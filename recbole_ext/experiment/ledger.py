@@ -60,7 +60,7 @@ def readings(file: Path) -> list[dict[str, Any]]:
 
 def append_call(file: Path, command: str, runs: int) -> None:
     """Add a call of the experiment that has ended `runs` runs, searches included."""
-    from recbole_ext.report.record import _commit
+    from recbole_ext.run.record import _commit
 
     now = datetime.now(UTC).isoformat(timespec="seconds")
     line = json.dumps({"time": now, "commit": _commit(), "runs": runs, "command": command})

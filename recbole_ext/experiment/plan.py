@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from recbole_ext.config import UsageError, _meant, config_files, configs_dir, load_yaml
+from recbole_ext.errors import UsageError, did_you_mean
+from recbole_ext.settings.files import config_files, configs_dir, load_yaml
 
 KEYS = (
     "name",
@@ -95,7 +96,9 @@ def read_experiment(file: str | Path) -> Experiment:
     content = load_yaml(path)
     unknown = [str(key) for key in content if key not in KEYS]
     if unknown:
-        raise UsageError(f"{path}: unknown key {unknown[0]}{_meant(unknown[0], KEYS) or _may_hold(KEYS)}")
+        raise UsageError(
+            f"{path}: unknown key {unknown[0]}{did_you_mean(unknown[0], KEYS) or _may_hold(KEYS)}"
+        )
     for key in ("datasets", "models"):
         if not content.get(key):
             raise UsageError(f"{path} names no {key}: write {key}: with at least one")
@@ -122,7 +125,7 @@ def _find(file: str) -> Path:
     folders = (configs_dir() / "experiment", Path("configs") / "experiment")
     known = {known_file.stem for folder in folders for known_file in folder.glob("*.yaml")}
     raise UsageError(
-        f"there is no experiment {file}{_meant(file, known)} (neither a file nor configs/experiment/{file}.yaml)"
+        f"there is no experiment {file}{did_you_mean(file, known)} (neither a file nor configs/experiment/{file}.yaml)"
     )
 
 
@@ -139,7 +142,7 @@ def _entry(item: Any) -> Entry:
         )
     for key in item:
         if key not in MODEL_KEYS:
-            hint = _meant(str(key), MODEL_KEYS) or _may_hold(MODEL_KEYS)
+            hint = did_you_mean(str(key), MODEL_KEYS) or _may_hold(MODEL_KEYS)
             raise UsageError(f"model {item['model']} has the unknown key {key}{hint}")
     label = item.get("label", item["model"])
     if not isinstance(label, str) or not label.strip():
@@ -190,7 +193,8 @@ def _checked(
     labels = [entry.label for entry in models]
     if baseline is not None and baseline not in labels:
         raise UsageError(
-            f"baseline is {baseline!r}, which is no label of models{_meant(str(baseline), labels) or _may_hold(labels)}"
+            f"baseline is {baseline!r}, which is no label of models"
+            f"{did_you_mean(str(baseline), labels) or _may_hold(labels)}"
         )
     settings, search = _settings(given.get("settings"), "settings"), _space(given.get("search"), "search")
     _refuse_both(settings, search, "the experiment gives")
@@ -218,7 +222,7 @@ def _check_blends(models: Sequence[Entry]) -> None:
     for entry in models:
         for label in entry.of:
             if label not in labels:
-                hint = _meant(str(label), labels) or (
+                hint = did_you_mean(str(label), labels) or (
                     ": name it too" + (f" ({', '.join(labels)} are there)" if labels else "")
                 )
                 raise UsageError(
@@ -326,7 +330,7 @@ def _changed(experiment: Experiment, own: Mapping[str, Any], keys: Mapping[str, 
         for label in picked:
             if label not in labels:
                 raise UsageError(
-                    f"--model names {label}, which is no label of the experiment{_meant(label, labels)}"
+                    f"--model names {label}, which is no label of the experiment{did_you_mean(label, labels)}"
                 )
         models = tuple(entry for entry in models if entry.label in picked)
         if asked["baseline"] not in picked and "baseline" not in keys:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from recbole_ext.config import UsageError
+from recbole_ext.errors import UsageError
 from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job
 from recbole_ext.experiment.grid import Grid
@@ -68,7 +68,7 @@ def _with_course(job: Job, record: dict[str, Any]) -> dict[str, Any]:
 
 def about(grid: Grid, command: str, folder: Path, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The experiment as its report is told of it; of a reading's metrics the one that chose, the file has all."""
-    from recbole_ext.report.record import _commit
+    from recbole_ext.run.record import _commit
 
     experiment = grid.experiment
     metric = str(records[0]["valid_metric"]).lower()

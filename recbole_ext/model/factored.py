@@ -20,8 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_ext.config import UsageError, number, one_of
+from recbole_ext.errors import UsageError
 from recbole_ext.model.large_softmax import unit_rows
+from recbole_ext.settings.checks import number, one_of
 
 SCORES = ("cosine", "dot")
 TEMPERATURE = 0.07  # of cosine scores where the configuration names none

@@ -14,11 +14,12 @@ import torch.nn.functional as F
 from recbole.utils import InputType
 from torch import Tensor, nn
 
-from recbole_ext.config import UsageError, one_of
 from recbole_ext.data.positions import PositionBatch
+from recbole_ext.errors import UsageError
 from recbole_ext.model.factored import states_everywhere
 from recbole_ext.model.item_encoder import ColdScoring, ItemEncoder, ItemsRanked, item_feature_fields
 from recbole_ext.model.objective import Objective, position_loss, row_loss
+from recbole_ext.settings.checks import one_of
 
 
 class LentTable(nn.Module):

@@ -20,13 +20,14 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from recbole_ext.config import UsageError, number, one_of
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.data.user_sequences import UserBatch, rows_batch
+from recbole_ext.errors import UsageError
 from recbole_ext.model.item_encoder import ColdScoring, ItemEncoder, ItemsRanked, item_feature_fields
 from recbole_ext.model.losses import LOSSES, in_batch
 from recbole_ext.model.objective import Objective
+from recbole_ext.settings.checks import number, one_of
 
 USER_STATES = ("init", "all", "none")
 

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from recbole.utils import FeatureType
 from torch import Tensor, nn
 
-from recbole_ext.config import UsageError, number, one_of
-from recbole_ext.evaluate.ranks import add_and_hide
+from recbole_ext.errors import UsageError
 from recbole_ext.model.factored import Factored, Scoring
+from recbole_ext.scores.ranks import add_and_hide
+from recbole_ext.settings.checks import number, one_of
 
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 

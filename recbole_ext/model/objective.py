@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recbole_ext.config import number, one_of
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.model.factored import Factored
 from recbole_ext.model.losses import (
@@ -22,6 +21,7 @@ from recbole_ext.model.losses import (
     sampled_softmax_loss,
     softmax_loss,
 )
+from recbole_ext.settings.checks import number, one_of
 
 PRECISIONS = ("fp32", "bf16")
 

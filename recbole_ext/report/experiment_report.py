@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_ext.config import UsageError
+from recbole_ext.errors import UsageError
 from recbole_ext.report import contents, plots, provenance
 from recbole_ext.report.contents import Table
 from recbole_ext.report.markdown import render_markdown

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from recbole_ext.errors import UsageError
-from recbole_ext.trainer.session_trainer import SessionTrainer
+from recbole_ext.trainer.session import SessionTrainer
 
 
 class ActorCriticTrainer(SessionTrainer):

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 import torch
 
-from recbole_ext.config import UsageError
+from recbole_ext.errors import UsageError
 
 TIME_SPLIT = {"session_time": [0.6, 0.2, 0.2]}
 ITEMS = [

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_ext.config import UsageError
 from recbole_ext.data.cold import HoldOut, drawn, settings_of
+from recbole_ext.errors import UsageError
 
 GIVEN = {"given": {"valid_share": 0.1}}
 
@@ -91,7 +91,7 @@ def test_wrong_values_are_answered_in_a_sentence(value, named):
 
 
 def test_an_unknown_inner_key_is_answered_with_the_nearest(make_config, write_log, random_log):
-    from recbole_ext.config import check_keys
+    from recbole_ext.bridge.keys import check_keys
 
     write_log(random_log())
     config = make_config(split=GIVEN, cold_items={"holdout": 0.2, "sed": 1})

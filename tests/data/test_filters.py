@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_ext.config import UsageError
 from recbole_ext.data import filters
 from recbole_ext.data.session_dataset import SessionDataset
+from recbole_ext.errors import UsageError
 
 SPLIT = {"session_time": [3, 1, 1]}
 
@@ -358,8 +358,8 @@ def test_five_core_of_diginetica_is_the_published_one(shared_data, tmp_path, mak
     """71,110 sessions, 29,197 items, 572,933 clicks, worked out elsewhere (the data's README)."""
     import yaml
 
-    from recbole_ext.config import configs_dir
     from recbole_ext.convert import convert
+    from recbole_ext.settings.files import configs_dir
 
     name = "diginetica-loo5"
     preset = yaml.safe_load((configs_dir() / "dataset" / f"{name}.yaml").read_text())

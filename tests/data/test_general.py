@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import recbole_ext.data as data
-from recbole_ext.config import UsageError
+from recbole_ext.errors import UsageError
 
 PREFIX = ["Pop", "Random", "ItemKNN", "EASE", "SLIMElastic", "ADMMSLIM"]
 SESSION_TIME = {"session_time": [0.7, 0.15, 0.15]}
@@ -254,7 +254,7 @@ def test_sampled_evaluation_ranks_each_row_on_its_own(write_log, make_config, ra
 
 
 def test_the_label_names_untrained_session_vectors(write_log, make_config, random_log):
-    from recbole_ext.data import protocol_label
+    from recbole_ext.bridge.choice import protocol_label
 
     write_log(random_log())
     by_time = {"session_time": [0.8, 0.1, 0.1]}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_ext.config import UsageError
+from recbole_ext.errors import UsageError
 
 PARTS = ("train", "valid", "test")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_ext.config import UsageError
 from recbole_ext.data import splits
+from recbole_ext.errors import UsageError
 
 DAY = 86400
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_ext.config import UsageError
 from recbole_ext.data.positions import PositionTrainLoader
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.data.transitions import EventColumns, next_rows
 from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.data.user_sequences import UserTrainLoader
+from recbole_ext.errors import UsageError
 from recbole_ext.model.rl import losses
 
 # three sessions train, one validates, one tests

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_ext.config import UsageError
 from recbole_ext.data.user_sequences import UserSequences, UserTrainLoader, rows_batch
+from recbole_ext.errors import UsageError
 
 # six sessions in order of start: users a a b ? a ?  (0 = unknown)
 SESSIONS = [[1, 2, 3], [4, 5], [6, 7], [8, 9], [1, 4, 6, 8], [2, 3]]

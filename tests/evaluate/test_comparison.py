@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
-from recbole_ext.evaluate.__main__ import main
 from recbole_ext.evaluate.comparison import METRICS, compare
 from recbole_ext.evaluate.intervals import bootstrap_mean, holm, paired_test
 from recbole_ext.evaluate.target_metrics import gains
@@ -383,7 +383,7 @@ def test_the_command_prints_and_writes(write_run, tmp_path, capsys):
         write_run("B", [2, 1, 30, 1, 1]),
     ]
     file = tmp_path / "out.json"
-    assert main([*map(str, folders), "--metric", "mrr@20", "--json", str(file)]) == 0
+    assert main(["compare", *map(str, folders), "--metric", "mrr@20", "--json", str(file)]) == 0
     printed = capsys.readouterr().out
     found = compare(folders, ["mrr@20"])
     assert json.loads(file.read_text()) == found and not list(tmp_path.glob("*.tmp"))
@@ -395,12 +395,12 @@ def test_the_command_prints_and_writes(write_run, tmp_path, capsys):
     test = found["tests"][0]
     assert f"{test['p_holm']:.4f}" in lines[f"{test['a']} - {test['b']}"]
     assert "1*" in lines["cold"] and printed.rstrip().endswith("* under 100 targets: says little")
-    assert main([str(tmp_path)]) == 2
+    assert main(["compare", str(tmp_path)]) == 2
     assert "error: " in capsys.readouterr().err
-    assert main([*map(str, folders), "--labels", "x,y"]) == 2
+    assert main(["compare", *map(str, folders), "--labels", "x,y"]) == 2
     assert "labels are 2 for 3 folders" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
-        main(["--metric"])
+        main(["compare", "--metric"])
 
 
 def test_the_command_needs_numpy_only(write_run):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import yaml
 
-from recbole_ext.config import UsageError, configs_dir
+from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.facts import DEFAULTS, check_log, check_settings, target_facts
+from recbole_ext.settings.files import configs_dir
 
 # session, user, whose part of the log, start, its items and events; V view, C cart, P purchase
 LOG = [
@@ -164,7 +165,7 @@ def test_wrong_settings(paper, settings, says):
 
 def test_wrong_settings_are_seen_before_training(tmp_path, monkeypatch, write_log):
     import recbole_ext
-    from recbole_ext.report.record import Run
+    from recbole_ext.run.record import Run
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Run, "trained", lambda *_: pytest.fail("trained first"))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from ir_measures import RR, R, Success, nDCG
 
-from recbole_ext.evaluate.ranks import RankCollector
+from recbole_ext.trainer.collector import RankCollector
 
 
 def test_recbole_s_metrics_equal_ir_measures_and_our_ranks(write_log, make_config, random_log):

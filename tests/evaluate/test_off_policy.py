@@ -7,15 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_ext.config import UsageError
-from recbole_ext.evaluate.off_policy import (
-    Behaviour,
-    Settings,
-    action_chances,
-    estimate,
-    shrunken_rewards,
-)
-from recbole_ext.evaluate.ranks import FactoredScores
+from recbole_ext.errors import UsageError
+from recbole_ext.evaluate.off_policy import Behaviour, Settings, estimate, shrunken_rewards
+from recbole_ext.run.off_policy import action_chances
+from recbole_ext.scores.factored import FactoredScores
 
 INF = float("inf")
 UNCLIPPED = Settings(clip=1e9, bootstrap=100)
@@ -385,7 +380,7 @@ def test_a_run_records_estimates(toy, model):
 def test_a_run_s_estimates_are_those_of_a_plain_loop(toy, monkeypatch, split, empty_history):
     """Counts, last items, sessions and chances, read from the log by hand, for a model of known scores."""
     import recbole_ext
-    from recbole_ext.evaluate.off_policy import OffPolicy
+    from recbole_ext.run.off_policy import OffPolicy
 
     settings, rows = toy
     made = []
@@ -490,7 +485,7 @@ WRONG = [
 @pytest.mark.parametrize(("changes", "sentence"), WRONG, ids=lambda v: str(v) if isinstance(v, dict) else "")
 def test_what_cannot_be_estimated_is_refused_before_training(toy, monkeypatch, changes, sentence):
     import recbole_ext
-    from recbole_ext.report.record import Run
+    from recbole_ext.run.record import Run
 
     settings, _ = toy
     monkeypatch.setattr(Run, "trained", lambda *_: pytest.fail("trained before it was refused"))
@@ -511,8 +506,8 @@ def test_a_kind_of_the_training_part_needs_a_reward_too(toy, write_log):
 
 
 def test_sampled_scores_are_refused():
-    from recbole_ext.evaluate.off_policy import OffPolicy
-    from recbole_ext.evaluate.ranks import CandidateScores
+    from recbole_ext.run.off_policy import OffPolicy
+    from recbole_ext.scores.candidates import CandidateScores
 
     scores = CandidateScores(torch.zeros(1, 2), torch.tensor([[1, 2]]), 5)
     with pytest.raises(UsageError, match="not of sampled ones"):

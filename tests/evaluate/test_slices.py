@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recbole_ext.config import UsageError
+from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.slices import DIMENSIONS, by_kind, hit_and_ndcg, reward_at, slice_means, slices
 
 # five targets: views at ranks 1, 3, 7, carts at 2 and 11
@@ -187,7 +187,7 @@ def test_one_kind_needs_no_table(toy, write_log):
 
 def test_rewards_are_checked_before_training(toy, monkeypatch):
     import recbole_ext
-    from recbole_ext.report.record import Run
+    from recbole_ext.run.record import Run
 
     settings, _ = toy
     monkeypatch.setattr(Run, "trained", lambda *_: pytest.fail("trained before the rewards were checked"))

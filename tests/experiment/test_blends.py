@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recbole_ext.quick_start import main
+from recbole_ext.cli import main
 
 SETTINGS = {"data_path": "data", "use_gpu": False, "eval_args": {"split": {"session_time": [6, 2, 2]}}}
 
@@ -34,8 +34,8 @@ def test_a_blend_is_refitted_with_what_validation_found(write_experiment, capsys
 
 @pytest.mark.parametrize("refit", [False, True])
 def test_an_interrupted_blend_goes_on(write_experiment, monkeypatch, refit):
-    from recbole_ext.trainer import progress
-    from recbole_ext.trainer.session_trainer import SessionTrainer
+    from recbole_ext.run import checkpoints as progress
+    from recbole_ext.trainer.session import SessionTrainer
 
     monkeypatch.setattr(progress, "SECONDS", 0)
     keys = {"models": [BLEND], "seeds": [1], "refit": refit}
@@ -66,7 +66,7 @@ PARTS = [
 
 @pytest.mark.parametrize("refit", [False, True])
 def test_a_blend_of_finished_models_trains_nothing_again(write_experiment, monkeypatch, refit):
-    from recbole_ext.trainer.component import Component
+    from recbole_ext.blend.part import Component
 
     def train(*args, **kwargs):
         raise AssertionError("a part is trained again")
@@ -93,7 +93,7 @@ def test_a_blend_of_finished_models_trains_nothing_again(write_experiment, monke
 
 
 def test_the_blend_of_finished_models_is_the_blend_of_their_checkpoints(write_experiment):
-    from recbole_ext.quick_start import run
+    from recbole_ext.run.run import run
 
     assert main([f"--experiment={write_experiment(models=PARTS, seeds=[1])}"]) == 0
     files = [f"runs/experiments/try/toy/{label}/seed-1/best.pth" for label in ("GRU4Rec", "AR")]
@@ -111,7 +111,7 @@ def test_the_cost_of_a_blend_is_that_of_its_models_too(write_experiment, reporte
 def test_a_blend_waits_for_its_parts_fails_with_them_and_is_passed_over(
     write_experiment, capsys, monkeypatch
 ):
-    from recbole_ext.trainer.session_trainer import SessionTrainer
+    from recbole_ext.trainer.session import SessionTrainer
 
     models = [PARTS[2], PARTS[1], "GRU4Rec"]  # the blend first
     file = write_experiment(models=models, seeds=[1])

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
+from recbole_ext.cli import main
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.grid import duration
-from recbole_ext.quick_start import main
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path("runs/experiments")
@@ -32,7 +32,7 @@ def record(*place):
 @pytest.fixture
 def evaluated(monkeypatch):
     """Which parts were ranked, in order: "valid" or "test" each time."""
-    from recbole_ext.trainer.session_trainer import SessionTrainer
+    from recbole_ext.trainer.session import SessionTrainer
 
     parts = []
     evaluate = SessionTrainer.evaluate
@@ -93,7 +93,7 @@ def test_the_search_s_best_run_is_the_first_seed_s(write_experiment, evaluated):
 
 
 def test_a_search_never_reads_the_test_part(write_experiment, monkeypatch, capsys):
-    from recbole_ext.trainer.session_trainer import SessionTrainer
+    from recbole_ext.trainer.session import SessionTrainer
 
     evaluate = SessionTrainer.evaluate
 
@@ -264,7 +264,7 @@ class Interrupting:
     """Raises KeyboardInterrupt in the `at`-th training epoch of all runs together."""
 
     def __init__(self, patch, at):
-        from recbole_ext.trainer.session_trainer import SessionTrainer
+        from recbole_ext.trainer.session import SessionTrainer
 
         self.left, self.epochs = at, []
         train = SessionTrainer._train_epoch
@@ -295,7 +295,7 @@ MODELS = {
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("refit", [False, True], ids=["", "refit"])
 def test_interrupted_and_continued_equals_uninterrupted(write_experiment, monkeypatch, capsys, model, refit):
-    from recbole_ext.trainer import progress
+    from recbole_ext.run import checkpoints as progress
 
     monkeypatch.setattr(progress, "SECONDS", 0)
     entry = {"model": model, "settings": MODELS[model]}
@@ -338,8 +338,8 @@ def test_interrupted_and_continued_equals_uninterrupted(write_experiment, monkey
 
 def test_an_early_stop_is_remembered(write_experiment, monkeypatch, evaluated):
     """Interrupted between the epoch that stops and the test: nothing trains again."""
-    from recbole_ext.report.record import Run
-    from recbole_ext.trainer import progress
+    from recbole_ext.run import checkpoints as progress
+    from recbole_ext.run.record import Run
 
     monkeypatch.setattr(progress, "SECONDS", 0)
     settings = yaml.safe_load(Path(write_experiment()).read_text())["settings"]

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from recbole_ext.config import UsageError, parse_command_line
+from recbole_ext.errors import UsageError
 from recbole_ext.experiment import is_grid
 from recbole_ext.experiment.plan import combinations, from_command_line, read_experiment, space_of
+from recbole_ext.settings.command_line import parse_command_line
 
 
 def test_what_makes_a_command_line_a_grid():
@@ -149,7 +150,7 @@ def test_a_model_is_searched_over_the_knobs_that_it_has(write_experiment):
 
 
 def test_which_knobs_a_model_has(make_config, write_log, random_log):
-    from recbole_ext.config import model_keys
+    from recbole_ext.bridge.names import model_keys
 
     write_log(random_log())
     assert {"learning_rate", "dropout_prob", "train_batch_size"} <= model_keys(make_config("GRU4Rec"))
@@ -167,7 +168,7 @@ SHIPPED = sorted((Path(__file__).resolve().parents[2] / "configs/experiment").gl
 @pytest.mark.parametrize("file", SHIPPED, ids=[file.stem for file in SHIPPED])
 def test_the_shipped_experiments_ask_for_what_can_be_had(file, tmp_path, monkeypatch):
     """Every trial of every model can be configured (public lists are converted first: any folder stands for them)."""
-    from recbole_ext.config import model_keys
+    from recbole_ext.bridge.names import model_keys
     from recbole_ext.experiment.grid import _configured
 
     monkeypatch.chdir(tmp_path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_ext.config import UsageError
+from recbole_ext.errors import UsageError
 
 SPLIT = {"session_time": [0.7, 0.1, 0.2]}
 PEERS = {"SASRecFeat": "SASRec", "GRU4RecFeat": "GRU4Rec"}
@@ -248,7 +248,7 @@ def test_repeat_bias_moves_cold_items_of_the_prefix_once(build, random_log, item
     trainer.evaluate(test, load_best_model=False, show_progress=False)
     found = trainer.eval_collector.targets()
     if mode == "full":
-        from recbole_ext.evaluate.ranks import target_ranks
+        from recbole_ext.scores.ranks import target_ranks
 
         expected = target_ranks(after, torch.arange(len(after)), batch["item_id"])
         np.testing.assert_array_equal(found["rank"], expected.numpy()[np.argsort(batch["event_index"])])
@@ -266,7 +266,7 @@ def test_an_unseen_item_without_features_is_ranked_where_the_prefix_holds_it(
     """Above the best trained item of the prefix, above all where there is none, later ones first."""
     from recbole.utils import get_trainer
 
-    from recbole_ext.evaluate.ranks import LATER, target_ranks
+    from recbole_ext.scores.ranks import LATER, target_ranks
 
     given = {"cold_items": {"holdout": 0.3, "seed": 1}, "rewards": {"view": 0.2, "purchase": 1.0}, **STILL}
     rows = random_log(sessions=150, items=15)

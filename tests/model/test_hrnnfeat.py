@@ -459,7 +459,7 @@ def test_it_brings_its_data_set_under_every_layout(build, random_log):
     "key, value", [("loss_type", "TOP2"), ("user_state", "most"), ("feature_fusion", "mix")]
 )
 def test_wrong_choices_are_named(build, random_log, items, key, value):
-    from recbole_ext.config import UsageError
+    from recbole_ext.errors import UsageError
 
     with pytest.raises(UsageError, match=f"{key} is '{value}'"):
         build(random_log(), items, **{key: value})

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from recbole_ext.config import UsageError
+from recbole_ext.errors import UsageError
 from recbole_ext.report import contents, plots, provenance
 from recbole_ext.report.experiment_report import gather, write_report
 from recbole_ext.report.markdown import plain

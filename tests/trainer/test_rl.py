@@ -6,8 +6,9 @@ import pytest
 import torch
 import yaml
 
-from recbole_ext.config import UsageError, configs_dir
+from recbole_ext.errors import UsageError
 from recbole_ext.model.rl.compose import compose, method_class, method_names
+from recbole_ext.settings.files import configs_dir
 from recbole_ext.trainer.rl import ActorCriticTrainer
 
 SPLIT = {"session_time": [0.7, 0.1, 0.2]}

@@ -177,7 +177,7 @@ def test_every_encoder_carries_every_method(write_log, random_log, tmp_path, mon
 
 
 def test_several_models_and_seeds_end_in_one_table(write_log, random_log, tmp_path, monkeypatch, capsys):
-    from recbole_ext.quick_start import main
+    from recbole_ext.cli import main
 
     monkeypatch.chdir(tmp_path)
     write_log(random_log(sessions=80, ties=False))

@@ -6,10 +6,10 @@ import importlib
 import pkgutil
 from typing import Any
 
-from recbole_ext.config import config_files, load_files
 from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.model.rl import methods
 from recbole_ext.model.rl.actor_critic import ActorCritic
+from recbole_ext.settings.files import config_files, load_files
 
 
 def method_names() -> list[str]:

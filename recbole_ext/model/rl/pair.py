@@ -11,9 +11,9 @@ from recbole.utils import get_model
 from torch import Tensor, nn
 
 from recbole_ext.errors import UsageError
-from recbole_ext.evaluate.ranks import add_and_hide
 from recbole_ext.model.factored import Examined, Factored, Scoring, examine
 from recbole_ext.model.rl.network import Network
+from recbole_ext.scores.ranks import add_and_hide
 from recbole_ext.settings.base import ModelSettings
 
 

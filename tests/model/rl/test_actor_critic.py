@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_ext.config import UsageError
+from recbole_ext.errors import UsageError
 from recbole_ext.model.rl import actor_critic
 from recbole_ext.model.rl.methods.sac import SAC
 

@@ -1,0 +1,258 @@
+"""Blend: two models trained apart, their scores added by a weight that is found on the validation part.
+
+    S = (1 - w) a + w b,   a, b: the two models' scores of all items, made comparable by `blend_scale`
+
+Neighbours and neural networks err differently, so the sum ranks better than each. How scores are scaled:
+recbole_ext/blend/scores.py. How the weight is found: recbole_ext/blend/trainer.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType
+from torch import Tensor, nn
+
+from recbole_ext.blend.part import Component, checkpoint_config, component_config
+from recbole_ext.blend.scores import SCALES, BlendScores
+from recbole_ext.blend.trainer import BlendTrainer
+from recbole_ext.bridge.checkpoint import _encoded_other_parameter
+from recbole_ext.bridge.stored_config import config_from_plain
+from recbole_ext.data.session_dataset import SessionDataset
+from recbole_ext.errors import UsageError
+from recbole_ext.plain import config_to_plain
+from recbole_ext.settings.checks import number, one_of
+
+__all__ = ["Blend", "BlendTrainer", "Plan", "plan_of"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the keys `blend_…` ask for. models: empty where the checkpoints say it. files: empty: they are trained."""
+
+    models: tuple[str, ...]
+    settings: tuple[dict[str, Any], ...]
+    files: tuple[str, ...]
+    scale: str
+    weights: tuple[float, ...]
+    weight: float | None
+    temperatures: tuple[float, float] | None
+
+
+def plan_of(config: Any) -> Plan:
+    """The keys `blend_…` of a config, checked; UsageError for the first that is wrong."""
+    weight = None if config["blend_weight"] is None else float(number(config, "blend_weight", 0, 1))
+    scale = one_of(config, "blend_scale", SCALES)
+    found = scale, _weights(config), weight, _temperatures(config)
+    if config["blend_components"] is not None:  # a blend's checkpoint, which says all the rest
+        return Plan(tuple(own["model"] for own in config["blend_components"]), ({}, {}), (), *found)
+    files = _two(config, "blend_from", "checkpoints") if config["blend_from"] is not None else ()
+    if not files and config["blend_models"] is None:
+        raise UsageError(
+            "Blend needs two models: give blend_models, as in --blend_models=[HRNNFeat,SASRec], or blend_from"
+        )
+    models = _two(config, "blend_models", "models") if config["blend_models"] is not None else ()
+    if config["model"] in models:
+        raise UsageError(f"blend_models names {config['model']}: a blend is made of two other models")
+    for file in files:
+        if not Path(file).is_file():
+            raise UsageError(f"blend_from names {file}, which does not exist")
+    if len(set(files)) == 1:
+        raise UsageError(f"blend_from names {files[0]} twice: name two checkpoints")
+    if files and config["blend_settings"] is not None:
+        raise UsageError("blend_from brings the settings of its runs: leave blend_settings out")
+    settings = _settings(config, models)
+    if len(set(models)) == 1 and settings[0] == settings[1] and not files:
+        raise UsageError(
+            f"blend_models names {models[0]} twice with the same settings: make them differ by blend_settings, a list "
+            "of two dicts"
+        )
+    return Plan(models, settings, files, *found)
+
+
+def _two(config: Any, key: str, what: str) -> tuple[str, ...]:
+    value = config[key]
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(v, str) for v in value):
+        raise UsageError(f"{key} is {value!r}: it has to be a list of two {what}, as in [A, B]")
+    return tuple(value)
+
+
+def _settings(config: Any, models: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
+    given = config["blend_settings"]
+    if given is None:
+        return {}, {}
+    if isinstance(given, list | tuple):
+        found = list(given)
+    elif isinstance(given, Mapping) and len(set(models)) == 2:
+        for name in given:
+            if name not in models:
+                raise UsageError(
+                    f"blend_settings holds {name}, and blend_models are {', '.join(models)}: name one of these"
+                )
+        found = [given.get(name) for name in models]
+    else:
+        found = []
+    found = [{} if item is None else item for item in found]
+    if len(found) != 2 or not all(isinstance(item, Mapping) for item in found):
+        raise UsageError(
+            f"blend_settings is {given!r}: write the keys of each model by its name, as in {{A: {{epochs: 5}}}}, or a "
+            "list of two dicts (for one model twice)"
+        )
+    return dict(found[0]), dict(found[1])
+
+
+def _weights(config: Any) -> tuple[float, ...]:
+    given = config["blend_weights"]
+    numbers = isinstance(given, list | tuple) and all(
+        isinstance(w, int | float) and not isinstance(w, bool) and 0 <= w <= 1 for w in given
+    )
+    if not numbers or not given or len(set(given)) < len(given):
+        raise UsageError(f"blend_weights is {given!r}: it has to be a list of different numbers from 0 to 1")
+    return tuple(sorted(float(w) for w in given))
+
+
+def _temperatures(config: Any) -> tuple[float, float] | None:
+    given = config["blend_temperatures"]
+    if given is None:
+        return None
+    numbers = isinstance(given, list | tuple) and all(
+        isinstance(t, int | float) and not isinstance(t, bool) and 0 < t < float("inf") for t in given
+    )
+    if not numbers or len(given) != 2:
+        raise UsageError(f"blend_temperatures is {given!r}: it has to be a list of two numbers above 0")
+    if config["blend_scale"] != "softmax":
+        raise UsageError(
+            f"blend_temperatures are for blend_scale softmax, and it is {config['blend_scale']}: leave them out"
+        )
+    return float(given[0]), float(given[1])
+
+
+def _component_configs(config: Any, plan: Plan) -> list[Any]:
+    """Configs of the two components; those of a checkpoint of the blend are in it (key blend_components)."""
+    if config["blend_components"] is not None:
+        found = [config_from_plain(plain) for plain in config["blend_components"]]
+        for own in found:
+            own["data_path"] = config["data_path"]
+        return found
+    if not plan.files:
+        labels = _labels(plan.models)
+        return [component_config(config, *pair) for pair in zip(plan.models, plan.settings, labels)]
+    found = [checkpoint_config(config, file) for file in plan.files]
+    names = tuple(own["model"] for own in found)
+    if plan.models and plan.models != names:
+        raise UsageError(
+            f"blend_models are {', '.join(plan.models)}, and the checkpoints of blend_from hold {', '.join(names)}: "
+            "leave blend_models out"
+        )
+    return found
+
+
+def _labels(names: Any) -> list[str]:
+    names = list(names)
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name}-{place}" for place, name in enumerate(names, start=1)]
+
+
+class Blend(SequentialRecommender):
+    """Two models and the weight of the second.
+
+    parts: the components. weight: None until it is chosen. temperatures: of the scores, for scale softmax.
+    trained: how many components are trained. notes: what a reader of the result has to know.
+
+    Raises UsageError for wrong keys, and when a component's data are not the blend's.
+    """
+
+    input_type = InputType.POINTWISE  # the components draw their own negatives
+
+    def __init__(self, config: Any, dataset: Any):
+        super().__init__(config, dataset)
+        if not config["single_spec"]:
+            raise UsageError("a blend trains in one process: leave nproc and world_size out")
+        if not isinstance(dataset, SessionDataset):
+            raise UsageError("Blend needs rows of (prefix, target): set data_layout: pointers")
+        self.plan = plan_of(config)
+        configs = _component_configs(config, self.plan)
+        self.labels = _labels(own["model"] for own in configs)
+        files = self.plan.files or (None, None)
+        self.parts = [Component(*each) for each in zip(configs, self.labels, files)]
+        for part in self.parts:
+            part.check_same_data(dataset)
+        # with these, a checkpoint can be read where the two models' yaml files have changed
+        config["blend_components"] = [config_to_plain(own) for own in configs]
+        self.components = nn.ModuleList(part.model for part in self.parts)
+        self.weight = self.plan.weight
+        self.temperatures = self.plan.temperatures
+        self.trained = len(self.plan.files)
+        self.own_notes: list[str] = []
+
+    @classmethod
+    def known_keys(cls, config: Any) -> set[str]:
+        """Keys that a run may be given beside the blend's own: those of the two models."""
+        plan = plan_of(config)
+        configs = _component_configs(config, plan)
+        # a checkpoint has its final values only
+        return set().union(*(own.internal_config_dict or own.final_config_dict for own in configs))
+
+    @property
+    def notes(self) -> list[str]:
+        """The components' notes, by name, and the blend's."""
+        found = [f"{p.label}: {note}" for p in self.parts for note in getattr(p.model, "notes", [])]
+        return found + self.own_notes
+
+    def blended(self, events: Tensor) -> BlendScores:
+        """Scores of the rows whose targets are at places `events` (B,); `start_ranking` comes first."""
+        assert self.weight is not None, "the weight is chosen first"
+        return self.pair(events, self.weight)
+
+    def pair(self, events: Tensor, weight: float) -> BlendScores:
+        """The same under any weight."""
+        first, second = (part.scores(events) for part in self.parts)
+        return BlendScores((first, second), weight, self.plan.scale, self.temperatures or (1.0, 1.0))
+
+    def start_ranking(self) -> None:
+        """Make the components ready to rank with the weights they have now."""
+        for part in self.parts:
+            part.start_ranking()
+
+    @torch.no_grad()
+    def full_sort_predict(self, interaction: Any) -> Tensor:
+        """(B, n_items) blended scores of rows of our data set, known by their event_index."""
+        self.start_ranking()
+        return self.blended(interaction["event_index"]).dense()
+
+    def predict(self, interaction: Any) -> Tensor:
+        """(B,) scores of the rows' own items."""
+        return (
+            self.full_sort_predict(interaction).gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)
+        )
+
+    def calculate_loss(self, interaction: Any) -> Tensor:
+        """Nothing is learnt here: BlendTrainer trains the components."""
+        raise NotImplementedError("the components of a blend are trained by their own trainers")
+
+    def other_parameter(self) -> dict[str, Any]:
+        """Weight, temperatures and what the components keep beside their parameters, as plain data."""
+        return {
+            "weight": self.weight,
+            "temperatures": None if self.temperatures is None else list(self.temperatures),
+            "trained": self.trained,
+            "own_notes": list(self.own_notes),
+            "kept": [
+                _encoded_other_parameter(part.model, bool(part.config["trust_pickle"])) for part in self.parts
+            ],
+        }
+
+    def load_other_parameter(self, para: dict[str, Any] | None) -> None:
+        """What `other_parameter` gave."""
+        if para is None:
+            return
+        self.weight, self.trained, self.own_notes = para["weight"], para["trained"], para["own_notes"]
+        self.temperatures = None if para["temperatures"] is None else tuple(para["temperatures"])
+        for part, kept in zip(self.parts, para["kept"]):
+            part.model.load_other_parameter(kept)

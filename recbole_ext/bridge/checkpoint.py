@@ -1,0 +1,168 @@
+"""Checkpoints as plain data: written and read without pickle."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+
+from recbole_ext import plain
+from recbole_ext.errors import UsageError
+from recbole_ext.plain import TAG
+
+
+def encode(value: Any) -> Any:
+    """A value of other_parameter as tensors, numbers, strings, lists and mappings.
+
+    Raises TypeError for what has no such form.
+    """
+    return plain.encode(value, _encode_array)
+
+
+def _encode_array(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        kind = "matrix" if isinstance(value, np.matrix) else "array"
+        return {TAG: kind, "data": torch.from_numpy(np.array(value, order="C", subok=False))}
+    if scipy.sparse.issparse(value):
+        return _encode_sparse(value)
+    if isinstance(value, torch.nn.Module):
+        return {TAG: "module", "data": value.state_dict()}
+    if isinstance(value, dict):  # a subclass
+        return encode(dict(value))
+    return plain.refuse(value)
+
+
+def _encode_sparse(value: Any) -> dict[str, Any]:
+    csr = value.tocsr()
+    return {
+        TAG: "sparse array" if isinstance(value, scipy.sparse.sparray) else "sparse",
+        "format": value.format,
+        "shape": list(csr.shape),
+        "indptr": torch.from_numpy(csr.indptr.astype(np.int64)),
+        "indices": torch.from_numpy(csr.indices.astype(np.int64)),
+        "data": torch.from_numpy(np.ascontiguousarray(csr.data)),
+    }
+
+
+def decode(value: Any, current: Any = None) -> Any:
+    """The inverse of `encode`; `current` is the value it replaces: a module gets its parameters loaded."""
+
+    def array(tagged: Any) -> Any:
+        kind, data = tagged[TAG], tagged["data"]
+        if kind == "array":
+            return data.cpu().numpy()
+        if kind == "matrix":
+            return np.asmatrix(data.cpu().numpy())
+        if kind.startswith("sparse"):
+            return _decode_sparse(tagged)
+        if kind == "module":
+            current.load_state_dict(data)
+            return current
+        items = [decode(item) for item in data]  # of checkpoints before version 0.2
+        return tuple(items) if kind == "tuple" else set(items)
+
+    return plain.decode(value, array)
+
+
+def _decode_sparse(tagged: Any) -> Any:
+    parts = tuple(tagged[key].cpu().numpy() for key in ("data", "indices", "indptr"))
+    cls = scipy.sparse.csr_array if tagged[TAG] == "sparse array" else scipy.sparse.csr_matrix
+    return cls(parts, shape=tuple(tagged["shape"])).asformat(tagged["format"])
+
+
+def _encoded_other_parameter(model: Any, trust_pickle: bool) -> dict[str, Any]:
+    encoded = {}
+    children = dict(model.named_children())
+    for key, value in (model.other_parameter() or {}).items():
+        if isinstance(value, torch.nn.Module) and children.get(key) is value:
+            continue  # its parameters are in state_dict already (GRU4RecF, SASRecF, FDSA, DIN)
+        try:
+            encoded[key] = encode(value)
+        except TypeError as error:
+            if not trust_pickle:
+                raise UsageError(
+                    f"{type(model).__name__} cannot be saved without pickle, as its {key} holds {error}; "
+                    "set trust_pickle: True to save and load it with pickle"
+                ) from error
+            encoded[key] = value
+    return encoded
+
+
+def load_other_parameter(model: Any, stored: dict[str, Any] | None) -> None:
+    """Decode other_parameter of a checkpoint, ours or RecBole's own, and hand it to the model."""
+    if stored is not None:
+        model.load_other_parameter({k: decode(v, getattr(model, k, None)) for k, v in stored.items()})
+
+
+def write_checkpoint(state: dict[str, Any], file: str) -> None:
+    """Write beside `file` and rename, so that an interrupted save leaves the last checkpoint whole."""
+    unfinished = f"{file}.part"
+    torch.save(state, unfinished)
+    os.replace(unfinished, file)
+
+
+def read_checkpoint(file: str, device: Any = "cpu", trust_pickle: bool = False) -> dict[str, Any]:
+    """Load a checkpoint without running code from it; with `trust_pickle` also RecBole's own pickled ones.
+
+    Raises UsageError naming the file when it needs pickle and is not trusted, is missing or is no checkpoint.
+    """
+    if not os.path.isfile(file):
+        raise UsageError(f"there is no checkpoint {file}")
+    try:
+        return torch.load(file, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        if trust_pickle:
+            return torch.load(file, map_location=device, weights_only=False)
+        raise UsageError(
+            f"{file} is a checkpoint that needs pickle (RecBole's own are such), which can run any code: "
+            "set trust_pickle: True if you made it yourself"
+        ) from error
+    except (RuntimeError, EOFError) as error:
+        raise UsageError(f"{file} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
+
+
+def _trusts(config: Any) -> bool:
+    return bool(config["trust_pickle"])
+
+
+def random_state() -> dict[str, Any]:
+    """State of the generators of torch, CUDA, numpy and Python, as plain data."""
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    version, words, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [
+            name,
+            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
+        "python": [version, list(words), gauss],
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Set the generators as `random_state` found them; CUDA's only where as many devices are present."""
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([item.cpu() for item in state["cuda"]])
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+
+
+def _loader_states(trainer: Any) -> list[torch.Tensor | None]:
+    generators = [getattr(loader, "generator", None) for loader in getattr(trainer, "_fit_loaders", ())]
+    return [generator.get_state() if generator is not None else None for generator in generators]

@@ -1,0 +1,85 @@
+"""Our yaml files inside RecBole's Config.
+
+Precedence, low to high: RecBole's overall.yaml, its quick-start and model files, our configs/overall.yaml (and
+sessions.yaml for session data), configs/model/<model>.yaml, RecBole's and our dataset/<dataset>.yaml,
+config_file_list, config_dict, command line. A file in ./configs of the working directory is read over the one of
+the same name that we ship."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_ext.bridge.names import _model_files
+from recbole_ext.settings.files import config_files, load_files, merge, recbole_folder
+
+# RecBole's models for click-through rates bring their own evaluation (AUC on labels), which is to stay
+_EVALUATION_KEYS = ("eval_args", "metrics", "valid_metric")
+
+
+def add_own_files(config: Any, model: str, dataset: str) -> None:
+    """Put our files over `config.internal_config_dict`, RecBole's defaults for this model and dataset."""
+    loader = config.yaml_loader
+    recbole_defaults = config.internal_config_dict
+    overall = load_files(config_files("overall.yaml"), loader)
+    given = config.external_config_dict
+    dataset_files = config_files(f"dataset/{dataset}.yaml")
+    if given.get("source") or is_session_data(dataset, given.get("data_path")):
+        overall = merge(overall, load_files(config_files("sessions.yaml"), loader))
+        recbole_dataset = recbole_folder() / "properties" / "dataset" / f"{dataset}.yaml"
+        dataset_files = ([recbole_dataset] if recbole_dataset.is_file() else []) + dataset_files
+    if _uses_value_metrics(recbole_defaults):
+        overall = {key: value for key, value in overall.items() if key not in _EVALUATION_KEYS}
+    config.internal_config_dict = merge(
+        recbole_defaults,
+        overall,
+        load_files(_model_files(model), loader),
+        load_files(dataset_files, loader),
+    )
+
+
+def is_session_data(dataset: str, data_path: str | os.PathLike[str] | None = None) -> bool:
+    """Whether configs/sessions.yaml holds: a dataset yaml of ours or the user's, or a session_id column.
+
+    The column is looked for in <data_path>/<dataset>/<dataset>.inter, data_path being sessions.yaml's by default.
+    """
+    if config_files(f"dataset/{dataset}.yaml"):
+        return True
+    if data_path is None:
+        data_path = load_files(config_files("sessions.yaml"))["data_path"]
+    try:
+        with (Path(data_path) / dataset / f"{dataset}.inter").open(encoding="utf-8") as stream:
+            columns = stream.readline().split("\t")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(column.partition(":")[0] == "session_id" for column in columns)
+
+
+def _uses_value_metrics(defaults: Mapping[str, Any]) -> bool:
+    from recbole.evaluator import metric_types
+    from recbole.utils import EvaluatorType
+
+    metrics = defaults.get("metrics") or []
+    return any(metric_types.get(str(name).lower()) == EvaluatorType.VALUE for name in metrics)
+
+
+def finish(config: Any, final: dict[str, Any]) -> dict[str, Any]:
+    """Last step of Config's merging: eval_args key by key, and no negative samples where the loss needs none.
+
+    RecBole refuses `loss_type: CE` of a sequential model unless train_neg_sample_args is None; who did not
+    set it meant that.
+    """
+    from recbole.utils import ModelType
+
+    external = config.external_config_dict
+    final["eval_args"] = merge(config.internal_config_dict, external).get("eval_args")
+    ce_of_sequence = final.get("MODEL_TYPE") == ModelType.SEQUENTIAL and final.get("loss_type") == "CE"
+    if (
+        ce_of_sequence
+        and not hasattr(config.model_class, "input_type")
+        and "train_neg_sample_args" not in external
+    ):
+        final["train_neg_sample_args"] = None
+    return final

@@ -1,0 +1,125 @@
+"""Names of models and data sets: what there is, and what may be meant."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from recbole_ext.errors import UsageError, did_you_mean
+from recbole_ext.settings.files import config_files, configs_dir, load_files, load_yaml, recbole_folder
+
+
+def known_models() -> list[str]:
+    """Names of RecBole's models and of ours, as they are to be written."""
+    return sorted(_recbole_models().union(own_models(), actor_critics()))
+
+
+# where our models lie; a file of a model's lower-cased name and configs/model/<Model>.yaml make it known
+MODEL_ROOMS = ("model", "model/counting", "model/rl", "blend")
+
+
+def own_models() -> list[str]:
+    """Names of our own models, as they are to be written."""
+    return sorted(_own_modules())
+
+
+def module_of(model: str) -> str:
+    """Dotted name of the module of one of our models; KeyError for any other."""
+    return _own_modules()[model]
+
+
+def _own_modules() -> dict[str, str]:
+    package = Path(__file__).resolve().parents[1]
+    modules = {
+        file.stem: ".".join((package.name, *room.split("/"), file.stem))
+        for room in MODEL_ROOMS
+        for file in (package / room).glob("*.py")
+    }
+    names = (file.stem for file in (configs_dir() / "model").glob("*.yaml"))
+    return {name: modules[name.lower()] for name in names if name.lower() in modules}
+
+
+# sequential models that train in several stages, read more than sessions, score pairs of prefix and item, or are made
+# of other models or of counts
+_NO_ENCODERS = ("Blend", "CategoryPop", "DIEN", "DIN", "GRU4RecKG", "KSR", "RepeatNet", "S3Rec")
+
+
+# models of ours that learn at once and have no states (their classes say `fits_at_once`)
+_COUNTERS = ("AR", "RepeatLast", "SessionPop", "SKNN", "SR", "STAN", "VSKNN", "VSTAN")
+
+
+def actor_critics() -> dict[str, tuple[str, str]]:
+    """Models of reinforcement learning: name to (encoder, method), for configs/method/*.yaml but its base.yaml."""
+    methods = sorted(file.stem for file in (configs_dir() / "method").glob("*.yaml") if file.stem != "base")
+    sequential = _recbole_models("sequential").union(own_models())
+    encoders = sorted(sequential.difference(_NO_ENCODERS, _COUNTERS))
+    return {f"{encoder}{method}": (encoder, method) for encoder in encoders for method in methods}
+
+
+def _model_files(model: str) -> list[Path]:
+    """Our yaml files of a model: of encoder and method where its name is made of both, then its own."""
+    encoder, method = actor_critics().get(model, (None, None))
+    if encoder is None:
+        return config_files(f"model/{model}.yaml")
+    recbole_encoder = recbole_folder() / "properties" / "model" / f"{encoder}.yaml"
+    files = [recbole_encoder] if recbole_encoder.is_file() else []
+    names = (f"model/{encoder}.yaml", "method/base.yaml", f"method/{method}.yaml", f"model/{model}.yaml")
+    return files + [file for name in names for file in config_files(name)]
+
+
+@functools.cache
+def _recbole_models(kind: str = "*") -> frozenset[str]:
+    names: set[str] = set()
+    for file in (recbole_folder() / "model").glob(f"{kind}_recommender/*.py"):
+        classes = re.findall(r"^class (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        names.update(name for name in classes if name.lower() == file.stem)
+    return frozenset(names)
+
+
+def known_datasets(data_path: str | os.PathLike[str] | None = None) -> list[str]:
+    """Names of datasets with a yaml of ours or the user's, a folder in `data_path`, or known to RecBole."""
+    names = {"ml-100k"}
+    for folder in (configs_dir() / "dataset", Path.cwd() / "configs" / "dataset"):
+        names.update(file.stem for file in folder.glob("*.yaml"))
+    if data_path is not None and Path(data_path).is_dir():
+        names.update(folder.name for folder in Path(data_path).iterdir() if folder.is_dir())
+    names.update(load_yaml(recbole_folder() / "properties" / "dataset" / "url.yaml"))
+    return sorted(names)
+
+
+def check_names(
+    model: str, dataset: str | None = None, data_path: str | os.PathLike[str] | None = "atomic_data"
+) -> None:
+    """Raise UsageError when no model, or no dataset, is called so; it says which name may be meant."""
+    entered = any(
+        name.startswith("recbole.model.") and name.endswith(f"_recommender.{model.lower()}")
+        for name in sys.modules
+    )
+    models = known_models()
+    if model not in models and (not entered or model.lower() in {name.lower() for name in models}):
+        raise UsageError(f"there is no model {model}{did_you_mean(model, models)}")
+    if dataset is None:
+        return
+    datasets = known_datasets(data_path)
+    if dataset not in datasets:
+        raise UsageError(
+            f"there is no dataset {dataset}{did_you_mean(dataset, datasets)}"
+            f" (neither configs/dataset/{dataset}.yaml nor a folder {Path(data_path or '.') / dataset})"
+        )
+
+
+def model_keys(config: Any) -> set[str]:
+    """Keys that make a difference to the configured model: of its yaml files, and of training if it learns by steps."""
+    from recbole.utils import ModelType
+
+    recbole_file = recbole_folder() / "properties" / "model" / f"{config['model']}.yaml"
+    files = ([recbole_file] if recbole_file.is_file() else []) + _model_files(config["model"])
+    keys = set(load_files(files, config.yaml_loader))
+    at_once = config["MODEL_TYPE"] == ModelType.TRADITIONAL or getattr(
+        config.model_class, "fits_at_once", False
+    )
+    return keys if at_once else keys.union(config.parameters["Training"])

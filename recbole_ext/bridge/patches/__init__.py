@@ -1,0 +1,135 @@
+"""The only room that patches RecBole 1.2.1: what each patch mends, and `apply()`, which makes them once.
+
+Line numbers in the patches are those of the published wheel. No patch edits RecBole's files or hooks imports;
+each replaces a function, or a name, of a RecBole module in this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from recbole_ext.bridge.patches import arrays, checkpoints, session_graphs, start
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One mend: `apply()` makes it; `issue` is RecBole's issue number where there is one, else empty."""
+
+    name: str
+    mends: str
+    issue: str
+    apply: Callable[[], None]
+
+
+PATCHES: list[Patch] = [
+    Patch(
+        "sklearn_later",  # first, as Config imports the metrics
+        "Two metrics and two models import scikit-learn for all runs, 0.7 of install()'s 1.1 s (metrics.py:29, "
+        "slimelastic.py:16, nceplrec.py:19).",
+        "",
+        start.patch_sklearn,
+    ),
+    Patch(
+        "numpy_aliases",
+        "Config reads np.float_, np.complex_ and np.unicode_, which numpy 2 lacks (configurator.py:628-635).",
+        "#2203",
+        arrays.patch_numpy_aliases,
+    ),
+    Patch(
+        "ray_optional",
+        "recbole.quick_start imports ray, which is absent or broken on new stacks (run/run.py:20).",
+        "#2215",
+        start.patch_ray,
+    ),
+    Patch(
+        "checkpoints",
+        "Checkpoints hold a pickled Config, which torch.load refuses since 2.6, and resuming loses random "
+        "state (trainer.py:289-344, 583; run/run.py:250).",
+        "#2212",
+        checkpoints.patch_checkpoints,
+    ),
+    Patch(
+        "data_caches",
+        "A pickle at the expected name in checkpoint_dir is loaded unasked (data/utils.py:61, 122).",
+        "",
+        checkpoints.patch_data_caches,
+    ),
+    Patch(
+        "pandas_three",
+        "Series.agg(len) is no longer elementwise and fillna(inplace=True) on a column does nothing "
+        "(dataset.py:501, 648, 650, 712, 792, 809, 1217; sequential_dataset.py:163).",
+        "#2215",
+        arrays.patch_pandas_three,
+    ),
+    Patch(
+        "scipy_dok",
+        "LightGCN and six other graph models call dok_matrix._update, which scipy dropped (lightgcn.py:111).",
+        "",
+        arrays.patch_scipy_dok,
+    ),
+    Patch(
+        "collector_ints",
+        "Popularity and coverage metrics crash: .cpu() is called on ints and Counters (collector.py:226).",
+        "#2194",
+        arrays.patch_collector,
+    ),
+    Patch(
+        "empty_sets",
+        "RepeatableSampler makes an empty set for every user, twice a run: 0.5 s for 200,000 (sampler.py:408).",
+        "",
+        arrays.patch_empty_sets,
+    ),
+    Patch(
+        "anomaly_detection",
+        "Importing any sequential model switches torch's anomaly detection on for all of them (sine.py:25).",
+        "",
+        start.patch_anomaly_detection,
+    ),
+    Patch(
+        "session_graphs",
+        "SRGNN and GCSAN make a batch's graphs event by event in Python on the CPU, a third and a seventh of an "
+        "epoch there (srgnn.py:163-199, gcsan.py:169-201).",
+        "",
+        session_graphs.patch_session_graphs,
+    ),
+    Patch(
+        "ddp_backend",
+        "Distributed runs work on NCCL only, spawned children know nothing of install(), and use_gpu: False "
+        "is ignored (configurator.py:476-515, trainer.py:56-64, run/run.py:182-192).",
+        "",
+        start.patch_ddp,
+    ),
+    Patch(
+        "command_line",
+        "Config parses sys.argv even under pytest and eval()s the values (configurator.py:124-193).",
+        "",
+        start.patch_command_line,
+    ),
+    Patch(
+        "config_files",
+        "Config looks for yaml inside recbole only, drops half-given eval_args, wants train_neg_sample_args: "
+        "~ for CE, answers an unknown model with \"No module named 'lightgbm'\" (configurator.py:149-325).",
+        "",
+        start.patch_config_files,
+    ),
+]
+
+_applied: set[str] = set()
+
+
+def apply(skip: Collection[str] = ()) -> None:
+    """Make every patch not named in `skip`, each once per process; a second call changes nothing.
+
+    Raises ValueError when `skip` names no patch.
+    """
+    unknown = sorted(set(skip) - {patch.name for patch in PATCHES})
+    if unknown:
+        raise ValueError(
+            f"no compat patch is called {unknown[0]}; there are {', '.join(p.name for p in PATCHES)}"
+        )
+    for patch in PATCHES:
+        if patch.name in skip or patch.name in _applied:
+            continue
+        patch.apply()
+        _applied.add(patch.name)

@@ -1,0 +1,64 @@
+"""One door: `recbole-ext COMMAND …`. A command is a file here with `main(arguments, prog)`, and a line in COMMANDS.
+
+Exit codes are the same everywhere: 0 done, 1 done in part (a cell of an experiment failed), 2 a mistake that the user
+can mend, in one sentence on stderr, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from recbole_ext.errors import UsageError, did_you_mean
+
+COMMANDS = {
+    "run": "train a model on a data set, test it once and leave a record; several names make a grid",
+    "experiment": "a grid from a file: searches on validation, seeds, tests, one page",
+    "convert": "raw logs to RecBole's atomic files",
+    "compare": "finished runs of one data set side by side: intervals, paired tests, slices",
+    "settings": "every key of a run or of a model: what it does, what it takes, its default",
+}
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "recbole-ext") -> int:
+    """Run one command; returns its exit code. A first word that is an option belongs to `run`."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage(prog))
+        return 0 if words else 2
+    if words[0] == "--version":
+        from recbole_ext.version import __version__
+
+        print(f"recbole-ext {__version__}")
+        return 0
+    if words[0].startswith("--"):
+        return command("run", words, prog)
+    if words[0] not in COMMANDS:
+        hint = did_you_mean(words[0], COMMANDS) or f": there are {', '.join(COMMANDS)}"
+        print(f"error: there is no command {words[0]}{hint}", file=sys.stderr)
+        return 2
+    return command(words[0], words[1:], f"{prog} {words[0]}")
+
+
+def usage(prog: str) -> str:
+    """What `--help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {sentence}" for name, sentence in COMMANDS.items()]
+    return "\n".join([f"usage: {prog} COMMAND …  ({prog} COMMAND --help says more)", "", *lines])
+
+
+def command(name: str, arguments: Sequence[str], prog: str) -> int:
+    """Run the command `name`; whatever ends it becomes an exit code."""
+    # torch's threads spin while they wait, which makes a busy machine many times slower; it is read once, at import
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        do: Callable[[list[str], str], int] = importlib.import_module(f"recbole_ext.cli.{name}").main
+        return do(list(arguments), prog)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,66 @@
+"""`run --model=NAME --dataset=NAME [--key=value …]`: one run, or a grid where there are several names."""
+
+from __future__ import annotations
+
+import shlex
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_ext.errors import UsageError
+from recbole_ext.settings.command_line import parse_command_line
+
+USAGE = """usage: {prog} --model=NAME --dataset=NAME [--key=value ...]
+       {prog} --experiment=FILE [--key=value ...]
+
+  --model=HRNNFeat           one of ours, or any RecBole model (GRU4Rec, SASRec, NARM, Pop, ...)
+  --dataset=diginetica       a file of configs/dataset/, or a folder of atomic files in atomic_data/
+  --model=SASRec,SASRecSQN --dataset=diginetica,retailrocket --seed=1,2,3   several: a grid, resumed by a second call
+  --experiment=demo          a grid of configs/experiment/, with a search on validation and a page (docs/experiments.md)
+  --config_files="a.yaml b.yaml"   more settings, later files win
+  --key=value                any key of RecBole or of configs/*.yaml, for example --epochs=5 --raw_path=FOLDER
+"""
+
+
+def main(arguments: Sequence[str], prog: str = "python run.py") -> int:
+    """Do the run or the grid that the arguments ask for; the exit code."""
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(USAGE.format(prog=prog))
+        return 0 if arguments else 2
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # nothing a user can mend
+    settings = parse_command_line(arguments)
+    files = _files(settings)
+    from recbole_ext.experiment import is_grid
+
+    if is_grid(settings):
+        from recbole_ext.experiment.conduct import main as run_grid
+
+        return run_grid(settings, files, arguments)
+    model, dataset = _names(settings)
+    from recbole_ext.report.tables import result_table
+    from recbole_ext.run.run import run
+
+    print(result_table(run(model, dataset, settings, files)), flush=True)
+    return 0
+
+
+def _files(settings: dict[str, Any]) -> list[str]:
+    """The files of --config_files, taken out of the settings; UsageError for one that is not there."""
+    files = shlex.split(str(settings.pop("config_files", "")))
+    for file in files:
+        if not Path(file).is_file():
+            raise UsageError(f"--config_files names {file}, which does not exist")
+    return files
+
+
+def _names(settings: dict[str, Any]) -> tuple[str, str]:
+    """Model and data set, taken out of the settings; UsageError where one of them is missing or no word."""
+    model, dataset = settings.pop("model", None), settings.pop("dataset", None)
+    if not model or not dataset:
+        raise UsageError(
+            "--model=NAME and --dataset=NAME are both needed: try --model=HRNNFeat --dataset=diginetica-demo"
+        )
+    if not all(isinstance(name, str) for name in (model, dataset)):
+        raise UsageError(f"--model={model} --dataset={dataset}: a name is a word")
+    return model, dataset

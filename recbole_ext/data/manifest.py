@@ -1,0 +1,39 @@
+"""What the manifest beside the atomic files says of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from recbole_ext.errors import UsageError
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def time_origin(folder: str) -> float:
+    """Unix time of timestamp 0, from manifest.json beside the atomic files; 0 (unix times) without one."""
+    known = manifest(folder)
+    if not known:
+        return 0.0
+    origin = known.get("time_origin")
+    if origin is None or not _is_number(origin):
+        raise UsageError(
+            f"{Path(folder) / 'manifest.json'} has no time_origin, so the log has no days: write shares, as "
+            "{session_time: [0.8, 0.1, 0.1]}, or use split given"
+        )
+    return float(origin)
+
+
+def manifest(folder: str) -> dict[str, Any]:
+    """The converter's manifest, {} without one."""
+    file = Path(folder) / "manifest.json"
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{file} is not a manifest ({error}): convert the raw logs again") from error

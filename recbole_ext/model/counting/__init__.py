@@ -1,0 +1,1 @@
+"""Models that learn at once, by counting."""

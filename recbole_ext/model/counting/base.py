@@ -1,0 +1,164 @@
+"""Models that learn at once, by counting: no gradient, no epochs, few items a row that have a score.
+
+What they share: reading the training events, popularity below the scores, RecBole's two ways of asking for scores.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType
+from torch import Tensor
+
+from recbole_ext.data.session_dataset import SessionDataset
+from recbole_ext.errors import UsageError
+from recbole_ext.scores.sparse import SparseScores
+from recbole_ext.settings.checks import one_of
+
+FILLS = ("popularity", "none")
+
+
+@dataclass(frozen=True)
+class TrainingSessions:
+    """Sessions with training events, in the order of their last one (ties: as in the data set).
+
+    session: (S,) int64 session ids. last_time: (S,) float64 seconds. start: (S + 1,) int64 pointers into
+    item: (E,) int64 items of the training events, session by session.
+    """
+
+    session: np.ndarray
+    last_time: np.ndarray
+    start: np.ndarray
+    item: np.ndarray
+
+    @classmethod
+    def of(cls, dataset: SessionDataset) -> TrainingSessions:
+        """The leading `train_length` events of each session; no other event is looked at."""
+        trained = np.flatnonzero(dataset.train_length > 0)
+        last = dataset.event_time[dataset.session_start[trained] + dataset.train_length[trained] - 1]
+        order = np.argsort(last, kind="stable")
+        trained, last = trained[order], last[order]
+        first, length = dataset.session_start[trained], dataset.train_length[trained]
+        start = np.concatenate(([0], np.cumsum(length)))
+        place = spans(first, length)
+        return cls(
+            session=dataset.events[dataset.uid_field].numpy()[first].astype(np.int64),
+            last_time=last,
+            start=start,
+            item=dataset.events[dataset.iid_field].numpy()[place].astype(np.int64),
+        )
+
+    @property
+    def length(self) -> np.ndarray:
+        """(S,) int64 number of training events of each session."""
+        return np.diff(self.start)
+
+
+def spans(first: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """(sum of length,) int64: first[0], first[0] + 1, … `length[0]` of them, then those from first[1], …"""
+    before = np.cumsum(length) - length
+    return np.arange(int(length.sum())) + np.repeat(first - before, length)
+
+
+class AtOnceModel(SequentialRecommender, ABC):
+    """A sequential model that has learnt when it is made; `learnt` is all it knows, and goes into the checkpoint.
+
+    fill: `popularity`: items without a score follow those with one, by their number of training events; `none`: they
+    are no candidates, as published, and a target among them ranks last. A row without history is ranked by popularity
+    either way.
+    """
+
+    fits_at_once = True  # which Trainer it gets, see bridge/registry.py
+    input_type = InputType.POINTWISE
+    other_parameter_name = ("learnt",)
+
+    def __init__(self, config: Any, dataset: Any):
+        super().__init__(config, dataset)
+        if not isinstance(dataset, SessionDataset) or dataset.events is None:
+            raise UsageError(
+                f"{config['model']} learns from whole sessions, which RecBole's own data sets do not keep: set "
+                "data_layout: pointers and leave benchmark_filename out"
+            )
+        self.notes: list[str] = []  # what a reader of the result has to know
+        self.fill = self.read_fill(config)
+        self.read_settings(config, dataset)
+        learnt = self.learn(TrainingSessions.of(dataset))
+        self.learnt = {**learnt, "popularity": dataset.training_counts().numpy()}
+        self._prepare()
+
+    def read_fill(self, config: Any) -> str:
+        """The key `fill`."""
+        return one_of(config, "fill", FILLS)
+
+    @abstractmethod
+    def read_settings(self, config: Any, dataset: SessionDataset) -> None:
+        """Read and check the model's own keys; raises UsageError."""
+
+    @abstractmethod
+    def learn(self, sessions: TrainingSessions) -> dict[str, Any]:
+        """What scoring needs: numpy arrays and scipy matrices by name."""
+
+    @abstractmethod
+    def score(self, prefixes: np.ndarray, sessions: np.ndarray | None) -> sp.csr_matrix:
+        """(B, n_items) scores above 0 of the items that have one.
+
+        Args:
+            prefixes: (B, L) int64 items, oldest first, 0 = padding on the right.
+            sessions: (B,) int64 session ids of the rows; None: not known.
+        """
+
+    def load_other_parameter(self, para: dict[str, Any] | None) -> None:
+        """Take what a checkpoint knows in place of what was learnt."""
+        super().load_other_parameter(para)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Work out from `learnt` what need not be stored."""
+        counts, place = np.unique(self.learnt["popularity"], return_inverse=True)
+        # a place among the different counts, as float32 does not tell large counts' shares apart
+        self.popularity = ((place.reshape(-1) + 1) / (len(counts) + 1)).astype(
+            np.float32
+        )  # (n_items,) in (0, 1)
+
+    # --- RecBole's ways to ask -------------------------------------------------------------------------
+
+    def sparse_scores(self, interaction: Any) -> SparseScores:
+        """Scores of all items for the prefixes of a batch, a row's highest being 1 (see `SparseScores`)."""
+        prefixes = interaction[self.ITEM_SEQ].cpu().numpy().astype(np.int64)
+        session = interaction[self.USER_ID].cpu().numpy() if self.USER_ID in interaction else None
+        known = self._highest_one(self.score(prefixes, session))
+        blank = ~(prefixes != 0).any(axis=1)
+        return SparseScores(known, self.popularity - 1, blank | (self.fill == "popularity"), self.device)
+
+    def _highest_one(self, scores: sp.csr_matrix) -> sp.csr_matrix:
+        # before float32, whose smallest number decays would reach
+        filled = np.diff(scores.indptr) > 0
+        highest = np.ones(len(filled))
+        highest[filled] = np.maximum.reduceat(scores.data, scores.indptr[:-1][filled]) if filled.any() else 1
+        scores.data /= np.repeat(highest, np.diff(scores.indptr))
+        return scores
+
+    def full_sort_predict(self, interaction: Any) -> Tensor:
+        """(B * n_items,) scores of all items for each prefix; the padding's is -inf."""
+        return self.sparse_scores(interaction).dense().view(-1)
+
+    def predict(self, interaction: Any) -> Tensor:
+        """(B,) score of each row's `item_id`."""
+        scores = self.sparse_scores(interaction)
+        return scores.of(interaction[self.ITEM_ID].view(-1, 1)).view(-1)
+
+    def calculate_loss(self, interaction: Any) -> Tensor:
+        """0: there is nothing left to learn."""
+        return torch.zeros((), device=self.device, requires_grad=True)
+
+
+def last_items(prefixes: np.ndarray) -> np.ndarray:
+    """(B,) each row's last item, 0 in a row of padding only."""
+    length = (prefixes != 0).sum(axis=1)
+    return np.where(length > 0, prefixes[np.arange(len(prefixes)), np.maximum(length, 1) - 1], 0)

@@ -1,0 +1,317 @@
+"""Nearest sessions: what SKNN, VSKNN, STAN and VSTAN share, many prefixes at a time.
+
+References: Jannach and Ludewig, "When Recurrent Neural Networks meet the Neighborhood for Session-Based
+Recommendation", RecSys 2017 (SKNN); Ludewig and Jannach, "Evaluation of Session-based Recommendation Algorithms",
+UMUAI 2018 (VSKNN); Garg et al., "Sequence and Time Aware Neighborhood for Session-based Recommendations: STAN",
+SIGIR 2019; Ludewig et al., "Empirical Analysis of Session-Based Recommendation Algorithms", UMUAI 2021 (VSTAN).
+Formulas, and what differs from the released code: docs/neighbours.md.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from recbole_ext.data import splits
+from recbole_ext.data.session_dataset import SessionDataset
+from recbole_ext.errors import UsageError
+from recbole_ext.model.counting.base import AtOnceModel, TrainingSessions, spans
+from recbole_ext.model.counting.item_rules import Decay
+from recbole_ext.settings.checks import number, one_of
+
+CHUNK_PAIRS = 1 << 16  # (prefix, session) pairs that exist at a time: about what stays in cache
+CHUNK_ROWS = 1 << 15  # rows at a time, so that 16 bits number them, which sort several times faster
+AGES = ("auto", "days", "share")
+DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Formula:
+    """What tells the neighbour models apart.
+
+    weights: of the current session's items, from their (last) positions 1 … n and n, (N,) float64 each.
+    cosine: similarity is their cosine with the neighbour's set of items; False: the sum of the weights of shared items
+        over the number of items of the current session.
+    matched: weight of a neighbour by how many steps back its most recent shared item lies, 1 = the last item.
+    age: decay of a neighbour's similarity, exp(-age / age); None: none.
+    distance: decay of a neighbour's item, exp(-|its position - position of the shared item| / distance); None: none.
+    idf: an item counts 1 + idf * log(sessions / sessions with the item) times.
+    """
+
+    weights: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    cosine: bool
+    matched: Decay | None = None
+    age: float | None = None
+    distance: float | None = None
+    idf: float = 0.0
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """The different items of some rows, row by row: (N,) each.
+
+    row; item; position of the item's last occurrence, from 1; length, number of events of the row.
+    """
+
+    row: np.ndarray
+    item: np.ndarray
+    position: np.ndarray
+    length: np.ndarray
+
+    @classmethod
+    def of(cls, prefixes: np.ndarray, n_items: int) -> Prefixes:
+        """prefixes: (B, L) int64, 0 = padding on the right."""
+        row, step = np.nonzero(prefixes)
+        item = prefixes[row, step]
+        keys = row * n_items + item
+        _, last = np.unique(keys[::-1], return_index=True)  # of the reversed: the last occurrence
+        kept = len(keys) - 1 - last
+        row, step = row[kept], step[kept]
+        return cls(row, item[kept], step + 1, (prefixes != 0).sum(axis=1)[row])
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Pairs of a row and a training session, row by row, sessions from old to new: (P,) each.
+
+    similarity, above 0; back: steps from the row's end to its most recent shared item, from 1; anchor: position in
+    the neighbour of its last shared item.
+    """
+
+    row: np.ndarray
+    session: np.ndarray
+    similarity: np.ndarray
+    back: np.ndarray
+    anchor: np.ndarray
+
+    def where(self, kept: np.ndarray) -> Neighbours:
+        """Those pairs alone; kept: (P,) bool."""
+        return Neighbours(*(getattr(self, name)[kept] for name in self.__dataclass_fields__))
+
+
+class NeighbourModel(AtOnceModel):
+    """score(i | s) = sum over the k most similar of the `sample_size` most recent sessions n that share an item with s
+
+        sim(s, n) * decay(n's age) * decay(place of the shared item in s) * decay(place of i in n) * idf(i)
+
+    of which each model takes some factors (see `Formula`). Sessions are as recent as their last training event. A
+    session whose events are in the training part is no neighbour of itself (RecBole's LS, RS and TS cut inside
+    sessions). Sessions alike are taken newest first.
+    """
+
+    @abstractmethod
+    def formula(self, config: Any) -> Formula:
+        """The model's factors, read from the configuration; raises UsageError."""
+
+    def read_settings(self, config: Any, dataset: SessionDataset) -> None:
+        self.k = int(number(config, "k", 1, whole=True))
+        self.sample_size = int(number(config, "sample_size", 0, whole=True))
+        if config["remind"] not in (True, False):
+            raise UsageError(f"remind is {config['remind']!r}: write True or False")
+        self.remind = bool(config["remind"])
+        self.factors = self.formula(config)
+        self.age_unit = self._age_unit(config, dataset) if self.factors.age is not None else None
+
+    def _age_unit(self, config: Any, dataset: SessionDataset) -> str:
+        chosen = one_of(config, "age", AGES)
+        known = splits.manifest(dataset.dataset_path)
+        timed = (
+            not known or known.get("time_origin") is not None
+        )  # without a manifest times are taken for seconds
+        if chosen == "days" and not timed:
+            raise UsageError(
+                f"age is days, but {dataset.dataset_name} has the order of events and no times (time_origin in its "
+                "manifest.json): set age: share"
+            )
+        unit = ("days" if timed else "share") if chosen == "auto" else chosen
+        name = {"days": "days", "share": "percent of the training sessions"}[unit]
+        self.notes.append(f"ages of sessions are in {name}")
+        return unit
+
+    # --- learning --------------------------------------------------------------------------------------
+
+    def learn(self, sessions: TrainingSessions) -> dict[str, Any]:
+        count = len(sessions.session)
+        session = np.repeat(np.arange(count), sessions.length)
+        position = np.arange(len(sessions.item)) - np.repeat(sessions.start[:-1], sessions.length) + 1
+        keys = session * self.n_items + sessions.item
+        distinct, last = np.unique(keys[::-1], return_index=True)
+        session, item = np.divmod(distinct, self.n_items)
+        entries = np.bincount(session, minlength=count)
+        with_item = np.bincount(item, minlength=self.n_items)
+        return {
+            "session": sessions.session,
+            "age": self._ages(sessions.last_time),
+            "start": np.concatenate(
+                ([0], np.cumsum(entries))
+            ),  # into the next two, the sessions' sets of items
+            "item": item,
+            "position": position[len(keys) - 1 - last],
+            "entry": np.argsort(item, kind="stable"),  # items' entries, an item's sessions from old to new
+            "item_start": np.concatenate(([0], np.cumsum(with_item))),  # into `entry`
+            "idf": np.log(count / np.maximum(with_item, 1)),
+        }
+
+    def _ages(self, last_time: np.ndarray) -> np.ndarray:
+        """(S,) float64, 0 for the newest session; without an age decay they are not used."""
+        if self.age_unit == "days":
+            return (last_time.max(initial=0) - last_time) / DAY
+        newer = len(last_time) - np.searchsorted(last_time, last_time, side="right")
+        return 100.0 * newer / max(len(last_time), 1)
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        learnt = self.learnt
+        self.entries = np.diff(learnt["start"])  # (S,) different items of each session
+        self.session_of = np.repeat(np.arange(len(self.entries)), self.entries)  # of every entry
+        place = np.full(max(self.learnt["session"].max(initial=0) + 1, 1), -1)
+        place[learnt["session"]] = np.arange(len(learnt["session"]))
+        self.place = place  # of a session id among the training sessions, -1: it is none
+        weight = 1 + self.factors.idf * learnt["idf"][learnt["item"]]
+        # what a session, and an entry of one, gives to the items
+        shape = (len(self.entries), self.n_items)
+        self.session_weights = sp.csr_matrix((weight, learnt["item"], learnt["start"]), shape=shape)
+        pointers = np.arange(len(weight) + 1)
+        shape = (len(weight), self.n_items)
+        self.item_weights = sp.csr_matrix((weight, learnt["item"], pointers), shape=shape)
+        if self.factors.distance is not None:
+            longest = int(learnt["position"].max(initial=0))
+            self.distances = np.exp(-np.arange(longest + 1) / self.factors.distance)
+
+    # --- scoring ---------------------------------------------------------------------------------------
+
+    def score(self, prefixes: np.ndarray, sessions: np.ndarray | None) -> sp.csr_matrix:
+        own = np.full(len(prefixes), -1)
+        if sessions is not None:
+            inside = sessions < len(self.place)
+            own[inside] = self.place[sessions[inside]]
+        parts = [self._score(prefixes[piece], own[piece]) for piece in self._pieces(prefixes)]
+        return sp.vstack(parts, format="csr") if parts else sp.csr_matrix((0, self.n_items))
+
+    def _pieces(self, prefixes: np.ndarray) -> Iterator[slice]:
+        """Rows whose candidates are together about CHUNK_PAIRS."""
+        listed = np.diff(self.learnt["item_start"])
+        if self.sample_size:
+            listed = np.minimum(listed, self.sample_size + 1)
+        pairs = np.cumsum(listed[prefixes].sum(axis=1))
+        first = 0
+        while first < len(prefixes):
+            done = pairs[first - 1] if first else 0
+            stop = max(int(np.searchsorted(pairs, done + CHUNK_PAIRS, side="right")), first + 1)
+            stop = min(stop, first + CHUNK_ROWS)
+            yield slice(first, stop)
+            first = stop
+
+    def _score(self, prefixes: np.ndarray, own: np.ndarray) -> sp.csr_matrix:
+        rows = Prefixes.of(prefixes, self.n_items)
+        nearest = self._nearest(self._candidates(rows, own))
+        scores = self._add_up(nearest, len(prefixes))
+        if not self.remind:
+            entry_row = np.repeat(np.arange(len(prefixes)), np.diff(scores.indptr))
+            seen = np.isin(entry_row * self.n_items + scores.indices, rows.row * self.n_items + rows.item)
+            scores.data[seen] = 0
+        scores.eliminate_zeros()
+        return scores
+
+    def _candidates(self, rows: Prefixes, own: np.ndarray) -> Neighbours:
+        """The most recent sessions that share an item with each row, with their similarity before ageing."""
+        weight = self.factors.weights(rows.position.astype(np.float64), rows.length.astype(np.float64))
+        stop = self.learnt["item_start"][rows.item + 1]
+        first = self.learnt["item_start"][rows.item]
+        if self.sample_size:
+            # who is among a row's newest is among the newest of each item it shares; one more, as `own` may be there
+            first = np.maximum(first, stop - self.sample_size - 1)
+        listed = stop - first
+        entry = self.learnt["entry"][spans(first, listed)]
+        source = np.repeat(np.arange(len(rows.row)), listed)
+        session, row = self.session_of[entry], rows.row[source]
+        keys = row * len(self.entries) + session
+        order = np.argsort(keys, kind="stable")
+        keys, source, entry = keys[order], source[order], entry[order]
+        opens = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))[: len(keys)])
+        if not len(opens):
+            none = np.zeros(0, dtype=np.int64)
+            return Neighbours(none, none, np.zeros(0), none, none)
+        row, session = np.divmod(keys[opens], len(self.entries))
+        shared = np.add.reduceat(weight[source], opens)
+        similarity = shared / self._norms(rows, weight, len(own), row, session)
+        back = np.minimum.reduceat((rows.length - rows.position + 1)[source], opens)
+        anchor = np.maximum.reduceat(self.learnt["position"][entry], opens)
+        found = Neighbours(row, session, similarity, back, anchor).where(session != own[row])
+        if self.sample_size:
+            found = found.where(_from_end(found.row) < self.sample_size)
+        return found.where(found.similarity > 0)
+
+    def _norms(
+        self, rows: Prefixes, weight: np.ndarray, count: int, row: np.ndarray, session: np.ndarray
+    ) -> np.ndarray:
+        if not self.factors.cosine:
+            return np.bincount(rows.row, minlength=count)[row].astype(np.float64)
+        square = np.bincount(rows.row, weights=weight**2, minlength=count)
+        return np.sqrt(square[row]) * np.sqrt(self.entries[session])
+
+    def _nearest(self, found: Neighbours) -> Neighbours:
+        """The k of each row with the largest similarity, aged; alike: the newer."""
+        similarity = found.similarity
+        if self.factors.age is not None and len(similarity):
+            age = self.learnt["age"][found.session]
+            # the row's own time is a factor of all its scores; its newest candidate's age keeps them from vanishing
+            opens = np.flatnonzero(np.concatenate(([True], found.row[1:] != found.row[:-1])))
+            newest = np.repeat(np.minimum.reduceat(age, opens), np.diff(np.append(opens, len(age))))
+            similarity = similarity * np.exp(-(age - newest) / self.factors.age)
+        aged = Neighbours(found.row, found.session, similarity, found.back, found.anchor)
+        crowded = np.flatnonzero((np.bincount(aged.row) > self.k)[aged.row])
+        if not len(crowded):
+            return aged
+        # of a crowded row keep the k last in order of (similarity, recency)
+        order = crowded[np.argsort(similarity[crowded], kind="stable")]
+        order = order[np.argsort(aged.row[order].astype(np.uint16), kind="stable")]
+        kept = np.ones(len(aged.row), dtype=bool)
+        kept[order[_from_end(aged.row[order]) >= self.k]] = False
+        return aged.where(kept)
+
+    def _add_up(self, nearest: Neighbours, count: int) -> sp.csr_matrix:
+        """(count, n_items) sums over the neighbours' items."""
+        value = nearest.similarity
+        if self.factors.matched is not None:
+            value = value * self.factors.matched(nearest.back.astype(np.float64))
+        per_row = np.bincount(nearest.row, minlength=count)
+        if self.factors.distance is None:
+            pointers = np.concatenate(([0], np.cumsum(per_row)))
+            shape = (count, len(self.entries))
+            return sp.csr_matrix((value, nearest.session, pointers), shape=shape) @ self.session_weights
+        entries = self.entries[nearest.session]
+        entry = spans(self.learnt["start"][nearest.session], entries)
+        apart = np.abs(self.learnt["position"][entry] - np.repeat(nearest.anchor, entries))
+        values = np.repeat(value, entries) * self.distances[apart]
+        pointers = np.concatenate(([0], np.cumsum(entries)))[np.concatenate(([0], np.cumsum(per_row)))]
+        pairs = sp.csr_matrix((values, entry, pointers), shape=(count, len(self.session_of)))
+        return pairs @ self.item_weights
+
+
+def _from_end(row: np.ndarray) -> np.ndarray:
+    """(P,) place of each pair among its row's, 0 = the last; row: (P,) ascending."""
+    after = np.searchsorted(row, row, side="right")
+    return after - 1 - np.arange(len(row))
+
+
+def same(position: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """All items of the current session weigh 1."""
+    return np.ones(len(position))
+
+
+def exponential(rate: float | None) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """exp((position - length) / rate), 1 for the last item; rate None: 1 for all."""
+    if rate is None:
+        return same
+    return lambda position, length: np.exp((position - length) / rate)
+
+
+def rate_of(config: Any, key: str) -> float | None:
+    """The rate of an exponential decay, a number above 0, or None: no decay."""
+    return None if config[key] is None else float(number(config, key, 1e-9))

@@ -1,0 +1,26 @@
+"""RepeatLast: the last item comes again, a floor for logs in which items repeat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from recbole_ext.data.session_dataset import SessionDataset
+from recbole_ext.model.counting.base import AtOnceModel, TrainingSessions, last_items
+
+
+class RepeatLast(AtOnceModel):
+    """score(i | session) = 1 for the session's last item; no other item has one."""
+
+    def read_settings(self, config: Any, dataset: SessionDataset) -> None:
+        """It has none."""
+
+    def learn(self, sessions: TrainingSessions) -> dict[str, Any]:
+        return {}
+
+    def score(self, prefixes: np.ndarray, sessions: np.ndarray | None) -> sp.csr_matrix:
+        last = last_items(prefixes)
+        row = np.flatnonzero(last)
+        return sp.csr_matrix((np.ones(len(row)), (row, last[row])), shape=(len(last), self.n_items))

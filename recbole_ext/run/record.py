@@ -1,0 +1,228 @@
+"""A run is a record: one folder with record.json, ranks.npz (per-target ranks and top items) and a learning curve."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import recbole_ext
+from recbole_ext.bridge.choice import describe_split, protocol_label
+from recbole_ext.errors import UsageError
+from recbole_ext.evaluate.facts import check_log, target_facts
+from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means
+from recbole_ext.plain import config_to_plain
+from recbole_ext.rewards import check_rewards, event_kinds
+from recbole_ext.run.curve import plot_learning_curve
+
+PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "polars")
+
+
+class Run:
+    """Collects what a run does and writes it down at its end."""
+
+    def __init__(self, config: Any, folder: Path | None = None):
+        """`folder`: where to write; None: a new one in `runs_dir`."""
+        started = datetime.now(UTC)
+        stamp = started.strftime("%Y%m%d-%H%M%S-%f")[:-3]
+        self.config = config
+        for key in ("runs_dir", "checkpoint_dir"):  # found out now, not after training
+            try:
+                Path(config[key]).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(f"{key} {config[key]} cannot be made a folder: {error.strerror}") from error
+        name = f"{config['model']}-{config['seed']}-{stamp}"
+        self.folder = folder or Path(config["runs_dir"]) / config["dataset"] / name
+        self.epochs: list[dict[str, Any]] = []
+        self.arrays: dict[str, np.ndarray] = {}
+        self.record: dict[str, Any] = {
+            "format": 1,
+            "model": config["model"],
+            "dataset": config["dataset"],
+            "seed": config["seed"],
+            "protocol": protocol_label(config),
+            "split": describe_split(config),
+            "valid_metric": config["valid_metric"],
+            "started": started.isoformat(timespec="seconds"),
+            "command": sys.argv,
+            "config": config_to_plain(config),
+            "versions": _versions(),
+            "commit": _commit(),
+            "device": _device_name(config["device"]),
+            "threads": torch.get_num_threads(),
+            "data": _manifest(config),
+            "notes": [],
+            "seconds": {},
+        }
+
+    def data_ready(self, train: Any, valid: Any, test: Any, seconds: float) -> None:
+        """Note sizes of the loaders' data sets, what is to be known of them, and the time they took.
+
+        Raises UsageError when `rewards` do not fit the test targets' events, or the log lacks what a key names.
+        """
+        self.record["seconds"]["prepare"] = seconds
+        self.record["counts"] = {
+            "train_rows": len(train._dataset),
+            "valid_rows": len(valid._dataset) if valid else 0,
+            "test_targets": len(test._dataset),
+            "items": train._dataset.item_num - 1,
+        }
+        self.record["notes"] += getattr(test._dataset, "notes", [])
+        if self.config["rewards"]:
+            self._check_rewards(test._dataset)
+        check_log(test._dataset, self.config)
+
+    def _check_rewards(self, test: Any) -> None:
+        field = self.config["EVENT_FIELD"]
+        if field not in test.inter_feat or field not in test.field2id_token:
+            if getattr(self.config.model_class, "learns_transitions", False):
+                return  # it has taken every event for a view, and its notes say what of which reward it learnt
+            raise UsageError(
+                f"rewards are by the target's event, but the .inter file has no token column {field}: "
+                "set EVENT_FIELD to it, or leave rewards out"
+            )
+        check_rewards(self.config["rewards"], event_kinds(test, field, np.asarray(test.inter_feat[field])))
+
+    def epoch(self, trainer: Any) -> Callable[[int, float], None]:
+        """RecBole's end-of-epoch callback."""
+
+        def note(index: int, valid_score: float) -> None:
+            trainer.valid_scores = {**getattr(trainer, "valid_scores", {}), index: float(valid_score)}
+
+        return note
+
+    def trained(
+        self, trainer: Any, best_score: float, best_valid: dict[str, float] | None, seconds: float
+    ) -> None:
+        """Note the course of training, also before a resume; epochs without an evaluation have a loss only."""
+        scores = getattr(trainer, "valid_scores", {})
+        self.epochs = [
+            {"epoch": epoch, "train_loss": float(loss), "valid_score": scores.get(epoch)}
+            for epoch, loss in trainer.train_loss_dict.items()
+        ]
+        values = getattr(trainer, "epoch_values", {})  # what a trainer says of an epoch beside its loss
+        self.epochs = [{**e, **values.get(e["epoch"], {})} for e in self.epochs]
+        self.record["seconds"]["train"] = seconds
+        self.record["epochs"] = self.epochs
+        self.record["epochs_run"] = len(self.epochs)
+        # a blend of finished models has a score without an epoch
+        evaluated = bool(best_valid) or any(e["valid_score"] is not None for e in self.epochs)
+        self.record["best_valid_score"] = float(best_score) if evaluated else None
+        best = [e["epoch"] for e in self.epochs if evaluated and e["valid_score"] == float(best_score)]
+        self.record["best_epoch"] = best[-1] if best else None  # from 0; RecBole keeps the last of equal ones
+        self.record["valid"] = {k: float(v) for k, v in (best_valid or {}).items()}
+        self.record["checkpoint"] = trainer.saved_model_file
+        self.record["parameters"] = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+        self.record["notes"] += getattr(trainer.model, "notes", [])
+        self.record |= getattr(trainer, "for_record", {})  # what else a trainer has found
+
+    def tested(
+        self, result: dict[str, float], targets: dict[str, np.ndarray], dataset: Any, seconds: float
+    ) -> None:
+        """Note the test metrics and keep the targets' ranks, with tokens so that other runs can be joined to them.
+
+        Where test targets are of several event kinds, or `rewards` are given, metrics by kind and rewards join them,
+        and so do metrics by slice where the log says more of the targets.
+        """
+        self.record["seconds"]["test"] = seconds
+        self.record["test"] = {k: float(v) for k, v in result.items()}
+        if not targets:
+            return
+        self.record["counts"]["test_targets"] = len(targets["rank"])
+        tokens = np.asarray(dataset.field2id_token[dataset.iid_field], dtype=str)
+        sessions = np.asarray(dataset.field2id_token[dataset.uid_field], dtype=str)
+        field = self.config["EVENT_FIELD"]
+        self.arrays = {k: v.astype(np.int32) for k, v in targets.items() if k != field}
+        self.arrays.update(target_facts(dataset, targets, self.config))
+        self.arrays["item_token"] = tokens
+        if dataset.uid_field in targets:
+            self.arrays["session_token"] = sessions[targets[dataset.uid_field]]
+        rewards = self.config["rewards"]
+        if field in targets and field in dataset.field2id_token:
+            self.arrays["event"] = event_kinds(dataset, field, targets[field])
+            self._note_events(targets["rank"], self.arrays["event"], rewards)
+        elif rewards:
+            self.record["notes"].append("no rewards: this protocol does not know which event a target is")
+
+    def _note_events(self, rank: np.ndarray, kind: np.ndarray, rewards: dict[str, float] | None) -> None:
+        topk = self.config["topk"]
+        kinds = by_kind(rank, kind, topk)
+        if len(kinds) > 1:
+            self.record["test_by_event"] = kinds
+        if rewards:
+            self.record["test_reward"] = reward_at(rank, kind, rewards, topk)
+
+    def write(self) -> dict[str, Any]:
+        """Write the folder, record.json last, and return the record."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files = {"record": self.folder / "record.json"}
+        if self.arrays:
+            files["ranks"] = self.folder / "ranks.npz"
+            np.savez_compressed(files["ranks"], **self.arrays)
+            by_slice = slice_means(self.arrays, self.config["topk"])
+            if by_slice:
+                self.record["test_slices"] = by_slice
+        if self.epochs:
+            files["learning curve"] = self.folder / "learning_curve.png"
+            title = f"{self.record['model']} on {self.record['dataset']}"
+            plot_learning_curve(
+                self.epochs,
+                self.record["valid_metric"],
+                self.record["best_valid_score"],
+                title,
+                files["learning curve"],
+            )
+        self.record["files"] = {label: str(path) for label, path in files.items()}
+        waiting = files["record"].with_suffix(".tmp")
+        waiting.write_text(json.dumps(self.record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(waiting, files["record"])
+        return self.record
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "recbole_ext": recbole_ext.__version__}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _commit() -> str | None:
+    """The checkout's commit, marked where files differ from it; None outside a checkout."""
+    root = Path(recbole_ext.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip()
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def _manifest(config: Any) -> dict[str, Any] | None:
+    path = Path(config["data_path"]) / "manifest.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

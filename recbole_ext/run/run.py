@@ -1,0 +1,159 @@
+"""One experiment, start to end: configuration, data, training, evaluation, record."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+
+def run(
+    model: str,
+    dataset: str,
+    config_dict: dict[str, Any] | None = None,
+    config_file_list: Sequence[str] | None = None,
+    saved: bool = True,
+    test: bool = True,
+    folder: Path | None = None,
+) -> dict[str, Any]:
+    """Train `model` on `dataset`, evaluate it on the test part, and return the run's record.
+
+    Args:
+        config_dict: keys of RecBole and of configs/*.yaml; they win over every file.
+        config_file_list: yaml files, later ones win.
+        saved: keep the best checkpoint and test that; otherwise the last epoch's weights are tested.
+        test: False leaves the test part alone: the record has no `test`, and a later call with the same folder tests.
+        folder: of record and checkpoints; an interrupted run in it goes on. None: a new one in `runs_dir`.
+
+    Raises:
+        recbole_ext.config.UsageError: an unknown name or key, or a combination that cannot work.
+        recbole_ext.convert.ConvertError: raw logs that are missing or cannot be read.
+    """
+    config = configure(model, dataset, config_dict, config_file_list)
+    from recbole.utils import init_logger, init_seed
+
+    from recbole_ext.bridge.prepare import prepare_atomic_files
+
+    prepare_atomic_files(config)
+    init_seed(config["seed"], config["reproducibility"])
+    init_logger(config)
+    getLogger().info(config)
+    return _experiment(config, saved, test, folder)
+
+
+def configure(
+    model: str,
+    dataset: str,
+    config_dict: dict[str, Any] | None = None,
+    config_file_list: Sequence[str] | None = None,
+) -> Any:
+    """RecBole's Config of a run, its names, keys and values checked; arguments and errors as for `run`."""
+    from recbole_ext.bridge.install import install
+
+    install()
+    from recbole.config import Config
+
+    from recbole_ext.bridge.keys import check_keys, check_values
+    from recbole_ext.bridge.names import check_names
+    from recbole_ext.errors import UsageError
+    from recbole_ext.settings.command_line import command_line
+
+    check_names(model)
+    try:
+        with command_line([]):
+            config = Config(model, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
+    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
+        # all that Config does is read settings, so whatever it cannot read is one
+        raise UsageError(f"a setting cannot be used: {error}") from error
+    folder = Path(config["data_path"])
+    if not config["source"]:
+        check_names(model, dataset, folder.parent if folder.exists() else "atomic_data")
+    check_keys(config)
+    check_values(config)
+    if int(config["nproc"] or 1) > 1 or int(config["world_size"] or 1) > 1:
+        raise UsageError(
+            "a run with a record is one process: for several call recbole.quick_start.run(..., nproc=N) in Python "
+            "after recbole_ext.install()"
+        )
+    if "show_progress" not in config.external_config_dict:
+        config["show_progress"] = sys.stderr.isatty()  # a bar in a log file is noise
+    return config
+
+
+def _experiment(config: Any, saved: bool, tested: bool, folder: Path | None) -> dict[str, Any]:
+    import recbole.data
+    from recbole.utils import get_model, get_trainer, init_seed
+
+    from recbole_ext.run.checkpoints import Progress, fit, resume
+    from recbole_ext.run.record import Run
+    from recbole_ext.trainer.collector import RankCollector
+
+    run = Run(config, folder)
+    logger = getLogger()
+    began = time.perf_counter()
+    dataset = recbole.data.create_dataset(config)
+    train, valid, test = recbole.data.data_preparation(config, dataset)
+    logger.info(dataset)
+    run.data_ready(train, valid, test, time.perf_counter() - began)
+    off_policy = _off_policy(config, train, valid, test) if tested else None
+
+    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    began = time.perf_counter()
+    model = get_model(config["model"])(config, train._dataset).to(config["device"])
+    made = time.perf_counter() - began
+    logger.info(model)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    if getattr(model, "fits_at_once", False):  # it has learnt when it is made
+        trainer.seconds_before = made
+    trainer.eval_collector = RankCollector(config)
+    trainer.eval_collector.off_policy = off_policy
+    if config["resume_from"]:
+        resume(trainer, config["resume_from"])
+    note = run.epoch(trainer)
+    progress = Progress(trainer, folder, note) if folder is not None else None
+    if progress is not None:
+        progress.restore()
+
+    began = time.perf_counter() - getattr(trainer, "seconds_before", 0.0)
+    try:
+        best_score, best_valid = fit(
+            trainer,
+            train,
+            valid,
+            saved=saved,
+            show_progress=config["show_progress"],
+            callback_fn=progress.after_epoch if progress is not None else note,
+        )
+    except KeyboardInterrupt:
+        if progress is None and Path(trainer.saved_model_file).exists():
+            print(f"continue with --resume_from={trainer.saved_model_file}", file=sys.stderr)
+        raise
+    run.trained(trainer, best_score, best_valid, time.perf_counter() - began)
+    if not tested:
+        if progress is not None and run.epochs:
+            progress.keep(run.epochs[-1]["epoch"])
+        return run.write()
+
+    began = time.perf_counter()
+    trainer.eval_collector.start()
+    result = trainer.evaluate(test, load_best_model=saved, show_progress=config["show_progress"])
+    targets = trainer.eval_collector.targets()
+    run.tested(result, targets, test._dataset, time.perf_counter() - began)
+    if off_policy is not None:
+        run.record["off_policy"] = off_policy.to_record()
+    record = run.write()
+    if progress is not None:
+        progress.end()
+    return record
+
+
+def _off_policy(config: Any, train: Any, valid: Any, test: Any) -> Any:
+    """What estimates the value of the model's policy beside the metrics, None where it is not asked for."""
+    if config["off_policy"] is None:
+        return None
+    from recbole_ext.run.off_policy import OffPolicy
+
+    return OffPolicy(config, train._dataset, valid._dataset if valid else None, test._dataset)

@@ -1,0 +1,1 @@
+"""Scores of rows for all items, and the rank of a target."""

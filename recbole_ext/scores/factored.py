@@ -1,0 +1,73 @@
+"""Scores as a product of states and item vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    pass
+from recbole_ext.scores.ranks import CHUNK_SCORES, _ranks, add_and_hide
+
+
+class FactoredScores:
+    """Scores of B rows for all items as a product: state (B, d) · vector (n_items, d); never stored whole.
+
+    rankable: (n_items,) bool, None: all. Item 0, the padding, never is. additions: (B, K) int64 items and what is added
+    to the row's score of each (once, if it is named twice), which makes them rankable there; None: nothing.
+    """
+
+    def __init__(
+        self,
+        states: Tensor,
+        vectors: Tensor,
+        rankable: Tensor | None = None,
+        additions: tuple[Tensor, Tensor] | None = None,
+    ):
+        self.states, self.vectors, self.additions = states, vectors, additions
+        allowed = torch.ones(len(vectors), dtype=torch.bool) if rankable is None else rankable.clone()
+        allowed[0] = False
+        self.hidden = torch.nonzero(~allowed).squeeze(1).to(vectors.device)
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    @property
+    def width(self) -> int:
+        """Number of items, the padding included."""
+        return len(self.vectors)
+
+    def chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Rows and their scores, some at a time: as many as stay in cache on a CPU; the next ones overwrite them."""
+        most = CHUNK_SCORES if self.states.is_cuda else CHUNK_SCORES // 16
+        rows = max(16, most // self.width)
+        room = self.states.new_empty(min(rows, len(self)), self.width)
+        for first in range(0, len(self), rows):
+            piece = slice(first, min(first + rows, len(self)))
+            scores = room[: piece.stop - first]
+            torch.mm(self.states[piece], self.vectors.T, out=scores)
+            added = None if self.additions is None else (self.additions[0][piece], self.additions[1][piece])
+            yield piece, add_and_hide(scores, self.hidden, added)
+
+    def ranks(self, items: Tensor) -> Tensor:
+        """(B,) rank of item `items[b]` in row b, as `target_ranks`."""
+        found = torch.empty(len(self), dtype=torch.int64, device=self.states.device)
+        for piece, scores in self.chunks():
+            own = scores.gather(1, items[piece].unsqueeze(1)).squeeze(1)
+            found[piece] = _ranks(scores, own, self.width - 1)
+        return found
+
+    def top(self, k: int) -> Tensor:
+        """(B, k) best items of every row, best first."""
+        return torch.cat([scores.topk(k, dim=1).indices for _, scores in self.chunks()])
+
+    def of(self, items: Tensor) -> Tensor:
+        """(B, C) scores of the items (B, C)."""
+        return torch.cat([scores.gather(1, items[piece]) for piece, scores in self.chunks()])
+
+    def dense(self) -> Tensor:
+        """(B, n_items) all scores, for metrics that need them."""
+        return torch.cat([scores.clone() for _, scores in self.chunks()])

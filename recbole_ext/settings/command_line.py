@@ -1,0 +1,115 @@
+"""The command line as keys and values; nothing on it is evaluated."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_ext.errors import UsageError
+
+_given_arguments: list[list[str]] = []  # innermost `command_line` last
+
+
+_RUNNERS = (
+    "pytest",
+    "py.test",
+    "unittest",
+    "ipykernel_launcher",
+    "colab_kernel_launcher",
+    "ipython",
+    "jupyter",
+)
+
+
+_WORDS = {"true": True, "false": False, "none": None, "null": None, "~": None}
+
+
+@contextmanager
+def command_line(arguments: Iterable[str]) -> Iterator[None]:
+    """Within the block, Config reads `arguments` (each `--key=value`) in place of sys.argv."""
+    _given_arguments.append(list(arguments))
+    try:
+        yield
+    finally:
+        _given_arguments.pop()
+
+
+def current_arguments() -> list[str]:
+    """The arguments that Config reads now: the enclosing `command_line`, or sys.argv[1:] of a script."""
+    if _given_arguments:
+        return list(_given_arguments[-1])
+    return sys.argv[1:] if reads_sys_argv() else []
+
+
+def reads_sys_argv() -> bool:
+    """Whether sys.argv belongs to a script: not to `python -c`, a notebook, a prompt or a test runner."""
+    program = sys.argv[0] if sys.argv else ""
+    if not os.path.isfile(program) or "pytest" in sys.modules:
+        return False
+    path = Path(program)
+    names = {path.stem, path.name, path.parent.name if path.name == "__main__.py" else ""}
+    return not names & set(_RUNNERS)
+
+
+def parse_command_line(arguments: Iterable[str]) -> dict[str, Any]:
+    """`--key=value` arguments as a dict of parsed values; what follows the first `=` is the value.
+
+    Raises UsageError for any other argument and for a key given twice with two values.
+    """
+    texts, others = split_arguments(arguments)
+    if others:
+        raise UsageError(f"argument {others[0]} is not of the form --key=value")
+    return {key: parse_value(text) for key, text in texts.items()}
+
+
+def split_arguments(arguments: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """The `--key=value` arguments as a dict of texts, and the others.
+
+    Raises UsageError for a key given twice with two values.
+    """
+    texts: dict[str, str] = {}
+    others = []
+    for argument in arguments:
+        key, equals, text = argument[2:].partition("=")
+        if not argument.startswith("--") or not equals or not key:
+            others.append(argument)
+            continue
+        if texts.get(key, text) != text:
+            raise UsageError(f"--{key} is given twice, as {texts[key]} and as {text}: keep one of them")
+        texts[key] = text
+    return texts, others
+
+
+def parse_value(value: Any) -> Any:
+    """A text as number, list, dict, True, False or None where it is written as one, else unchanged.
+
+    Nothing is evaluated: Python literals (`[5,10]`, `1e-3`, `{'LS': 'valid_and_test'}`), the words true,
+    false, none, null in any case, and yaml in braces or brackets (`{LS: valid_and_test}`).
+    """
+    if not isinstance(value, str):
+        return value
+    word = value.strip().lower()
+    if word in _WORDS:
+        return _WORDS[word]
+    try:
+        parsed = ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return _parse_yaml_collection(value)
+    return parsed if isinstance(parsed, str | int | float | list | tuple | dict | bool) else value
+
+
+def _parse_yaml_collection(text: str) -> Any:
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        parsed = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text  # such as the interval "[0,inf)"
+    return parsed if isinstance(parsed, list | dict) else text

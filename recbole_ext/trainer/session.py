@@ -1,0 +1,295 @@
+"""RecBole's Trainer for sequential models: the same fit and evaluate, with faster steps and a ranking without matrices.
+
+A step waits for the device nowhere (RecBole reads the loss and looks for NaN after each); optimizers are fused; on a
+GPU steps of whole sessions are CUDA graphs. What a model allows (trimming, other losses, counting ranks) is found out
+once, by `model.factored.examine`, when the first loader is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.trainer import Trainer
+from recbole.utils import get_gpu_usage, set_color
+from torch import Tensor
+from torch.nn.utils.clip_grad import clip_grad_norm_
+from tqdm import tqdm
+
+from recbole_ext.data.positions import PositionBatch, PositionTrainLoader
+from recbole_ext.data.session_dataset import SessionDataset
+from recbole_ext.errors import UsageError
+from recbole_ext.model.factored import Examined, Factored, examine, factored_of
+from recbole_ext.model.objective import Objective, position_loss, row_loss
+from recbole_ext.scores.candidates import CandidateScores
+from recbole_ext.scores.factored import FactoredScores
+from recbole_ext.trainer.collector import RankCollector
+from recbole_ext.trainer.cuda_graphs import GraphedSteps
+from recbole_ext.trainer.precision import keep_recurrence_exact
+
+FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+
+
+class SessionTrainer(Trainer):
+    """Trains and evaluates any of RecBole's sequential models, and ours."""
+
+    def __init__(self, config: Any, model: Any):
+        super().__init__(config, model)
+        self.eval_collector = RankCollector(config)
+        if config["precision"] == "bf16":
+            keep_recurrence_exact(model)
+        self.examined: Examined | None = None  # what the model allows, known once a loader is
+        self.factored: Factored | None = None
+        self.objective: Objective | None = None
+        self._vectors: Tensor | None = None  # item vectors of the evaluation under way
+        self._graphs: GraphedSteps | None = None
+
+    # --- what the model allows -------------------------------------------------------------------------
+
+    def _meet(self, loader: Any) -> None:
+        """Find out what the model allows, and have the loader's batches made accordingly."""
+        dataset = getattr(loader, "_dataset", None)
+        if not isinstance(dataset, SessionDataset):
+            if self.config["train_loss"] is not None and not isinstance(self.model, Factored):
+                raise UsageError(
+                    "train_loss needs our data path: set data_layout: pointers, or leave train_loss out"
+                )
+            return
+        if self.examined is None:
+            self.examined = examine(self.model, dataset)
+            self.factored = factored_of(self.model, self.examined, self.config)
+            self.logger.info(f"{self.config['model']}: {self.examined}")
+        # a transform (BERT4Rec masks items) may count on the full width
+        dataset.trimmed = self.examined.trims and self.config["transform"] is None
+
+    def _meet_training(self, loader: Any) -> None:
+        self._meet(loader)
+        positions = isinstance(loader, PositionTrainLoader)
+        if positions and not (self.examined and self.examined.causal):
+            raise UsageError(
+                "train_targets all_positions needs a model whose states know no later event, and "
+                f"{self.config['model']} is none: set train_targets: prefixes"
+            )
+        if self.device.type == "cuda" and positions:
+            loader.to(self.device)
+        if isinstance(self.model, Factored) or self.examined is None or self.objective is not None:
+            return
+        if self.config["train_loss"] is None and not positions and not self.examined.softmax:
+            if self.config["score"] == "cosine" and self.factored is not None:
+                raise UsageError(
+                    f"{self.config['model']} has a loss of its own here, which knows no cosine: set train_loss: "
+                    "softmax or leave score out"
+                )
+            return  # a loss of the model's own
+        if self.factored is None:
+            raise UsageError(
+                f"train_loss {self.config['train_loss']} needs a model that scores by a product of vectors, which "
+                f"{self.config['model']} does not: leave train_loss out"
+            )
+        if self.config["train_loss"] is None and not self.examined.softmax:
+            raise UsageError(
+                f"{self.config['model']} has a loss of its own here, which knows no positions: set train_loss: softmax "
+                "or train_targets: prefixes"
+            )
+        self.objective = Objective(self.config, loader._dataset.training_counts()).to(self.device)
+
+    def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
+        """As RecBole's."""
+        self._meet_training(train_data)
+        return super().fit(train_data, *args, **kwargs)
+
+    # --- training --------------------------------------------------------------------------------------
+
+    def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
+        """RecBole's, in one kernel for all parameters where torch has that."""
+        plain = super()._build_optimizer(**kwargs)
+        group = plain.param_groups[0]
+        if type(plain) not in FUSED or not all(p.is_floating_point() for p in group["params"]):
+            return plain
+        settings = {"lr": group["lr"], "weight_decay": group["weight_decay"], "fused": True}
+        if type(plain) is not torch.optim.SGD and self.device.type == "cuda":
+            settings["capturable"] = True
+        return type(plain)(group["params"], **settings)
+
+    def _loss_of(self, batch: Any, select: bool = True) -> Any:
+        """The loss of a batch, or the tuple of parts that some of RecBole's models return."""
+        if self.objective is None or self.factored is None:
+            if isinstance(self.model, Factored) and hasattr(self.model, "select"):
+                self.model.select = select
+            return self.model.calculate_loss(batch)
+        if isinstance(batch, PositionBatch):
+            return position_loss(self.factored, self.objective, batch, select)
+        return row_loss(self.factored, self.objective, batch, batch[self.model.POS_ITEM_ID])
+
+    def _autocast(self) -> torch.autocast:
+        # on a CPU only the products of the softmax gain from bf16, and they see to it themselves
+        low = self.config["precision"] == "bf16" and self.device.type == "cuda"
+        return torch.autocast(
+            self.device.type,
+            dtype=torch.bfloat16 if low else None,
+            enabled=low or bool(self.enable_amp),
+            cache_enabled=False,  # a graph must not keep casts of weights that have changed since
+        )
+
+    def _backward(self, batch: Any, loss_func: Callable[[Any], Any], select: bool = True) -> Any:
+        """Gradients of one batch; returns its loss, detached, or the parts of it."""
+        sync = 0
+        if not self.config["single_spec"]:
+            self.set_reduce_hook()
+            sync = self.sync_grad_loss()
+        with self._autocast():
+            losses = loss_func(batch) if loss_func != self._loss_of else self._loss_of(batch, select)
+        loss: Tensor = torch.stack(losses).sum() if isinstance(losses, tuple) else losses
+        (loss + sync).backward()
+        if self.clip_grad_norm:
+            clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
+        return tuple(part.detach() for part in losses) if isinstance(losses, tuple) else losses.detach()
+
+    def _step(self, batch: Any, loss_func: Callable[[Any], Any]) -> Any:
+        graphs = self._graphs
+        if graphs is not None and isinstance(batch, PositionBatch):
+            loss = graphs.step(batch)
+            if loss is not None:
+                return loss
+        self.optimizer.zero_grad()
+        loss = self._backward(batch, loss_func)
+        self.optimizer.step()
+        return loss
+
+    def _train_epoch(
+        self,
+        train_data: Any,
+        epoch_idx: int,
+        loss_func: Callable[[Any], Any] | None = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """RecBole's, but the loss is read once an epoch on a GPU, where reading it means waiting."""
+        if self.enable_scaler:  # float16 on a GPU: RecBole's own loop scales the loss
+            return super()._train_epoch(train_data, epoch_idx, loss_func or self._loss_of, show_progress)
+        self._meet_training(train_data)
+        self.model.train()
+        loss_func = loss_func or self._loss_of
+        if self._graphs is None and self._may_graph(train_data, loss_func):
+            self._graphs = GraphedSteps(self, train_data)
+        if not self.config["single_spec"] and train_data.shuffle:
+            train_data.sampler.set_epoch(epoch_idx)
+        batches = train_data
+        if show_progress:
+            batches = tqdm(
+                train_data, total=len(train_data), ncols=100, desc=set_color(f"Train {epoch_idx:>5}", "pink")
+            )
+        total: Any = None
+        for batch in batches:
+            loss = self._step(batch.to(self.device), loss_func)
+            total = _added(total, loss)
+            if self.device.type == "cpu":
+                self._check_nan(sum(loss) if isinstance(loss, tuple) else loss)
+            elif show_progress:
+                batches.set_postfix_str(set_color("GPU RAM: " + get_gpu_usage(self.device), "yellow"))
+        if total is None:
+            return 0.0
+        self._check_nan(sum(total) if isinstance(total, tuple) else total)
+        return tuple(part.item() for part in total) if isinstance(total, tuple) else total.item()
+
+    def graph_key(self) -> Any:
+        """What tells steps apart beside the shape of their batch; a graph is made for each."""
+        return None
+
+    def running_sums(self) -> list[Tensor]:
+        """Tensors that a step adds to."""
+        return []
+
+    def _may_graph(self, train_data: Any, loss_func: Callable[[Any], Any]) -> bool:
+        return (
+            self.device.type == "cuda"
+            and bool(self.config["cuda_graphs"])
+            and self.config["single_spec"]
+            and isinstance(train_data, PositionTrainLoader)
+            and train_data.buckets
+            and loss_func == self._loss_of
+            and type(self.optimizer) in FUSED
+            and not (isinstance(self.model, Factored) and getattr(self.model, "loss_type", "CE") != "CE")
+        )
+
+    # --- ranking ---------------------------------------------------------------------------------------
+
+    def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
+        """As RecBole's, without a matrix of scores where the model allows it."""
+        if eval_data:
+            self.start_ranking(eval_data)
+        try:
+            return super().evaluate(eval_data, *args, **kwargs)
+        finally:
+            self._vectors = None
+
+    def start_ranking(self, loader: Any) -> None:
+        """Make ready to rank rows of the loader's data set with the weights as they are now, outside of `evaluate`."""
+        self._meet(loader)
+        self._vectors = None
+
+    def _prefix_states(self, interaction: Any) -> tuple[Tensor, Tensor]:
+        """(B, d) states and (n_items, d) vectors, ready for a plain product."""
+        assert self.factored is not None
+        scoring = self.factored.scoring
+        raw = self.factored.item_vectors() if self._vectors is None else self._vectors
+        self._vectors = raw
+        return scoring.states(self.factored.row_states(interaction, raw)), scoring.vectors(raw)
+
+    def _full_sort_batch_eval(self, batched_data: Any) -> Any:
+        if (
+            self.factored is None
+            or not isinstance(batched_data[0], Interaction)
+            or batched_data[1] is not None
+        ):
+            return super()._full_sort_batch_eval(batched_data)
+        interaction, _, positive_u, positive_i = batched_data
+        rows = interaction.to(self.device)
+        states, vectors = self._prefix_states(rows)
+        added = self.factored.additions(rows)
+        scores = FactoredScores(states, vectors, self.factored.rankable(), added)
+        return interaction, scores, positive_u, positive_i
+
+    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
+        interaction, candidates, positive_u, positive_i = batched_data
+        if candidates is None or candidates.dim() != 2:
+            return super()._neg_sample_batch_eval(batched_data)
+        candidates = candidates.to(self.device)  # (B, C), the target first
+        if self.factored is not None:
+            rows = interaction.to(self.device)
+            states, vectors = self._prefix_states(rows)
+            added, rankable = self.factored.additions(rows), self.factored.rankable()
+            if added is not None or rankable is not None:  # the first may depend on the scores of all items
+                scores = FactoredScores(states, vectors, rankable, added).of(candidates)
+            else:
+                scores = (states.unsqueeze(1) @ vectors[candidates].transpose(1, 2)).squeeze(1)
+        else:
+            scores = self._predict_candidates(interaction, candidates)
+        return interaction, CandidateScores(scores, candidates, self.tot_item_num), positive_u, positive_i
+
+    def _predict_candidates(self, interaction: Any, candidates: Tensor) -> Tensor:
+        """(B, C) scores of a model that is no product: of all items at once, or by its `predict`.
+
+        The two differ for CORE, whose `predict` leaves out the cosine that it is trained with.
+        """
+        rows = interaction.to(self.device)
+        try:
+            scores: Tensor = self.model.full_sort_predict(rows)
+            return scores.view(len(rows), -1).gather(1, candidates)
+        except NotImplementedError:
+            pass
+        item = self.config["ITEM_ID_FIELD"]
+        columns = []
+        for column in candidates.T:
+            rows.update(Interaction({item: column}))
+            columns.append(self.model.predict(rows).view(-1))
+        rows.update(Interaction({item: candidates[:, 0]}))
+        return torch.stack(columns, dim=1)
+
+
+def _added(total: Any, loss: Any) -> Any:
+    """Running sum of losses or of tuples of them, on the device."""
+    if isinstance(loss, tuple):
+        return loss if total is None else tuple(a + b for a, b in zip(total, loss))
+    return loss.clone() if total is None else total + loss

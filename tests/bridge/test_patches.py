@@ -1,0 +1,828 @@
+"""Every patch of recbole_ext.bridge.patches mends what it says: a scenario breaks without it and is right with it.
+
+Without: the scenario runs in a process of its own with `apply(skip=[patch])` (this file is also that script).
+With: it runs with all patches, in this process unless it looks at what an import does.
+"""
+
+import importlib.util
+import json
+import os
+import pickle
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import torch
+
+from recbole_ext.bridge import patches as compat
+from recbole_ext.bridge import stored_config
+from recbole_ext.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# --- a small data set -------------------------------------------------------------------------------------
+
+
+def write_toy(folder: Path) -> None:
+    """12 sessions of 4 to 6 events on 8 items, each item with a category token."""
+    draw = random.Random(3)
+    rows, clock = [], 0
+    for session in range(12):
+        for _ in range(4 + session % 3):
+            clock += 1
+            rows.append(f"s{session}\ti{draw.randrange(8)}\t{clock}")
+    data = folder / "data" / "toy"
+    data.mkdir(parents=True)
+    (data / "toy.inter").write_text(
+        "session_id:token\titem_id:token\ttimestamp:float\n" + "\n".join(rows) + "\n"
+    )
+    items = "".join(f"i{i}\tc{i % 3}\n" for i in range(8))
+    (data / "toy.item").write_text("item_id:token\tcategory:token\n" + items)
+
+
+def settings(folder: Path, **more: Any) -> dict[str, Any]:
+    """Everything a run on the toy needs, spelt out, so that RecBole alone understands it too."""
+    return {
+        "data_path": str(folder / "data"),
+        "checkpoint_dir": str(folder / "saved"),
+        "data_layout": "recbole",
+        "USER_ID_FIELD": "session_id",
+        "load_col": None,
+        "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
+        "repeatable": True,
+        "metrics": ["Hit", "NDCG"],
+        "topk": [3],
+        "valid_metric": "NDCG@3",
+        "epochs": 1,
+        "state": "ERROR",
+        "show_progress": False,
+        **more,
+    }
+
+
+def make_config(model: str, folder: Path, **more: Any) -> Any:
+    from recbole.config import Config
+
+    if not (folder / "data").exists():
+        write_toy(folder)
+    return Config(model, "toy", config_dict=settings(folder, **more))
+
+
+def run_toy(model: str, folder: Path, **more: Any) -> dict[str, Any]:
+    from recbole.quick_start import run_recbole
+
+    if not (folder / "data").exists():
+        write_toy(folder)
+    return run_recbole(model, "toy", config_dict=settings(folder, **more))
+
+
+# --- scenarios: what each patch is for --------------------------------------------------------------------
+
+
+def sklearn_later(folder: Path) -> Any:
+    """Whether importing it waits for its first use; its results are its own."""
+    from recbole.evaluator import metrics
+    from recbole.model.general_recommender import nceplrec, slimelastic
+
+    from recbole_ext.bridge import registry
+
+    slim = vars(slimelastic)
+    registry.register()  # which enters a module of ours in place of slimelastic
+    waits = "sklearn" not in sys.modules
+    area = metrics.sk_auc(np.array([0.0, 0.5, 1.0]), np.array([0.0, 1.0, 1.0]))
+    names = [metrics.sk_auc, metrics.mean_squared_error, metrics.mean_absolute_error]
+    names += [slim["ElasticNet"], slim["ConvergenceWarning"], nceplrec.randomized_svd]
+    return [waits, area, [name.__module__.partition(".")[0] for name in names]]
+
+
+def numpy_aliases(folder: Path) -> Any:
+    make_config("BPR", folder)
+    return [np.float is np.float64, np.unicode is np.str_]
+
+
+def break_ray(folder: Path) -> None:
+    broken = folder / "broken" / "ray"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("import pkg_resources_of_old_setuptools\n")
+    sys.path.insert(0, str(broken.parent))
+
+
+def ray_optional(folder: Path) -> Any:
+    """The ray that is found first cannot be imported (see `break_ray`); later one is found that can."""
+    working = folder / "working" / "ray"
+    working.mkdir(parents=True)
+    (working / "__init__.py").write_text("")
+    tune = "def run(): return 'real tune'\ndef report(**metrics): return 'reported'\n"
+    (working / "tune.py").write_text(tune)
+    from recbole.quick_start import quick_start
+
+    seen = {"loaded": "ray" in sys.modules, "report": quick_start.tune.report(hit=1)}
+    try:
+        quick_start.tune.run()
+    except ImportError as error:
+        seen["sentence"] = str(error)
+    sys.path.insert(0, str(working.parent))
+    seen["run"] = quick_start.tune.run()
+    seen["report with ray"] = quick_start.tune.report(hit=1)
+    return seen
+
+
+def checkpoints(folder: Path) -> Any:
+    result = run_toy("BPR", folder)
+    [file] = (folder / "saved").glob("*.pth")
+    state = torch.load(file, weights_only=True)
+    return [sorted(result["test_result"]), state["config"]["model"], sorted(state)]
+
+
+def data_caches(folder: Path) -> Any:
+    conf = make_config("BPR", folder)
+    from recbole.data import create_dataset, data_preparation
+
+    (folder / "saved").mkdir()
+    for name in ("toy-Dataset", "toy-for-BPR-dataloader"):
+        (folder / "saved" / f"{name}.pth").write_bytes(pickle.dumps(Bomb(folder / f"{name} went off")))
+    try:
+        data_preparation(conf, create_dataset(conf))
+    except Exception as error:  # what RecBole makes of a pickle that is no data set does not matter here
+        print(error, file=sys.stderr)
+    return sorted(file.name for file in folder.glob("*went off"))
+
+
+class Bomb:
+    """A pickle that makes a folder when it is loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (self.folder,)
+
+
+FEATURE_FILES = {
+    "inter": "session_id:token\titem_id:token\ttimestamp:float\n"
+    + "".join(f"s1\ti{k}\t{k}\n" for k in range(1, 6)),
+    "item": "item_id:token\tcategory:token\tprice:float\tname:token_seq\tvec:float_seq\n"
+    "i1\ta\t1\tx y\t1 2\n"  # i5 has no row at all
+    "i2\t\t3\t\t4\n"
+    "i3\tb\t\ty\t\n"
+    "i4\ta\t2\tz\t0 2 3\n",
+}
+
+
+def item_features(folder: Path, columns: list[str], **more: Any) -> dict[str, Any]:
+    """The item features that RecBole hands to a model, by field, row 0 = padding."""
+    from recbole.data import create_dataset
+
+    data = folder / "data" / "toy"
+    if not data.exists():
+        data.mkdir(parents=True)
+        for suffix, text in FEATURE_FILES.items():
+            (data / f"toy.{suffix}").write_text(text)
+    load = {"inter": ["session_id", "item_id", "timestamp"], "item": ["item_id", *columns]}
+    more = {"load_col": load, "filter_inter_by_user_or_item": False, **more}
+    dataset = create_dataset(make_config("BPR", folder, **more))
+    dataset._change_feat_format()
+    return {column: dataset.item_feat[column].tolist() for column in columns}
+
+
+def pandas_three(folder: Path) -> Any:
+    seen: dict[str, Any] = {}
+    cases: dict[str, tuple[list[str], dict[str, Any]]] = {
+        "plain": (["category", "price"], {}),
+        "sequences": (["name", "vec"], {}),
+        "normalized": (["price", "vec"], {"normalize_field": ["price", "vec"]}),
+        "discretized": (
+            ["price", "vec"],
+            {
+                "numerical_features": ["price", "vec"],
+                "discretization": {name: {"method": "ED", "bucket": 2} for name in ("price", "vec")},
+            },
+        ),
+    }
+    for name, (columns, more) in cases.items():
+        try:
+            seen[name] = item_features(folder, columns, **more)
+        except Exception as error:
+            seen[name] = f"{type(error).__name__}: {error}"
+    return seen
+
+
+# worked out on paper: missing token 0, missing price the mean of 1, 3, 2, missing sequence empty
+FEATURES = {
+    "plain": {"category": [0, 1, 0, 2, 1, 0], "price": [2, 1, 3, 2, 2, 2]},
+    "sequences": {
+        "name": [[0, 0], [1, 2], [0, 0], [2, 0], [3, 0], [0, 0]],
+        "vec": [[0, 0, 0], [1, 2, 0], [4, 0, 0], [0, 0, 0], [0, 2, 3], [0, 0, 0]],
+    },
+    "normalized": {
+        "price": [0.5, 0, 1, 0.5, 0.5, 0.5],
+        "vec": [[0, 0, 0], [0.25, 0.5, 0], [1, 0, 0], [0, 0, 0], [0, 0.5, 0.75], [0, 0, 0]],
+    },
+    "discretized": {  # pairs (1, bucket), buckets 1 and 2 of [1, 3] and [0, 4]; padding (0, 0)
+        "price": [[1, 1], [1, 1], [1, 2], [1, 1], [1, 1], [1, 1]],
+        "vec": [
+            [[0, 0], [0, 0], [0, 0]],
+            [[1, 1], [1, 1], [0, 0]],
+            [[1, 2], [0, 0], [0, 0]],
+            [[0, 0], [0, 0], [0, 0]],
+            [[1, 1], [1, 1], [1, 2]],
+            [[0, 0], [0, 0], [0, 0]],
+        ],
+    },
+}
+FEATURES["discretized"]["vec"][4][2] = [1, 2]  # 3 * 2 / 4 + 1 = 2.5
+
+
+def scipy_dok(folder: Path) -> Any:
+    return sorted(run_toy("LightGCN", folder, embedding_size=4)["test_result"])
+
+
+POPULARITY = ["ItemCoverage", "AveragePopularity", "GiniIndex", "ShannonEntropy", "TailPercentage"]
+
+
+def collector_ints(folder: Path) -> Any:
+    """Three users with two recommended items each, of five; items 1, 2, 3 were seen 6, 3 and 1 times."""
+    from recbole.evaluator import Collector, Evaluator
+
+    conf = make_config("Pop", folder, metrics=POPULARITY, topk=[2], valid_metric="ItemCoverage@2")
+    conf["metric_decimal_place"] = 6
+    collector = Collector(conf)
+    collector.data_struct.set("data.num_items", 5)
+    collector.data_struct.set("data.count_items", Counter({1: 6, 2: 3, 3: 1}))
+    collector.data_struct.update_tensor("rec.items", torch.tensor([[1, 2], [1, 3], [1, 2]]))
+    first = Evaluator(conf).evaluate(collector.get_data_struct())
+    left = sorted(collector.data_struct._data_dict)  # what training counted stays, what was recommended goes
+    return [{key: float(value) for key, value in first.items()}, left]
+
+
+POPULARITY_BY_HAND = {
+    "itemcoverage@2": 0.6,  # 3 of 5
+    "averagepopularity@2": 4.166667,  # (4.5 + 3.5 + 4.5) / 3
+    "giniindex@2": 0.533333,  # (0*1 + 2*2 + 4*3) / 6 / 5
+    "shannonentropy@2": 0.337135,  # -(1/2 ln 1/2 + 1/3 ln 1/3 + 1/6 ln 1/6) / 3
+    "tailpercentage@2": 0.166667,  # item 3, half of one user's list
+}
+
+
+def empty_sets(folder: Path) -> Any:
+    """How many sets 12 users and the padding have, and what is sampled for one of them."""
+    from recbole.data import create_dataset
+    from recbole.sampler import RepeatableSampler
+    from recbole.utils import init_seed
+
+    dataset = create_dataset(make_config("BPR", folder))
+    sampler = RepeatableSampler(["test"], dataset).set_phase("test")
+    used = sampler.used_ids
+    init_seed(1, True)
+    drawn = sampler.sample_by_user_ids(np.array([3, 4]), np.array([1, 2]), 50).reshape(50, 2)
+    never = not (drawn == torch.tensor([1, 2])).any()
+    return [len(used), len({id(ids) for ids in used}), max(map(len, used)), drawn.unique().tolist(), never]
+
+
+def anomaly_detection(folder: Path) -> Any:
+    import recbole.model.sequential_recommender  # noqa: F401
+
+    return torch.is_anomaly_enabled()
+
+
+def session_graphs(folder: Path) -> Any:
+    """A session's graph as both models have it, and its shape on a device whose values cannot be read."""
+    from recbole.model.sequential_recommender.gcsan import GCSAN
+    from recbole.model.sequential_recommender.srgnn import SRGNN
+
+    session = torch.tensor([[7, 9, 8, 9, 4, 0]])
+    seen = []
+    for model in (SRGNN, GCSAN):
+        graph = model._get_slice(SimpleNamespace(device="cpu"), session)
+        unread = model._get_slice(SimpleNamespace(device="meta"), session.to("meta"))
+        seen.append([[part.tolist() for part in graph], [list(part.shape) for part in unread]])
+    return seen
+
+
+# worked out on paper: nodes 0, 4, 7, 8, 9; first the six nodes' links in, then those out
+GRAPH_BY_HAND = [
+    [[2, 4, 3, 4, 1, 0]],
+    [
+        [
+            [0, 0, 0, 0, 0, 0, *[0, 0, 0, 0, 0, 0]],
+            [0, 0, 0, 0, 1, 0, *[0, 0, 0, 0, 0, 0]],
+            [0, 0, 0, 0, 0, 0, *[0, 0, 0, 0, 1, 0]],
+            [0, 0, 0, 0, 1, 0, *[0, 0, 0, 0, 1, 0]],
+            [0, 0, 0.5, 0.5, 0, 0, *[0, 0.5, 0, 0.5, 0, 0]],
+            [0, 0, 0, 0, 0, 0, *[0, 0, 0, 0, 0, 0]],
+        ]
+    ],
+    [[0, 4, 7, 8, 9, 0]],
+]
+GRAPH_SHAPES = [[1, 6], [1, 6, 12], [1, 6]]
+NO_PADDING = [[True, True, True, True, True, False]]
+
+
+def ddp_backend(folder: Path) -> Any:
+    alone = {
+        "local_rank": 0,
+        "nproc": 1,
+        "world_size": 1,
+        "offset": 0,
+        "ip": "localhost",
+        "port": free_port(),
+    }
+    result = run_toy("GRU4Rec", folder, train_neg_sample_args=None, use_gpu=False, **alone)
+    return sorted(result["test_result"])
+
+
+def free_port() -> str:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return str(probe.getsockname()[1])
+
+
+def command_line(folder: Path) -> Any:
+    """Arguments that belong to `python -c`, and a config value that looks like Python."""
+    before, sys.argv = sys.argv, ["-c", "--learning_rate=7"]
+    code = f"__import__('os').mkdir({str(folder / 'evaluated')!r})"
+    try:
+        conf = make_config("BPR", folder, note=code)
+    finally:
+        sys.argv = before
+    return [conf["learning_rate"], (folder / "evaluated").exists()]
+
+
+def config_files(folder: Path) -> Any:
+    write_toy(folder)
+    from recbole.config import Config
+
+    conf = Config("GRU4Rec", "toy", config_dict={"eval_args": {"split": {"LS": "valid_only"}}})
+    return [conf["LINK_USER_FIELD"], conf["eval_args"], conf["train_neg_sample_args"]["distribution"]]
+
+
+SCENARIOS = {function.__name__: function for function in (
+    sklearn_later, numpy_aliases, ray_optional, checkpoints, data_caches, pandas_three, scipy_dok,
+    collector_ints, empty_sets, anomaly_detection, session_graphs, ddp_backend, command_line, config_files,
+)}  # fmt: skip
+
+CHECKPOINT_KEYS = [
+    *(
+        "best_valid_result",
+        "best_valid_score",
+        "config",
+        "cur_step",
+        "epoch",
+        "epoch_values",
+        "optimizer",
+        "optimizers",
+    ),
+    *("other_parameter", "rng", "state_dict", "train_loss_dict", "train_seconds", "valid_scores"),
+]
+FULL_RANKING = {"valid": "full", "test": "full"}
+LS_ARGS = {"split": {"LS": "valid_only"}, "order": "TO", "group_by": "user", "mode": FULL_RANKING}
+
+EXPECTED: dict[str, Any] = {
+    "sklearn_later": [True, 0.75, ["sklearn"] * 6],
+    "numpy_aliases": [True, True],
+    "checkpoints": [["hit@3", "ndcg@3"], "BPR", CHECKPOINT_KEYS],
+    "data_caches": [],
+    "pandas_three": FEATURES,
+    "scipy_dok": ["hit@3", "ndcg@3"],
+    "collector_ints": [POPULARITY_BY_HAND, ["data.count_items", "data.num_items"]],
+    "empty_sets": [13, 1, 0, [1, 2, 3, 4, 5, 6, 7, 8], True],
+    "anomaly_detection": False,
+    "session_graphs": [
+        [[*GRAPH_BY_HAND, NO_PADDING], [*GRAPH_SHAPES, [1, 6]]],
+        [GRAPH_BY_HAND, GRAPH_SHAPES],
+    ],
+    "ddp_backend": ["hit@3", "ndcg@3"],
+    "command_line": [0.001, False],
+    "config_files": ["user_id", LS_ARGS, "none"],
+}
+
+# what the scenario says without the patch, as a part of its JSON
+FAULTS = {
+    "sklearn_later": "[False, 0.75",
+    "numpy_aliases": "was removed in the NumPy 2.0 release",
+    "ray_optional": "pkg_resources_of_old_setuptools",
+    "checkpoints": "Weights only load failed",
+    "data_caches": "toy-Dataset went off",
+    "pandas_three": "'float' object has no attribute 'split'",
+    "scipy_dok": "_update",
+    "collector_ints": "object has no attribute 'cpu'",
+    "empty_sets": "[13, 13, 0",
+    "anomaly_detection": "True",
+    "session_graphs": "Cannot copy out of meta tensor",
+    "ddp_backend": "NCCL|nccl",
+    "command_line": "[7, True]",
+    "config_files": "train_neg_sample_args",
+}
+
+
+def scipy_has_update() -> bool:
+    method = getattr(scipy.sparse.dok_matrix, "_update", None)
+    return method is not None and method.__module__.startswith("scipy")
+
+
+def no_fault_here(name: str) -> str:
+    """Why this environment has not the fault that the patch mends, or an empty string."""
+    if name == "numpy_aliases" and np.lib.NumpyVersion(np.__version__) < "2.0.0":
+        return f"numpy {np.__version__} still has the old names"
+    if name == "pandas_three" and int(pd.__version__.split(".")[0]) < 3:
+        return f"pandas {pd.__version__} still applies len to every element"
+    if name == "scipy_dok" and scipy_has_update():
+        return "this scipy still has dok_matrix._update"
+    return ""
+
+
+def in_own_process(name: str, folder: Path, skip: list[str]) -> dict[str, Any]:
+    """A scenario with all patches but `skip`, in a new interpreter: {"result": …} or {"error": "…"}."""
+    script = [sys.executable, "-W", "ignore", __file__, name, str(folder), *skip]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(script, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(name: str, folder: str, *skip: str) -> None:
+    if name == "ray_optional":
+        break_ray(Path(folder))
+        torch.autograd.set_detect_anomaly(True)  # the user's own wish, which installing must not undo
+    sys.argv = sys.argv[:1]
+    try:
+        compat.apply(skip=skip)
+        outcome = {"result": SCENARIOS[name](Path(folder))}
+    except Exception as error:
+        outcome = {"error": f"{type(error).__name__}: {error}"}
+    if name == "ray_optional" and "result" in outcome:
+        outcome["result"]["anomaly detection"] = torch.is_anomaly_enabled()
+    print(json.dumps(outcome))
+
+
+# --- the tests --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def patched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """All patches made, the working directory empty."""
+    compat.apply()
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
+    return tmp_path
+
+
+def test_every_patch_has_a_scenario_and_says_what_it_mends():
+    assert [patch.name for patch in compat.PATCHES] == list(SCENARIOS)
+    assert all(".py:" in patch.mends for patch in compat.PATCHES)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenario_breaks_without_its_patch(name: str, tmp_path: Path):
+    if no_fault_here(name):
+        pytest.skip(no_fault_here(name))
+    outcome = in_own_process(name, tmp_path, [name])
+    found = str(outcome.get("error", outcome.get("result")))
+    assert any(fault in found for fault in FAULTS[name].split("|")), found
+    if name == "pandas_three":  # the silent part: missing values reach the model
+        assert not np.array_equal(outcome["result"]["plain"]["price"], FEATURES["plain"]["price"])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in EXPECTED if name not in ("sklearn_later", "anomaly_detection", "ddp_backend")]
+)
+def test_scenario_is_right_with_all_patches(name: str, patched: Path):
+    result = SCENARIOS[name](patched)
+    assert json.loads(json.dumps(result)) == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", ["sklearn_later", "anomaly_detection", "ddp_backend"])
+def test_scenario_is_right_in_a_process_of_its_own(name: str, tmp_path: Path):
+    assert in_own_process(name, tmp_path, []) == {"result": EXPECTED[name]}
+
+
+def test_ray_is_imported_only_when_used_and_anomaly_detection_stays_as_the_user_set_it(tmp_path: Path):
+    seen = in_own_process("ray_optional", tmp_path, [])["result"]
+    assert seen["loaded"] is False and seen["report"] is None
+    assert seen["sentence"].startswith("tuning with Ray needs a working ray")
+    assert "pkg_resources_of_old_setuptools" in seen["sentence"]
+    assert seen["run"] == "real tune" and seen["report with ray"] == "reported"
+    assert seen["anomaly detection"] is True
+
+
+def test_applying_twice_changes_nothing(patched: Path):
+    import recbole.config
+    import recbole.data.utils
+    from recbole.trainer import Trainer
+
+    def state() -> list[Any]:
+        return [dict(vars(recbole.config.Config)), dict(vars(Trainer)), recbole.data.utils.create_dataset]
+
+    before = state()
+    compat.apply()
+    assert state() == before
+
+
+def test_skipping_an_unknown_patch_is_an_error():
+    with pytest.raises(ValueError, match="no compat patch is called pandas_tree"):
+        compat.apply(skip=["pandas_tree"])
+
+
+def test_popularity_metrics_of_a_whole_run(patched: Path, monkeypatch: pytest.MonkeyPatch):
+    from recbole.evaluator import Evaluator
+
+    structs = []
+    evaluate = Evaluator.evaluate
+    monkeypatch.setattr(
+        Evaluator, "evaluate", lambda self, data: structs.append(data) or evaluate(self, data)
+    )
+    result = run_toy("Pop", patched, metrics=[*POPULARITY, "Hit"], topk=[1], valid_metric="Hit@1")[
+        "test_result"
+    ]
+    sessions: dict[str, list[str]] = {}
+    for line in (patched / "data/toy/toy.inter").read_text().splitlines()[1:]:
+        session, item, _ = line.split("\t")
+        sessions.setdefault(session, []).append(item)
+    in_training = Counter(item for items in sessions.values() for item in items[:-2])  # then valid, test
+    counted = structs[-1].get("data.count_items")
+    assert sorted(counted.values()) == sorted(in_training.values())
+    recommended = structs[-1].get("rec.items").flatten().tolist()
+    assert result["averagepopularity@1"] == pytest.approx(
+        np.mean([counted[i] for i in recommended]), abs=1e-4
+    )
+    assert result["itemcoverage@1"] == pytest.approx(len(set(recommended)) / 9, abs=1e-4)  # 8 and padding
+
+
+def padded_batch(draw: random.Random) -> torch.Tensor:
+    """Sessions of few items, so that items, links and loops repeat; some are full, of one event, or hold a 0."""
+    width, number = draw.randint(1, 9), draw.choice([2, 5, 40_000])
+    rows = []
+    for _ in range(draw.randint(1, 8)):
+        length = draw.choice([1, width, draw.randint(1, width)])
+        row = [draw.randint(1, number) for _ in range(length)] + [0] * (width - length)
+        if draw.random() < 0.3:
+            row[draw.randrange(width)] = 0
+        rows.append(row)
+    return torch.tensor(rows)
+
+
+@pytest.mark.parametrize("name", ["SRGNN", "GCSAN"])
+def test_session_graphs_are_recboles_own(name: str, patched: Path):
+    module = importlib.import_module(f"recbole.model.sequential_recommender.{name.lower()}")
+    spec = importlib.util.spec_from_file_location("unpatched", str(module.__file__))
+    assert spec is not None and spec.loader is not None
+    unpatched = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(unpatched)
+    theirs, ours = getattr(unpatched, name)._get_slice, getattr(module, name)._get_slice
+    assert theirs.__code__.co_filename != ours.__code__.co_filename
+    draw, device = random.Random(5), SimpleNamespace(device=torch.device("cpu"))
+    for _ in range(300):
+        batch = padded_batch(draw)
+        before = batch.clone()
+        pairs = list(zip(theirs(device, batch), ours(device, batch), strict=True))
+        assert len(pairs) == (4 if name == "SRGNN" else 3) and torch.equal(batch, before)
+        for expected, found in pairs:
+            assert (found.dtype, found.stride()) == (expected.dtype, expected.stride())
+            assert torch.equal(found, expected), batch
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------
+
+
+def fit_toy(model: str, folder: Path, **more: Any) -> tuple[Any, Any, tuple[Any, ...]]:
+    """A trainer whose model has been built, its config and its loaders."""
+    from recbole.data import create_dataset, data_preparation
+    from recbole.utils import get_model, get_trainer, init_seed
+
+    conf = make_config(model, folder, **more)
+    init_seed(conf["seed"], True)
+    loaders = data_preparation(conf, create_dataset(conf))
+    init_seed(conf["seed"], True)
+    built = get_model(model)(conf, loaders[0]._dataset).to(conf["device"])
+    return get_trainer(conf["MODEL_TYPE"], model)(conf, built), conf, loaders
+
+
+def test_resumed_training_is_bit_for_bit_the_uninterrupted_one(patched: Path):
+    more = {
+        "epochs": 4,
+        "dropout_prob": 0.3,
+        "train_batch_size": 8,
+        "stopping_step": 10,
+        "learning_rate": 0.01,
+    }
+    whole, _, (train, valid, _) = fit_toy("GRU4Rec", patched, **more)
+    middle = str(patched / "middle.pth")
+
+    def save_after_second(epoch: int, score: float) -> None:
+        if epoch == 1:
+            whole._save_checkpoint(epoch, verbose=False, saved_model_file=middle)
+
+    outcome = whole.fit(train, valid, verbose=False, callback_fn=save_after_second)
+
+    resumed, _, (train, valid, _) = fit_toy("GRU4Rec", patched, **more)
+    torch.manual_seed(99)
+    np.random.seed(99)
+    resumed.resume_checkpoint(middle)
+    assert resumed.start_epoch == 2 and sorted(resumed.train_loss_dict) == [0, 1]
+    assert resumed.fit(train, valid, verbose=False) == outcome
+    assert resumed.train_loss_dict == whole.train_loss_dict
+    assert resumed.valid_scores == whole.valid_scores and len(whole.valid_scores) == len(
+        whole.train_loss_dict
+    )
+    assert resumed.cur_step == whole.cur_step
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+
+
+def test_checkpoint_holds_the_result_of_the_epoch_it_was_saved_in(patched: Path):
+    trainer, _, (train, valid, _) = fit_toy("GRU4Rec", patched, epochs=1)
+    score, result = trainer.fit(train, valid, verbose=False)
+    stored = torch.load(trainer.saved_model_file, weights_only=True)
+    assert stored["best_valid_score"] == score and stored["best_valid_result"] == pytest.approx(result)
+    assert not list(patched.rglob("*.part"))
+
+
+@pytest.mark.parametrize("model", ["Pop", "ItemKNN", "EASE", "LightGCN", "SASRecF"])
+def test_load_data_and_model_gives_the_same_scores(model: str, patched: Path):
+    from recbole.quick_start import load_data_and_model
+
+    trainer, conf, (train, valid, test) = fit_toy(model, patched, selected_features=["category"])
+    trainer.fit(train, valid, verbose=False)
+    before = trainer.evaluate(test, show_progress=False)
+    torch.load(trainer.saved_model_file, weights_only=True)  # no pickle in it
+    loaded_conf, loaded, _, _, _, loaded_test = load_data_and_model(trainer.saved_model_file)
+    assert loaded_conf["eval_args"] == conf["eval_args"]
+    for batch, again in zip(test, loaded_test):
+        scores = trainer.model.eval().full_sort_predict(batch[0].to(conf["device"]))
+        assert torch.equal(scores, loaded.eval().full_sort_predict(again[0].to(conf["device"])))
+    fresh, _, (_, _, test) = fit_toy(model, patched, selected_features=["category"])
+    after = fresh.evaluate(test, model_file=trainer.saved_model_file)
+    assert after == before
+
+
+def test_other_parameter_survives_as_plain_data():
+    from recbole_ext.bridge.checkpoint import decode, encode
+
+    dense = np.arange(6, dtype=np.float32).reshape(2, 3)
+    sparse = scipy.sparse.lil_matrix(np.diag([1.0, 0.0, 2.0]).astype(np.float32))
+    value = {
+        "tensor": torch.ones(2, requires_grad=True),
+        "array": dense,
+        "matrix": np.asmatrix(dense),
+        "lil": sparse,
+        "csr array": scipy.sparse.csr_array(dense),
+        "nested": [(1, "two", None), {3.5, 4.5}, {5: np.int64(6)}],
+    }
+    back = decode(encode(value))
+    assert torch.equal(back["tensor"], torch.ones(2))
+    assert type(back["array"]) is np.ndarray and back["array"].dtype == np.float32
+    assert np.array_equal(back["array"], dense)
+    assert isinstance(back["matrix"], np.matrix)
+    assert back["lil"].format == "lil" and (back["lil"] != sparse).nnz == 0
+    assert isinstance(back["csr array"], scipy.sparse.sparray) and np.array_equal(
+        back["csr array"].toarray(), dense
+    )
+    assert back["nested"] == value["nested"]
+    with pytest.raises(TypeError, match="a value of type Bomb"):
+        encode({"deep": [Bomb(Path("x"))]})
+
+
+def test_recboles_own_checkpoint_needs_trust(patched: Path):
+    from recbole.quick_start import load_data_and_model
+
+    trainer, conf, (train, valid, test) = fit_toy("BPR", patched)
+    trainer.fit(train, valid, verbose=False, saved=False)
+    old = patched / "old.pth"
+    state = {
+        "config": conf,
+        "epoch": 0,
+        "cur_step": 0,
+        "best_valid_score": 0.5,
+        "state_dict": trainer.model.state_dict(),
+        "other_parameter": trainer.model.other_parameter(),
+        "optimizer": trainer.optimizer.state_dict(),
+    }
+    torch.save(state, old, pickle_protocol=4)  # as trainer.py:299-308 does
+    for load in (
+        load_data_and_model,
+        trainer.resume_checkpoint,
+        lambda file: trainer.evaluate(test, True, file),
+    ):
+        with pytest.raises(
+            UsageError, match=r"old\.pth is a checkpoint that needs pickle.*trust_pickle: True"
+        ):
+            load(str(old))
+    loaded = load_data_and_model(str(old), trust_pickle=True)[1]
+    assert torch.equal(loaded.item_embedding.weight, trainer.model.item_embedding.weight)
+    trainer.config["trust_pickle"] = True
+    trainer.resume_checkpoint(str(old))
+    assert trainer.start_epoch == 1 and trainer.best_valid_score == 0.5
+
+
+def test_hostile_truncated_and_missing_checkpoints_are_refused_in_one_sentence(patched: Path):
+    from recbole_ext.bridge.checkpoint import read_checkpoint
+
+    hostile, short = patched / "hostile.pth", patched / "short.pth"
+    torch.save({"config": Bomb(patched / "went off")}, hostile)
+    torch.save({"weights": torch.ones(1000)}, short)
+    short.write_bytes(short.read_bytes()[:700])
+    for file, sentence in (
+        (hostile, "needs pickle"),
+        (short, "is not a readable checkpoint"),
+        (patched / "none.pth", "there is no checkpoint"),
+    ):
+        with pytest.raises(UsageError, match=sentence) as caught:
+            read_checkpoint(str(file))
+        assert file.name in str(caught.value) and "\n" not in str(caught.value)
+    assert not (patched / "went off").exists()
+
+
+# --- data caches ------------------------------------------------------------------------------------------
+
+
+def test_named_cache_is_refused_and_trusted_cache_is_loaded(patched: Path):
+    from recbole.data import create_dataset, data_preparation
+
+    conf = make_config("BPR", patched, save_dataset=True, save_dataloaders=True)
+    data_preparation(conf, create_dataset(conf))
+    cache, loaders = patched / "saved/toy-Dataset.pth", patched / "saved/toy-for-BPR-dataloader.pth"
+    named = make_config("BPR", patched, dataset_save_path=str(cache), dataloaders_save_path=str(loaders))
+    with pytest.raises(UsageError, match=r"dataset_save_path .*toy-Dataset\.pth is a pickle.*trust_pickle"):
+        create_dataset(named)
+    assert named["dataset_save_path"] == str(cache)
+    with pytest.raises(UsageError, match=r"dataloaders_save_path .* is a pickle"):
+        data_preparation(named, None)
+    trusted = make_config("BPR", patched, trust_pickle=True)
+    (patched / "data/toy/toy.inter").unlink()  # so that only the cache can answer
+    assert create_dataset(trusted).inter_num == 60
+    assert len(data_preparation(trusted, create_dataset(trusted))) == 3
+
+
+# --- processes --------------------------------------------------------------------------------------------
+
+
+def test_graphics_cards_stay_as_the_user_chose_them(patched: Path, monkeypatch: pytest.MonkeyPatch):
+    from recbole.config import Config
+
+    from recbole_ext.bridge.patches.start import _DeviceChooser
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.setattr(Config, "_init_device", _DeviceChooser("3").choose)
+    assert str(make_config("BPR", patched)["device"]) == "cpu" or torch.cuda.is_available()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"  # RecBole's default gpu_id '0' would have replaced it
+    make_config("BPR", patched, gpu_id="1,2")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,2"
+    make_config("BPR", patched)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+DISTRIBUTED = """
+import json, sys
+import recbole_ext
+from recbole_ext.config import command_line
+
+if __name__ == "__main__":
+    recbole_ext.install()
+    from recbole.quick_start import run
+    with command_line(["--embedding_size=12"]):  # the children must hear of it
+        result = run("GRU4Rec", "toy", config_dict=json.loads(sys.argv[1]), nproc=2, port=sys.argv[2])
+    print(json.dumps(result["test_result"]))
+"""
+
+
+def test_a_folder_that_another_process_made_meanwhile_is_no_fault(
+    patched: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import recbole.trainer.trainer as trainer
+    import recbole.utils.logger as logger
+
+    monkeypatch.setattr(os.path, "exists", lambda path: False)  # as it looked a moment before
+    for module in (trainer, logger):
+        module.ensure_dir(str(patched))
+    assert patched.is_dir()
+
+
+@pytest.mark.slow
+def test_two_processes_on_the_cpu(tmp_path: Path):
+    write_toy(tmp_path)
+    script = tmp_path / "two.py"
+    script.write_text(DISTRIBUTED)
+    keys = json.dumps(settings(tmp_path, train_batch_size=16))
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", str(script), keys, free_port()]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert set(json.loads(done.stdout.splitlines()[-1])) == {"hit@3", "ndcg@3"}
+    [file] = (tmp_path / "saved").glob("*.pth")  # one rank saves
+    stored = torch.load(file, weights_only=True)
+    assert stored["state_dict"]["item_embedding.weight"].shape == (9, 12)
+    assert stored_config.config_from_plain(stored["config"])["single_spec"] is True
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,213 @@
+"""One run from the command line to its record, and the sentences for a user's mistakes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def toy(here, write_log, random_log):
+    """Atomic files of a small log as data set `toy`; its settings."""
+    items = [{"item_id": f"i{i}", "category": f"c{i % 4}"} for i in range(30)]
+    write_log(random_log(sessions=80, ties=False), items=items)
+    return {
+        "data_path": "data",
+        "epochs": 2,
+        "use_gpu": False,
+        "eval_args": {"split": {"session_time": [7, 1, 2]}},
+    }
+
+
+def test_a_run_leaves_its_record(toy, here):
+    import recbole_ext
+
+    record = recbole_ext.run("HRNNFeat", "toy", embedding_size=8, hidden_size=8, **toy)
+    folder = Path(record["files"]["record"]).parent
+    assert folder.is_relative_to("runs") and json.loads((folder / "record.json").read_text()) == record
+    assert (folder / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert [e["epoch"] for e in record["epochs"]] == [0, 1]
+    assert record["best_valid_score"] == max(e["valid_score"] for e in record["epochs"])
+    assert record["versions"]["recbole"] == "1.2.1" and record["seed"] == 2020
+    kept = np.load(folder / "ranks.npz")
+    rank = kept["rank"]
+    assert len(rank) == record["counts"]["test_targets"] > 20
+    for k in (5, 10, 20):
+        assert record["test"][f"hit@{k}"] == pytest.approx((rank <= k).mean(), abs=1e-6)
+        assert record["test"][f"mrr@{k}"] == pytest.approx(((rank <= k) / rank).mean(), abs=1e-6)
+    tokens = kept["item_token"]
+    log = {}
+    for line in (here / "data/toy/toy.inter").read_text().splitlines()[1:]:
+        session, _, item, *_ = line.split("\t")
+        log.setdefault(session, []).append(item)
+    for session, target, length in zip(kept["session_token"], tokens[kept["item"]], kept["item_length"]):
+        assert log[session][length] == target
+
+
+@pytest.mark.parametrize("model", ["GRU4Rec", "Pop", "ItemKNN"])
+def test_every_model_ranks_the_same_targets(toy, model):
+    import recbole_ext
+
+    ours = recbole_ext.run("HRNNFeat", "toy", embedding_size=8, hidden_size=8, **toy)
+    other = recbole_ext.run(model, "toy", **toy)
+    arrays = [np.load(record["files"]["ranks"]) for record in (ours, other)]
+    for column in ("session_token", "item_length"):
+        assert (arrays[0][column] == arrays[1][column]).all()
+    targets = [a["item_token"][a["item"]] for a in arrays]
+    assert (targets[0] == targets[1]).all()
+
+
+def test_recbole_s_own_run_and_load_know_hrnnfeat(toy):
+    import recbole_ext
+
+    recbole_ext.install()
+    from recbole.quick_start import load_data_and_model, run_recbole
+
+    result = run_recbole(model="HRNNFeat", dataset="toy", config_dict={"state": "ERROR", **toy})
+    (checkpoint,) = Path("saved").glob("HRNNFeat-*.pth")
+    stored = torch.load(checkpoint, weights_only=True)
+    assert stored["config"]
+    config, model, _, _, _, test = load_data_and_model(str(checkpoint))
+    from recbole.utils import get_trainer
+
+    again = get_trainer(config["MODEL_TYPE"], "HRNNFeat")(config, model)
+    assert again.evaluate(test, load_best_model=False) == result["test_result"]
+
+
+def test_resuming_equals_not_stopping(toy):
+    import recbole_ext
+
+    # without validation sessions the checkpoint is of the last epoch
+    split = {"eval_args": {"split": {"session_time": [8, 0, 2]}}}
+    settings = {"embedding_size": 8, "hidden_size": 8, **toy, **split}
+    whole = recbole_ext.run("HRNNFeat", "toy", **{**settings, "epochs": 4, "checkpoint_dir": "whole"})
+    half = recbole_ext.run("HRNNFeat", "toy", **{**settings, "epochs": 2, "checkpoint_dir": "half"})
+    assert half["epochs"] == whole["epochs"][:2]
+    assert half["best_valid_score"] is None
+    rest = recbole_ext.run(
+        "HRNNFeat",
+        "toy",
+        **{**settings, "epochs": 4, "resume_from": half["checkpoint"], "checkpoint_dir": "half"},
+    )
+    assert rest["epochs"] == whole["epochs"]
+    assert rest["test"] == whole["test"]
+
+
+VALUES = [
+    ({"item_features": ["catgory"]}, "did you mean category"),
+    ({"item_features": "event"}, "it has category"),
+    ({"LINK_USER_FIELD": "usr_id"}, "usr_id"),
+    ({"valid_metric": "NDCG@7"}, "NDCG@7"),
+    ({"metrics": ["Foo"]}, "Foo"),
+    ({"topk": [0]}, "topk"),
+    ({"epochs": "abc"}, "epochs is 'abc'"),
+    ({"epochs": -1}, "epochs is -1"),
+    ({"train_batch_size": 0}, "train_batch_size"),
+    ({"dropout_input": 2}, "dropout_input"),
+    ({"temperature": 0}, "temperature"),
+    ({"id_dropout": -0.5}, "id_dropout"),
+    ({"max_user_sessions": 0}, "max_user_sessions"),
+    ({"learner": "adm"}, "did you mean adam"),
+    ({"eval_args": "foo"}, "eval_args"),
+    ({"eval_args": {"mode": "full100"}}, "full100"),
+    ({"runs_dir": "data/toy/toy.inter"}, "runs_dir"),
+    ({"resume_from": "nowhere.pth"}, "nowhere.pth"),
+    ({"resume_from": "data/toy/toy.inter"}, "toy.inter"),
+]
+
+
+@pytest.mark.parametrize("settings, hint", VALUES, ids=lambda v: str(v) if isinstance(v, dict) else "")
+def test_wrong_values_are_named_before_training(toy, settings, hint):
+    import recbole_ext
+    from recbole_ext.errors import UsageError
+
+    with pytest.raises(UsageError, match=hint):
+        recbole_ext.run("HRNNFeat", "toy", **{"embedding_size": 4, "hidden_size": 4, **toy, **settings})
+
+
+def test_settings_that_a_protocol_would_ignore_are_refused(toy):
+    import recbole_ext
+    from recbole_ext.errors import UsageError
+
+    split = {"eval_args": {"split": {"RS": [8, 1, 1]}}, "eval_targets": "last"}
+    with pytest.raises(UsageError, match="eval_targets"):
+        recbole_ext.run("BPR", "toy", **{**toy, **split})
+    with pytest.raises(UsageError, match="selected_features of GRU4RecF names class"):
+        recbole_ext.run("GRU4RecF", "toy", **toy)
+
+
+def test_ties_fall_alike_in_metrics_and_ranks(toy):
+    import recbole_ext
+
+    record = recbole_ext.run("Pop", "toy", **toy)
+    rank = np.load(record["files"]["ranks"])["rank"]
+    for k in (5, 10, 20):
+        assert record["test"][f"hit@{k}"] == pytest.approx((rank <= k).mean(), abs=1e-6)
+
+
+MISTAKES = [
+    (
+        ["--model=Pop", "--dataset=diginetica", "--convert_options=[1, 2]"],
+        "convert_options is [1, 2]: write a dict",
+    ),
+    (["--model=HRNFeat", "--dataset=diginetica"], "did you mean HRNNFeat?"),
+    (["--model=HRNNFeat", "--dataset=diginetca"], "did you mean diginetica?"),
+    (["--model=HRNNFeat", "--dataset=diginetica", "--learning_rte=1"], "did you mean learning_rate?"),
+    (["--model=HRNNFeat"], "--dataset=NAME"),
+    (["--model=HRNNFeat", "--dataset=diginetica", "epochs=3"], "epochs=3"),
+    (["--model=HRNNFeat", "--dataset=diginetica", "--config_files=no.yaml"], "no.yaml"),
+    (["--model=HRNNFeat", "--dataset=diginetica", "--raw_path=nowhere"], "make demo"),
+    (["--model=HRNNFeat", "--dataset=diginetica", "--nproc=2"], "nproc=N"),
+    (["--model=BPR", "--dataset=diginetica-demo"], "use split LS"),
+    (["--model=HRNNFeat", "--dataset=diginetica-demo", "--user_state=most"], "user_state is 'most'"),
+]
+
+
+@pytest.mark.parametrize("arguments, hint", MISTAKES, ids=lambda v: v[-1] if isinstance(v, list) else "")
+def test_mistakes_are_answered_in_one_sentence(here, capsys, arguments, hint):
+    from recbole_ext.cli import main
+
+    assert main(arguments) == 2
+    one_sentence(capsys.readouterr().err, hint)
+
+
+def test_run_py_answers_a_mistake_in_one_sentence(here):
+    """What the others do in this process."""
+    arguments, hint = MISTAKES[1]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *arguments], capture_output=True, text=True, cwd=here
+    )
+    assert done.returncode == 2
+    one_sentence(done.stderr, hint)
+
+
+def one_sentence(text, hint):
+    errors = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and hint in errors[0]
+    assert "Traceback" not in text
+
+
+def test_importing_loads_neither_torch_nor_recbole():
+    code = "import sys, recbole_ext; print({'torch', 'recbole', 'polars'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "set()"
+
+
+def test_help(capsys):
+    from recbole_ext.cli import main
+
+    assert main(["--help"]) == 0
+    assert "--model=HRNNFeat" in capsys.readouterr().out

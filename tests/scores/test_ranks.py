@@ -1,0 +1,135 @@
+"""The rank of a target, ties and non-candidates included, worked out by hand."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from recbole_ext.scores.candidates import CandidateScores
+from recbole_ext.scores.factored import FactoredScores
+from recbole_ext.scores.ranks import target_ranks
+from recbole_ext.scores.sparse import SparseScores
+
+INF = float("inf")
+
+
+def rank(scores, item):
+    return target_ranks(torch.tensor([scores]), torch.tensor([0]), torch.tensor([item])).item()
+
+
+def test_rank_counts_higher_scores():
+    scores = [-INF, 0.1, 0.9, 0.5]
+    assert [rank(scores, i) for i in (1, 2, 3)] == [3, 1, 2]
+
+
+def test_ties_share_the_middle_rank():
+    # five items alike: two of the four others count as better
+    assert rank([-INF, 1.0, 1.0, 1.0, 1.0, 1.0], 4) == 3
+    # one better, one tie: half a tie rounds down
+    assert rank([-INF, 2.0, 1.0, 1.0, 0.0], 2) == 2
+
+
+def test_a_target_that_is_no_candidate_ranks_last():
+    assert rank([-INF, 0.5, -INF, 0.1], 2) == 3
+
+
+def test_several_targets_of_one_row():
+    scores = torch.tensor([[-INF, 3.0, 2.0], [-INF, 1.0, 5.0]])
+    ranks = target_ranks(scores, torch.tensor([0, 0, 1]), torch.tensor([1, 2, 1]))
+    assert ranks.tolist() == [1, 2, 2]
+
+
+def test_a_score_that_is_no_number_ranks_last():
+    assert rank([-INF, 0.5, float("nan"), 0.1], 2) == 3
+
+
+def test_infinite_scores_and_others_that_are_no_numbers():
+    assert rank([-INF, INF, INF, INF, 1.0], 2) == 2
+    assert rank([-INF, float("nan"), 3.0, 2.0], 3) == 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_products_are_ranked_as_their_matrix(seed):
+    """Ties included: small whole numbers make many."""
+    random = torch.Generator().manual_seed(seed)
+    states = torch.randint(-2, 3, (40, 3), generator=random).float()
+    vectors = torch.randint(-2, 3, (57, 3), generator=random).float()
+    rankable = torch.rand(57, generator=random) < 0.8
+    items = torch.randint(1, 57, (40,), generator=random)
+    scores = FactoredScores(states, vectors, rankable)
+    dense = states @ vectors.T
+    dense[:, 0] = -INF
+    dense[:, ~rankable] = -INF
+    assert torch.equal(scores.dense(), dense)
+    expected = []
+    for row, item in zip(dense, items.tolist()):
+        higher, ties = (row > row[item]).sum().item(), (row == row[item]).sum().item() - 1
+        expected.append(56 if row[item] == -INF else higher + ties // 2 + 1)
+    assert scores.ranks(items).tolist() == expected
+    assert target_ranks(dense, torch.arange(40), items).tolist() == expected
+    assert torch.equal(dense.gather(1, scores.top(7)), dense.topk(7).values)
+
+
+def test_a_candidate_drawn_twice_counts_once():
+    scores = torch.tensor([[0.5, 0.9, 0.9, 0.1, 0.5], [1.0, 2.0, 3.0, 4.0, 1.0]])
+    items = torch.tensor([[7, 3, 3, 2, 7], [5, 1, 2, 3, 4]])
+    found = CandidateScores(scores, items, 10)
+    assert found.ranks(items[:, 0]).tolist() == [2, 4]  # row 2: 3 better, one tie, half of it rounds down
+    assert found.top(2).tolist() == [[3, 7], [3, 2]]
+
+
+def sparse(rows, below, open_, width=6):
+    """SparseScores of rows {item: score}."""
+    known = sp.lil_matrix((len(rows), width), dtype=np.float32)
+    for row, scores in enumerate(rows):
+        for item, score in scores.items():
+            known[row, item] = score
+    return SparseScores(known.tocsr(), np.array(below, dtype=np.float32), np.array(open_))
+
+
+def test_sparse_scores_on_paper():
+    below = [9, -0.5, -0.25, -0.5, -0.5, -0.75]  # the padding's is not looked at
+    rows = [{2: 0.5, 3: 1.0, 5: 0.5}] * 6 + [{}]
+    scores = sparse(rows, below, [True, True, True, True, False, False, True])
+    # 3 leads, 2 and 5 tie, 1 and 4 tie below them, or rank last where they are no candidates; nothing known: by below
+    items = torch.tensor([3, 2, 5, 4, 4, 2, 4])
+    assert scores.ranks(items).tolist() == [1, 2, 2, 4, 5, 2, 3]
+    assert target_ranks(scores.dense(), torch.arange(7), items).tolist() == [1, 2, 2, 4, 5, 2, 3]
+    assert scores.top(3)[0].tolist() == [3, 2, 5]
+    assert scores.top(3)[6].tolist() == [2, 1, 3]
+    assert scores.top(5)[4].tolist() == [3, 2, 5, 1, 4]
+    assert scores.of(torch.tensor([[1, 3], [5, 1]] + [[0, 0]] * 5))[:2].tolist() == [[-0.5, 1.0], [0.5, -0.5]]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sparse_scores_are_ranked_as_their_matrix(seed):
+    """Ties included, among what is known and among what is not; rows without any, and items that none knows."""
+    random = np.random.default_rng(seed)
+    count, width = 50, 23
+    known = random.random((count, width)) < random.choice([0, 0.1, 0.5, 1], (count, 1))
+    known[:, 0] = False
+    values = random.integers(1, 4, (count, width)) / 3
+    matrix = sp.csr_matrix(np.where(known, values, 0))
+    below = random.integers(1, 5, width) / 5 - 1
+    open_ = random.random(count) < 0.6
+    scores = SparseScores(matrix, below, open_)
+    dense = torch.tensor(np.where(known, values, np.where(open_[:, None], below, -np.inf))).float()
+    dense[:, 0] = -INF
+    assert torch.equal(scores.dense(), dense)
+    assert torch.equal(torch.cat([piece for _, piece in scores.chunks()]), dense)
+    items = torch.from_numpy(random.integers(1, width, count))
+    expected = target_ranks(dense, torch.arange(count), items)
+    assert torch.equal(scores.ranks(items), expected)
+    for k in (1, 5, 22):
+        top = scores.top(k)
+        assert torch.equal(dense.gather(1, top), dense.topk(k).values)
+        assert all(len(set(row)) == k and 0 not in row for row in top.tolist())
+    several = torch.from_numpy(random.integers(0, width, (count, 7)))
+    assert torch.equal(scores.of(several), dense.gather(1, several))
+
+
+def test_sparse_scores_of_no_known_score():
+    scores = SparseScores(sp.csr_matrix((2, 4)), np.array([0, -0.2, -0.4, -0.4]), np.array([True, False]))
+    assert scores.ranks(torch.tensor([3, 1])).tolist() == [2, 3]
+    assert scores.of(torch.tensor([[1], [1]])).flatten().tolist() == [pytest.approx(-0.2), -INF]
+    assert scores.top(2)[0].tolist() == [1, 2]
