@@ -212,8 +212,7 @@ def learn(write_log, make_config, monkeypatch):
         config = make_config(
             model, **{"split": LONG_SPLIT, "rewards": REWARDS, "train_batch_size": 8, **settings}
         )
-        loaders = recbole.data.data_preparation(config, recbole.data.create_dataset(config))
-        train = loaders[0]
+        train = recbole.data.data_preparation(config, recbole.data.create_dataset(config))[0]
         init_seed(3, True)
         net = get_model(model)(config, train._dataset)
         noise = torch.Generator().manual_seed(5)
