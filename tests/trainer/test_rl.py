@@ -4,11 +4,8 @@ import math
 
 import pytest
 import torch
-import yaml
 
 from recbole_ext.errors import UsageError
-from recbole_ext.model.rl.compose import compose, method_class, method_names
-from recbole_ext.settings.files import configs_dir
 from recbole_ext.trainer.rl import ActorCriticTrainer
 
 SPLIT = {"session_time": [0.7, 0.1, 0.2]}
@@ -46,47 +43,6 @@ def weights(network):
 
 def moved(network, before):
     return any(not torch.equal(*pair) for pair in zip(network.parameters(), before))
-
-
-PAPERS = {
-    "SQN": {},
-    "SAC": {"actor_clip": [0, 10], "warm_up_epochs": 3},
-    "SNQN": {"rl_negatives": 10},
-    "SA2C": {"actor_clip": [0, 10], "warm_up_epochs": 3, "rl_negatives": 10},
-}
-
-
-@pytest.mark.parametrize("method", method_names())
-def test_a_method_has_a_yaml_of_the_defaults_that_its_class_says(make_config, write_log, random_log, method):
-    write_log(random_log())
-    config = make_config(f"SASRec{method}")
-    defaults = {name: field.default for name, field in method_class(method).settings_class.keys().items()}
-    assert defaults.items() >= PAPERS.get(method, {}).items() and defaults["gamma"] == 0.5
-    assert {name: config[name] for name in defaults} == defaults
-    assert config["rewards"]["view"] == 0.2 and config["rewards"]["addtocart"] == 1.0
-
-
-def test_a_file_says_nothing_that_its_method_does_not_read():
-    folder = configs_dir() / "method"
-    base = yaml.safe_load((folder / "base.yaml").read_text(encoding="utf-8"))
-    for method in method_names():
-        own = yaml.safe_load((folder / f"{method}.yaml").read_text(encoding="utf-8")) or {}
-        read = method_class(method).settings_class.keys()
-        assert set(own) | set(base) - {"loss_type", "train_neg_sample_args", "rewards"} == set(read), method
-
-
-def test_a_method_of_ones_own_is_a_file_that_says_whose_loss_it_has(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "configs" / "method"
-    folder.mkdir(parents=True)
-    for text, expected in (("method: SA2C\ngamma: 0.9\n", "SA2C"), ("gamma: 0.9\n", "SQN")):
-        (folder / "MINE.yaml").write_text(text, encoding="utf-8")
-        assert method_class("MINE") is method_class(expected)
-        made = compose("SASRec", "MINE", object, method_class("MINE"))
-        assert made.__name__ == "SASRecMINE" and made.known_keys(None) >= {"gamma", "q_limit"}
-    (folder / "MINE.yaml").write_text("method: SNQM\n", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"MINE\.yaml says method: SNQM, which is none: did you mean SNQN"):
-        method_class("MINE")
 
 
 def test_a_coin_says_which_network_learns(build):

@@ -25,6 +25,7 @@ from recbole_ext.model.rl.pair import NetworkPair
 from recbole_ext.model.rl.step import Step
 from recbole_ext.settings.base import ModelSettings, Number, Whole, key
 
+SUMS = ("actor_loss", "actor_weight", "q_taken", "q_greedy", "open", "overestimation")  # noted of every step
 CANDIDATES = 2048  # drawn actions of which `q_actions: sampled` takes the best
 
 
@@ -83,21 +84,14 @@ class ActorCriticSettings(ModelSettings):
 class ActorCritic(NetworkPair):
     """A sequential encoder with a supervised and a Q head; subclasses say the method, theirs the encoder (`compose`).
 
-    A method overrides `settings_class` and one of `critic_loss` and `actor_weight`, and names what its term logs in
-    `noted` and `figures`.
+    A method says its `settings_class`, overrides `critic_loss` or `actor_weight`, and names in `logged` what its term
+    puts into `step.noted`: a reader gets the mean over an epoch.
     """
 
     learns_transitions = True
     settings_class: ClassVar[type[ActorCriticSettings]] = ActorCriticSettings
-    noted: ClassVar[tuple[str, ...]] = (
-        "actor_loss",
-        "actor_weight",
-        "q_taken",
-        "q_greedy",
-        "open",
-        "overestimation",
-    )
-    knobs: ClassVar[tuple[str, ...]] = ("learning_rate", "gamma")  # to be lowered where a run diverges
+    logged: tuple[str, ...] = ()
+    knobs: tuple[str, ...] = ("learning_rate", "gamma")  # to be lowered where a run diverges
 
     def __init__(self, config: Any, dataset: Any):
         super().__init__(config, dataset)
@@ -112,7 +106,7 @@ class ActorCritic(NetworkPair):
         )
         self.negatives = UnlikeSampler(counts)
         bound = max(self.columns.largest, 1e-6) / max(1 - self.settings.gamma, 1e-3)
-        self.epoch_figures = Figures(self.noted, self.settings.q_limit or 100 * bound)
+        self.epoch_figures = Figures((*SUMS, *self.logged), self.settings.q_limit or 100 * bound)
         self.notes = [*self.columns.notes, *getattr(encoder, "notes", [])]
         self.select = True  # False where a CUDA graph wants shapes that do not depend on the data
 
@@ -236,11 +230,11 @@ class ActorCritic(NetworkPair):
         self.epoch_figures.add(step.noted, step.taken, learnt, step.greedy, ongoing, loss)
 
     def figures(self, means: dict[str, float]) -> dict[str, float]:
-        """What a reader gets of an epoch, from the means of what `noted` names; a figure that was not there is left
-        out."""
+        """What a reader gets of an epoch, from the means of what was noted; a figure that was not there is left out."""
         weight = means["actor_weight"]
         found = {
             "ce": means["actor_loss"] / weight if weight else 0.0,
+            **{name: means[name] for name in self.logged},
             "q_taken": means["q_taken"],
             "q_taken_max": means["q_taken_max"],
         }

@@ -19,8 +19,8 @@ class Figures(nn.Module):
 
     def __init__(self, names: tuple[str, ...], limit: float):
         super().__init__()
-        self.names, self.limit = names, limit
-        self.register_buffer("sums", torch.zeros(len(names)), persistent=False)
+        self.names, self.limit = tuple(dict.fromkeys(names)), limit
+        self.register_buffer("sums", torch.zeros(len(self.names)), persistent=False)
         self.register_buffer("tops", torch.full((2,), -torch.inf), persistent=False)  # Q taken, greedy Q
         self.register_buffer("clock", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("first_bad", torch.full((), -1), persistent=False)

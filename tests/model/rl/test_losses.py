@@ -14,6 +14,7 @@ from torch import nn
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.model.factored import Scoring
 from recbole_ext.model.rl import losses
+from recbole_ext.model.rl.actor_critic import SUMS
 from recbole_ext.model.rl.figures import Figures
 from recbole_ext.model.rl.item_head import ItemHead
 from recbole_ext.model.rl.methods.cql import CQL
@@ -86,7 +87,7 @@ def paper_model(method=SQN, **settings):
     model.objective = PaperObjective()
     model.negatives = SimpleNamespace(draw=lambda unlike, number: NEGATIVES)
     model.actions = torch.tensor([False, True, True, True])
-    model.epoch_figures = Figures(method.noted, limit=100.0)
+    model.epoch_figures = Figures((*SUMS, *method.logged), limit=100.0)
     model.steps, model.trained, model.select, model.extra_terms = 0, 0, True, False
     return model
 
@@ -209,21 +210,18 @@ def test_a_method_is_its_settings_and_a_term():
 
     class SHARP(SQN):
         settings_class = SharpSettings
-        noted = (*SQN.noted, "sharp")
+        logged = (*SQN.logged, "sharp")
 
         def actor_weight(self, step):
             weight = step.reward**self.settings.sharpness
             step.noted["sharp"] = step.mean(weight)
             return weight
 
-        def figures(self, means):
-            return {**super().figures(means), "sharp": means["sharp"]}
-
     model = paper_model(SHARP, sharpness=3.0)
     loss = model.calculate_loss(paper_batch()).item()
     assert loss == pytest.approx(mean(TD) + mean([0.2**3 * CE[0], CE[1]]), abs=1e-6)
     assert model.diagnostics(1)["sharp"] == pytest.approx((0.2**3 + 1) / 2)
-    SHARP.noted = SQN.noted
+    SHARP.logged = SQN.logged
     with pytest.raises(AssertionError, match="sharp"):
         paper_model(SHARP).calculate_loss(paper_batch())
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from recbole_ext.model.large_softmax import softmax_loss
-from recbole_ext.model.rl.methods.sqn import SQN, SQNSettings
+from recbole_ext.model.rl.actor_critic import ActorCriticSettings
+from recbole_ext.model.rl.methods.sqn import SQN
 from recbole_ext.model.rl.step import Step
 from recbole_ext.settings.base import Number, key
 
 
-class CQLSettings(SQNSettings):
+class CQLSettings(ActorCriticSettings):
     """SQN's, and the weight of the penalty."""
 
     cql_weight: Number = key(0.5, "weight of the conservative penalty", ge=0)
@@ -26,8 +25,8 @@ class CQL(SQN):
     over all items, which holds down what the log does not show.
     """
 
-    settings_class: ClassVar[type[SQNSettings]] = CQLSettings
-    noted = (*SQN.noted, "cql_loss")
+    settings_class = CQLSettings
+    logged: tuple[str, ...] = (*SQN.logged, "cql_loss")
 
     def critic_loss(self, step: Step) -> Tensor:
         """SQN's and the penalty."""
@@ -37,7 +36,3 @@ class CQL(SQN):
         penalty = softmax_loss(states, rows, step.at.action, step.at.share)
         step.noted["cql_loss"] = penalty
         return loss + self.settings.cql_weight * penalty
-
-    def figures(self, means: dict[str, float]) -> dict[str, float]:
-        """With the penalty."""
-        return {**super().figures(means), "cql_loss": means["cql_loss"]}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from recbole_ext.model.rl import losses
 from recbole_ext.model.rl.methods.sac import SAC, SACSettings
 from recbole_ext.model.rl.methods.snqn import SNQN, SNQNSettings
-from recbole_ext.model.rl.methods.sqn import SQNSettings
 from recbole_ext.model.rl.step import Step
 
 
@@ -25,8 +22,8 @@ class SA2C(SAC, SNQN):
     What differs from the released code: one optimizer from first to last (docs/rl.md).
     """
 
-    settings_class: ClassVar[type[SQNSettings]] = SA2CSettings
-    noted = (*SNQN.noted, "clipped")
+    settings_class = SA2CSettings
+    logged: tuple[str, ...] = (*SNQN.logged, "actor_weight", "clipped")
 
     def actor_value(self, step: Step) -> Tensor:
         """(N,) the advantage of the action taken."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import field_validator
 from torch import Tensor
 
 from recbole_ext.model.rl import losses
-from recbole_ext.model.rl.methods.sqn import SQN, SQNSettings
+from recbole_ext.model.rl.actor_critic import ActorCriticSettings
+from recbole_ext.model.rl.methods.sqn import SQN
 from recbole_ext.model.rl.step import Step
 from recbole_ext.settings.base import Number, Whole, key
 
 PAIR = "the lowest and the highest weight, as in [0, 10]"
 
 
-class SACSettings(SQNSettings):
+class SACSettings(ActorCriticSettings):
     """SQN's, and how the cross-entropy is weighted."""
 
     actor_clip: list[Number] = key([0, 10], "lowest and highest weight of the cross-entropy", says=PAIR)
@@ -42,9 +43,9 @@ class SAC(SQN):
     without gradient through Q. Released without a clip; on one encoder the loss then ran off to −10⁶.
     """
 
-    settings_class: ClassVar[type[SQNSettings]] = SACSettings
-    noted = (*SQN.noted, "clipped")
-    knobs = ("learning_rate", "actor_clip", "gamma")
+    settings_class = SACSettings
+    logged: tuple[str, ...] = (*SQN.logged, "actor_weight", "clipped")
+    knobs: tuple[str, ...] = ("learning_rate", "actor_clip", "gamma")
     warm_up_steps = 0
 
     def actor_value(self, step: Step) -> Tensor:
@@ -58,14 +59,6 @@ class SAC(SQN):
         weight, clipped = losses.actor_factor(self.actor_value(step), *self.settings.actor_clip)
         step.noted["clipped"] = step.mean(clipped)
         return weight
-
-    def figures(self, means: dict[str, float]) -> dict[str, float]:
-        """With the mean weight and the share of weights that were clipped."""
-        return {
-            **super().figures(means),
-            "actor_weight": means["actor_weight"],
-            "clipped": means["clipped"],
-        }
 
     @property
     def warm(self) -> bool:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from recbole_ext.model.rl import losses
-from recbole_ext.model.rl.methods.sqn import SQN, SQNSettings
+from recbole_ext.model.rl.actor_critic import ActorCriticSettings
+from recbole_ext.model.rl.methods.sqn import SQN
 from recbole_ext.model.rl.step import Step
 from recbole_ext.settings.base import Whole, key
 
 
-class SNQNSettings(SQNSettings):
+class SNQNSettings(ActorCriticSettings):
     """SQN's, and how many negatives."""
 
     rl_negatives: Whole = key(
@@ -29,8 +28,8 @@ class SNQN(SQN):
     as a⁻ earns nothing and leaves the state as it is; also where the session ends, as released.
     """
 
-    settings_class: ClassVar[type[SQNSettings]] = SNQNSettings
-    noted = (*SQN.noted, "negative_td_loss", "advantage", "advantage_square")
+    settings_class = SNQNSettings
+    logged: tuple[str, ...] = (*SQN.logged, "negative_td_loss", "advantage", "advantage_square")
 
     def critic_loss(self, step: Step) -> Tensor:
         """SQN's and that of the negatives."""
@@ -56,11 +55,7 @@ class SNQN(SQN):
         return stay
 
     def figures(self, means: dict[str, float]) -> dict[str, float]:
-        """With the loss of the negatives, and mean and standard deviation of the advantage."""
-        spread = max(means["advantage_square"] - means["advantage"] ** 2, 0.0) ** 0.5
-        return {
-            **super().figures(means),
-            "negative_td_loss": means["negative_td_loss"],
-            "advantage": means["advantage"],
-            "advantage_spread": spread,
-        }
+        """With the standard deviation of the advantage in place of its square."""
+        found = super().figures(means)
+        variance = found.pop("advantage_square") - found["advantage"] ** 2
+        return {**found, "advantage_spread": max(variance, 0.0) ** 0.5}

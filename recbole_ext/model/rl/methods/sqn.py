@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from recbole_ext.model.rl import losses
-from recbole_ext.model.rl.actor_critic import ActorCritic, ActorCriticSettings
+from recbole_ext.model.rl.actor_critic import ActorCritic
 from recbole_ext.model.rl.step import Step
-
-
-class SQNSettings(ActorCriticSettings):
-    """SQN reads what every method does."""
 
 
 class SQN(ActorCritic):
@@ -25,8 +19,7 @@ class SQN(ActorCritic):
     r: HIST (same). What differs from the released code: docs/rl.md.
     """
 
-    settings_class: ClassVar[type[ActorCriticSettings]] = SQNSettings
-    noted = (*ActorCritic.noted, "td_loss")
+    logged: tuple[str, ...] = ("td_loss",)
 
     def critic_loss(self, step: Step) -> Tensor:
         """The Q term, over the logged actions."""
@@ -35,7 +28,3 @@ class SQN(ActorCritic):
         step.noted["td_loss"] = td
         weighted: Tensor = self.settings.q_weight * td
         return weighted
-
-    def figures(self, means: dict[str, float]) -> dict[str, float]:
-        """With `td_loss`, mean of ½ (target − Q)²."""
-        return {"td_loss": means["td_loss"], **super().figures(means)}
