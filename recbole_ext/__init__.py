@@ -14,7 +14,7 @@ __all__ = ["__version__", "compare", "convert", "install", "run"]
 
 def install() -> None:
     """Mend RecBole for today's stack and register our models, datasets and splits with it. Idempotent."""
-    from recbole_ext.bridge.install import install as install_into_recbole
+    from recbole_ext.bridge.registry import install as install_into_recbole
 
     install_into_recbole()
 

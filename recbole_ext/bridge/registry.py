@@ -27,6 +27,14 @@ from recbole_ext.settings import unread
 _registered = False
 
 
+def install() -> None:
+    """Mend RecBole for today's stack and register our models, data sets and splits with it. Idempotent."""
+    from recbole_ext.bridge import patches
+
+    patches.apply()
+    register()
+
+
 def register() -> None:
     """Enter our models, trainers, data sets and loaders into RecBole's look-up places. Idempotent."""
     global _registered
@@ -53,8 +61,6 @@ def register_model(cls: type) -> type:
     Raises UsageError for what is no sequential or general recommender of RecBole's, lacks one of their methods, or is
     called as a model that is there.
     """
-    from recbole_ext.bridge.install import install
-
     install()
     kind = _kind_of(cls)
     name = cls.__name__
@@ -186,16 +192,16 @@ def _register_data() -> None:
     import recbole.data.utils
     import recbole.quick_start.quick_start as quick_start
 
-    from recbole_ext.bridge import choice
+    from recbole_ext.bridge import data_sets
 
     recbole_create = recbole.data.utils.create_dataset
     recbole_get = recbole.data.utils.get_dataloader
 
     def create_dataset(config: Any) -> Any:
-        return choice.create_dataset(config, recbole_create)
+        return data_sets.create_dataset(config, recbole_create)
 
     def get_dataloader(config: Any, phase: str) -> Any:
-        return choice.get_dataloader(config, phase, recbole_get)
+        return data_sets.get_dataloader(config, phase, recbole_get)
 
     for module in (recbole.data, recbole.data.utils, quick_start):
         for function in (create_dataset, get_dataloader):

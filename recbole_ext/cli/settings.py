@@ -19,8 +19,8 @@ def print_settings(model: str | None = None) -> None:
     """
     found: Any = None
     if model is not None:
-        from recbole_ext.bridge.install import install
         from recbole_ext.bridge.names import check_names
+        from recbole_ext.bridge.registry import install
 
         install()
         check_names(model)
@@ -32,8 +32,8 @@ def print_settings(model: str | None = None) -> None:
 
 def model_classes() -> dict[str, type[Settings]]:
     """Classes of all models that configs/ may set: ours, RecBole's, and one a method of reinforcement learning."""
-    from recbole_ext.bridge.install import install
     from recbole_ext.bridge.names import actor_critics, known_models, own_models
+    from recbole_ext.bridge.registry import install
 
     install()
     from recbole.utils import get_model

@@ -54,7 +54,7 @@ def configure(
 ) -> Any:
     """RecBole's Config of a run, its names, keys and values checked; arguments and errors as for `run`."""
     config = build_config(model, dataset, config_dict, config_file_list)
-    from recbole_ext.bridge.choice import check_settings
+    from recbole_ext.bridge.data_sets import check_settings
     from recbole_ext.bridge.keys import refuse_unread
     from recbole_ext.bridge.names import check_names
     from recbole_ext.errors import UsageError
@@ -85,7 +85,7 @@ def build_config(
 
     Raises UsageError for an unknown model and for a value that is wrong.
     """
-    from recbole_ext.bridge.install import install
+    from recbole_ext.bridge.registry import install
 
     install()
     from recbole.config import Config

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-from recbole_ext.bridge.choice import check_settings
+from recbole_ext.bridge.data_sets import check_settings
 from recbole_ext.bridge.keys import unread_keys
 from recbole_ext.errors import UsageError
 from recbole_ext.settings.command_line import command_line

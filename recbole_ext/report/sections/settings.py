@@ -9,28 +9,7 @@ from recbole_ext.report.document import Cell, Listing, Section, Table, section
 from recbole_ext.report.formats import count, metric_name, score, seconds, several, shown_value
 from recbole_ext.report.sections.findings import Findings
 from recbole_ext.report.tables import lines, numbers, sortable, value_cell, words
-
-# settings that say where and how often a run happened, not what the model is
-NOT_A_SETTING = frozenset(
-    {"seed", "model", "dataset", "runs_dir", "checkpoint_dir", "data_path", "raw_path", "resume_from"}
-    | {"blend_from", "blend_components"}
-    | {"dataset_save_path", "dataloaders_save_path", "benchmark_filename", "show_progress", "state", "worker"}
-    | {"gpu_id", "local_rank", "single_spec", "log_wandb", "wandb_project"}
-    | {"MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type"}
-)
-OF_TRAINING = frozenset(
-    {
-        "epochs",
-        "stopping_step",
-        "learner",
-        "learning_rate",
-        "weight_decay",
-        "score",
-        "temperature",
-        "train_loss",
-    }
-    | {"train_batch_size", "train_neg_sample_args", "train_targets", "label_smoothing", "clip_grad_norm"}
-)
+from recbole_ext.settings import roles
 
 
 def settings(found: Findings) -> Section | None:
@@ -91,14 +70,11 @@ def _settings_by_label(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[s
     for record in records:
         mine = found.setdefault(record["label"], {})
         config = record.get("config") or {}
-        for key, value in config.items():
-            if key not in NOT_A_SETTING:
-                values = mine.setdefault(key, [])
-                # a blend of finished runs trains nothing
-                told = (
-                    "its models'" if config.get("blend_from") and key in OF_TRAINING else shown_value(value)
-                )
-                values += [told] if told not in values else []
+        blended = bool(config.get("blend_from"))  # a blend of finished runs trains nothing
+        for key, value in roles.shown_settings(config).items():
+            values = mine.setdefault(key, [])
+            told = "its models'" if blended and roles.of_training(key) else shown_value(value)
+            values += [told] if told not in values else []
     return {label: {key: " or ".join(v) for key, v in mine.items()} for label, mine in found.items()}
 
 
