@@ -40,6 +40,7 @@ lint: setup
 	$(BASE)/bin/ruff check .
 	$(BASE)/bin/ruff format --check .
 	$(BASE)/bin/mypy
+	$(BASE)/bin/lint-imports --no-logo
 
 wheel: setup
 	$(BASE)/bin/python -m build --no-isolation

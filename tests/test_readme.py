@@ -23,7 +23,7 @@ def blocks(language):
 
 def commands():
     lines = [re.sub(r"\s+#.*", "", line) for block in blocks("") for line in block.splitlines()]
-    inline = re.findall(r"`(make [a-z-]+)`", TEXT)
+    inline = re.findall(r"`(make [a-z-]+|python -m [^`]+)`", TEXT)
     return [line for line in dict.fromkeys([*lines, *inline]) if line.startswith(("make", "python"))]
 
 
@@ -85,8 +85,15 @@ def test_python_command(folder, command):
     words[0] = sys.executable
     if words[1] == "run.py":
         words += ["--epochs=1", "--use_gpu=False"]
+    if "compare" in words:  # of runs that are there
+        run([sys.executable, "run.py", "--model=AR,RepeatLast", "--dataset=diginetica-demo"], folder)
+        words = words[:-1] + [str(record.parent) for record in folder.rglob("seed-*/record.json")]
     output = run(words, folder)
-    if "--experiment=demo" in words:
+    if "compare" in words:
+        assert "RepeatLast" in output and "95 %" in output
+    elif "settings" in words:
+        assert "lambda_snh" in output and "eval_args" in output
+    elif "--experiment=demo" in words:
         page = folder / "results" / "demo" / "index.html"
         assert str(page.relative_to(folder)) in output and page.stat().st_size > 50_000
     elif words[1] == "run.py":
