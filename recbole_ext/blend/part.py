@@ -52,6 +52,8 @@ def component_config(config: Any, name: str, settings: dict[str, Any], label: st
     try:
         with command_line([]):
             own = Config(name, config["dataset"], config_dict=copy.deepcopy(merge(given, settings)))
+    except UsageError as error:
+        raise UsageError(f"{label} in the blend: {error}") from error
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
         raise UsageError(f"{label} in the blend: a setting cannot be used: {error}") from error
     own["show_progress"] = config["show_progress"]
