@@ -23,12 +23,14 @@ from recbole_ext.bridge.checkpoint import (
 from recbole_ext.bridge.names import check_names
 from recbole_ext.bridge.stored_config import config_from_plain, config_to_plain
 from recbole_ext.config import refuse_unread
+from recbole_ext.data import path_of
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.scores.dense import DenseScores, RowScores
 from recbole_ext.settings import roles
 from recbole_ext.settings.command_line import command_line
 from recbole_ext.settings.files import merge
+from recbole_ext.settings.training import OF_STEPS
 from recbole_ext.trainer.collector import RankCollector
 from recbole_ext.trainer.session import SessionTrainer
 
@@ -78,7 +80,10 @@ def checkpoint_config(config: Any, file: str) -> Any:
     asked = {key: config[key] for key in config.external_config_dict if not key.startswith("blend_")}
     rows = {key: config[key] for key in ("dataset", "seed", *roles.rows_of(config.final_config_dict))}
     free = (*roles.places(), *roles.measures())  # in which the run that blends may differ
+    unread = OF_STEPS if path_of(own).at_once else ()
     for key, wanted in {**asked, **rows}.items():
+        if key in unread:
+            continue
         if key not in rows and (key in (*_OF_THE_RUN, *free) or key not in own):
             continue  # one that this model does not have is the other's
         if _plain(own[key]) != _plain(wanted):
