@@ -46,14 +46,20 @@ class BlendSettings(ModelSettings):
     """Keys of Blend; every other key that is given goes to both models."""
 
     blend_models: Pair | None = key(
-        None, "names of the two models, such as [HRNNFeat, SASRec]; may be left out with blend_from"
+        None,
+        "names of the two models, such as [HRNNFeat, SASRec]; may be left out with blend_from",
+        says="a list of two models",
     )
     blend_settings: dict[str, dict[str, Any] | None] | list[dict[str, Any] | None] | None = key(
         None,
         "keys of each model over its own yaml, by name, or two mappings in the order of blend_models",
         says="the keys of each model by its name, or a list of two mappings",
     )
-    blend_from: Pair | None = key(None, "checkpoints of two finished runs, to blend them without training")
+    blend_from: Pair | None = key(
+        None,
+        "checkpoints of two finished runs, to blend them without training",
+        says="a list of two checkpoints",
+    )
     blend_scale: Literal["softmax", "zscore", "rank"] = key(
         "zscore", "how the two models' scores are made comparable (docs/Blend.md)"
     )

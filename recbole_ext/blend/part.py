@@ -20,6 +20,7 @@ from recbole_ext.bridge.checkpoint import (
     read_checkpoint,
     restore_random_state,
 )
+from recbole_ext.bridge.choice import path_of
 from recbole_ext.bridge.keys import refuse_unread
 from recbole_ext.bridge.names import check_names
 from recbole_ext.bridge.stored_config import config_from_plain
@@ -30,6 +31,7 @@ from recbole_ext.scores.dense import DenseScores, RowScores
 from recbole_ext.settings import roles
 from recbole_ext.settings.command_line import command_line
 from recbole_ext.settings.files import merge
+from recbole_ext.settings.training import OF_STEPS
 from recbole_ext.trainer.collector import RankCollector
 from recbole_ext.trainer.session import SessionTrainer
 
@@ -53,6 +55,8 @@ def component_config(config: Any, name: str, settings: dict[str, Any], label: st
     try:
         with command_line([]):
             own = Config(name, config["dataset"], config_dict=copy.deepcopy(merge(given, settings)))
+    except UsageError as error:
+        raise UsageError(f"{label} in the blend: {error}") from error
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
         raise UsageError(f"{label} in the blend: a setting cannot be used: {error}") from error
     own["show_progress"] = config["show_progress"]
@@ -77,7 +81,10 @@ def checkpoint_config(config: Any, file: str) -> Any:
     asked = {key: config[key] for key in config.external_config_dict if not key.startswith("blend_")}
     rows = {key: config[key] for key in ("dataset", "seed", *roles.rows_of(config.final_config_dict))}
     free = (*roles.places(), *roles.measures())  # in which the run that blends may differ
+    unread = OF_STEPS if path_of(own).at_once else ()
     for key, wanted in {**asked, **rows}.items():
+        if key in unread:
+            continue
         if key not in rows and (key in (*_OF_THE_RUN, *free) or key not in own):
             continue  # one that this model does not have is the other's
         if _plain(own[key]) != _plain(wanted):

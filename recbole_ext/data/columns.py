@@ -30,7 +30,8 @@ def check_columns(config: Any) -> None:
         {} if config.internal_config_dict == {} else config.external_config_dict
     )  # a checkpoint's: nobody's now
     everywhere = [column for head in heads.values() for column in head]
-    for key in (key for key in given if given[key] is not None):
+    defaults = config.internal_config_dict
+    for key in (key for key in given if given[key] is not None and given[key] != defaults.get(key)):
         if key in _ONE:
             _find(key, config[key], heads["inter"], "the .inter file")
         elif key in (*_COLUMNS, *_LISTS):

@@ -201,9 +201,12 @@ def _check_search(asked: Asked, config: Any) -> None:
 def _refuse_unread(experiment: Experiment, dataset: str, asked: Sequence[Asked]) -> None:
     """Raise UsageError for a common key that no model of the experiment reads.
 
-    How a model is trained may be said to models that count alone: a call may name those of an experiment only.
+    How a model is trained may be said to models that count alone, and what a file says holds for its other models
+    where a call names some of them only.
     """
     for key in asked[0].unread:
+        if experiment.narrowed and key not in experiment.overrides:
+            continue
         if key in OF_STEPS and all(one.at_once for one in asked):
             continue
         if all(
@@ -213,10 +216,12 @@ def _refuse_unread(experiment: Experiment, dataset: str, asked: Sequence[Asked])
 
 
 def _built(dataset: str, entry: Entry, settings: Mapping[str, Any]) -> Any:
-    from recbole_ext.run.run import build_config
+    from recbole_ext.run.run import build_config, check_dataset
 
     try:
-        return build_config(entry.model, dataset, dict(settings))
+        config = build_config(entry.model, dataset, dict(settings))
+        check_dataset(config)
+        return config
     except UsageError as error:
         raise UsageError(f"{entry.label} on {dataset}: {error}") from error
 

@@ -68,6 +68,7 @@ class Experiment:
 
     seeds: None: the configured seed. overrides: settings of the command line, over all others. files: those of
     --config_files, under all others. report: folder of page, ledger and chosen settings. text: the yaml file's.
+    narrowed: the command line names some of the file's models only.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Experiment:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     text: str | None = None
+    narrowed: bool = False
 
 
 def read_experiment(file: str | Path) -> Experiment:
@@ -334,7 +336,8 @@ def _changed(experiment: Experiment, own: Mapping[str, Any], keys: Mapping[str, 
         if asked["baseline"] not in picked and "baseline" not in keys:
             asked["baseline"] = None
     name = str(keys.get("name", experiment.name))
-    return _checked(asked, models, name, Path("results") / name, experiment.text)
+    changed = _checked(asked, models, name, Path("results") / name, experiment.text)
+    return replace(changed, narrowed=len(models) < len(experiment.models))
 
 
 # --- the search ---------------------------------------------------------------------------------------------

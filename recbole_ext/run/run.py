@@ -56,12 +56,9 @@ def configure(
     config = build_config(model, dataset, config_dict, config_file_list)
     from recbole_ext.bridge.data_sets import check_settings
     from recbole_ext.bridge.keys import refuse_unread
-    from recbole_ext.bridge.names import check_names
     from recbole_ext.errors import UsageError
 
-    folder = Path(config["data_path"])
-    if not config["source"]:
-        check_names(model, dataset, folder.parent if folder.exists() else "atomic_data")
+    check_dataset(config)
     config.run_settings.protocol.check_valid_metric()
     check_settings(config)
     refuse_unread(config)
@@ -73,6 +70,15 @@ def configure(
     if "show_progress" not in config.external_config_dict:
         config["show_progress"] = sys.stderr.isatty()  # a bar in a log file is noise
     return config
+
+
+def check_dataset(config: Any) -> None:
+    """Raise UsageError where the configured data set is unknown and nothing says what to convert to it."""
+    from recbole_ext.bridge.names import check_names
+
+    folder = Path(config["data_path"])
+    if not config["source"]:
+        check_names(config["model"], config["dataset"], folder.parent if folder.exists() else "atomic_data")
 
 
 def build_config(

@@ -40,6 +40,10 @@ class RunSettings:
             found[name] = group.read(asked)
         return cls(**found)
 
+    def __reduce__(self) -> Any:
+        """RecBole pickles its Config, and a class made on the way has no name to be found by: None is kept."""
+        return type(None), ()
+
     def check(self) -> None:
         """Raise UsageError where two keys cannot go together."""
         self.protocol.check()

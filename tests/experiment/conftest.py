@@ -18,6 +18,10 @@ SETTINGS = {
 }
 
 
+EMBEDDED = ("GRU4Rec", "GRU4RecF", "HRNNFeat", "Blend")
+READERS = {"embedding_size": EMBEDDED, "hidden_size": (*EMBEDDED, "SASRec", "SASRecSA2C")}
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch, write_log, random_log):
     """A working directory with the atomic files of a small log as data set `toy`."""
@@ -72,6 +76,11 @@ def write_experiment(here):
             "models": ["Pop", "GRU4Rec"],
             **keys,
         }
+        models = [model.get("model") if isinstance(model, dict) else model for model in content["models"]]
+        for key, readers in READERS.items():  # a key that none of the models reads would be refused
+            settings = content["settings"]
+            if not set(readers) & set(models) and settings and settings.get(key) == SETTINGS[key]:
+                content["settings"] = {name: value for name, value in settings.items() if name != key}
         file = here / f"{stem}.yaml"
         file.write_text(yaml.safe_dump(content, sort_keys=False))
         return str(file)

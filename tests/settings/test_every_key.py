@@ -242,7 +242,7 @@ SAMPLE: list[tuple[str, dict[str, Any], str]] = [
     ("VSTAN", {"k": 0}, "k is 0: it has to be a whole number of 1 or more"),
     ("CategoryPop", {"recency": 2}, "recency is 2: it has to be a number from 0 to 1"),
     ("Blend", {"blend_models": ["Pop"]}, "blend_models is ['Pop']"),
-    ("Blend", {"blend_models": ["HRNNFeat", "VSTAN"], "k": "x"}, "k is 'x'"),
+    ("Blend", {"blend_models": ["HRNNFeat", "VSTAN"], "k": "x"}, "VSTAN in the blend: k is 'x'"),
 ]
 
 
