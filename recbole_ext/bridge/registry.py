@@ -126,9 +126,15 @@ def _register_own_trainer(name: str, module: ModuleType | None) -> None:
 
 
 def _our_models() -> dict[str, type]:
+    """Our models and the methods of reinforcement learning, by name."""
     from recbole.utils import get_model
 
-    return {name: get_model(name) for name in own_models()}
+    from recbole_ext.model.rl.compose import method_class
+
+    return {
+        **{name: get_model(name) for name in own_models()},
+        **{name: method_class(name) for name in methods()},
+    }
 
 
 def _register_model(name: str) -> None:
