@@ -444,7 +444,7 @@ def test_a_setting_that_nothing_reads_is_noted(build, model, settings, part):
         ),
         ("SASRecSAC", {"actor_learning_rate": "abc"}, "actor_learning_rate is 'abc'"),
         ("SASRecSQN", {"q_limit": 0}, "q_limit is 0"),
-        ("SASRecSQN", {"EVENT_FIELD": "kind"}, "EVENT_FIELD names kind, which is no token column"),
+        ("SASRecSQN", {"EVENT_FIELD": "kind"}, "EVENT_FIELD names kind, which the .inter file does not have"),
     ],
 )
 def test_what_cannot_be_is_said(build, model, settings, part):
