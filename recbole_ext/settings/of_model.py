@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, create_model
 
 from recbole_ext.settings.base import Flag, ModelSettings, Names, NoneWord, Number, Whole, key
@@ -44,7 +43,6 @@ _LOADERS = {  # keys that RecBole's transforms read, by the name of the transfor
     "crop_itemseq": ("crop_ratio", "eta"),
     "reorder_itemseq": ("beta",),
 }
-_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @functools.cache
@@ -59,6 +57,12 @@ def settings_class(model_class: type) -> type[ModelSettings]:
     ):
         bases = [settings_class(_encoder_class(model_class)), *bases]  # what the method says of a key wins
     inherited = _together(model_class.__name__, bases)
+    if hasattr(model_class, "encoder_name") and not any("loss_type" in b.model_fields for b in bases[1:]):
+        loss = (
+            Literal["CE", "BPR"],
+            key("CE", "the supervised head's loss"),
+        )  # whatever the encoder's own may be
+        inherited = create_model(f"{model_class.__name__}Settings", __base__=inherited, loss_type=loss)
     if not _is_model(model_class):
         return inherited
     fields = fields_of(model_class, inherited.model_fields)
@@ -103,7 +107,7 @@ def fields_of(model_class: type, known: Iterable[str]) -> dict[str, Any]:
     ours = model_class.__module__.startswith("recbole.")
     file = recbole_folder() / "properties" / "model" / f"{name}.yaml"
     text = file.read_text(encoding="utf-8") if ours and file.is_file() else ""
-    defaults = {name: _as_number(value) for name, value in (yaml.load(text, _YAML) or {}).items()}
+    defaults = {name: _as_number(value) for name, value in _read_yaml(text).items()}
     comments = {found[1]: (found[2] or "").strip() for found in _ENTRY.finditer(text)}
     read = set(_READS.findall(source)) | set(_ASKS.findall(source))
     read |= {extra for extra in _LOADERS.get(str(defaults.get("transform")), ())}
@@ -157,6 +161,12 @@ def _kind(name: str, default: Any, comment: str, source: str) -> Any:
     if isinstance(default, list):
         return list[Number] if default and all(type(item) in (int, float) for item in default) else list[Any]
     return dict[str, Any] if isinstance(default, Mapping) else Any
+
+
+def _read_yaml(text: str) -> dict[str, Any]:
+    import yaml  # here, as comparing finished runs asks roles and needs no yaml
+
+    return dict(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}) if text else {}
 
 
 def _as_number(value: Any) -> Any:

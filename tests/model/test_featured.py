@@ -327,7 +327,7 @@ def test_it_carries_actor_and_critic(build, random_log, items, name, targets):
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"feature_fusion": "parallel"}, "feature_fusion parallel"),
+        ({"feature_fusion": "parallel"}, "feature_fusion is 'parallel': it has to be one of sum, gate"),
         ({"feature_fusion": "mean"}, "feature_fusion"),
         ({"loss_type": "BPR"}, "loss_type"),
         ({"cold_bias": "high"}, "cold_bias"),
