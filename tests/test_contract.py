@@ -26,8 +26,8 @@ class Case:
 
 
 GRU = {"embedding_size": 16, "hidden_size": 16, "dropout_prob": 0.0}
-ATTENTION = {"hidden_size": 16, "inner_size": 16, "n_layers": 1, "n_heads": 1}
-ATTENTION |= {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
+LAYERS = {"inner_size": 16, "n_layers": 1, "n_heads": 1, "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
+ATTENTION = {"hidden_size": 16, **LAYERS}
 FEATURES = {"id_dropout": 0.0, "weight_decay": 0.0, "learner": "adam", "learning_rate": 0.01}
 HRNN = {"embedding_size": 16, "hidden_size": 16, "dropout_input": 0.0, **FEATURES}
 
@@ -71,7 +71,7 @@ CASES: dict[str, Case] = {
     "SASRec": Case(ATTENTION),
     "NARM": Case({"embedding_size": 16, "hidden_size": 16, "dropout_probs": [0.0, 0.0]}),
     "CORE": Case(
-        {**ATTENTION, "embedding_size": 16, "sess_dropout": 0.0, "item_dropout": 0.0},
+        {**LAYERS, "embedding_size": 16, "sess_dropout": 0.0, "item_dropout": 0.0},
         learns_toy="its state is a mean of the prefix's own items, which is nearest to one of them",
         exempt={"predict_is_a_column_of_all_scores": "RecBole's predict leaves the cosine out"},
     ),
@@ -117,8 +117,8 @@ FOUND = {  # what comparing numbers has to say of a model that is left out for i
 @pytest.mark.parametrize("encoder", OFFERED)
 def test_an_encoder_that_is_offered_carries_a_method(tmp_path, encoder):
     method = sorted(names.methods())[OFFERED.index(encoder) % len(names.methods())]
-    given = {"epochs": 1, "selected_features": ["category"], "warm_up_epochs": 0, "rl_negatives": 2}
-    run = fit(f"{encoder}{method}", tmp_path, odd_log(), given)
+    common = {"selected_features": ["category"], "warm_up_epochs": 0, "rl_negatives": 2}
+    run = fit(f"{encoder}{method}", tmp_path, odd_log(), {"epochs": 1}, common=common)
     assert np.isfinite(run.trainer.train_loss_dict[0]) and not np.isnan(run.ranked.scores).any()
     assert run.trainer.epoch_values[0]["td_loss"] > 0
 

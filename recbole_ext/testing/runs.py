@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_ext.run.run import configure
+from recbole_ext.bridge.keys import unread_keys
+from recbole_ext.run.run import build_config, configure
 from recbole_ext.testing.toys import LONGEST, Session, write_log
 
 LOG = "toy"  # name of the data set of a run
@@ -78,12 +79,18 @@ def fit(
     log: list[Session],
     settings: Mapping[str, Any] | None = None,
     resume_from: str | None = None,
+    common: Mapping[str, Any] | None = None,
 ) -> Fitted:
-    """Train and test a model on a log as `recbole_ext.run` does, less the record; files lie in `folder`."""
+    """Train and test a model on a log as `recbole_ext.run` does, less the record; files lie in `folder`.
+
+    settings: what the model is given. common: what it is given too where it reads it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_log(folder / "data", LOG, log)
     places = {"data_path": str(folder / "data"), "checkpoint_dir": str(folder / "saved")}
-    config = configure(model, LOG, {**SETTINGS, **places, **(settings or {})})
+    config = configure(
+        model, LOG, readable(model, {**places, **(settings or {})}, {**SETTINGS, **(common or {})})
+    )
     import recbole.data
     from recbole.utils import get_model, get_trainer, init_seed
 
@@ -102,6 +109,13 @@ def fit(
         ranked = rank(trainer, loaders[2], load_best_model=True)
     train, valid, test = loaders
     return Fitted(config, train, valid, test, network, trainer, str(trainer.saved_model_file), ranked)
+
+
+def readable(model: str, settings: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings over the common ones that this model reads: epochs say nothing to one that counts."""
+    together = {**common, **settings}
+    unread = unread_keys(build_config(model, LOG, together))
+    return {key: value for key, value in together.items() if key not in unread or key not in common}
 
 
 def _keeper(config: Any) -> Any:
