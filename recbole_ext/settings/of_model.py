@@ -71,7 +71,8 @@ def settings_class(model_class: type) -> type[ModelSettings]:
             Literal["CE", "BPR"],
             key("CE", "the supervised head's loss"),
         )  # whatever the encoder's own may be
-        inherited = create_model(f"{model_class.__name__}Settings", __base__=inherited, **{"loss_type": loss})
+        make: Any = create_model
+        inherited = make(f"{model_class.__name__}Settings", __base__=inherited, loss_type=loss)
     if not _is_model(model_class):
         return inherited
     fields = fields_of(model_class, inherited.model_fields)
