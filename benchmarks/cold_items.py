@@ -128,9 +128,13 @@ def measure(
     from recbole.config import Config
     from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
+<<<<<<< HEAD
     from recbole_ext.bridge.keys import check_keys, check_values
     from recbole_ext.bridge.prepare import prepare_atomic_files
     from recbole_ext.files import commit
+=======
+    from recbole_ext.config import refuse_unread
+>>>>>>> 11a68d39daf276198abacd8830d865d5ce56dfe6
     from recbole_ext.model.item_encoder import ColdScoring
     from recbole_ext.run.record import _device_name
     from recbole_ext.settings.command_line import command_line
@@ -145,8 +149,7 @@ def measure(
     given["cold_items"] = {"holdout": HOLDOUT, "seed": ITEM_SEED, "fold": fold}
     with tempfile.TemporaryDirectory() as place, command_line([]):
         config = Config(model, dataset, config_dict={**given, "checkpoint_dir": place})
-        check_keys(config)
-        check_values(config)
+        refuse_unread(config)
         prepare_atomic_files(config)
         init_seed(config["seed"], config["reproducibility"])
         init_logger(config)
