@@ -128,13 +128,9 @@ def measure(
     from recbole.config import Config
     from recbole.utils import get_model, get_trainer, init_logger, init_seed
 
-<<<<<<< HEAD
-    from recbole_ext.bridge.keys import check_keys, check_values
+    from recbole_ext.bridge.keys import refuse_unread
     from recbole_ext.bridge.prepare import prepare_atomic_files
     from recbole_ext.files import commit
-=======
-    from recbole_ext.config import refuse_unread
->>>>>>> 11a68d39daf276198abacd8830d865d5ce56dfe6
     from recbole_ext.model.item_encoder import ColdScoring
     from recbole_ext.run.record import _device_name
     from recbole_ext.settings.command_line import command_line

@@ -58,18 +58,9 @@ def settings_class(model_class: type) -> type[ModelSettings]:
         bases = [settings_class(_encoder_class(model_class)), *bases]  # what the method says of a key wins
     inherited = _together(model_class.__name__, bases)
     if hasattr(model_class, "encoder_name") and not any("loss_type" in b.model_fields for b in bases[1:]):
-<<<<<<< HEAD
         # whatever the encoder's own may be
         loss: Any = (Literal["CE", "BPR"], key("CE", "the supervised head's loss"))
         inherited = create_model(f"{model_class.__name__}Settings", __base__=inherited, loss_type=loss)
-=======
-        loss = (
-            Literal["CE", "BPR"],
-            key("CE", "the supervised head's loss"),
-        )  # whatever the encoder's own may be
-        make: Any = create_model
-        inherited = make(f"{model_class.__name__}Settings", __base__=inherited, loss_type=loss)
->>>>>>> 11a68d39daf276198abacd8830d865d5ce56dfe6
     if not _is_model(model_class):
         return inherited
     fields = fields_of(model_class, inherited.model_fields)
