@@ -15,7 +15,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +169,7 @@ def study(
                     expected,
                     guess[item],
                     session,
-                    replace(settings, clip=clip, seed=number),
+                    settings.model_copy(update={"clip": clip, "seed": number}),
                 )
                 for label, value in (
                     ("the log", found.log),
@@ -241,7 +241,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     shop = make_shop(options.scale, options.seed)
     scores = model_scores(shop, options.seed)
     common = Settings(bootstrap=options.bootstrap, seed=options.seed)
-    softmax, greedy = replace(common, policy="softmax", temperature=0.5), replace(common, policy="greedy")
+    softmax = common.model_copy(update={"policy": "softmax", "temperature": 0.5})
+    greedy = common.model_copy(update={"policy": "greedy"})
     policies = {
         "Softmax at temperature .5": (policy_table(scores, softmax), softmax),
         "Greedy, epsilon .1": (policy_table(scores, greedy), greedy),

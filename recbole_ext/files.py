@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from recbole_ext.errors import UsageError
 
 
 @contextmanager
@@ -57,3 +60,11 @@ def commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return said.stdout.strip()
+
+
+def recbole_folder() -> Path:
+    """Folder of the installed recbole package."""
+    spec = importlib.util.find_spec("recbole")
+    if spec is None or spec.origin is None:
+        raise UsageError("RecBole is not installed: pip install recbole==1.2.1")
+    return Path(spec.origin).parent

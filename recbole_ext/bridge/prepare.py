@@ -10,9 +10,10 @@ from recbole_ext.convert import (
     check_generate,
     check_options,
     converted,
+    sources,
 )  # polars is loaded once a file is read
 from recbole_ext.data.manifest import manifest
-from recbole_ext.errors import UsageError
+from recbole_ext.errors import UsageError, did_you_mean
 
 
 def prepare_atomic_files(config: Any) -> None:
@@ -54,6 +55,10 @@ def prepare_atomic_files(config: Any) -> None:
 def check_raw_settings(config: Any) -> None:
     """Raise UsageError for a converter, an option of it or of the generator that cannot be used."""
     source, options = config["source"], config["convert_options"]
+    known = sources.names()
+    if source is not None and source not in known:
+        hint = did_you_mean(str(source), known) or f": it has to be one of {', '.join(known)}"
+        raise UsageError(f"source is {source!r}{hint}")
     if source is not None:
         check_options(source, options)
     elif options and "convert_options" in config.external_config_dict:

@@ -288,7 +288,7 @@ def _sentence(cls: type[Settings], error: Mapping[str, Any], path: str) -> str:
         return f"{shown} is missing: it has to be {allowed(field)}"
     context = error.get("ctx", {}).get("error")
     if isinstance(context, ValueError) and str(context):  # a validator of the class says it itself
-        return f"{shown} is {error['input']!r}, but {context}: it has to be {allowed(field)}"
+        return f"{shown} is {error['input']!r}: {context}"
     value = error["input"]
     return f"{shown} is {value!r}: {_hint(field, value)}"
 

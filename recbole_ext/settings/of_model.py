@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
+from recbole_ext.files import recbole_folder
 from recbole_ext.settings.base import Flag, ModelSettings, Names, NoneWord, Number, Whole, key
-from recbole_ext.settings.files import recbole_folder
 from recbole_ext.settings.place import Place
 from recbole_ext.settings.protocol import Protocol
 from recbole_ext.settings.training import Training

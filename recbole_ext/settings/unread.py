@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_ext.errors import did_you_mean
+from recbole_ext.files import recbole_folder
 from recbole_ext.settings import training
-from recbole_ext.settings.of_model import WORKED_OUT, recbole_folder, settings_class
+from recbole_ext.settings.of_model import WORKED_OUT, settings_class
 from recbole_ext.settings.run_settings import GENERAL
 
 _OLD_NAMES = {"neg_sampling": "train_neg_sample_args", "training_neg_sample_num": "train_neg_sample_args"}

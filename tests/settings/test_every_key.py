@@ -233,7 +233,7 @@ SAMPLE: list[tuple[str, dict[str, Any], str]] = [
     ("HRNNFeat", {"train_targets": "banana"}, "train_targets is 'banana': it has to be one of prefixes"),
     ("HRNNFeat", {"learning_rate": math.nan}, "learning_rate is nan: it has to be a number above 0"),
     ("HRNNFeat", {"convert_options": {"views": 5}}, "convert_options.views is 5"),
-    ("HRNNFeat", {"generate": {"nosuch": 1}}, "generate is {'nosuch': 1}: it has to hold source"),
+    ("HRNNFeat", {"generate": {"nosuch": 1}}, "generate.source is missing: it has to be one of"),
     (
         "HRNNFeat",
         {"feature_fusion": "som"},

@@ -151,18 +151,13 @@ def test_a_reward_that_is_rare_is_ranked_by_those_that_learn_of_it(trained):
 )
 def test_every_encoder_carries_every_method(write_log, random_log, tmp_path, monkeypatch, model, settings):
     import recbole_ext
+    from recbole_ext.testing.runs import readable
 
     monkeypatch.chdir(tmp_path)
     write_log(random_log(sessions=80, ties=False))
-    record = recbole_ext.run(
-        model,
-        "toy",
-        data_path="data",
-        epochs=2,
-        use_gpu=False,
-        eval_args={"split": {"session_time": [7, 1, 2]}},
-        **{**SMALL, **settings},
-    )
+    split = {"split": {"session_time": [7, 1, 2]}}
+    given = {"data_path": "data", "epochs": 2, "use_gpu": False, "eval_args": split, **settings}
+    record = recbole_ext.run(model, "toy", **readable(model, given, SMALL))
     epochs = json.loads(Path(record["files"]["record"]).read_text())["epochs"]
     assert [e["epoch"] for e in epochs] == [0, 1]
     wanted = {"ce", "td_loss", "q_taken", "q_taken_max", "q_greedy", "q_greedy_max", "overestimation"}
