@@ -73,7 +73,8 @@ class ActorCriticTrainer(SessionTrainer):
         step = int(found.first_bad)
         if step < 0:
             return
-        knobs = ", ".join(f"{name} ({self.config[name]})" for name in self.model.knobs)
+        values = dict(self.settings) | dict(self.model.settings)
+        knobs = ", ".join(f"{name} ({values[name]})" for name in self.model.knobs)
         raise UsageError(
             f"{self.config['model']} diverged at step {step} (|Q| beyond q_limit {found.limit:g}, or a loss that is no "
             f"number): lower one of {knobs}"

@@ -44,7 +44,7 @@ class ActorCriticSettings(ModelSettings):
     supervised_head: Literal["tied", "free"] = key(
         "tied", "tied: the encoder's own scores; free: a vector and a bias an item"
     )
-    q_weight: Number = key(1.0, "weight of the Q loss beside the cross-entropy", ge=0)
+    q_weight: Number = key(1.0, "weight of the Q loss beside the cross-entropy", ge=0, le=1e6)
     target_network: Literal["coin", "lagged"] = key(
         "coin",
         "coin: two networks, a coin flip a step says which learns and which is the target, the first is evaluated; "
@@ -53,7 +53,7 @@ class ActorCriticSettings(ModelSettings):
     target_tau: Number = key(
         0.005, "lagged: share of the way that the copy goes at a time; 1: all of it", ge=0, le=1
     )
-    target_every: Whole = key(1, "lagged: the copy moves every so many steps", ge=1)
+    target_every: Whole = key(1, "lagged: the copy moves every so many steps", ge=1, le=10**9)
     q_actions: Literal["all", "sampled"] = key(
         "all",
         f"the best action is that of all training items, or of {CANDIDATES:,} drawn ones and the logged one",
@@ -100,7 +100,7 @@ class ActorCritic(NetworkPair):
         counts = dataset.training_counts()
         encoder = self.networks[0].encoder
         own = getattr(encoder, "objective", None)
-        self.objective = own if own is not None else Objective(config, counts)
+        self.objective = own if own is not None else Objective(self.training_settings, counts)
         self.register_buffer(
             "actions", torch.as_tensor(dataset.train_items, dtype=torch.bool).clone(), persistent=False
         )
@@ -109,11 +109,6 @@ class ActorCritic(NetworkPair):
         self.epoch_figures = Figures((*SUMS, *self.logged), self.settings.q_limit or 100 * bound)
         self.notes = [*self.columns.notes, *getattr(encoder, "notes", [])]
         self.select = True  # False where a CUDA graph wants shapes that do not depend on the data
-
-    @classmethod
-    def known_keys(cls, config: Any) -> set[str]:
-        """Keys that the method reads."""
-        return set(cls.settings_class.keys())
 
     # --- schedule ------------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ def test_a_method_of_ones_own_is_a_file_that_says_whose_loss_it_has(tmp_path, mo
         (folder / "MINE.yaml").write_text(text, encoding="utf-8")
         assert method_class("MINE") is method_class(expected)
         made = compose("SASRec", "MINE", object, method_class("MINE"))
-        assert made.__name__ == "SASRecMINE" and made.known_keys(None) >= {"gamma", "q_limit"}
+        assert made.__name__ == "SASRecMINE" and made.settings_class.model_fields.keys() >= {"gamma", "q_limit"}
     (folder / "MINE.yaml").write_text("method: SNQM\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"MINE\.yaml says method: SNQM, which is none: did you mean SNQN"):
         method_class("MINE")
