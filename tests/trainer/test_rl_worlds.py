@@ -10,6 +10,16 @@ SPLIT = {"session_time": [0.8, 0.1, 0.1]}
 SMALL = {"hidden_size": 16, "inner_size": 16, "embedding_size": 16, "n_layers": 1, "n_heads": 1}
 
 
+def small(model):
+    """Of SMALL what a model reads."""
+    from recbole.utils import get_model
+
+    from recbole_ext.settings.of_model import settings_class
+
+    keys = settings_class(get_model(model)).model_fields
+    return {key: value for key, value in SMALL.items() if key in keys}
+
+
 @pytest.fixture
 def trained(write_log, make_config):
     """A model after `epochs` on rows; returns (model, trainer, loaders)."""
@@ -152,6 +162,7 @@ def test_a_reward_that_is_rare_is_ranked_by_those_that_learn_of_it(trained):
 def test_every_encoder_carries_every_method(write_log, random_log, tmp_path, monkeypatch, model, settings):
     import recbole_ext
 
+    recbole_ext.install()
     monkeypatch.chdir(tmp_path)
     write_log(random_log(sessions=80, ties=False))
     record = recbole_ext.run(
@@ -161,7 +172,7 @@ def test_every_encoder_carries_every_method(write_log, random_log, tmp_path, mon
         epochs=2,
         use_gpu=False,
         eval_args={"split": {"session_time": [7, 1, 2]}},
-        **{**SMALL, **settings},
+        **{**small(model), **settings},
     )
     epochs = json.loads(Path(record["files"]["record"]).read_text())["epochs"]
     assert [e["epoch"] for e in epochs] == [0, 1]

@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import ValidationInfo, field_validator
 from torch import Tensor
 
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.transitions import EventColumns, Transitions, next_rows, transitions_of
 from recbole_ext.data.user_sequences import UserBatch
+from recbole_ext.errors import UsageError
 from recbole_ext.model.factored import weight_terms
 from recbole_ext.model.objective import Objective
 from recbole_ext.model.rl.figures import Figures
@@ -62,23 +62,21 @@ class ActorCriticSettings(ModelSettings):
         None,
         "a Q value beyond it ends the run as diverged; ~: 100 times the largest possible return",
         gt=0,
-        says="a number above 0, or ~",
+        le=1e12,
+        says="a number above 0, at most 1e12, or ~",
     )
 
-    @field_validator("next_action")
-    @classmethod
-    def _looks_ahead(cls, value: str, info: ValidationInfo) -> str:
-        if value == "logged" and (info.data.get("gamma") == 0 or info.data.get("reward_signal") == "history"):
-            raise ValueError("gamma 0 and reward_signal: history look at no next action, so leave it out")
-        return value
-
-    @field_validator("target_tau", "target_every")
-    @classmethod
-    def _of_a_copy(cls, value: float, info: ValidationInfo) -> float:
-        default = cls.model_fields[str(info.field_name)].default
-        if value != default and info.data.get("target_network") == "coin":
-            raise ValueError("it needs target_network: lagged")
-        return value
+    def check(self) -> None:
+        """Raise UsageError where two of its keys cannot go together."""
+        super().check()
+        if self.next_action == "logged" and (self.gamma == 0 or self.reward_signal == "history"):
+            raise UsageError(
+                "next_action is logged, but gamma 0 and reward_signal: history look at no next action, so leave it out"
+            )
+        for name in ("target_tau", "target_every"):
+            value = getattr(self, name)
+            if self.target_network == "coin" and value != type(self).model_fields[name].default:
+                raise UsageError(f"{name} is {value}: it needs target_network: lagged")
 
 
 class ActorCritic(NetworkPair):

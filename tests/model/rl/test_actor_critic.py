@@ -319,7 +319,7 @@ def test_what_ranks_is_the_supervised_head(build, head):
 @pytest.mark.parametrize(
     "model, settings, part",
     [
-        ("SASRecSQN", {"loss_type": "BPR"}, "set loss_type: CE for SASRecSQN"),
+        ("SASRecSQN", {"loss_type": "BPR"}, "loss_type is 'BPR': it has to be CE"),
         (
             "SASRecSQN",
             {"data_layout": "recbole", "split": {"LS": "valid_and_test"}},
@@ -332,7 +332,7 @@ def test_what_ranks_is_the_supervised_head(build, head):
         ("FPMCSQN", {}, "FPMC .*can carry no SQN"),
         ("NARMSQN", {"train_targets": "all_positions"}, "NARMSQN is none"),
         ("SASRecFSQN", {"selected_features": ["class"]}, "selected_features of SASRecFSQN names class"),
-        ("SASRecSQN", {"EVENT_FIELD": "kind"}, "EVENT_FIELD names kind, which is no token column"),
+        ("SASRecSQN", {"EVENT_FIELD": "kind"}, "EVENT_FIELD names kind, which the .inter file does not have"),
     ],
 )
 def test_what_cannot_be_is_said(build, model, settings, part):

@@ -35,7 +35,7 @@ class SACSettings(ActorCriticSettings):
     def _two_bounds(cls, value: Any) -> Any:
         numbers = isinstance(value, list) and all(type(bound) in (int, float) for bound in value)
         if not (numbers and len(value) == 2 and value[0] < value[1]):
-            raise ValueError(f"write {PAIR}")
+            raise ValueError  # what is allowed says `PAIR`
         return value
 
 
