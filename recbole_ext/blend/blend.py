@@ -20,7 +20,7 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_ext.blend.part import Component, checkpoint_config, component_config
-from recbole_ext.blend.scores import SCALES, BlendScores
+from recbole_ext.blend.scores import BlendScores
 from recbole_ext.blend.trainer import BlendTrainer
 from recbole_ext.bridge.checkpoint import _encoded_other_parameter
 from recbole_ext.bridge.stored_config import config_from_plain
@@ -28,12 +28,14 @@ from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.plain import config_to_plain
 from recbole_ext.settings.base import ModelSettings, Number, Text, each_once, key
-from recbole_ext.settings.checks import number, one_of
+from recbole_ext.settings.place import Place
+from recbole_ext.settings.run_settings import settings_of
 
 __all__ = ["Blend", "BlendTrainer", "Plan", "plan_of"]
 
 
 Pair = Annotated[list[Text], Field(min_length=2, max_length=2)]
+PairOfSettings = Annotated[list[dict[str, Any] | None], Field(min_length=2, max_length=2)]
 Temperatures = Annotated[
     list[Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]], Field(min_length=2, max_length=2)
 ]
@@ -50,7 +52,7 @@ class BlendSettings(ModelSettings):
         "names of the two models, such as [HRNNFeat, SASRec]; may be left out with blend_from",
         says="a list of two models",
     )
-    blend_settings: dict[str, dict[str, Any] | None] | list[dict[str, Any] | None] | None = key(
+    blend_settings: dict[str, dict[str, Any] | None] | PairOfSettings | None = key(
         None,
         "keys of each model over its own yaml, by name, or two mappings in the order of blend_models",
         says="the keys of each model by its name, or a list of two mappings",
@@ -96,18 +98,17 @@ class Plan:
 
 
 def plan_of(config: Any) -> Plan:
-    """The keys `blend_…` of a config, checked; UsageError for the first that is wrong."""
-    weight = None if config["blend_weight"] is None else float(number(config, "blend_weight", 0, 1))
-    scale = one_of(config, "blend_scale", SCALES)
-    found = scale, _weights(config), weight, _temperatures(config)
-    if config["blend_components"] is not None:  # a blend's checkpoint, which says all the rest
-        return Plan(tuple(own["model"] for own in config["blend_components"]), ({}, {}), (), *found)
-    files = _two(config, "blend_from", "checkpoints") if config["blend_from"] is not None else ()
-    if not files and config["blend_models"] is None:
+    """What the keys `blend_…` of a config ask for; UsageError where they do not go together."""
+    keys = settings_of(config, BlendSettings)
+    weights = tuple(sorted(keys.blend_weights))
+    found = keys.blend_scale, weights, keys.blend_weight, _temperatures(keys)
+    if keys.blend_components is not None:  # a blend's checkpoint, which says all the rest
+        return Plan(tuple(own["model"] for own in keys.blend_components), ({}, {}), (), *found)
+    files, models = tuple(keys.blend_from or ()), tuple(keys.blend_models or ())
+    if not files and not models:
         raise UsageError(
             "Blend needs two models: give blend_models, as in --blend_models=[HRNNFeat,SASRec], or blend_from"
         )
-    models = _two(config, "blend_models", "models") if config["blend_models"] is not None else ()
     if config["model"] in models:
         raise UsageError(f"blend_models names {config['model']}: a blend is made of two other models")
     for file in files:
@@ -115,9 +116,9 @@ def plan_of(config: Any) -> Plan:
             raise UsageError(f"blend_from names {file}, which does not exist")
     if len(set(files)) == 1:
         raise UsageError(f"blend_from names {files[0]} twice: name two checkpoints")
-    if files and config["blend_settings"] is not None:
+    if files and keys.blend_settings is not None:
         raise UsageError("blend_from brings the settings of its runs: leave blend_settings out")
-    settings = _settings(config, models)
+    settings = _settings(keys.blend_settings, models)
     if len(set(models)) == 1 and settings[0] == settings[1] and not files:
         raise UsageError(
             f"blend_models names {models[0]} twice with the same settings: make them differ by blend_settings, a list "
@@ -126,67 +127,36 @@ def plan_of(config: Any) -> Plan:
     return Plan(models, settings, files, *found)
 
 
-def _two(config: Any, key: str, what: str) -> tuple[str, ...]:
-    value = config[key]
-    if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(v, str) for v in value):
-        raise UsageError(f"{key} is {value!r}: it has to be a list of two {what}, as in [A, B]")
-    return tuple(value)
-
-
-def _settings(config: Any, models: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
-    given = config["blend_settings"]
-    if given is None:
-        return {}, {}
-    if isinstance(given, list | tuple):
-        found = list(given)
-    elif isinstance(given, Mapping) and len(set(models)) == 2:
+def _settings(given: Any, models: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    if isinstance(given, Mapping):
+        if len(set(models)) != 2:
+            raise UsageError("blend_settings are those of one model twice: write a list of two dicts")
         for name in given:
             if name not in models:
                 raise UsageError(
                     f"blend_settings holds {name}, and blend_models are {', '.join(models)}: name one of these"
                 )
-        found = [given.get(name) for name in models]
-    else:
-        found = []
-    found = [{} if item is None else item for item in found]
-    if len(found) != 2 or not all(isinstance(item, Mapping) for item in found):
-        raise UsageError(
-            f"blend_settings is {given!r}: write the keys of each model by its name, as in {{A: {{epochs: 5}}}}, or a "
-            "list of two dicts (for one model twice)"
-        )
-    return dict(found[0]), dict(found[1])
+        given = [given.get(name) for name in models]
+    first, second = given or (None, None)
+    return first or {}, second or {}
 
 
-def _weights(config: Any) -> tuple[float, ...]:
-    given = config["blend_weights"]
-    numbers = isinstance(given, list | tuple) and all(
-        isinstance(w, int | float) and not isinstance(w, bool) and 0 <= w <= 1 for w in given
-    )
-    if not numbers or not given or len(set(given)) < len(given):
-        raise UsageError(f"blend_weights is {given!r}: it has to be a list of different numbers from 0 to 1")
-    return tuple(sorted(float(w) for w in given))
-
-
-def _temperatures(config: Any) -> tuple[float, float] | None:
-    given = config["blend_temperatures"]
-    if given is None:
+def _temperatures(keys: BlendSettings) -> tuple[float, float] | None:
+    if keys.blend_temperatures is None:
         return None
-    numbers = isinstance(given, list | tuple) and all(
-        isinstance(t, int | float) and not isinstance(t, bool) and 0 < t < float("inf") for t in given
-    )
-    if not numbers or len(given) != 2:
-        raise UsageError(f"blend_temperatures is {given!r}: it has to be a list of two numbers above 0")
-    if config["blend_scale"] != "softmax":
+    if keys.blend_scale != "softmax":
         raise UsageError(
-            f"blend_temperatures are for blend_scale softmax, and it is {config['blend_scale']}: leave them out"
+            f"blend_temperatures are for blend_scale softmax, and it is {keys.blend_scale}: leave them out"
         )
-    return float(given[0]), float(given[1])
+    first, second = keys.blend_temperatures
+    return first, second
 
 
 def _component_configs(config: Any, plan: Plan) -> list[Any]:
     """Configs of the two components; those of a checkpoint of the blend are in it (key blend_components)."""
-    if config["blend_components"] is not None:
-        found = [config_from_plain(plain) for plain in config["blend_components"]]
+    stored = settings_of(config, BlendSettings).blend_components
+    if stored is not None:
+        found = [config_from_plain(plain) for plain in stored]
         for own in found:
             own["data_path"] = config["data_path"]
         return found
@@ -235,7 +205,7 @@ class Blend(SequentialRecommender):
         for part in self.parts:
             part.check_same_data(dataset)
         # with these, a checkpoint can be read where the two models' yaml files have changed
-        config["blend_components"] = [config_to_plain(own) for own in configs]
+        self.stored_configs = config["blend_components"] = [config_to_plain(own) for own in configs]
         self.components = nn.ModuleList(part.model for part in self.parts)
         self.weight = self.plan.weight
         self.temperatures = self.plan.temperatures
@@ -295,7 +265,8 @@ class Blend(SequentialRecommender):
             "trained": self.trained,
             "own_notes": list(self.own_notes),
             "kept": [
-                _encoded_other_parameter(part.model, bool(part.config["trust_pickle"])) for part in self.parts
+                _encoded_other_parameter(part.model, bool(settings_of(part.config, Place).trust_pickle))
+                for part in self.parts
             ],
         }
 

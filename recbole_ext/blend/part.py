@@ -31,7 +31,9 @@ from recbole_ext.scores.dense import DenseScores, RowScores
 from recbole_ext.settings import roles
 from recbole_ext.settings.command_line import command_line
 from recbole_ext.settings.files import merge
-from recbole_ext.settings.training import OF_STEPS
+from recbole_ext.settings.place import Place
+from recbole_ext.settings.run_settings import settings_of
+from recbole_ext.settings.training import OF_STEPS, Training
 from recbole_ext.trainer.collector import RankCollector
 from recbole_ext.trainer.session import SessionTrainer
 
@@ -59,7 +61,7 @@ def component_config(config: Any, name: str, settings: dict[str, Any], label: st
         raise UsageError(f"{label} in the blend: {error}") from error
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
         raise UsageError(f"{label} in the blend: a setting cannot be used: {error}") from error
-    own["show_progress"] = config["show_progress"]
+    own["show_progress"] = settings_of(config, Place).show_progress
     try:
         refuse_unread(own, settings)
     except UsageError as error:
@@ -72,7 +74,7 @@ def checkpoint_config(config: Any, file: str) -> Any:
 
     Raises UsageError when the file is no checkpoint, or its data, split, seed or a key given now differ.
     """
-    stored = read_checkpoint(file, "cpu", bool(config["trust_pickle"])).get("config")
+    stored = read_checkpoint(file, "cpu", bool(settings_of(config, Place).trust_pickle)).get("config")
     if not isinstance(stored, dict):
         raise UsageError(f"blend_from names {file}, which is no checkpoint of ours: train it again")
     own = config_from_plain(stored)
@@ -117,7 +119,9 @@ class Component:
 
         self.config, self.label, self.checkpoint = config, label, checkpoint
         self.stored_result: dict[str, float] = {}
-        init_seed(config["seed"], config["reproducibility"])
+        self.place_settings = settings_of(config, Place)
+        seeds = settings_of(config, Training).seed, self.place_settings.reproducibility
+        init_seed(*seeds)
         self.dataset = recbole.data.create_dataset(config)
         if not isinstance(self.dataset, SessionDataset):
             raise UsageError(
@@ -125,7 +129,7 @@ class Component:
                 "Pop, ItemKNN, EASE, SLIMElastic or ADMMSLIM, with data_layout: pointers"
             )
         self.train, self.valid, self.test = recbole.data.data_preparation(config, self.dataset)
-        init_seed(config["seed"], config["reproducibility"])
+        init_seed(*seeds)
         self.model = get_model(config["model"])(config, self.train._dataset).to(config["device"])
         self.trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, self.model)
         self.trainer.eval_collector = RankCollector(config)
@@ -137,7 +141,7 @@ class Component:
             self._load(checkpoint)
 
     def _load(self, file: str) -> None:
-        stored = read_checkpoint(file, self.config["device"], bool(self.config["trust_pickle"]))
+        stored = read_checkpoint(file, self.config["device"], bool(self.place_settings.trust_pickle))
         try:
             self.model.load_state_dict(stored["state_dict"])
             load_other_parameter(self.model, stored.get("other_parameter"))

@@ -22,7 +22,6 @@ from torch import Tensor
 from recbole_ext.scores.dense import RowScores
 from recbole_ext.scores.ranks import target_ranks
 
-SCALES = ("softmax", "zscore", "rank")
 RANK_OFFSET = 60.0  # as in the reference
 RANK_TOP = 1000
 BISECTIONS = 24

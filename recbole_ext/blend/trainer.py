@@ -48,7 +48,7 @@ class BlendTrainer(SessionTrainer):
 
     def resume_checkpoint(self, resume_file: str) -> None:
         """Go on from a blend's checkpoint: models that it holds trained are kept, the next one goes on from its own."""
-        stored = read_checkpoint(str(resume_file), self.device, bool(self.config["trust_pickle"]))["config"]
+        stored = read_checkpoint(str(resume_file), self.device, bool(self.place.trust_pickle))["config"]
         given = (stored.get("model"), *(own["model"] for own in stored.get("blend_components") or ()))
         if given != (self.config["model"], *(part.config["model"] for part in self.model.parts)):
             raise UsageError(
@@ -228,7 +228,7 @@ class BlendTrainer(SessionTrainer):
                 "seconds": spent,
                 "config": config,
             }
-            for part, spent, config in zip(model.parts, seconds, self.config["blend_components"])
+            for part, spent, config in zip(model.parts, seconds, model.stored_configs)
         ]
         self.for_record = {
             "blend": {

@@ -116,9 +116,6 @@ def protocol_label(config: Any) -> str:
     return label
 
 
-TRAIN_TARGETS = ("prefixes", "all_positions")
-
-
 def loader_class(config: Any, dataset: Any, phase: str) -> Any:
     """What makes the loader for "train", "valid" or "test" of a data set (class or object); None leaves it to RecBole.
 
@@ -165,14 +162,10 @@ def _train_loader_class(config: Any) -> Any:
 
     from recbole_ext.data.loaders import RowTrainLoader
     from recbole_ext.data.positions import PositionTrainLoader
-    from recbole_ext.settings.checks import one_of
 
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         return None
-    if config["train_targets"] is None:
-        return RowTrainLoader
-    positions = one_of(config, "train_targets", TRAIN_TARGETS) == "all_positions"
-    return PositionTrainLoader if positions else RowTrainLoader
+    return PositionTrainLoader if config["train_targets"] == "all_positions" else RowTrainLoader
 
 
 def inter_num_part(config: Any) -> str:

@@ -29,7 +29,6 @@ from recbole_ext.segments import (
     spans,
     start_of,
 )
-from recbole_ext.settings.checks import number
 
 
 @dataclass
@@ -298,7 +297,7 @@ class UserTrainLoader:
         self.generator = torch.Generator().manual_seed(config["seed"])
         self.sequences: UserSequences = dataset.user_sequences
         chained = config["user_state"] not in (None, "none")
-        longest = int(number(config, "max_user_sessions", 1, whole=True))
+        longest = config["max_user_sessions"]
         self.chains = self.sequences.train_chains(longest if chained else 1)
         self.targets = np.array([self.sequences.targets(c) for c in self.chains], dtype=np.int64)
         self.sessions = np.array([len(c) for c in self.chains], dtype=np.int64)

@@ -22,9 +22,8 @@ from torch import Tensor
 
 from recbole_ext.errors import UsageError
 from recbole_ext.model.large_softmax import unit_rows
-from recbole_ext.settings.checks import number, one_of
+from recbole_ext.settings.training import Training
 
-SCORES = ("cosine", "dot")
 TEMPERATURE = 0.07  # of cosine scores where the configuration names none
 CLOSE = 1e-4  # share of the largest value by which two float32 computations of one thing may differ
 PROBED_ROWS = 32
@@ -33,12 +32,9 @@ PROBED_ROWS = 32
 class Scoring:
     """score(state, vector): their dot product, or with `score: cosine` their cosine over `temperature`."""
 
-    def __init__(self, config: Any):
-        self.kind = one_of(config, "score", SCORES) if config["score"] is not None else "dot"
-        given = config["temperature"] is not None
-        self.temperature = 1.0
-        if self.kind == "cosine":
-            self.temperature = number(config, "temperature", 1e-6) if given else TEMPERATURE
+    def __init__(self, training: Training):
+        self.kind = training.score or "dot"
+        self.temperature = (training.temperature or TEMPERATURE) if self.kind == "cosine" else 1.0
 
     def states(self, states: Tensor) -> Tensor:
         """States (…, d) such that a plain dot product with `vectors(…)` is the score."""
@@ -198,7 +194,7 @@ def _compare(model: Any, padded: Any, trimmed: Any) -> Examined:
     trims = _close(scores, _result(lambda: model.full_sort_predict(trimmed)))
     if not isinstance(getattr(model, "item_embedding", None), torch.nn.Embedding):
         return Examined(trims=trims)
-    product = DotProductModel(model, _plain_scoring())
+    product = DotProductModel(model, Scoring(Training()))
     vectors = product.item_vectors()
     batch = trimmed if trims else padded
     states = _result(lambda: product.row_states(batch, vectors))
@@ -272,13 +268,7 @@ def _close(expected: Tensor, found: Tensor | None) -> bool:
     return bool(torch.allclose(found.reshape(expected.shape), expected, rtol=0, atol=float(CLOSE * scale)))
 
 
-def _plain_scoring() -> Scoring:
-    scoring = Scoring.__new__(Scoring)
-    scoring.kind, scoring.temperature = "dot", 1.0
-    return scoring
-
-
-def factored_of(model: Any, examined: Examined, config: Any) -> Factored | None:
+def factored_of(model: Any, examined: Examined, training: Training) -> Factored | None:
     """How a model is trained and ranked as a product, None where it is none.
 
     Raises UsageError when a setting asks for what the model cannot do.
@@ -286,10 +276,10 @@ def factored_of(model: Any, examined: Examined, config: Any) -> Factored | None:
     if isinstance(model, Factored):
         return model
     if examined.factored:
-        return DotProductModel(model, Scoring(config))
-    if config["score"] == "cosine":
+        return DotProductModel(model, Scoring(training))
+    if training.score == "cosine":
         raise UsageError(
-            f"score: cosine needs a model that scores by a product of vectors, which {config['model']} does not: "
+            f"score: cosine needs a model that scores by a product of vectors, which {type(model).__name__} does not: "
             "leave score out"
         )
     return None

@@ -15,7 +15,6 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_ext.data.positions import PositionBatch
-from recbole_ext.errors import UsageError
 from recbole_ext.model.factored import states_everywhere
 from recbole_ext.model.item_encoder import (
     ColdScoring,
@@ -26,7 +25,8 @@ from recbole_ext.model.item_encoder import (
 )
 from recbole_ext.model.objective import Objective, position_loss, row_loss
 from recbole_ext.settings.base import key
-from recbole_ext.settings.checks import one_of
+from recbole_ext.settings.run_settings import settings_of
+from recbole_ext.settings.training import Training
 
 
 class FeaturedSettings(ItemEncoderSettings):
@@ -76,8 +76,7 @@ class Featured(ItemsRanked):
         v_i = fuse(e_i, f_i);  h = encoder(v_{i_1} … v_{i_n});  score_i = h · v_i, or their cosine over a temperature
 
     e: id embedding, absent for items that training never saw. f: features. The loss is the softmax over the training
-    items, or the `train_loss` that is set, over all targets of a batch. Raises UsageError for another `loss_type` than
-    CE and for `feature_fusion: parallel`, which needs a network for each half.
+    items, or the `train_loss` that is set, over all targets of a batch.
     """
 
     input_type = InputType.POINTWISE  # negatives come from the catalogue, not the loader
@@ -91,25 +90,20 @@ class Featured(ItemsRanked):
     ITEM_ID: str
 
     def __init__(self, config: Any, dataset: Any):
-        one_of(config, "loss_type", ("CE",))
-        if config["feature_fusion"] == "parallel":
-            raise UsageError(
-                "feature_fusion parallel is HRNNFeat's, with a GRU for each half: set sum or gate for "
-                f"{config['model']}"
-            )
         super().__init__(config, dataset)  # type: ignore[call-arg]
+        settings, training = settings_of(config, FeaturedSettings), settings_of(config, Training)
         self.notes: list[str] = []
         ids = self.item_embedding
-        fields = item_feature_fields(dataset, config["item_features"])
+        fields = item_feature_fields(dataset, settings.item_features)
         self.notes.append(f"item features in use: {', '.join(fields) or 'none'}")
-        self.items = ItemEncoder(config, dataset, fields, ids.embedding_dim)
+        self.items = ItemEncoder(settings, dataset, fields, ids.embedding_dim)
         self.items.apply(self._init_weights)
         self.items.ids = ids
         self.items.clear_padding()
         self.item_embedding = LentTable()
-        self.scoring = ColdScoring(config, self.items)
+        self.scoring = ColdScoring(settings, training, self.items)
         self.objective = Objective(
-            config, dataset.training_counts(), torch.nonzero(self.items.seen).squeeze(1)
+            training, dataset.training_counts(), torch.nonzero(self.items.seen).squeeze(1)
         )
         self.select = True  # False where a CUDA graph wants shapes that do not depend on the data
 

@@ -31,12 +31,12 @@ from recbole_ext.model.item_encoder import (
     ItemsRanked,
     item_feature_fields,
 )
-from recbole_ext.model.losses import LOSSES, in_batch
+from recbole_ext.model.losses import in_batch
 from recbole_ext.model.objective import Objective
 from recbole_ext.settings.base import Flag, NoneWord, Number, Whole, key
-from recbole_ext.settings.checks import number, one_of
-
-USER_STATES = ("init", "all", "none")
+from recbole_ext.settings.protocol import Protocol
+from recbole_ext.settings.run_settings import settings_of
+from recbole_ext.settings.training import Training
 
 
 class HRNNFeatSettings(ItemEncoderSettings):
@@ -101,24 +101,26 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def __init__(self, config: Any, dataset: Any):
         super().__init__(config, dataset)
-        self.loss_type = one_of(config, "loss_type", LOSSES)
-        if config["train_loss"] is not None and self.loss_type != "CE":
+        settings, training = settings_of(config, self.settings_class), settings_of(config, Training)
+        self.loss_type = settings.loss_type
+        if training.train_loss is not None and self.loss_type != "CE":
             raise UsageError(
-                f"loss_type {self.loss_type} and train_loss {config['train_loss']} are two losses: leave one out"
+                f"loss_type {self.loss_type} and train_loss {training.train_loss} are two losses: leave one out"
             )
-        self.user_state = one_of(config, "user_state", USER_STATES)
+        self.user_state = settings.user_state
         self.notes: list[str] = []  # what a reader of the result has to know
         self.sequences = getattr(dataset, "user_sequences", None)
-        self.start_step = bool(config["empty_history"])  # each session starts with a step of padding
+        # whether each session starts with a step of padding
+        self.start_step = bool(settings_of(config, Protocol).empty_history)
         if self.user_state != "none" and self.sequences is not None and not self.sequences.returning_users:
             self.notes.append("no user has a second session here, so this is a GRU with item features")
             self.user_state = "none"
 
-        dim, hidden = (int(number(config, key, 1, whole=True)) for key in ("embedding_size", "hidden_size"))
-        fields = item_feature_fields(dataset, config["item_features"])
+        dim, hidden = settings.embedding_size, settings.hidden_size
+        fields = item_feature_fields(dataset, settings.item_features)
         self.notes.append(f"item features in use: {', '.join(fields) or 'none'}")
-        self.items = ItemEncoder(config, dataset, fields, dim)
-        self.scoring = ColdScoring(config, self.items)
+        self.items = ItemEncoder(settings, dataset, fields, dim)
+        self.scoring = ColdScoring(settings, training, self.items)
         context = hidden if self.user_state == "all" else 0
         parts = self.items.parts
         self.session_grus = nn.ModuleList(nn.GRU(part + context, hidden) for part in parts)
@@ -128,19 +130,19 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
         if self.user_state != "none":
             self.user_gru = nn.GRUCell(hidden * len(parts), hidden)
             self.init_maps = nn.ModuleList(nn.Linear(hidden, hidden) for _ in parts)
-            if config["user_to_output"]:
+            if settings.user_to_output:
                 self.user_outputs = nn.ModuleList(nn.Linear(hidden, hidden, bias=False) for _ in parts)
-        self.user_to_output = bool(config["user_to_output"]) and self.user_state != "none"
+        self.user_to_output = settings.user_to_output and self.user_state != "none"
         self.hidden = hidden
-        self.dropout_input = nn.Dropout(number(config, "dropout_input", 0, 1))
-        self.dropout_user = nn.Dropout(number(config, "dropout_user", 0, 1))
-        self.dropout_session = nn.Dropout(number(config, "dropout_session", 0, 1))
-        self.dropout_init = nn.Dropout(number(config, "dropout_init", 0, 1))
+        self.dropout_input = nn.Dropout(settings.dropout_input)
+        self.dropout_user = nn.Dropout(settings.dropout_user)
+        self.dropout_session = nn.Dropout(settings.dropout_session)
+        self.dropout_init = nn.Dropout(settings.dropout_init)
         self._reset_parameters()
         for note in self.notes:
             self.logger.info("HRNNFeat: %s", note)
         candidates = torch.nonzero(self.items.seen).squeeze(1)
-        self.objective = Objective(config, dataset.training_counts(), candidates)
+        self.objective = Objective(training, dataset.training_counts(), candidates)
         self.select = True  # False where a CUDA graph wants shapes that do not depend on the data
 
     def _reset_parameters(self) -> None:

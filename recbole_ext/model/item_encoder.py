@@ -18,7 +18,7 @@ from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.model.factored import Factored, Scoring
 from recbole_ext.scores.ranks import add_and_hide
 from recbole_ext.settings.base import ModelSettings, Names, Number, key
-from recbole_ext.settings.checks import number, one_of
+from recbole_ext.settings.training import Training
 
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 
@@ -140,11 +140,11 @@ class ItemEncoder(nn.Module):
 
     seen: Tensor
 
-    def __init__(self, config: Any, dataset: Any, fields: list[str], dim: int):
+    def __init__(self, settings: ItemEncoderSettings, dataset: Any, fields: list[str], dim: int):
         super().__init__()
-        fusion = one_of(config, "feature_fusion", ("sum", "gate", "parallel"))
-        id_dropout = number(config, "id_dropout", 0, 1)
-        self.fusion, self.id_dropout = (fusion, id_dropout) if fields else ("sum", 0.0)
+        self.fusion, self.id_dropout = "sum", 0.0
+        if fields:
+            self.fusion, self.id_dropout = settings.feature_fusion, settings.id_dropout
         self.n_items = dataset.item_num
         seen = torch.as_tensor(dataset.train_items, dtype=torch.bool)
         self.register_buffer("seen", seen)
@@ -196,11 +196,11 @@ class ColdScoring(Scoring):
     rows only, by it above the best trained item of the prefix, see `evaluate.ranks.add_and_hide`.
     """
 
-    def __init__(self, config: Any, items: ItemEncoder):
-        super().__init__(config)
+    def __init__(self, settings: ItemEncoderSettings, training: Training, items: ItemEncoder):
+        super().__init__(training)
         self.items = items
-        self.bias = float(number(config, "cold_bias", -100, 100))
-        self.repeat_bias = float(number(config, "repeat_bias", 0, 100))
+        self.bias = settings.cold_bias
+        self.repeat_bias = settings.repeat_bias
 
     @property
     def _adds(self) -> bool:
@@ -260,15 +260,14 @@ class ItemsRanked(Factored):
         return self.items.rankable()
 
 
-def item_feature_fields(dataset: Any, wanted: list[str] | str | None) -> list[str]:
+def item_feature_fields(dataset: Any, wanted: list[str] | None) -> list[str]:
     """Feature columns of the `.item` file: all of them for None, else the named ones; UsageError for others."""
     iid = dataset.iid_field
     present = [] if dataset.item_feat is None else [c for c in dataset.item_feat.columns if c != iid]
     if wanted is None:
         return present
-    fields = [wanted] if isinstance(wanted, str) else list(wanted)
-    for field in fields:
+    for field in wanted:
         if field not in present:
-            hint = did_you_mean(str(field), present) or f": it has {', '.join(present) or 'no features'}"
+            hint = did_you_mean(field, present) or f": it has {', '.join(present) or 'no features'}"
             raise UsageError(f"item_features names {field}, which the .item file does not have{hint}")
-    return fields
+    return wanted

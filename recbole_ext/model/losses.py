@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from recbole_ext.model.large_softmax import softmax_loss
 
 LOSSES = ("CE", "BPR", "TOP1")
-TRAIN_LOSSES = ("softmax", "sampled_softmax", "bce", "gbce")
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -121,7 +120,6 @@ def _scores(states: Tensor, vectors: Tensor, target: Tensor, negatives: Tensor) 
 
 __all__ = [
     "LOSSES",
-    "TRAIN_LOSSES",
     "SharedNegatives",
     "binary_loss",
     "cross_entropy",

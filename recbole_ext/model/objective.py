@@ -14,16 +14,13 @@ from torch import Tensor, nn
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.model.factored import Factored
 from recbole_ext.model.losses import (
-    TRAIN_LOSSES,
     SharedNegatives,
     binary_loss,
     gbce_exponent,
     sampled_softmax_loss,
     softmax_loss,
 )
-from recbole_ext.settings.checks import number, one_of
-
-PRECISIONS = ("fp32", "bf16")
+from recbole_ext.settings.training import Training
 
 
 class Objective(nn.Module):
@@ -36,11 +33,11 @@ class Objective(nn.Module):
     candidates: Tensor | None
     column: Tensor
 
-    def __init__(self, config: Any, count: Tensor, candidates: Tensor | None = None):
+    def __init__(self, training: Training, count: Tensor, candidates: Tensor | None = None):
         super().__init__()
-        self.kind = "softmax" if config["train_loss"] is None else one_of(config, "train_loss", TRAIN_LOSSES)
-        self.precision = one_of(config, "precision", PRECISIONS)
-        self.number = int(number(config, "negatives", 1, whole=True))
+        self.kind = training.train_loss or "softmax"
+        self.precision = training.precision
+        self.number = training.negatives
         self.register_buffer("candidates", candidates, persistent=False)
         column = None
         if candidates is not None:
@@ -49,12 +46,12 @@ class Objective(nn.Module):
             count = count[candidates]
         self.register_buffer("column", column, persistent=False)
         if self.kind != "softmax":
-            power = number(config, "negative_power", 0, 1) if self.kind == "sampled_softmax" else 0.0
-            drawn = count.clone()
-            self.negatives = SharedNegatives(drawn, power)
+            power = training.negative_power if self.kind == "sampled_softmax" else 0.0
+            self.negatives = SharedNegatives(count, power)
             real = len(count) - (candidates is None)
-            t = number(config, "gbce_t", 0, 1) if self.kind == "gbce" else 0.0
-            self.exponent = gbce_exponent(min(self.number, real - 1), real, t) if self.kind == "gbce" else 1.0
+            self.exponent = 1.0
+            if self.kind == "gbce":
+                self.exponent = gbce_exponent(min(self.number, real - 1), real, training.gbce_t)
 
     def vector_dtype(self, vectors: Tensor) -> torch.dtype | None:
         """What these item vectors are best handed over as; None: as they are."""

@@ -59,7 +59,7 @@ def settings_class(model_class: type) -> type[ModelSettings]:
     inherited = _together(model_class.__name__, bases)
     if hasattr(model_class, "encoder_name") and not any("loss_type" in b.model_fields for b in bases[1:]):
         # whatever the encoder's own may be
-        loss: Any = (Literal["CE", "BPR"], key("CE", "the supervised head's loss"))
+        loss: Any = (Literal["CE"], key("CE", "the supervised head's loss: no other has actor and critic"))
         inherited = create_model(f"{model_class.__name__}Settings", __base__=inherited, loss_type=loss)
     if not _is_model(model_class):
         return inherited

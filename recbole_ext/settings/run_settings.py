@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from recbole_ext.settings.base import ModelSettings, Settings, heads_fit, plain
 from recbole_ext.settings.of_model import settings_class
 from recbole_ext.settings.place import Place
 from recbole_ext.settings.protocol import Protocol
 from recbole_ext.settings.training import Training
+
+_Asked = TypeVar("_Asked", bound=Settings)
 
 GENERAL: tuple[type[Settings], ...] = (Protocol, Training, Place)
 
@@ -57,6 +59,16 @@ class RunSettings:
     def groups(self) -> tuple[Settings, ...]:
         """The four, the model's own first, as what it says of a key wins."""
         return self.model, self.protocol, self.training, self.place
+
+
+def settings_of(config: Any, cls: type[_Asked]) -> _Asked:
+    """Of the settings of a run those of class `cls`: Protocol, Training, Place, or a class of its model's.
+
+    config: RecBole's Config, whose `run_settings` are asked, or any mapping, which is read then.
+    """
+    known = getattr(config, "run_settings", None)
+    found = next((group for group in known.groups() if isinstance(group, cls)), None) if known else None
+    return cls.read(_of(cls, config)) if found is None else found
 
 
 def parse(values: Mapping[str, Any], model_class: type) -> RunSettings:

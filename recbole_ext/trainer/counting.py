@@ -25,17 +25,18 @@ class AtOnceTrainer(SessionTrainer):
     eval_step: int
 
     def __init__(self, config: Any, model: Any):
+        super().__init__(config, model)
         for setting in ("train_loss", "score"):
-            if config[setting] is not None:
+            value = getattr(self.settings, setting)
+            if value is not None:
                 raise UsageError(
-                    f"{setting} is {config[setting]}, but {config['model']} counts and has no loss: leave {setting} out"
+                    f"{setting} is {value}, but {config['model']} counts and has no loss: leave {setting} out"
                 )
-        if config["train_targets"] == "all_positions":
+        if self.settings.train_targets == "all_positions":
             raise UsageError(
                 f"train_targets is all_positions, but {config['model']} counts and trains on no targets: set "
                 "train_targets: prefixes"
             )
-        super().__init__(config, model)
         self.epochs = min(self.epochs, 1)
         self.eval_step = min(self.eval_step, self.epochs)
 
@@ -53,7 +54,7 @@ class AtOnceTrainer(SessionTrainer):
     def _meet(self, loader: Any) -> None:
         dataset = getattr(loader, "_dataset", None)
         if isinstance(dataset, SessionDataset):
-            dataset.trimmed = self.config["transform"] is None
+            dataset.trimmed = self.settings.transform is None
 
     def _meet_training(self, loader: Any) -> None:
         self._meet(loader)

@@ -73,7 +73,9 @@ class ActorCriticTrainer(SessionTrainer):
         step = int(found.first_bad)
         if step < 0:
             return
-        knobs = ", ".join(f"{name} ({self.config[name]})" for name in self.model.knobs)
+        own = self.model.settings
+        values = {name: getattr(own, name, getattr(self.settings, name, None)) for name in self.model.knobs}
+        knobs = ", ".join(f"{name} ({value})" for name, value in values.items())
         raise UsageError(
             f"{self.config['model']} diverged at step {step} (|Q| beyond q_limit {found.limit:g}, or a loss that is no "
             f"number): lower one of {knobs}"

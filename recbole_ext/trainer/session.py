@@ -25,6 +25,9 @@ from recbole_ext.model.factored import Examined, Factored, examine, factored_of
 from recbole_ext.model.objective import Objective, position_loss, row_loss
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
+from recbole_ext.settings.place import Place
+from recbole_ext.settings.run_settings import settings_of
+from recbole_ext.settings.training import Training
 from recbole_ext.trainer.collector import RankCollector
 from recbole_ext.trainer.cuda_graphs import GraphedSteps
 from recbole_ext.trainer.precision import keep_recurrence_exact
@@ -38,7 +41,8 @@ class SessionTrainer(Trainer):
     def __init__(self, config: Any, model: Any):
         super().__init__(config, model)
         self.eval_collector = RankCollector(config)
-        if config["precision"] == "bf16":
+        self.settings, self.place = settings_of(config, Training), settings_of(config, Place)
+        if self.settings.precision == "bf16":
             keep_recurrence_exact(model)
         self.examined: Examined | None = None  # what the model allows, known once a loader is
         self.factored: Factored | None = None
@@ -52,17 +56,17 @@ class SessionTrainer(Trainer):
         """Find out what the model allows, and have the loader's batches made accordingly."""
         dataset = getattr(loader, "_dataset", None)
         if not isinstance(dataset, SessionDataset):
-            if self.config["train_loss"] is not None and not isinstance(self.model, Factored):
+            if self.settings.train_loss is not None and not isinstance(self.model, Factored):
                 raise UsageError(
                     "train_loss needs our data path: set data_layout: pointers, or leave train_loss out"
                 )
             return
         if self.examined is None:
             self.examined = examine(self.model, dataset)
-            self.factored = factored_of(self.model, self.examined, self.config)
+            self.factored = factored_of(self.model, self.examined, self.settings)
             self.logger.info(f"{self.config['model']}: {self.examined}")
         # a transform (BERT4Rec masks items) may count on the full width
-        dataset.trimmed = self.examined.trims and self.config["transform"] is None
+        dataset.trimmed = self.examined.trims and self.settings.transform is None
 
     def _meet_training(self, loader: Any) -> None:
         self._meet(loader)
@@ -76,8 +80,8 @@ class SessionTrainer(Trainer):
             loader.to(self.device)
         if isinstance(self.model, Factored) or self.examined is None or self.objective is not None:
             return
-        if self.config["train_loss"] is None and not positions and not self.examined.softmax:
-            if self.config["score"] == "cosine" and self.factored is not None:
+        if self.settings.train_loss is None and not positions and not self.examined.softmax:
+            if self.settings.score == "cosine" and self.factored is not None:
                 raise UsageError(
                     f"{self.config['model']} has a loss of its own here, which knows no cosine: set train_loss: "
                     "softmax or leave score out"
@@ -85,15 +89,15 @@ class SessionTrainer(Trainer):
             return  # a loss of the model's own
         if self.factored is None:
             raise UsageError(
-                f"train_loss {self.config['train_loss']} needs a model that scores by a product of vectors, which "
+                f"train_loss {self.settings.train_loss} needs a model that scores by a product of vectors, which "
                 f"{self.config['model']} does not: leave train_loss out"
             )
-        if self.config["train_loss"] is None and not self.examined.softmax:
+        if self.settings.train_loss is None and not self.examined.softmax:
             raise UsageError(
                 f"{self.config['model']} has a loss of its own here, which knows no positions: set train_loss: softmax "
                 "or train_targets: prefixes"
             )
-        self.objective = Objective(self.config, loader._dataset.training_counts()).to(self.device)
+        self.objective = Objective(self.settings, loader._dataset.training_counts()).to(self.device)
 
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """As RecBole's."""
@@ -125,7 +129,7 @@ class SessionTrainer(Trainer):
 
     def _autocast(self) -> torch.autocast:
         # on a CPU only the products of the softmax gain from bf16, and they see to it themselves
-        low = self.config["precision"] == "bf16" and self.device.type == "cuda"
+        low = self.settings.precision == "bf16" and self.device.type == "cuda"
         return torch.autocast(
             self.device.type,
             dtype=torch.bfloat16 if low else None,
@@ -198,7 +202,7 @@ class SessionTrainer(Trainer):
     def _may_graph(self, train_data: Any, loss_func: Callable[[Any], Any]) -> bool:
         return (
             self.device.type == "cuda"
-            and bool(self.config["cuda_graphs"])
+            and self.place.cuda_graphs
             and isinstance(train_data, PositionTrainLoader)
             and train_data.buckets
             and loss_func == self._loss_of

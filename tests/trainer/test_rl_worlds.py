@@ -10,6 +10,16 @@ SPLIT = {"session_time": [0.8, 0.1, 0.1]}
 SMALL = {"hidden_size": 16, "inner_size": 16, "embedding_size": 16, "n_layers": 1, "n_heads": 1}
 
 
+def small(model):
+    """Of SMALL what a model reads."""
+    from recbole.utils import get_model
+
+    from recbole_ext.settings.of_model import settings_class
+
+    keys = settings_class(get_model(model)).model_fields
+    return {key: value for key, value in SMALL.items() if key in keys}
+
+
 @pytest.fixture
 def trained(write_log, make_config):
     """A model after `epochs` on rows; returns (model, trainer, loaders)."""
@@ -153,6 +163,7 @@ def test_every_encoder_carries_every_method(write_log, random_log, tmp_path, mon
     import recbole_ext
     from recbole_ext.testing.runs import readable
 
+    recbole_ext.install()
     monkeypatch.chdir(tmp_path)
     write_log(random_log(sessions=80, ties=False))
     split = {"split": {"session_time": [7, 1, 2]}}

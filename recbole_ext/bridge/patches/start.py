@@ -217,6 +217,7 @@ def patch_config_files() -> None:
         Config._get_final_config_dict,
         Config._get_model_and_dataset,
     )
+    set_item = Config.__setitem__
     # each call adds its resolver to yaml's own class once more, which then tries them all at every number
     build_loader = Config._build_yaml_loader
     shared_loader = functools.cache(lambda: build_loader(None))
@@ -251,9 +252,21 @@ def patch_config_files() -> None:
 
     def _get_final_config_dict(self: Any) -> dict[str, Any]:
         final = config_files.finish(self, final_dict(self))
-        self.run_settings = run_settings.parse(final, self.model_class)
-        run_settings.write_back(final, self.run_settings)
+        self._settings = run_settings.parse(final, self.model_class)
+        run_settings.write_back(final, self._settings)
         return final
+
+    def settings(self: Any) -> run_settings.RunSettings:
+        """What the run is; of a Config made from a checkpoint's values, and where one is set anew, read when asked."""
+        if self.model_class is None:
+            raise AttributeError("a class that is not known by name has no settings to be read by")
+        if vars(self).get("_settings") is None:
+            self._settings = run_settings.RunSettings.read(self.final_config_dict, self.model_class)
+        return self._settings  # type: ignore[no-any-return]
+
+    def __setitem__(self: Any, key: str, value: Any) -> None:
+        set_item(self, key, value)
+        self._settings = None
 
     Config._build_yaml_loader = _build_yaml_loader
     Config._update_internal_config_dict = _update_internal_config_dict
@@ -262,3 +275,5 @@ def patch_config_files() -> None:
     Config._get_model_and_dataset = _get_model_and_dataset
     Config._load_internal_config_dict = _load_internal_config_dict
     Config._get_final_config_dict = _get_final_config_dict
+    Config.__setitem__ = __setitem__
+    Config.run_settings = property(settings)

@@ -21,9 +21,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.scores.sparse import SparseScores
 from recbole_ext.segments import pointers_of, spans
 from recbole_ext.settings.base import ModelSettings, NoneWord, key
-from recbole_ext.settings.checks import one_of
-
-FILLS = ("popularity", "none")
+from recbole_ext.settings.run_settings import settings_of
 
 
 class AtOnceSettings(ModelSettings):
@@ -95,19 +93,15 @@ class AtOnceModel(SequentialRecommender, ABC):
                 "data_layout: pointers and leave benchmark_filename out"
             )
         self.notes: list[str] = []  # what a reader of the result has to know
-        self.fill = self.read_fill(config)
-        self.read_settings(config, dataset)
+        self.settings: Any = settings_of(config, self.settings_class)
+        self.fill = getattr(self.settings, "fill", "popularity")  # a model without that key ranks all items
+        self.look_at(dataset)
         learnt = self.learn(TrainingSessions.of(dataset))
         self.learnt = {**learnt, "popularity": dataset.training_counts().numpy()}
         self._prepare()
 
-    def read_fill(self, config: Any) -> str:
-        """The key `fill`."""
-        return one_of(config, "fill", FILLS)
-
-    @abstractmethod
-    def read_settings(self, config: Any, dataset: SessionDataset) -> None:
-        """Read and check the model's own keys; raises UsageError."""
+    def look_at(self, dataset: SessionDataset) -> None:
+        """Before learning: check settings against the data set; raises UsageError."""
 
     @abstractmethod
     def learn(self, sessions: TrainingSessions) -> dict[str, Any]:

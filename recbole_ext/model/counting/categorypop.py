@@ -17,7 +17,7 @@ from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import spans
 from recbole_ext.settings.base import ModelSettings, Number, Text, key
-from recbole_ext.settings.checks import number
+from recbole_ext.settings.run_settings import settings_of
 
 
 class CategoryPopSettings(ModelSettings):
@@ -71,12 +71,11 @@ class CategoryPop(GeneralRecommender):
     def __init__(self, config: Any, dataset: Any):
         super().__init__(config, dataset)
         self.prefix_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
-        self.recency = number(config, "recency", 0, 1)
-        self.transition_prior = number(config, "transition_prior", 1e-6)
-        cold_count = number(config, "cold_count", 1e-6)
-        category, categories = _categories(dataset, config["category_field"])
+        settings = settings_of(config, self.settings_class)
+        self.recency, self.transition_prior = settings.recency, settings.transition_prior
+        category, categories = _categories(dataset, settings.category_field)
         mass = dataset.training_counts().double()
-        mass[mass == 0] = cold_count
+        mass[mass == 0] = settings.cold_count
         mass[0] = 0
         total = torch.zeros(categories, dtype=torch.float64).index_add_(0, category, mass)
         before, after = (category[items] for items in _neighbours(dataset))

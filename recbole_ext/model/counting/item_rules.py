@@ -14,11 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.model.counting.base import AtOnceModel, AtOnceSettings, TrainingSessions, last_items
 from recbole_ext.segments import owner_of, place_in
 from recbole_ext.settings.base import Whole, key
-from recbole_ext.settings.checks import number, one_of
 
 Weighting = Literal["same", "div", "linear", "log", "quadratic"]
 Decay = Callable[[np.ndarray], np.ndarray]
@@ -33,11 +31,6 @@ DECAYS: dict[str, Decay] = {
 }
 
 
-def decay_of(config: Any, key: str) -> Decay:
-    """The decay that a key names."""
-    return DECAYS[one_of(config, key, tuple(DECAYS))]
-
-
 class ItemRulesSettings(AtOnceSettings):
     """Keys of rules of two items."""
 
@@ -49,9 +42,6 @@ class ItemRules(AtOnceModel):
 
     settings_class = ItemRulesSettings
 
-    def read_settings(self, config: Any, dataset: SessionDataset) -> None:
-        self.rules_per_item = int(number(config, "rules_per_item", 0, whole=True))
-
     @abstractmethod
     def count(self, sessions: TrainingSessions, n_items: int) -> sp.csr_matrix:
         """(n_items, n_items) weight of each rule row -> column."""
@@ -60,7 +50,8 @@ class ItemRules(AtOnceModel):
         rules = self.count(sessions, self.n_items).tocsr()
         rules.eliminate_zeros()
         rules.sort_indices()
-        return {"rules": heaviest(rules, self.rules_per_item) if self.rules_per_item else rules}
+        most = self.settings.rules_per_item
+        return {"rules": heaviest(rules, most) if most else rules}
 
     def score(self, prefixes: np.ndarray, sessions: np.ndarray | None) -> sp.csr_matrix:
         return self.learnt["rules"][last_items(prefixes)]

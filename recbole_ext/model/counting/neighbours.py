@@ -24,11 +24,9 @@ from recbole_ext.model.counting.base import AtOnceModel, AtOnceSettings, Trainin
 from recbole_ext.model.counting.item_rules import Decay
 from recbole_ext.segments import owner_of, place_in, pointers_of, runs, spans
 from recbole_ext.settings.base import Flag, Number, Whole, key
-from recbole_ext.settings.checks import number, one_of
 
 CHUNK_PAIRS = 1 << 16  # (prefix, session) pairs that exist at a time: about what stays in cache
 CHUNK_ROWS = 1 << 15  # rows at a time, so that 16 bits number them, which sort several times faster
-AGES = ("auto", "days", "share")
 DAY = 86400.0
 
 
@@ -131,20 +129,16 @@ class NeighbourModel(AtOnceModel):
     """
 
     @abstractmethod
-    def formula(self, config: Any) -> Formula:
-        """The model's factors, read from the configuration; raises UsageError."""
+    def formula(self) -> Formula:
+        """The model's factors, by its settings."""
 
-    def read_settings(self, config: Any, dataset: SessionDataset) -> None:
-        self.k = int(number(config, "k", 1, whole=True))
-        self.sample_size = int(number(config, "sample_size", 0, whole=True))
-        if config["remind"] not in (True, False):
-            raise UsageError(f"remind is {config['remind']!r}: write True or False")
-        self.remind = bool(config["remind"])
-        self.factors = self.formula(config)
-        self.age_unit = self._age_unit(config, dataset) if self.factors.age is not None else None
+    def look_at(self, dataset: SessionDataset) -> None:
+        self.k, self.sample_size = self.settings.k, self.settings.sample_size
+        self.factors = self.formula()
+        self.age_unit = self._age_unit(dataset) if self.factors.age is not None else None
 
-    def _age_unit(self, config: Any, dataset: SessionDataset) -> str:
-        chosen = one_of(config, "age", AGES)
+    def _age_unit(self, dataset: SessionDataset) -> str:
+        chosen: str = self.settings.age
         known = splits.manifest(dataset.dataset_path)
         timed = (
             not known or known.get("time_origin") is not None
@@ -234,7 +228,7 @@ class NeighbourModel(AtOnceModel):
         rows = Prefixes.of(prefixes, self.n_items)
         nearest = self._nearest(self._candidates(rows, own))
         scores = self._add_up(nearest, len(prefixes))
-        if not self.remind:
+        if not self.settings.remind:
             entry_row = owner_of(np.diff(scores.indptr))
             seen = np.isin(entry_row * self.n_items + scores.indices, rows.row * self.n_items + rows.item)
             scores.data[seen] = 0
@@ -333,8 +327,3 @@ def exponential(rate: float | None) -> Callable[[np.ndarray, np.ndarray], np.nda
     if rate is None:
         return same
     return lambda position, length: np.exp((position - length) / rate)
-
-
-def rate_of(config: Any, key: str) -> float | None:
-    """The rate of an exponential decay, a number above 0, or None: no decay."""
-    return None if config[key] is None else float(number(config, key, 1e-9))

@@ -7,15 +7,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.model.counting.base import AtOnceModel, TrainingSessions, last_items
 
 
 class RepeatLast(AtOnceModel):
     """score(i | session) = 1 for the session's last item; no other item has one."""
-
-    def read_settings(self, config: Any, dataset: SessionDataset) -> None:
-        """It has none."""
 
     def learn(self, sessions: TrainingSessions) -> dict[str, Any]:
         return {}

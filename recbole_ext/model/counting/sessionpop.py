@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.model.counting.base import AtOnceModel, TrainingSessions
 from recbole_ext.settings.base import ModelSettings
 
@@ -28,12 +27,6 @@ class SessionPop(AtOnceModel):
     """
 
     settings_class = SessionPopSettings
-
-    def read_fill(self, config: Any) -> str:
-        return "popularity"
-
-    def read_settings(self, config: Any, dataset: SessionDataset) -> None:
-        """It has none."""
 
     def learn(self, sessions: TrainingSessions) -> dict[str, Any]:
         return {}

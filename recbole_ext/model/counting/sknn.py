@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from recbole_ext.model.counting.neighbours import Formula, NeighbourModel, NeighbourSettings, same
 from recbole_ext.settings.base import Whole, key
 
@@ -22,5 +20,5 @@ class SKNN(NeighbourModel):
 
     settings_class = SKNNSettings
 
-    def formula(self, config: Any) -> Formula:
+    def formula(self) -> Formula:
         return Formula(weights=same, cosine=True)

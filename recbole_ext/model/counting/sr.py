@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import scipy.sparse as sp
 
-from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.model.counting.base import TrainingSessions
-from recbole_ext.model.counting.item_rules import ItemRules, ItemRulesSettings, Weighting, decay_of, in_order
+from recbole_ext.model.counting.item_rules import DECAYS, ItemRules, ItemRulesSettings, Weighting, in_order
 from recbole_ext.settings.base import Whole, key
-from recbole_ext.settings.checks import number
 
 
 class SRSettings(ItemRulesSettings):
@@ -27,10 +23,5 @@ class SR(ItemRules):
 
     settings_class = SRSettings
 
-    def read_settings(self, config: Any, dataset: SessionDataset) -> None:
-        super().read_settings(config, dataset)
-        self.steps = int(number(config, "steps", 1, whole=True))
-        self.weighting = decay_of(config, "weighting")
-
     def count(self, sessions: TrainingSessions, n_items: int) -> sp.csr_matrix:
-        return in_order(sessions, n_items, self.steps, self.weighting)
+        return in_order(sessions, n_items, self.settings.steps, DECAYS[self.settings.weighting])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from recbole_ext.model.counting.neighbours import Formula, NeighbourModel, StanSettings, exponential, rate_of
+from recbole_ext.model.counting.neighbours import Formula, NeighbourModel, StanSettings, exponential
 from recbole_ext.settings.base import Number, Whole, key
 
 
@@ -29,10 +27,8 @@ class STAN(NeighbourModel):
 
     settings_class = STANSettings
 
-    def formula(self, config: Any) -> Formula:
+    def formula(self) -> Formula:
+        own = self.settings
         return Formula(
-            weights=exponential(rate_of(config, "lambda_spw")),
-            cosine=True,
-            age=rate_of(config, "lambda_snh"),
-            distance=rate_of(config, "lambda_inh"),
+            weights=exponential(own.lambda_spw), cosine=True, age=own.lambda_snh, distance=own.lambda_inh
         )

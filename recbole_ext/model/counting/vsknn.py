@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from recbole_ext.model.counting.item_rules import Weighting, decay_of
+from recbole_ext.model.counting.item_rules import DECAYS, Weighting
 from recbole_ext.model.counting.neighbours import Formula, NeighbourModel, NeighbourSettings, same
 from recbole_ext.settings.base import Number, Whole, key
-from recbole_ext.settings.checks import number, one_of
 
 # weight of the item at position p of a session of n events
 WEIGHTINGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -51,10 +49,10 @@ class VSKNN(NeighbourModel):
 
     settings_class = VSKNNSettings
 
-    def formula(self, config: Any) -> Formula:
+    def formula(self) -> Formula:
         return Formula(
-            weights=WEIGHTINGS[one_of(config, "weighting", tuple(WEIGHTINGS))],
+            weights=WEIGHTINGS[self.settings.weighting],
             cosine=False,
-            matched=decay_of(config, "weighting_score"),
-            idf=float(number(config, "idf_weighting", 0)),
+            matched=DECAYS[self.settings.weighting_score],
+            idf=self.settings.idf_weighting,
         )

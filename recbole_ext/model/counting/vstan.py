@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from recbole_ext.model.counting.item_rules import Decay
-from recbole_ext.model.counting.neighbours import Formula, NeighbourModel, StanSettings, exponential, rate_of
+from recbole_ext.model.counting.neighbours import Formula, NeighbourModel, StanSettings, exponential
 from recbole_ext.settings.base import Number, key
-from recbole_ext.settings.checks import number
 
 
 class VSTANSettings(StanSettings):
@@ -27,14 +24,15 @@ class VSTAN(NeighbourModel):
 
     settings_class = VSTANSettings
 
-    def formula(self, config: Any) -> Formula:
+    def formula(self) -> Formula:
+        own = self.settings
         return Formula(
-            weights=exponential(rate_of(config, "lambda_spw")),
+            weights=exponential(own.lambda_spw),
             cosine=True,
-            matched=_steps_back(rate_of(config, "lambda_ipw")),
-            age=rate_of(config, "lambda_snh"),
-            distance=rate_of(config, "lambda_inh"),
-            idf=float(number(config, "lambda_idf", 0)),
+            matched=_steps_back(own.lambda_ipw),
+            age=own.lambda_snh,
+            distance=own.lambda_inh,
+            idf=own.lambda_idf,
         )
 
 

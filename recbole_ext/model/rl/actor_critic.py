@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import ValidationInfo, field_validator
 from torch import Tensor
 
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.transitions import EventColumns, Transitions, next_rows, transitions_of
 from recbole_ext.data.user_sequences import UserBatch
+from recbole_ext.errors import UsageError
 from recbole_ext.model.factored import weight_terms
 from recbole_ext.model.objective import Objective
 from recbole_ext.model.rl.figures import Figures
@@ -44,7 +44,7 @@ class ActorCriticSettings(ModelSettings):
     supervised_head: Literal["tied", "free"] = key(
         "tied", "tied: the encoder's own scores; free: a vector and a bias an item"
     )
-    q_weight: Number = key(1.0, "weight of the Q loss beside the cross-entropy", ge=0)
+    q_weight: Number = key(1.0, "weight of the Q loss beside the cross-entropy", ge=0, le=1e6)
     target_network: Literal["coin", "lagged"] = key(
         "coin",
         "coin: two networks, a coin flip a step says which learns and which is the target, the first is evaluated; "
@@ -53,7 +53,7 @@ class ActorCriticSettings(ModelSettings):
     target_tau: Number = key(
         0.005, "lagged: share of the way that the copy goes at a time; 1: all of it", ge=0, le=1
     )
-    target_every: Whole = key(1, "lagged: the copy moves every so many steps", ge=1)
+    target_every: Whole = key(1, "lagged: the copy moves every so many steps", ge=1, le=10**9)
     q_actions: Literal["all", "sampled"] = key(
         "all",
         f"the best action is that of all training items, or of {CANDIDATES:,} drawn ones and the logged one",
@@ -62,23 +62,21 @@ class ActorCriticSettings(ModelSettings):
         None,
         "a Q value beyond it ends the run as diverged; ~: 100 times the largest possible return",
         gt=0,
-        says="a number above 0, or ~",
+        le=1e12,
+        says="a number above 0, at most 1e12, or ~",
     )
 
-    @field_validator("next_action")
-    @classmethod
-    def _looks_ahead(cls, value: str, info: ValidationInfo) -> str:
-        if value == "logged" and (info.data.get("gamma") == 0 or info.data.get("reward_signal") == "history"):
-            raise ValueError("gamma 0 and reward_signal: history look at no next action, so leave it out")
-        return value
-
-    @field_validator("target_tau", "target_every")
-    @classmethod
-    def _of_a_copy(cls, value: float, info: ValidationInfo) -> float:
-        default = cls.model_fields[str(info.field_name)].default
-        if value != default and info.data.get("target_network") == "coin":
-            raise ValueError("it needs target_network: lagged")
-        return value
+    def check(self) -> None:
+        """Raise UsageError where two of its keys cannot go together."""
+        super().check()
+        if self.next_action == "logged" and (self.gamma == 0 or self.reward_signal == "history"):
+            raise UsageError(
+                "next_action is logged, but gamma 0 and reward_signal: history look at no next action, so leave it out"
+            )
+        for name in ("target_tau", "target_every"):
+            value = getattr(self, name)
+            if self.target_network == "coin" and value != type(self).model_fields[name].default:
+                raise UsageError(f"{name} is {value}: it needs target_network: lagged")
 
 
 class ActorCritic(NetworkPair):
@@ -100,7 +98,7 @@ class ActorCritic(NetworkPair):
         counts = dataset.training_counts()
         encoder = self.networks[0].encoder
         own = getattr(encoder, "objective", None)
-        self.objective = own if own is not None else Objective(config, counts)
+        self.objective = own if own is not None else Objective(self.training_settings, counts)
         self.register_buffer(
             "actions", torch.as_tensor(dataset.train_items, dtype=torch.bool).clone(), persistent=False
         )
@@ -109,11 +107,6 @@ class ActorCritic(NetworkPair):
         self.epoch_figures = Figures((*SUMS, *self.logged), self.settings.q_limit or 100 * bound)
         self.notes = [*self.columns.notes, *getattr(encoder, "notes", [])]
         self.select = True  # False where a CUDA graph wants shapes that do not depend on the data
-
-    @classmethod
-    def known_keys(cls, config: Any) -> set[str]:
-        """Keys that the method reads."""
-        return set(cls.settings_class.keys())
 
     # --- schedule ------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from recbole_ext.model.factored import Examined, Factored, Scoring, examine
 from recbole_ext.model.rl.network import Network
 from recbole_ext.scores.ranks import add_and_hide
 from recbole_ext.settings.base import ModelSettings
+from recbole_ext.settings.run_settings import settings_of
+from recbole_ext.settings.training import Training
 
 
 class NetworkPair(SequentialRecommender, Factored):
@@ -33,8 +35,8 @@ class NetworkPair(SequentialRecommender, Factored):
         super().__init__(config, dataset)
         self._refuse(config, dataset)
         self.config = config
-        values = {name: config[name] for name in self.settings_class.model_fields if name in config}
-        self.settings: Any = self.settings_class.read(values)
+        self.settings: Any = settings_of(config, self.settings_class)
+        self.training_settings = settings_of(config, Training)
         self.networks: Any = nn.ModuleList(self._networks(dataset))
         self.steps = 0  # made so far
         self.trained = 0  # the network that the step under way trains
@@ -43,15 +45,11 @@ class NetworkPair(SequentialRecommender, Factored):
     def _refuse(self, config: Any, dataset: Any) -> None:
         if not config["single_spec"]:
             raise UsageError(f"{config['model']} trains in one process: leave nproc at 1")
-        if config["loss_type"] not in (None, "CE"):
-            raise UsageError(
-                f"loss_type {config['loss_type']} has no actor and critic: set loss_type: CE for {config['model']}"
-            )
         if not hasattr(dataset, "flat_place"):
             raise UsageError(f"{config['model']} needs our data path: set data_layout: pointers")
 
     def _networks(self, dataset: Any) -> tuple[Network, Network]:
-        generator = torch.Generator().manual_seed(self.config["seed"])
+        generator = torch.Generator().manual_seed(self.training_settings.seed)
         first = self._network(dataset, generator)
         if self.settings.target_network == "lagged":
             return first, copy.deepcopy(first).requires_grad_(False)
@@ -73,7 +71,7 @@ class NetworkPair(SequentialRecommender, Factored):
                 f"{self.encoder_name} keeps no table of item vectors, so it can carry no {self.method}"
             )
         free = self.settings.supervised_head == "free"
-        return Network(encoder, Scoring(self.config), dataset.item_num, generator, free)
+        return Network(encoder, Scoring(self.training_settings), dataset.item_num, generator, free)
 
     def examine(self, dataset: Any) -> Examined:
         """As the encoder's own."""
@@ -99,7 +97,7 @@ class NetworkPair(SequentialRecommender, Factored):
         """Choose the network that the next step trains; a function of seed and step, so that a resumed run agrees."""
         self.trained = 0
         if self.settings.target_network == "coin":
-            coin = torch.Generator().manual_seed(self.config["seed"] * 1_000_003 + self.steps)
+            coin = torch.Generator().manual_seed(self.training_settings.seed * 1_000_003 + self.steps)
             self.trained = int(torch.randint(2, (), generator=coin))
 
     def end_step(self) -> None:

@@ -319,7 +319,7 @@ def test_what_ranks_is_the_supervised_head(build, head):
 @pytest.mark.parametrize(
     "model, settings, part",
     [
-        ("SASRecSQN", {"loss_type": "BPR"}, "set loss_type: CE for SASRecSQN"),
+        ("SASRecSQN", {"loss_type": "BPR"}, "loss_type is 'BPR': it has to be CE"),
         (
             "SASRecSQN",
             {"data_layout": "recbole", "split": {"LS": "valid_and_test"}},

@@ -25,6 +25,7 @@ from recbole_ext.model.rl.methods.snqn import SNQN
 from recbole_ext.model.rl.methods.sqn import SQN
 from recbole_ext.model.rl.network import Encoded
 from recbole_ext.settings.base import Number, key
+from recbole_ext.settings.training import Training
 
 # Q values; rows: padding, items 1, 2, 3; columns: s0, s1. The best of the padding is no action.
 MAIN = [[9.0, 9.0], [1.0, 0.3], [0.8, 2.0], [0.5, 1.5]]
@@ -52,7 +53,7 @@ class PaperNetwork(nn.Module):
         self.q = ItemHead(2, 4, torch.Generator())
         self.q.weight = nn.Parameter(torch.tensor(values))
         self.vectors = nn.Parameter(torch.tensor(ODDS).log())
-        self.scoring = Scoring({"score": None, "temperature": None})
+        self.scoring = Scoring(Training())
 
     def encode(self, batch):
         return Encoded(torch.eye(2), torch.eye(2), self.vectors)

@@ -42,19 +42,23 @@ def test_a_method_of_ones_own_is_a_file_that_says_whose_loss_it_has(tmp_path, mo
         (folder / "MINE.yaml").write_text(text, encoding="utf-8")
         assert method_class("MINE") is method_class(expected)
         made = compose("SASRec", "MINE", object, method_class("MINE"))
-        assert made.__name__ == "SASRecMINE" and made.known_keys(None) >= {"gamma", "q_limit"}
+        assert made.__name__ == "SASRecMINE" and made.settings_class.model_fields.keys() >= {
+            "gamma",
+            "q_limit",
+        }
     (folder / "MINE.yaml").write_text("method: SNQM\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"MINE\.yaml says method: SNQM, which is none: did you mean SNQN"):
         method_class("MINE")
 
 
-CLIP = r"actor_clip is .*: write the lowest and the highest weight, as in \[0, 10\]"
+CLIP = r"actor_clip is .*: it has to be the lowest and the highest weight, as in \[0, 10\]"
 
 
 @pytest.mark.parametrize(
     ("method", "settings", "part"),
     [
-        ("SA2C", {"rl_negatives": 0}, "rl_negatives is 0: it has to be a whole number of 1 or more"),
+        ("SA2C", {"rl_negatives": 0}, "rl_negatives is 0: it has to be a whole number from 1 to 10000"),
+        ("SNQN", {"rl_negatives": 10**9}, "rl_negatives is 1000000000: it has to be a whole number from 1"),
         ("SNQN", {"rl_negatives": 1.5}, "rl_negatives is 1.5"),
         *(("SAC", {"actor_clip": clip}, CLIP) for clip in ([10, 0], [1], 10, ["a", "b"], [0, float("nan")])),
         ("SAC", {"actor_clip": [0, None]}, CLIP),
@@ -66,10 +70,10 @@ CLIP = r"actor_clip is .*: write the lowest and the highest weight, as in \[0, 1
         ("SQN", {"target_tau": 0.5}, "target_tau is 0.5: it needs target_network: lagged"),
         ("SQN", {"next_action": "best"}, "one of greedy, logged"),
         ("SQN", {"next_action": "logged", "gamma": 0}, "look at no next action, so leave it out"),
-        ("SQN", {"q_limit": 0}, "q_limit is 0: it has to be a number above 0, or ~"),
+        ("SQN", {"q_limit": 0}, "q_limit is 0: it has to be a number above 0, at most 1e12, or ~"),
         ("SQN", {"rl_negatives": 3}, "unknown key rl_negatives"),
     ],
 )
 def test_a_wrong_value_is_answered_in_a_sentence(method, settings, part):
     with pytest.raises(UsageError, match=part):
-        method_class(method).settings_class.read(settings)
+        method_class(method).settings_class.read(settings).check()

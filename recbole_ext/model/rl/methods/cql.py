@@ -14,7 +14,7 @@ from recbole_ext.settings.base import Number, key
 class CQLSettings(ActorCriticSettings):
     """SQN's, and the weight of the penalty."""
 
-    cql_weight: Number = key(0.5, "weight of the conservative penalty", ge=0)
+    cql_weight: Number = key(0.5, "weight of the conservative penalty", ge=0, le=1e6)
 
 
 class CQL(SQN):

@@ -13,7 +13,7 @@ from recbole_ext.settings.base import Number, key
 class RCESettings(ActorCriticSettings):
     """SQN's; without a Q loss unless one is asked for."""
 
-    q_weight: Number = key(0.0, "weight of the Q loss beside the cross-entropy", ge=0)
+    q_weight: Number = key(0.0, "weight of the Q loss beside the cross-entropy", ge=0, le=1e6)
 
 
 class RCE(SQN):

@@ -21,9 +21,13 @@ class SACSettings(ActorCriticSettings):
     """SQN's, and how the cross-entropy is weighted."""
 
     actor_clip: list[Number] = key([0, 10], "lowest and highest weight of the cross-entropy", says=PAIR)
-    warm_up_epochs: Number = key(3, "epochs before the cross-entropy is weighted", ge=0)
+    warm_up_epochs: Number = key(3, "epochs before the cross-entropy is weighted", ge=0, le=1e6)
     warm_up_steps: Whole | None = key(
-        None, "the same in steps; wins over warm_up_epochs", ge=0, says="a whole number of 0 or more, or ~"
+        None,
+        "the same in steps; wins over warm_up_epochs",
+        ge=0,
+        le=10**9,
+        says="a whole number of 0 or more, or ~",
     )
 
     @field_validator("actor_clip", mode="before")
@@ -31,7 +35,7 @@ class SACSettings(ActorCriticSettings):
     def _two_bounds(cls, value: Any) -> Any:
         numbers = isinstance(value, list) and all(type(bound) in (int, float) for bound in value)
         if not (numbers and len(value) == 2 and value[0] < value[1]):
-            raise ValueError(f"write {PAIR}")
+            raise ValueError  # what is allowed says `PAIR`
         return value
 
 

@@ -16,7 +16,10 @@ class SNQNSettings(ActorCriticSettings):
     """SQN's, and how many negatives."""
 
     rl_negatives: Whole = key(
-        10, "negative actions of a state, of reward 0 and with no change of state, drawn uniformly", ge=1
+        10,
+        "negative actions of a state, of reward 0 and with no change of state, drawn uniformly",
+        ge=1,
+        le=10_000,
     )
 
 
