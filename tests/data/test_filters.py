@@ -343,12 +343,12 @@ def test_sessions_of_one_user_are_capped_and_counted(write_log, make_config):
 
 
 def test_recboles_own_data_sets_refuse_what_they_would_pass_over(write_log, make_config, random_log):
-    import recbole_ext.data as data
+    from recbole_ext.bridge import data_sets
 
     write_log(random_log())
     for key, value in (("empty_history", True), ("max_sessions_per_user", 3), ("inter_num_passes", 1)):
         with pytest.raises(UsageError, match=f"{key} is for BPR"):
-            data.create_dataset(make_config("BPR", **{key: value}), None)
+            data_sets.create_dataset(make_config("BPR", **{key: value}), None)
 
 
 # --- real data --------------------------------------------------------------------------------------------
