@@ -19,7 +19,7 @@ from recbole_ext.data.filters import Limits
 from recbole_ext.data.splits import Parting
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import start_of
-from recbole_ext.settings.protocol import ColdItems
+from recbole_ext.settings.protocol_values import ColdItems
 
 
 @dataclass(frozen=True)
