@@ -34,6 +34,13 @@ def holder_of(element: np.ndarray, start: np.ndarray) -> np.ndarray:
     return np.searchsorted(start, element, side="right") - 1
 
 
+def last_of(element: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """(S,) the last one of `element` (R,) in each segment, -1 without one; start as for `holder_of`."""
+    last = np.full(len(start), -1)
+    np.maximum.at(last, holder_of(element, start), element)
+    return last
+
+
 def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(G,) where each run of equal neighbours starts in `values` (E,), and (G,) how long it is."""
     opens = np.ones(len(values), dtype=bool)

@@ -66,7 +66,9 @@ def shared_data() -> Path:
 @pytest.fixture
 def no_curves(monkeypatch):
     """Drawing a run's learning curve takes longer than the run; tests of a single run look at it."""
-    monkeypatch.setattr("recbole_ext.run.record.plot_learning_curve", lambda *args: args[-1].touch())
+    from recbole_ext.run import record
+
+    monkeypatch.setattr(record, "plot_learning_curve", lambda *args: args[-1].touch())
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from recbole_ext.settings.protocol import ColdItems, Protocol
+from recbole_ext.settings.protocol import Protocol
+from recbole_ext.settings.protocol_values import ColdItems
 
 
 def settings_of(config: Any) -> ColdItems | None:

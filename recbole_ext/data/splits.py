@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from recbole_ext.data.filters import CORE_KEYS, limits
 from recbole_ext.data.manifest import manifest, time_origin
 from recbole_ext.errors import UsageError
-from recbole_ext.segments import owner_of, place_in, runs
+from recbole_ext.segments import owner_of
 from recbole_ext.settings import split
 from recbole_ext.settings.split import Split, straddles
 
@@ -71,27 +72,25 @@ def refits(config: Any) -> bool:
     return True
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {item}" for key, item in value.items()) or "without options"
-    return str(value)
+@dataclass(frozen=True)
+class Parting:
+    """How a log's sessions are parted, kept whole. refit: validation sessions train. folder: of the atomic files.
 
-
-def grouped(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows group by group, groups by first occurrence as in RecBole, rows of a group in their order.
-
-    `ids` (R,). Returns (R,) int64 each: row numbers in that order, place of each in its group,
-    size of its group.
+    The manifest there says what time 0 is.
     """
-    _, first, group = np.unique(ids, return_index=True, return_inverse=True)
-    opened = first[group.reshape(-1)]  # (R,) the row where each row's group begins
-    order = np.argsort(opened, kind="stable")
-    _, sizes = runs(opened[order])
-    return order, place_in(sizes), np.repeat(sizes, sizes)
+
+    split: Split
+    refit: bool
+    folder: str
+
+    @classmethod
+    def of(cls, config: Any, folder: str) -> Parting:
+        """As `eval_args.split` and `refit` say it."""
+        return cls(split_of(config), refits(config), folder)
 
 
 def session_parts(
-    config: Any, starts: np.ndarray, labels: np.ndarray | None, names: np.ndarray, folder: str
+    parting: Parting, starts: np.ndarray, labels: np.ndarray | None, names: np.ndarray
 ) -> np.ndarray:
     """TRAIN, VALID or TEST of every session, (S,) int8, under a split that keeps sessions whole; with `refit` no VALID.
 
@@ -99,21 +98,20 @@ def session_parts(
         starts: (S,) float64 seconds, ascending: first event of each session.
         labels: (S,) int8 of the `split` column, None where the data has none.
         names: (S,) session tokens.
-        folder: where the atomic files lie; its manifest.json says what time 0 is.
 
     Raises UsageError when a value cannot be used, or leaves the training or the test part empty.
     """
-    name, value = split_of(config)
+    name, value = parting.split
     if name == "given":
         parts = _given(value, labels)
     elif name == "session_random":
         parts = by_chance(names, *split.shares_and_seed(value))
     elif isinstance(value, Mapping):
-        parts = by_days(starts, *split.days_of(value), time_origin(folder))
+        parts = by_days(starts, *split.days_of(value), time_origin(parting.folder))
     else:
         parts = by_share(starts, split.shares_of(value))
     check_parts(parts, name, value)
-    if refits(config):
+    if parting.refit:
         parts[parts == VALID] = TRAIN
     return parts
 

@@ -100,16 +100,11 @@ def pack(
 
     ends = np.append(session_of[1:] != session_of[:-1], True) if len(items) else np.empty(0, dtype=bool)
     following = np.where(ends, 0, np.append(where[1:], 0))[packed]
-    if places is None:
-        places = np.full(len(items), -1)
-
+    places = np.full(len(items), -1) if places is None else places
     step_count = int(steps.max()) + 1 if sessions else 0
     step_events = np.bincount(steps[session_of], minlength=step_count)
     step_sessions = np.bincount(steps, minlength=step_count)
-    batch_sizes, begin = [], 0
-    for count in step_events.tolist():
-        batch_sizes.append(torch.from_numpy(np.bincount(position[packed[begin : begin + count]])))
-        begin += count
+    of_steps = np.split(position[packed], np.cumsum(step_events)[:-1]) if step_count else ()
     return UserBatch(
         items=torch.from_numpy(items[packed]),
         targets=torch.from_numpy(targets[packed]),
@@ -120,7 +115,7 @@ def pack(
         rows=torch.from_numpy(where[rows]),
         places=torch.from_numpy(places[packed]),
         following=torch.from_numpy(following),
-        batch_sizes=batch_sizes,
+        batch_sizes=[torch.from_numpy(np.bincount(places_of)) for places_of in of_steps],
         step_events=step_events.tolist(),
         step_sessions=step_sessions.tolist(),
         users=int(users.max()) + 1 if sessions else 0,

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_ext.settings.protocol import OffPolicySettings as Settings
+from recbole_ext.settings.protocol_values import OffPolicySettings as Settings
 
 LEVEL = 95  # percent of the resampled values that an interval holds
 EM_ROUNDS, EM_STILL = 500, 1e-6

@@ -1,7 +1,8 @@
 """Experiments: models × data sets × seeds by one command, chosen on validation, tested once, resumable.
 
-plan.py what is asked for · cells.py one run of it · workers.py processes side by side · grid.py the whole · ledger.py
-every reading of a test part · results.py what it leaves. See docs/experiments.md.
+plan.py what is asked for · checked.py whether each model can do it · groups.py the runs that it means · cells.py one of
+them · grid.py which is next · workers.py processes side by side · ledger.py every reading of a test part · results.py
+what it leaves. See docs/experiments.md.
 Importing this package loads neither torch nor RecBole.
 """
 

@@ -17,7 +17,7 @@ from recbole_ext.scores.factored import FactoredScores
 from recbole_ext.scores.ranks import rows_at_a_time
 from recbole_ext.scores.sparse import SparseScores
 from recbole_ext.segments import holder_of, spans
-from recbole_ext.settings.protocol import OffPolicySettings as Settings
+from recbole_ext.settings.protocol_values import OffPolicySettings as Settings
 
 
 def action_chances(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_ext.bridge.choice import describe_split, protocol_label
+from recbole_ext.bridge.description import describe_split, protocol_label
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.facts import check_log, target_facts
 from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means

@@ -7,7 +7,11 @@ import time
 from collections.abc import Sequence
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recbole_ext.run.checkpoints import Progress
+    from recbole_ext.run.record import Run
 
 
 def run(
@@ -112,39 +116,66 @@ def build_config(
 def _experiment(
     config: Any, saved: bool, tested: bool, folder: Path | None, notes: Sequence[str]
 ) -> dict[str, Any]:
-    import recbole.data
-    from recbole.utils import get_model, get_trainer, init_seed
-
-    from recbole_ext.run.checkpoints import Progress, fit, resume
+    from recbole_ext.run.checkpoints import Progress, resume
     from recbole_ext.run.record import Run
-    from recbole_ext.trainer.collector import RankCollector
 
     run = Run(config, folder)
     run.record["notes"] += notes
-    logger = getLogger()
+    loaders = _loaders(config, run)
+    off_policy = _off_policy(config, *loaders) if tested else None
+    trainer = _trainer(config, loaders[0])
+    trainer.eval_collector.off_policy = off_policy
+    if config["resume_from"]:
+        resume(trainer, config["resume_from"])
+    progress = Progress(trainer, folder, run.epoch(trainer)) if folder is not None else None
+    if progress is not None:
+        progress.restore()
+    _train(run, trainer, *loaders[:2], saved, progress)
+    if not tested:
+        if progress is not None and run.epochs:
+            progress.keep(run.epochs[-1]["epoch"])
+        return run.write()
+    _test(run, trainer, loaders[2], saved)
+    if off_policy is not None:
+        run.record["off_policy"] = off_policy.to_record()
+    record = run.write()
+    if progress is not None:
+        progress.end()
+    return record
+
+
+def _loaders(config: Any, run: Run) -> tuple[Any, Any, Any]:
+    """Those of training, validation and test."""
+    import recbole.data
+
     began = time.perf_counter()
     dataset = recbole.data.create_dataset(config)
     train, valid, test = recbole.data.data_preparation(config, dataset)
-    logger.info(dataset)
+    getLogger().info(dataset)
     run.data_ready(train, valid, test, time.perf_counter() - began)
-    off_policy = _off_policy(config, train, valid, test) if tested else None
+    return train, valid, test
+
+
+def _trainer(config: Any, train: Any) -> Any:
+    """The trainer of a fresh model."""
+    from recbole.utils import get_model, get_trainer, init_seed
+
+    from recbole_ext.trainer.collector import RankCollector
 
     init_seed(config["seed"], config["reproducibility"])
     began = time.perf_counter()
     model = get_model(config["model"])(config, train._dataset).to(config["device"])
     made = time.perf_counter() - began
-    logger.info(model)
+    getLogger().info(model)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     if getattr(model, "fits_at_once", False):  # it has learnt when it is made
         trainer.seconds_before = made
     trainer.eval_collector = RankCollector(config)
-    trainer.eval_collector.off_policy = off_policy
-    if config["resume_from"]:
-        resume(trainer, config["resume_from"])
-    note = run.epoch(trainer)
-    progress = Progress(trainer, folder, note) if folder is not None else None
-    if progress is not None:
-        progress.restore()
+    return trainer
+
+
+def _train(run: Run, trainer: Any, train: Any, valid: Any, saved: bool, progress: Progress | None) -> None:
+    from recbole_ext.run.checkpoints import fit
 
     began = time.perf_counter() - getattr(trainer, "seconds_before", 0.0)
     try:
@@ -153,30 +184,22 @@ def _experiment(
             train,
             valid,
             saved=saved,
-            show_progress=config["show_progress"],
-            callback_fn=progress.after_epoch if progress is not None else note,
+            show_progress=run.config["show_progress"],
+            callback_fn=progress.after_epoch if progress is not None else run.epoch(trainer),
         )
     except KeyboardInterrupt:
         if progress is None and Path(trainer.saved_model_file).exists():
             print(f"continue with --resume_from={trainer.saved_model_file}", file=sys.stderr)
         raise
     run.trained(trainer, best_score, best_valid, time.perf_counter() - began)
-    if not tested:
-        if progress is not None and run.epochs:
-            progress.keep(run.epochs[-1]["epoch"])
-        return run.write()
 
+
+def _test(run: Run, trainer: Any, test: Any, saved: bool) -> None:
     began = time.perf_counter()
     trainer.eval_collector.start()
-    result = trainer.evaluate(test, load_best_model=saved, show_progress=config["show_progress"])
+    result = trainer.evaluate(test, load_best_model=saved, show_progress=run.config["show_progress"])
     targets = trainer.eval_collector.targets()
     run.tested(result, targets, test._dataset, time.perf_counter() - began)
-    if off_policy is not None:
-        run.record["off_policy"] = off_policy.to_record()
-    record = run.write()
-    if progress is not None:
-        progress.end()
-    return record
 
 
 def _off_policy(config: Any, train: Any, valid: Any, test: Any) -> Any:

@@ -405,7 +405,7 @@ PRESETS = sorted(file.stem for file in (files.configs_dir() / "dataset").glob("*
 
 @pytest.mark.parametrize("dataset", PRESETS)
 def test_presets_hold_known_keys_and_usable_values(dataset: str):
-    from recbole_ext.bridge.choice import describe_split
+    from recbole_ext.bridge.description import describe_split
     from recbole_ext.convert import check_generate, check_options
     from recbole_ext.data.splits import check_limits
 

@@ -6,7 +6,7 @@ import torch
 
 from recbole_ext.data.cold import drawn, settings_of
 from recbole_ext.errors import UsageError
-from recbole_ext.settings.protocol import ColdItems
+from recbole_ext.settings.protocol_values import ColdItems
 
 GIVEN = {"given": {"valid_share": 0.1}}
 

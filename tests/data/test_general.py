@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from recbole_ext.bridge import choice, data_sets
+from recbole_ext.bridge.description import protocol_label
 from recbole_ext.errors import UsageError
 
 PREFIX = ["Pop", "Random", "ItemKNN", "EASE", "SLIMElastic", "ADMMSLIM"]
@@ -44,7 +45,7 @@ def targets(loader):
 def test_rows_are_those_of_gru4rec(write_log, make_config, random_log, model, split):
     write_log(random_log())
     (_, valid, test), _ = prepare(make_config("GRU4Rec", split=split))
-    assert choice.protocol_label(make_config(model, split=split)) == "one ranking per (prefix, target) row"
+    assert protocol_label(make_config(model, split=split)) == "one ranking per (prefix, target) row"
     _, _, our_valid, our_test, metrics = train_and_test(make_config(model, split=split))
     assert targets(our_valid) == targets(valid)
     assert targets(our_test) == targets(test)
@@ -162,7 +163,7 @@ def test_item_similarity_equals_recboles(k, shrink):
 def test_recboles_own_data_keeps_recboles_scores(write_log, make_config, random_log):
     write_log(random_log())
     config = make_config("ItemKNN", data_layout="recbole", split={"LS": "valid_and_test"})
-    assert choice.protocol_label(config) == "RecBole user-wise protocol"
+    assert protocol_label(config) == "RecBole user-wise protocol"
     _, train, _, test, metrics = train_and_test(config)
     assert type(train._dataset).__name__ == "Dataset"
     assert type(test).__name__ == "FullSortEvalDataLoader" and metrics["hit@5"] > 0
@@ -178,7 +179,7 @@ def test_user_vector_models(write_log, make_config, random_log, model):
         "session_time: use split LS or a sequential model"
     )
     config = make_config(model, split={"LS": "valid_and_test"})
-    assert choice.protocol_label(config) == "RecBole user-wise protocol"
+    assert protocol_label(config) == "RecBole user-wise protocol"
     _, train, _, _, metrics = train_and_test(config)
     assert type(train._dataset).__name__ == "Dataset" and "hit@5" in metrics
 
@@ -254,8 +255,6 @@ def test_sampled_evaluation_ranks_each_row_on_its_own(write_log, make_config, ra
 
 
 def test_the_label_names_untrained_session_vectors(write_log, make_config, random_log):
-    from recbole_ext.bridge.choice import protocol_label
-
     write_log(random_log())
     by_time = {"session_time": [0.8, 0.1, 0.1]}
     assert "Caser's vectors of the test sessions are untrained" in protocol_label(

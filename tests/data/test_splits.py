@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_ext.bridge import choice
+from recbole_ext.bridge.description import describe_split
 from recbole_ext.data import splits
 from recbole_ext.errors import UsageError
 
@@ -86,7 +86,7 @@ def test_pairs_that_are_no_prefixes_keep_one_target_a_session(write_log, make_co
     config = make_config(split={"given": {"valid_share": 0}})
     _, _, test = build(config)
     assert pairs(test) == [("e", "s", "q"), ("f", "st", "p")]
-    assert choice.describe_split(config).endswith("targets: last")
+    assert describe_split(config).endswith("targets: last")
 
 
 def test_given_keeps_the_datas_validation(write_log, make_config):
@@ -309,9 +309,9 @@ def test_held_out_sessions_see_their_own_prefix_only(write_log, make_config):
 
 def test_descriptions(make_config, write_log):
     write_log(six())
-    line = choice.describe_split(make_config(split={"LS": "valid_and_test"}))
+    line = describe_split(make_config(split={"LS": "valid_and_test"}))
     assert line == "LS valid_and_test: sessions straddle the split by definition; targets: all"
-    line = choice.describe_split(
+    line = describe_split(
         make_config(
             split={"session_time": {"test_days": 7, "valid_days": 7}},
             eval_targets="last",
@@ -323,7 +323,7 @@ def test_descriptions(make_config, write_log):
         "session_time test_days 7, valid_days 7: by session start, no session straddles; targets: last; "
         "computed on the training part: item_inter_num_interval [5,inf)"
     )
-    line = choice.describe_split(
+    line = describe_split(
         make_config(
             split={"session_random": {"shares": [8, 1, 1], "seed": 3}},
             empty_history=True,
@@ -339,7 +339,7 @@ def test_descriptions(make_config, write_log):
         "computed on the whole log, test part included: item_inter_num_interval [5,inf), inter_num_passes 1"
     )
     recboles = make_config(data_layout="recbole", item_inter_num_interval="[5,inf)")
-    assert choice.describe_split(recboles).endswith(
+    assert describe_split(recboles).endswith(
         "computed on the whole log, test part included: item_inter_num_interval [5,inf)"
     )
     for name in ("LS", "RS", "TS"):
@@ -473,8 +473,8 @@ def test_refit_filters_look_at_validation_sessions_too(write_log, make_config):
 def test_refit_says_so_and_refuses_splits_that_cut_sessions(write_log, make_config):
     write_log(six())
     given = make_config(split={"given": {}}, refit=True)
-    assert "; trained on training + validation; targets" in choice.describe_split(given)
-    assert "validation" not in choice.describe_split(make_config(split={"given": {}}, refit=False))
+    assert "; trained on training + validation; targets" in describe_split(given)
+    assert "validation" not in describe_split(make_config(split={"given": {}}, refit=False))
     for split in ({"LS": "valid_and_test"}, {"RS": [8, 1, 1]}, {"TS": [8, 1, 1]}):
         for model in ("GRU4Rec", "BPR"):
             from recbole.data import create_dataset

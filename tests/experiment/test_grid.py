@@ -138,7 +138,7 @@ def test_choosing_first_and_testing_later_is_as_both_at_once(write_experiment, e
 def test_a_lower_score_wins_where_the_metric_says_so(write_experiment):
     keys = {"search": {"learning_rate": [0.01, 0.0001, 0.001]}, "models": ["GRU4Rec"], "seeds": [1]}
     run(write_experiment(**keys))
-    from recbole_ext.experiment.grid import groups_of
+    from recbole_ext.experiment.groups import groups_of
     from recbole_ext.experiment.plan import read_experiment
 
     (group,) = groups_of(read_experiment("try.yaml"))

@@ -169,16 +169,16 @@ SHIPPED = sorted((Path(__file__).resolve().parents[2] / "configs/experiment").gl
 @pytest.mark.parametrize("file", SHIPPED, ids=[file.stem for file in SHIPPED])
 def test_the_shipped_experiments_ask_for_what_can_be_had(file, tmp_path, monkeypatch):
     """Every trial of every model can be configured (public lists are converted first: any folder stands for them)."""
-    from recbole_ext.experiment.grid import _asked, _configured
+    from recbole_ext.experiment.checked import asked_of
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "atomic_data" / file.stem).mkdir(parents=True)
     experiment = read_experiment(file)
     for dataset in experiment.datasets:
         for entry in experiment.models:
-            asked = _asked(experiment, dataset, entry)
+            asked = asked_of(experiment, dataset, entry)
             tries = combinations(asked.space, experiment.search_trials, experiment.search_seed)
             assert len(tries) <= experiment.search_trials and (tries or not entry.search)
             for one in tries:
-                config = _configured(asked, one, 1)
+                config = asked.configured(one, 1)
                 assert all(config[key] == value for key, value in one.items())

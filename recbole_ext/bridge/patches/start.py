@@ -210,14 +210,14 @@ def patch_command_line() -> None:
 
 def patch_config_files() -> None:
     """Let RecBole's Config load configs/ of ours and of the user; the rules are in bridge/config_files.py."""
+    _patch_yaml()
+    _patch_layers()
+
+
+def _patch_yaml() -> None:
+    """Files are read, and laid over one another, as settings/files.py does it."""
     from recbole.config.configurator import Config
 
-    load_internal, final_dict, model_and_dataset = (
-        Config._load_internal_config_dict,
-        Config._get_final_config_dict,
-        Config._get_model_and_dataset,
-    )
-    set_item = Config.__setitem__
     # each call adds its resolver to yaml's own class once more, which then tries them all at every number
     build_loader = Config._build_yaml_loader
     shared_loader = functools.cache(lambda: build_loader(None))
@@ -237,6 +237,24 @@ def patch_config_files() -> None:
         self.external_config_dict = files.merge(
             self.file_config_dict, self.variable_config_dict, self.cmd_config_dict
         )
+
+    Config._build_yaml_loader = _build_yaml_loader
+    Config._update_internal_config_dict = _update_internal_config_dict
+    Config._load_config_files = _load_config_files
+    Config._merge_external_config_dict = _merge_external_config_dict
+
+
+def _patch_layers() -> None:
+    """Names are checked, our files and defaults join RecBole's, and all values are read by the classes of settings."""
+    from recbole.config.configurator import Config
+
+    load_internal, final_dict, model_and_dataset = (
+        Config._load_internal_config_dict,
+        Config._get_final_config_dict,
+        Config._get_model_and_dataset,
+    )
+
+    set_item = Config.__setitem__
 
     def _get_model_and_dataset(self: Any, model: Any, dataset: Any) -> Any:
         name = model if model is not None else self.external_config_dict.get("model")
@@ -268,10 +286,6 @@ def patch_config_files() -> None:
         set_item(self, key, value)
         self._settings = None
 
-    Config._build_yaml_loader = _build_yaml_loader
-    Config._update_internal_config_dict = _update_internal_config_dict
-    Config._load_config_files = _load_config_files
-    Config._merge_external_config_dict = _merge_external_config_dict
     Config._get_model_and_dataset = _get_model_and_dataset
     Config._load_internal_config_dict = _load_internal_config_dict
     Config._get_final_config_dict = _get_final_config_dict

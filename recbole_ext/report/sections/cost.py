@@ -12,6 +12,8 @@ from recbole_ext.report.plots import Style
 from recbole_ext.report.sections.findings import Findings
 from recbole_ext.report.tables import filled, value_cell
 
+KINDS = {"train": "training, seconds (log)", "test": "ranking the test part, seconds (log)"}
+
 
 def cost(found: Findings) -> Section | None:
     return section("Cost", cost_picture(found), cost_table(found.comparison))
@@ -56,42 +58,21 @@ def cost_picture(found: Findings) -> Figure | None:
     if not comparison["metrics"]:
         return None
     metric = comparison["metrics"][0]
-    kinds = (("train", "training, seconds (log)"), ("test", "ranking the test part, seconds (log)"))
     usable = {
         key: [
             m
             for m in comparison["models"]
             if known(m["seconds"].get(key)) and known(plots.metric_of(m, metric).get("mean"))
         ]
-        for key, _ in kinds
+        for key in KINDS
     }
-    shown = [(key, axis) for key, axis in kinds if usable[key]]
-    near = plots.on_scale(comparison, metric)
+    shown = {key: models for key, models in usable.items() if models}
     if not shown:
         return None
 
     def draw(figure: Any) -> None:
         axes = plots.panels(figure, 1, len(shown), sharey=True)
-        named: list[list[tuple[str, float, float]]] = []
-        for panel, (key, axis) in zip(axes, shown):
-            panel.set_xscale("log")
-            places = []
-            for model in usable[key]:
-                x = max(float(model["seconds"][key]), 1e-3)  # a clock's "no time at all" has a place too
-                value = model["metrics"][metric]
-                style = found.look[model["model"]]
-                if model["model"] not in near:
-                    _below_scale(panel, model["model"], x, value["mean"], style)
-                    continue
-                if known(value.get("low")) and known(value.get("high")):
-                    panel.plot([x, x], [value["low"], value["high"]], "-", color=style.colour, lw=1.1)
-                panel.plot(x, value["mean"], style.marker, color=style.colour, mfc=style.face, markersize=6.5)
-                places.append((model["model"], x, value["mean"]))
-            panel.margins(x=0.2, y=0.25)
-            panel.set_xlabel(axis)
-            _plain_log_ticks(panel)
-            plots.y_grid(panel)
-            named.append(places)
+        named = [_draw_costs(panel, found, key, models) for panel, (key, models) in zip(axes, shown.items())]
         axes[0].set_ylim(bottom=max(0.0, axes[0].get_ylim()[0]))
         axes[0].set_ylabel(metric_name(metric))
         for panel, places in zip(axes, named):
@@ -106,6 +87,32 @@ def cost_picture(found: Findings) -> Figure | None:
     return plots.drawn(
         found.name("cost"), title, f"Quality against training time: {spoken}", (plots.WIDTH, 3.8), draw
     )
+
+
+def _draw_costs(
+    panel: Any, found: Findings, key: str, models: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, float, float]]:
+    """Put models by their seconds of `key`, and return the names and places of those on the scale."""
+    metric = found.comparison["metrics"][0]
+    near = plots.on_scale(found.comparison, metric)
+    panel.set_xscale("log")
+    places = []
+    for model in models:
+        x = max(float(model["seconds"][key]), 1e-3)  # a clock's "no time at all" has a place too
+        value = model["metrics"][metric]
+        style = found.look[model["model"]]
+        if model["model"] not in near:
+            _below_scale(panel, model["model"], x, value["mean"], style)
+            continue
+        if known(value.get("low")) and known(value.get("high")):
+            panel.plot([x, x], [value["low"], value["high"]], "-", color=style.colour, lw=1.1)
+        panel.plot(x, value["mean"], style.marker, color=style.colour, mfc=style.face, markersize=6.5)
+        places.append((model["model"], x, value["mean"]))
+    panel.margins(x=0.2, y=0.25)
+    panel.set_xlabel(KINDS[key])
+    _plain_log_ticks(panel)
+    plots.y_grid(panel)
+    return places
 
 
 def _plain_log_ticks(panel: Any) -> None:

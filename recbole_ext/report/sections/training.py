@@ -13,6 +13,7 @@ from recbole_ext.report.sections.findings import Findings
 from recbole_ext.report.tables import MISSING, in_order, numbers, value_cell, words
 
 LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1.5)))
+Runs = list[tuple[Any, list[tuple[int, float]]]]  # seed and (epoch, score) of each run of a model
 
 
 def curves(found: Findings) -> Section | None:
@@ -32,66 +33,78 @@ def without_curve(records: Sequence[Mapping[str, Any]]) -> Prose | None:
 
 def learning_curves(found: Findings) -> Figure | None:
     """Validation score by epoch, a panel a model, a line a seed; None where no run was validated."""
-    records, look = found.records, found.look
-    curves: dict[str, list[tuple[Any, list[tuple[int, float]]]]] = {}
-    metrics = list(dict.fromkeys(str(r.get("valid_metric")) for r in records))
-    for record in records:
+    curves: dict[str, Runs] = {}
+    for record in found.records:
         points = curve_of(record)
         if points:
             curves.setdefault(record["label"], []).append((record.get("seed"), points))
     if not curves:
         return None
-    labels = [label for label in look if label in curves]
-    labels += [label for label in curves if label not in look]
+    labels = [label for label in found.look if label in curves]
+    labels += [label for label in curves if label not in found.look]
+    curves = {label: curves[label] for label in labels}
+    metrics = " / ".join(dict.fromkeys(str(r.get("valid_metric")) for r in found.records))
     columns = min(4, len(labels))
     lines = math.ceil(len(labels) / columns)
-    peaks = {label: max(y for _, points in runs for _, y in points) for label, runs in curves.items()}
-    seeds = dict.fromkeys(seed for runs in curves.values() for seed, _ in runs)
-    lines_of = {seed: LINES[i % len(LINES)] for i, seed in enumerate(seeds)}
-    lowest = min(y for runs in curves.values() for _, points in runs for _, y in points)
 
     def draw(figure: Any) -> None:
-        from matplotlib.lines import Line2D
-        from matplotlib.ticker import MaxNLocator
-
         axes = plots.panels(figure, lines, columns, sharey=True)
-        for panel in axes[len(labels) :]:
-            panel.set_axis_off()
-        for panel, label in zip(axes, labels):
-            style = look.get(label, plots.Style(plots.INK, "o", True))
-            panel.axhline(max(peaks.values()), color="#aaaaaa", lw=0.8, ls=(0, (2, 2)), zorder=0)
-            for seed, points in curves[label]:
-                x, y = [p[0] for p in points], [p[1] for p in points]
-                panel.plot(x, y, color=style.colour, ls=lines_of[seed])
-                peak = max(points, key=lambda p: p[1])
-                panel.plot(*peak, style.marker, color=style.colour, mfc=style.face, markersize=6)
-            panel.set_title(plots.short(label))
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-            plots.y_grid(panel)
-        if 1 < len(lines_of) <= len(LINES):
-            handles = [
-                Line2D([], [], color=plots.QUIET, ls=line, label=f"seed {seed}")
-                for seed, line in lines_of.items()
-            ]
-            figure.legend(
-                handles=handles, loc="outside upper left", ncols=len(LINES), frameon=False, handlelength=3
-            )
-        if lowest < plots.FLOOR * min(peaks.values()):  # first epochs would squeeze all later ones
-            axes[0].set_ylim(bottom=plots.FLOOR * min(peaks.values()))
+        _draw_curves(figure, axes, curves, found.look)
         for i, panel in enumerate(axes):
             if i % columns == 0:
-                panel.set_ylabel(f"validation {' / '.join(metrics)}")
+                panel.set_ylabel(f"validation {metrics}")
             if i + columns >= len(labels):
                 panel.set_xlabel("epoch")
 
-    best = [(label, {"mean": peaks[label]}) for label in labels]
+    best = [(label, {"mean": _peak(runs)}) for label, runs in curves.items()]
     title = (
-        f"Validation {' / '.join(metrics)} by epoch, one line a seed, a marker at its best epoch; "
+        f"Validation {metrics} by epoch, one line a seed, a marker at its best epoch; "
         "dotted: the best of any model; every model has its own scale of epochs"
     )
     alt = f"Learning curves. Best validation score: {plots.read_out(best)}"
     size = (min(plots.WIDTH, 3.0 * columns + 0.6), 0.7 + 2.1 * lines)
     return plots.drawn(found.name("learning"), title, alt, size, draw)
+
+
+def _draw_curves(
+    figure: Any, axes: Sequence[Any], curves: Mapping[str, Runs], look: Mapping[str, plots.Style]
+) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    seeds = dict.fromkeys(seed for runs in curves.values() for seed, _ in runs)
+    lines_of = {seed: LINES[i % len(LINES)] for i, seed in enumerate(seeds)}
+    peaks = [_peak(runs) for runs in curves.values()]
+    for panel in axes[len(curves) :]:
+        panel.set_axis_off()
+    for panel, (label, runs) in zip(axes, curves.items()):
+        style = look.get(label, plots.Style(plots.INK, "o", True))
+        panel.axhline(max(peaks), color="#aaaaaa", lw=0.8, ls=(0, (2, 2)), zorder=0)
+        for seed, points in runs:
+            x, y = [p[0] for p in points], [p[1] for p in points]
+            panel.plot(x, y, color=style.colour, ls=lines_of[seed])
+            peak = max(points, key=lambda p: p[1])
+            panel.plot(*peak, style.marker, color=style.colour, mfc=style.face, markersize=6)
+        panel.set_title(plots.short(label))
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        plots.y_grid(panel)
+    if 1 < len(lines_of) <= len(LINES):
+        _name_seeds(figure, lines_of)
+    lowest = min(y for runs in curves.values() for _, points in runs for _, y in points)
+    if lowest < plots.FLOOR * min(peaks):  # first epochs would squeeze all later ones
+        axes[0].set_ylim(bottom=plots.FLOOR * min(peaks))
+
+
+def _name_seeds(figure: Any, lines_of: Mapping[Any, Any]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=plots.QUIET, ls=line, label=f"seed {seed}") for seed, line in lines_of.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(LINES), frameon=False, handlelength=3)
+
+
+def _peak(runs: Runs) -> float:
+    return max(y for _, points in runs for _, y in points)
 
 
 def curve_of(record: Mapping[str, Any]) -> list[tuple[int, float]]:

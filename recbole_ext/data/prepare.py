@@ -1,0 +1,310 @@
+"""Which events of a log stay, which part of it each session belongs to, which items are cold: before ids are given out.
+
+In this order, as far as the protocol asks: sessions beyond the cap of a user go; the split is made, once, of what is
+left; sessions and items outside the limits go; items are drawn and taken out of training; the limits again. All of it
+are functions from a log to a smaller one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_ext.data import cold, filters, splits
+from recbole_ext.data.filters import Limits
+from recbole_ext.data.splits import Parting
+from recbole_ext.errors import UsageError
+from recbole_ext.segments import start_of
+from recbole_ext.settings.protocol_values import ColdItems
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the protocol asks; a config key is read only where another one makes it matter.
+
+    sessions_per_user: None: all. passes, on_training: of the limits. parting: None where nothing looks at the training
+    part.
+    """
+
+    sessions_per_user: int | None
+    session_limits: Limits | None
+    item_limits: Limits | None
+    passes: int | None
+    on_training: bool
+    cold_items: ColdItems | None
+    parting: Parting | None
+
+    @classmethod
+    def of(cls, config: Any, folder: str) -> Wanted:
+        """As the config says it; `folder`: of the atomic files."""
+        session_limits, item_limits = (filters.parse_limits(config, key) for key in filters.CORE_KEYS)
+        limited = not (session_limits is item_limits is None)
+        on_training = limited and splits.chosen_part(config) == "train"
+        cold_items = cold.settings_of(config)
+        looks_at_parts = on_training or cold_items is not None
+        return cls(
+            config["max_sessions_per_user"],
+            session_limits,
+            item_limits,
+            config["inter_num_passes"] if limited else None,
+            on_training,
+            cold_items,
+            Parting.of(config, folder) if looks_at_parts else None,
+        )
+
+    @property
+    def limited(self) -> bool:
+        """Whether sessions or items have limits."""
+        return not (self.session_limits is self.item_limits is None)
+
+    @property
+    def anything(self) -> bool:
+        """Whether anything may leave the log."""
+        return self.limited or self.needs_time
+
+    @property
+    def needs_time(self) -> bool:
+        """Whether anything asks when events happened."""
+        return self.sessions_per_user is not None or self.parting is not None
+
+
+@dataclass(frozen=True)
+class Log:
+    """E events as flat columns, in the order of the file, and whose features there are.
+
+    place: (E,) where each event stands in the file. session, item: (E,) numbers by first occurrence, and the tokens
+    that they stand for, (sessions,) and (items,).
+    time: (E,) float64 seconds, nan where unknown. user: (E,) numbers, -1 where unknown. split: (E,) the `split` column.
+    These three are None where nobody asks or there are none.
+    session_rows, item_rows: tokens in the tables of features, None without a table. name: for messages.
+    """
+
+    name: str
+    place: np.ndarray
+    session: np.ndarray
+    sessions: np.ndarray
+    item: np.ndarray
+    items: np.ndarray
+    time: np.ndarray | None = None
+    user: np.ndarray | None = None
+    split: np.ndarray | None = None
+    session_rows: np.ndarray | None = None
+    item_rows: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, dataset: Any, wanted: Wanted) -> Log:
+        """The data frames of a RecBole data set, as far as they are wanted; UsageError where no column has the user."""
+        events, column = dataset.inter_feat, splits.SPLIT_COLUMN
+        session, sessions = pd.factorize(events[dataset.uid_field])
+        item, items = pd.factorize(events[dataset.iid_field])
+        given = wanted.parting is not None and wanted.parting.split.name == "given" and column in events
+        time = events[dataset.time_field].to_numpy(dtype=np.float64) if wanted.needs_time else None
+        return cls(
+            dataset.dataset_name,
+            np.arange(len(events)),
+            session,
+            np.asarray(sessions),
+            item,
+            np.asarray(items),
+            time=time,
+            user=None
+            if wanted.sessions_per_user is None
+            else _users(events, dataset.config["LINK_USER_FIELD"]),
+            split=events[column].to_numpy().astype(str) if given else None,
+            session_rows=_tokens(dataset.user_feat, dataset.uid_field),
+            item_rows=_tokens(dataset.item_feat, dataset.iid_field),
+        )
+
+    def left(self, keep: np.ndarray) -> Log:
+        """The events of `keep` (E,) bool, sessions and items numbered anew."""
+        if keep.all():
+            return self
+        session, sessions = pd.factorize(self.session[keep])
+        item, items = pd.factorize(self.item[keep])
+        time, user, split = (
+            None if column is None else column[keep] for column in (self.time, self.user, self.split)
+        )
+        return replace(
+            self,
+            place=self.place[keep],
+            session=session,
+            sessions=self.sessions[sessions],
+            item=item,
+            items=self.items[items],
+            time=time,
+            user=user,
+            split=split,
+        )
+
+    def known_time(self) -> np.ndarray:
+        """(E,) seconds, missing ones filled as RecBole fills them: with the mean."""
+        time = pd.Series(self.time)
+        return time.fillna(time.mean()).to_numpy()
+
+
+def _users(events: pd.DataFrame, field: str) -> np.ndarray:
+    if field not in events:
+        raise UsageError(
+            f"max_sessions_per_user needs the user of each session, but the .inter file has no column {field}: "
+            "set LINK_USER_FIELD, or leave max_sessions_per_user out"
+        )
+    return pd.factorize(events[field])[0]
+
+
+def _tokens(table: pd.DataFrame | None, field: str) -> np.ndarray | None:
+    return None if table is None else table[field].to_numpy()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The split as it was made. by_session: TRAIN, VALID or TEST by token.
+
+    held_out_time: under `session_time` the start of the first session that does not train: no event from then on does.
+    """
+
+    by_session: pd.Series
+    held_out_time: float
+
+    def training(self, log: Log) -> tuple[np.ndarray, np.ndarray]:
+        """Which events (E,) train, and which sessions (S,) do."""
+        trains = self.by_session.loc[log.sessions].to_numpy() == splits.TRAIN
+        return trains[log.session] & (log.known_time() < self.held_out_time), trains
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is left. parts: None where nothing looked at them. held_out: tokens of the items that are cold.
+
+    notes: sentences that the reader of a result has to know.
+    """
+
+    log: Log
+    parts: Parts | None
+    held_out: np.ndarray | None
+    notes: list[str]
+
+
+def prepare(log: Log, wanted: Wanted) -> Prepared:
+    """All that is wanted, in order. Raises UsageError where nothing would be left, or the split cannot be made."""
+    notes = []
+    parts: Parts | None = None
+    held_out: np.ndarray | None = None
+    if wanted.sessions_per_user is not None:
+        log, note = _capped(log, wanted.sessions_per_user)
+        notes.append(note)
+    if wanted.parting is not None and wanted.on_training:
+        parts = _parted(log, wanted.parting)
+    log = _limited(log, wanted, parts, ())
+    if wanted.parting is not None and wanted.cold_items is not None:
+        parts = parts or _parted(log, wanted.parting)
+        log, held_out, note = _without_cold(log, wanted.cold_items, parts)
+        notes.append(note)
+        log = _limited(log, wanted, parts, held_out)  # those that were inside may no longer be
+    return Prepared(log, parts, held_out, notes)
+
+
+def _capped(log: Log, most: int) -> tuple[Log, str]:
+    """At most so many sessions a user; whose a session is, its first event says."""
+    assert log.user is not None
+    time = log.known_time()
+    by_time = np.lexsort((time, log.session))
+    first = by_time[np.searchsorted(log.session[by_time], np.arange(len(log.sessions)))]
+    in_order = np.argsort(time[first], kind="stable")
+    user = log.user[first]
+    keep = np.empty(len(first), dtype=bool)
+    keep[in_order] = filters.spread(user[in_order], most)
+    left_out, users = int((~keep).sum()), len(np.unique(user[~keep]))
+    note = f"at most {most} sessions a user: {left_out:,} sessions of {users:,} users left out"
+    return log.left(keep[log.session]), note
+
+
+def _parted(log: Log, parting: Parting) -> Parts:
+    """The split, made of the log as it is."""
+    start = np.full(len(log.sessions), np.inf)
+    np.minimum.at(start, log.session, log.known_time())
+    in_order = np.argsort(start, kind="stable")
+    labels = None if log.split is None else _labels(log, log.split)[in_order]
+    parts = np.empty(len(start), dtype=np.int8)
+    parts[in_order] = splits.session_parts(parting, start[in_order], labels, log.sessions[in_order])
+    by_time = parting.split.name == "session_time"
+    held_out_time = start[parts != splits.TRAIN].min() if by_time else np.inf
+    return Parts(pd.Series(parts, index=log.sessions), held_out_time)
+
+
+def _labels(log: Log, split: np.ndarray) -> np.ndarray:
+    by_session = np.argsort(log.session, kind="stable")
+    length = np.bincount(log.session)
+    return splits.session_labels(split[by_session], start_of(length), length, log.sessions)
+
+
+def _limited(log: Log, wanted: Wanted, parts: Parts | None, held_out: Sequence[str] | np.ndarray) -> Log:
+    """Without sessions and items outside the limits, and their features, which would be candidates without an event.
+
+    held_out: items that stay however many events they have.
+    """
+    if not wanted.limited:
+        return log
+    counted, removable = np.ones(len(log.session), dtype=bool), np.ones(len(log.sessions), dtype=bool)
+    if wanted.on_training and parts is not None:
+        counted, removable = parts.training(log)
+    exempt = pd.Index(log.items).isin(held_out)
+    limits = wanted.session_limits, wanted.item_limits
+    keep = filters.core(log.session, log.item, counted, removable, *limits, wanted.passes, exempt)
+    if not keep.any():
+        raise UsageError(
+            f"{' and '.join(filters.CORE_KEYS)} leave no event of {log.name}: lower their limits"
+        )
+    left = log.left(keep)
+    return replace(
+        left,
+        session_rows=_rows_left(log.session_rows, log.sessions, left.sessions, limits[0], ()),
+        item_rows=_rows_left(log.item_rows, log.items, left.items, limits[1], held_out),
+    )
+
+
+def _rows_left(
+    rows: np.ndarray | None,
+    before: np.ndarray,
+    after: np.ndarray,
+    limits: Limits | None,
+    exempt: Sequence[str] | np.ndarray,
+) -> np.ndarray | None:
+    """Tokens of a table of features whose events are left, or who had none and may have none."""
+    if rows is None or limits is None:
+        return rows
+    tokens = pd.Index(rows)
+    stays = tokens.isin(after) | tokens.isin(exempt)
+    if filters.within(np.zeros(1), limits)[0]:
+        stays |= ~tokens.isin(before)
+    return rows[stays]
+
+
+def _without_cold(log: Log, wanted: ColdItems, parts: Parts) -> tuple[Log, np.ndarray, str]:
+    """Draw items of training events, and take all events of theirs out of the sessions that train."""
+    counted, trains = parts.training(log)
+    trained = np.unique(log.item[counted])
+    tokens = log.items[trained]
+    chosen = cold.drawn(tokens, wanted)
+    leaves = trains[log.session] & np.isin(log.item, trained[chosen])
+    if not (counted & ~leaves).any():
+        written = wanted.model_dump(exclude_unset=True)
+        raise UsageError(f"cold_items {written} leaves no training event: lower holdout")
+    note = f"cold_items: {int(chosen.sum()):,} of {len(tokens):,} training items ({wanted}) and their "
+    note += f"{int(leaves.sum()):,} training events held out"
+    return log.left(~leaves), tokens[chosen], note
+
+
+def time_order(session: np.ndarray, time: np.ndarray, start: np.ndarray) -> np.ndarray | None:
+    """(E,) the order of events by session start, session, time; None where they have it. start: by session."""
+    keys = (time, session, start[session])  # last one first
+    undecided = np.ones(max(len(session) - 1, 0), dtype=bool)
+    for key in reversed(keys):
+        before, after = key[:-1], key[1:]
+        if (undecided & (before > after)).any():
+            return np.lexsort(keys)
+        undecided &= before == after
+    return None

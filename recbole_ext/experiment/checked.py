@@ -1,0 +1,155 @@
+"""What an experiment asks of a model on a data set, checked whole before the first run.
+
+Every setting and every value of the search is read as the model reads it; what it would pass over is left out with a
+sentence, and refused where no model of the experiment reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recbole_ext.bridge.keys import unread_keys
+from recbole_ext.errors import UsageError
+from recbole_ext.experiment.plan import Entry, Experiment, space_of
+from recbole_ext.experiment.words import shown
+from recbole_ext.settings.files import load_files, merge
+from recbole_ext.settings.run_settings import read_given
+from recbole_ext.settings.training import OF_STEPS, SWITCHES, idle
+
+QUIET = {"state": "ERROR", "show_progress": False}
+_OF_PARTS = ("blend_models", "blend_settings")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model on a data set as an experiment asks for it.
+
+    common: settings of all models, the command line's among them, that this one reads. unread: those it does not, each
+    with a sentence. space: of its search. over: of the command line, over all others.
+    at_once: it learns in one pass.
+    """
+
+    dataset: str
+    entry: Entry
+    common: Mapping[str, Any]
+    over: Mapping[str, Any]
+    unread: Mapping[str, str]
+    space: Mapping[str, Sequence[Any]]
+    at_once: bool
+
+    def settings(self, tries: Mapping[str, Any]) -> dict[str, Any]:
+        """All keys of a run of it, the command line's last, less what one that is searched switches off here."""
+        settings = merge(QUIET, self.common, self.entry.settings, tries, self.over)
+        if not set(self.space) & set(SWITCHES):
+            return settings
+        off = idle(_built(self.dataset, self.entry, settings), settings)
+        return {key: value for key, value in settings.items() if key not in off}
+
+    def of_job(self, tries: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings that a job is run with: a blend of cells gets its parts from them."""
+        settings = self.settings(tries)
+        return {key: value for key, value in settings.items() if not self.entry.of or key not in _OF_PARTS}
+
+    def configured(self, tries: Mapping[str, Any], seed: int | None) -> Any:
+        """RecBole's Config of a run of it, all checked; None: with the seed of its settings."""
+        from recbole_ext.run.run import configure
+
+        settings = self.settings(tries)
+        if seed is not None:
+            settings["seed"] = seed
+        try:
+            return configure(self.entry.model, self.dataset, settings)
+        except UsageError as error:
+            tried = f" with {shown(tries)}" if tries else ""
+            raise UsageError(f"{self.entry.label} on {self.dataset}{tried}: {error}") from error
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its records has to know."""
+        keys = ", ".join(sorted(self.unread))
+        return (f"{self.entry.label} does not read {keys} of the experiment's settings",) if keys else ()
+
+
+def asked_of(experiment: Experiment, dataset: str, entry: Entry) -> Asked:
+    """What one model is asked for; raises UsageError for a value that it cannot use, in any setting or search."""
+    from recbole_ext.bridge.choice import path_of
+
+    files = load_files(experiment.files)
+    common = merge(files, experiment.settings)
+    everything = merge(QUIET, common, entry.settings, experiment.overrides)
+    config = _built(dataset, entry, _as_blend(experiment, entry, everything))
+    mine = {**entry.settings, **dict.fromkeys(entry.search or ())}
+    shared = {key: value for key, value in {**common, **experiment.overrides}.items() if key not in mine}
+    tried = {key: values[0] for key, values in experiment.search.items() if key not in mine}
+    try:
+        once = path_of(config).at_once
+        unread = {**unread_keys(config, shared), **unread_keys(config, tried, searched=True)}
+        for sentence in unread_keys(config, entry.settings).values():
+            if entry.search is None:
+                raise UsageError(sentence)
+    except UsageError as error:
+        raise UsageError(f"{entry.label} on {dataset}: {error}") from error
+    kept = {key: value for key, value in common.items() if key not in unread}
+    over = {key: value for key, value in experiment.overrides.items() if key not in unread}
+    space = space_of(experiment, entry, set(experiment.search) - set(unread))
+    asked = Asked(dataset, entry, _as_blend(experiment, entry, kept), over, unread, space, once)
+    _check_search(asked, config)
+    return asked
+
+
+def _as_blend(experiment: Experiment, entry: Entry, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a blend of two models of the experiment, as one that trains them: their checkpoints are not there."""
+    if not entry.of:
+        return dict(settings)
+    parts = [next(one for one in experiment.models if one.label == label) for label in entry.of]
+    own = {
+        "blend_models": [part.model for part in parts],
+        "blend_settings": [dict(part.settings) for part in parts],
+    }
+    return {**settings, **own}
+
+
+def _check_search(asked: Asked, config: Any) -> None:
+    """Raise UsageError for a value of a search that the model cannot use, and for a key that it never reads."""
+    for key, values in asked.space.items():
+        for value in values:
+            try:
+                read_given({key: value}, config.model_class)
+            except UsageError as error:
+                raise UsageError(
+                    f"{asked.entry.label} on {asked.dataset} with {key}={value}: {error}"
+                ) from error
+        sentence = unread_keys(config, {key: values[0]}, searched=True).get(key)
+        switched = any(other != key for other in asked.space if other in SWITCHES)
+        if sentence and not switched:
+            raise UsageError(f"{asked.entry.label} on {asked.dataset}: {sentence}")
+
+
+def refuse_unread(experiment: Experiment, dataset: str, asked: Sequence[Asked]) -> None:
+    """Raise UsageError for a common key that no model of the experiment reads.
+
+    How a model is trained may be said to models that count alone, and what a file says holds for its other models
+    where a call names some of them only.
+    """
+    for key in asked[0].unread:
+        if experiment.narrowed and key not in experiment.overrides:
+            continue
+        if key in OF_STEPS and all(one.at_once for one in asked):
+            continue
+        if all(
+            key in one.unread or key in one.entry.settings or key in (one.entry.search or ()) for one in asked
+        ):
+            raise UsageError(f"{asked[0].entry.label} on {dataset}: {asked[0].unread[key]}")
+
+
+def _built(dataset: str, entry: Entry, settings: Mapping[str, Any]) -> Any:
+    from recbole_ext.run.run import build_config, check_dataset
+
+    try:
+        config = build_config(entry.model, dataset, dict(settings))
+        check_dataset(config)
+        return config
+    except UsageError as error:
+        raise UsageError(f"{entry.label} on {dataset}: {error}") from error
