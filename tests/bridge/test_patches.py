@@ -339,10 +339,12 @@ def folders_at_once(folder: Path) -> Any:
 
 
 def device_choice(folder: Path) -> Any:
-    """Whether CUDA_VISIBLE_DEVICES is as it was after a configuration that names no GPU."""
-    before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    make_config("BPR", folder)
-    return os.environ.get("CUDA_VISIBLE_DEVICES") == before
+    """The device of a run that wants no GPU, where there is one."""
+    there, torch.cuda.is_available = torch.cuda.is_available, lambda: True
+    try:
+        return make_config("BPR", folder, use_gpu=False)["device"].type
+    finally:
+        torch.cuda.is_available = there
 
 
 def command_line(folder: Path) -> Any:
@@ -401,7 +403,7 @@ EXPECTED: dict[str, Any] = {
         [GRAPH_BY_HAND, GRAPH_SHAPES],
     ],
     "folders_at_once": True,
-    "device_choice": True,
+    "device_choice": "cpu",
     "command_line": [0.001, False],
     "config_files": ["user_id", LS_ARGS, "none"],
 }
@@ -420,7 +422,7 @@ FAULTS = {
     "anomaly_detection": "True",
     "session_graphs": "Cannot copy out of meta tensor",
     "folders_at_once": "File exists",
-    "device_choice": "False",
+    "device_choice": "cuda",
     "command_line": "[7, True]",
     "config_files": "train_neg_sample_args",
 }

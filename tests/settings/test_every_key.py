@@ -228,7 +228,7 @@ SAMPLE: list[tuple[str, dict[str, Any], str]] = [
     ("SASRec", {"metrics": ["NDCGG"]}, "metrics names NDCGG, which is no metric: did you mean NDCG?"),
     ("SASRec", {"eval_args": 5}, "eval_args is 5"),
     ("SASRec", {"data_path": 5}, "data_path is 5"),
-    ("SASRec", {"source": "diginetika"}, "there is no converter for 'diginetika': did you mean diginetica?"),
+    ("SASRec", {"source": "diginetika"}, "source is 'diginetika': did you mean diginetica?"),
     ("SASRec", {"precision": "fp16"}, "precision is 'fp16': it has to be one of fp32, bf16"),
     ("SASRec", {"hidden_size": 30, "n_heads": 4}, "n_heads is 4, which does not divide the 30 of a state"),
     ("HRNNFeat", {"train_targets": "banana"}, "train_targets is 'banana': it has to be one of prefixes"),
