@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 import pytest
 
 import recbole_ext
+from recbole_ext.bridge.stored_config import config_from_plain
+from recbole_ext.errors import UsageError
+from recbole_ext.plain import config_to_plain
 from recbole_ext.settings.base import Role
 from recbole_ext.settings.files import configs_dir, load_yaml
-from recbole_ext.settings.run_settings import parse, read_given
+from recbole_ext.settings.run_settings import parse, read_given, settings_of
+from recbole_ext.settings.training import Training
 
 _spec = importlib.util.spec_from_file_location("settings_door", Path(__file__).parent / "door.py")
 assert _spec and _spec.loader
@@ -64,6 +69,25 @@ def test_flags_reach_those_who_read_the_config(tmp_path: Path, monkeypatch: pyte
         config.run_settings.place.gpu_id == "0,1"
         and config.run_settings.protocol.split.name == "session_time"
     )
+
+
+def test_settings_are_those_of_the_values_as_they_are_now():
+    """A value that is set anew, a copy, a checkpoint's values of which some are missing, a plain mapping."""
+    config = copy.deepcopy(door.prepared("HRNNFeat"))
+    config["hidden_size"] = 7
+    assert config.run_settings.model.hidden_size == copy.deepcopy(config).run_settings.model.hidden_size == 7
+    stored = config_to_plain(config)
+    del stored["feature_fusion"], stored["precision"]
+    again = config_from_plain(stored).run_settings
+    assert (again.model.hidden_size, again.model.feature_fusion, again.training.precision) == (
+        7,
+        "parallel",
+        "fp32",
+    )
+    assert settings_of({"score": "dot", "hidden_size": 3}, Training) == Training(score="dot")
+    config["hidden_size"] = "x"
+    with pytest.raises(UsageError, match="hidden_size is 'x': it has to be a whole number of 1 or more"):
+        settings_of(config, Training)
 
 
 def test_a_number_is_no_flag():

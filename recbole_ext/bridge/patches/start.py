@@ -208,6 +208,15 @@ def patch_command_line() -> None:
     Config._convert_config_dict = _convert_config_dict
 
 
+def _settings(config: Any) -> run_settings.RunSettings:
+    """What the run is. Of a Config made from a checkpoint's values, and where one is set anew, it is read when asked."""
+    if config.model_class is None:
+        raise AttributeError("a class that is not known by name has no settings to be read by")
+    if vars(config).get("_settings") is None:
+        config._settings = run_settings.RunSettings.read(config.final_config_dict, config.model_class)
+    return config._settings  # type: ignore[no-any-return]
+
+
 def patch_config_files() -> None:
     """Let RecBole's Config load configs/ of ours and of the user; the rules are in bridge/config_files.py."""
     _patch_yaml()
@@ -274,14 +283,6 @@ def _patch_layers() -> None:
         run_settings.write_back(final, self._settings)
         return final
 
-    def settings(self: Any) -> run_settings.RunSettings:
-        """What the run is; of a Config made from a checkpoint's values, and where one is set anew, read when asked."""
-        if self.model_class is None:
-            raise AttributeError("a class that is not known by name has no settings to be read by")
-        if vars(self).get("_settings") is None:
-            self._settings = run_settings.RunSettings.read(self.final_config_dict, self.model_class)
-        return self._settings  # type: ignore[no-any-return]
-
     def __setitem__(self: Any, key: str, value: Any) -> None:
         set_item(self, key, value)
         self._settings = None
@@ -290,4 +291,4 @@ def _patch_layers() -> None:
     Config._load_internal_config_dict = _load_internal_config_dict
     Config._get_final_config_dict = _get_final_config_dict
     Config.__setitem__ = __setitem__
-    Config.run_settings = property(settings)
+    Config.run_settings = property(_settings)
