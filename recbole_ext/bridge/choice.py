@@ -152,5 +152,7 @@ def path_of(config: Any) -> Path:
 
     cls = dataset_class(config)
     rows = cls is not None and issubclass(cls, SessionDataset)
-    once = config["MODEL_TYPE"] == ModelType.TRADITIONAL or getattr(config.model_class, "fits_at_once", False)
+    once = config["MODEL_TYPE"] == ModelType.TRADITIONAL or getattr(
+        config.model_class, "learns_in_one_pass", False
+    )
     return Path(rows, rows and _has_session_trainer(config) and not once, once)

@@ -226,7 +226,7 @@ def _register_trainer() -> None:
 
     def get_trainer(model_type: Any, model_name: str) -> Any:
         """RecBole's choice, but for sequential models without a trainer of their own it is ours."""
-        from recbole_ext.trainer.counting import AtOnceTrainer
+        from recbole_ext.trainer.counting import CountingTrainer
         from recbole_ext.trainer.rl import ActorCriticTrainer
         from recbole_ext.trainer.session import SessionTrainer
 
@@ -235,8 +235,8 @@ def _register_trainer() -> None:
         if not plain:
             return chosen
         model = recbole.utils.get_model(model_name)
-        if getattr(model, "fits_at_once", False):
-            return AtOnceTrainer
+        if getattr(model, "learns_in_one_pass", False):
+            return CountingTrainer
         return ActorCriticTrainer if getattr(model, "learns_transitions", False) else SessionTrainer
 
     for module in (recbole.utils, recbole.utils.utils, quick_start):

@@ -21,7 +21,7 @@ SECONDS = (
 )
 
 
-class Progress:
+class Checkpoints:
     """Keeps the checkpoints of `trainer` in `folder`, which is made; `note` is called after each epoch first.
 
     A trainer of several stages with `own_progress = True` saves and resumes by itself, in `best.pth` and beside it.
@@ -40,7 +40,7 @@ class Progress:
 
         A model that learns at once does so again. Raises UsageError when a checkpoint does not fit the model.
         """
-        if getattr(self.trainer.model, "fits_at_once", False):
+        if getattr(self.trainer.model, "learns_in_one_pass", False):
             return
         newest = max(self._found(), key=lambda pair: pair[0], default=None)
         if newest is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recbole_ext.run.checkpoints import Progress
+    from recbole_ext.run.checkpoints import Checkpoints
     from recbole_ext.run.record import Run
 
 
@@ -116,7 +116,7 @@ def build_config(
 def _experiment(
     config: Any, saved: bool, tested: bool, folder: Path | None, notes: Sequence[str]
 ) -> dict[str, Any]:
-    from recbole_ext.run.checkpoints import Progress, resume
+    from recbole_ext.run.checkpoints import Checkpoints, resume
     from recbole_ext.run.record import Run
 
     run = Run(config, folder)
@@ -127,20 +127,20 @@ def _experiment(
     trainer.eval_collector.off_policy = off_policy
     if config["resume_from"]:
         resume(trainer, config["resume_from"])
-    progress = Progress(trainer, folder, run.epoch(trainer)) if folder is not None else None
-    if progress is not None:
-        progress.restore()
-    _train(run, trainer, *loaders[:2], saved, progress)
+    checkpoints = Checkpoints(trainer, folder, run.epoch(trainer)) if folder is not None else None
+    if checkpoints is not None:
+        checkpoints.restore()
+    _train(run, trainer, *loaders[:2], saved, checkpoints)
     if not tested:
-        if progress is not None and run.epochs:
-            progress.keep(run.epochs[-1]["epoch"])
+        if checkpoints is not None and run.epochs:
+            checkpoints.keep(run.epochs[-1]["epoch"])
         return run.write()
     _test(run, trainer, loaders[2], saved)
     if off_policy is not None:
         run.record["off_policy"] = off_policy.to_record()
     record = run.write()
-    if progress is not None:
-        progress.end()
+    if checkpoints is not None:
+        checkpoints.end()
     return record
 
 
@@ -168,13 +168,15 @@ def _trainer(config: Any, train: Any) -> Any:
     made = time.perf_counter() - began
     getLogger().info(model)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
-    if getattr(model, "fits_at_once", False):  # it has learnt when it is made
+    if getattr(model, "learns_in_one_pass", False):  # it has learnt when it is made
         trainer.seconds_before = made
     trainer.eval_collector = RankCollector(config)
     return trainer
 
 
-def _train(run: Run, trainer: Any, train: Any, valid: Any, saved: bool, progress: Progress | None) -> None:
+def _train(
+    run: Run, trainer: Any, train: Any, valid: Any, saved: bool, checkpoints: Checkpoints | None
+) -> None:
     from recbole_ext.run.checkpoints import fit
 
     began = time.perf_counter() - getattr(trainer, "seconds_before", 0.0)
@@ -185,10 +187,10 @@ def _train(run: Run, trainer: Any, train: Any, valid: Any, saved: bool, progress
             valid,
             saved=saved,
             show_progress=run.config["show_progress"],
-            callback_fn=progress.after_epoch if progress is not None else run.epoch(trainer),
+            callback_fn=checkpoints.after_epoch if checkpoints is not None else run.epoch(trainer),
         )
     except KeyboardInterrupt:
-        if progress is None and Path(trainer.saved_model_file).exists():
+        if checkpoints is None and Path(trainer.saved_model_file).exists():
             print(f"continue with --resume_from={trainer.saved_model_file}", file=sys.stderr)
         raise
     run.trained(trainer, best_score, best_valid, time.perf_counter() - began)

@@ -217,7 +217,7 @@ class ModelContract:
         """Two epochs and, resumed, two more give the weights of four, bit for bit; what learns at once says so."""
         log = ring_log(validated=False)  # so that the checkpoint is of the last epoch
         half = self.fitted(log, epochs=2)
-        if getattr(half.model, "fits_at_once", False):
+        if getattr(half.model, "learns_in_one_pass", False):
             with pytest.raises(UsageError, match="learns at once"):
                 self.fitted(log, resume_from=half.checkpoint, epochs=4)
             return

@@ -94,7 +94,7 @@ def fit(
     import recbole.data
     from recbole.utils import get_model, get_trainer, init_seed
 
-    from recbole_ext.run import checkpoints as progress
+    from recbole_ext.run import checkpoints
 
     with contextlib.chdir(folder):  # RecBole's trainer writes beside
         init_seed(config["seed"], config["reproducibility"])
@@ -104,8 +104,8 @@ def fit(
         trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
         trainer.eval_collector = _keeper(config)
         if resume_from is not None:
-            progress.resume(trainer, resume_from)
-        progress.fit(trainer, loaders[0], loaders[1], saved=True, verbose=False)
+            checkpoints.resume(trainer, resume_from)
+        checkpoints.fit(trainer, loaders[0], loaders[1], saved=True, verbose=False)
         ranked = rank(trainer, loaders[2], load_best_model=True)
     train, valid, test = loaders
     return Fitted(config, train, valid, test, network, trainer, str(trainer.saved_model_file), ranked)

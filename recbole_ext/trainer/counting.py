@@ -15,8 +15,8 @@ from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.trainer.session import SessionTrainer
 
 
-class AtOnceTrainer(SessionTrainer):
-    """Evaluates a model with `fits_at_once` as RecBole evaluates one after its first epoch; `epochs` is taken as 1.
+class CountingTrainer(SessionTrainer):
+    """Evaluates a model that `learns_in_one_pass` as RecBole does after a first epoch; `epochs` is taken as 1.
 
     Validation, record and checkpoint are as for any model; the checkpoint holds what the model has learnt.
     """

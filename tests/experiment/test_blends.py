@@ -34,10 +34,10 @@ def test_a_blend_is_refitted_with_what_validation_found(write_experiment, capsys
 
 @pytest.mark.parametrize("refit", [False, True])
 def test_an_interrupted_blend_goes_on(write_experiment, monkeypatch, refit):
-    from recbole_ext.run import checkpoints as progress
+    from recbole_ext.run import checkpoints
     from recbole_ext.trainer.session import SessionTrainer
 
-    monkeypatch.setattr(progress, "SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "SECONDS", 0)
     keys = {"models": [BLEND], "seeds": [1], "refit": refit}
     assert main([f"--experiment={write_experiment('whole', **keys)}"]) == 0
     file = write_experiment("parts", **keys)

@@ -300,9 +300,9 @@ MODELS = {
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("refit", [False, True], ids=["", "refit"])
 def test_interrupted_and_continued_equals_uninterrupted(write_experiment, monkeypatch, capsys, model, refit):
-    from recbole_ext.run import checkpoints as progress
+    from recbole_ext.run import checkpoints
 
-    monkeypatch.setattr(progress, "SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "SECONDS", 0)
     entry = {"model": model, "settings": MODELS[model]}
     settings = yaml.safe_load(Path(write_experiment()).read_text())["settings"] | {
         "epochs": 5,
@@ -343,10 +343,10 @@ def test_interrupted_and_continued_equals_uninterrupted(write_experiment, monkey
 
 def test_an_early_stop_is_remembered(write_experiment, monkeypatch, evaluated):
     """Interrupted between the epoch that stops and the test: nothing trains again."""
-    from recbole_ext.run import checkpoints as progress
+    from recbole_ext.run import checkpoints
     from recbole_ext.run.record import Run
 
-    monkeypatch.setattr(progress, "SECONDS", 0)
+    monkeypatch.setattr(checkpoints, "SECONDS", 0)
     settings = yaml.safe_load(Path(write_experiment()).read_text())["settings"]
     settings |= {"epochs": 40, "stopping_step": 1, "learning_rate": 0.02}
     file = write_experiment(models=["GRU4Rec"], seeds=[1], settings=settings)

@@ -24,7 +24,7 @@ from recbole_ext.settings.base import ModelSettings, NoneWord, key
 from recbole_ext.settings.run_settings import settings_of
 
 
-class AtOnceSettings(ModelSettings):
+class CountingSettings(ModelSettings):
     """Keys of the models that learn at once."""
 
     fill: Annotated[Literal["popularity", "none"], NoneWord] = key(
@@ -71,7 +71,7 @@ class TrainingSessions:
         return np.diff(self.start)
 
 
-class AtOnceModel(SequentialRecommender, ABC):
+class CountingModel(SequentialRecommender, ABC):
     """A sequential model that has learnt when it is made; `learnt` is all it knows, and goes into the checkpoint.
 
     fill: `popularity`: items without a score follow those with one, by their number of training events; `none`: they
@@ -79,8 +79,8 @@ class AtOnceModel(SequentialRecommender, ABC):
     either way.
     """
 
-    settings_class: type[ModelSettings] = AtOnceSettings
-    fits_at_once = True  # which Trainer it gets, see bridge/registry.py
+    settings_class: type[ModelSettings] = CountingSettings
+    learns_in_one_pass = True  # which Trainer it gets, see bridge/registry.py
     carries_methods = "counts, and has no states"
     input_type = InputType.POINTWISE
     other_parameter_name = ("learnt",)

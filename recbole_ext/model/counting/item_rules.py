@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_ext.model.counting.base import AtOnceModel, AtOnceSettings, TrainingSessions, last_items
+from recbole_ext.model.counting.base import CountingModel, CountingSettings, TrainingSessions, last_items
 from recbole_ext.segments import owner_of, place_in
 from recbole_ext.settings.base import Whole, key
 
@@ -31,13 +31,13 @@ DECAYS: dict[str, Decay] = {
 }
 
 
-class ItemRulesSettings(AtOnceSettings):
+class ItemRulesSettings(CountingSettings):
     """Keys of rules of two items."""
 
     rules_per_item: Whole = key(0, "the heaviest rules of an item that are kept; 0: all", ge=0)
 
 
-class ItemRules(AtOnceModel):
+class ItemRules(CountingModel):
     """score(item | session) = weight of the rule "last item of the session -> item"."""
 
     settings_class = ItemRulesSettings

@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from recbole_ext.data import splits
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
-from recbole_ext.model.counting.base import AtOnceModel, AtOnceSettings, TrainingSessions
+from recbole_ext.model.counting.base import CountingModel, CountingSettings, TrainingSessions
 from recbole_ext.model.counting.item_rules import Decay
 from recbole_ext.segments import owner_of, place_in, pointers_of, runs, spans
 from recbole_ext.settings.base import Flag, Number, Whole, key
@@ -30,7 +30,7 @@ CHUNK_ROWS = 1 << 15  # rows at a time, so that 16 bits number them, which sort 
 DAY = 86400.0
 
 
-class NeighbourSettings(AtOnceSettings):
+class NeighbourSettings(CountingSettings):
     """Keys of every neighbour model."""
 
     k: Whole = key(200, "nearest sessions", ge=1)
@@ -118,7 +118,7 @@ class Neighbours:
         return Neighbours(*(getattr(self, name)[kept] for name in self.__dataclass_fields__))
 
 
-class NeighbourModel(AtOnceModel):
+class NeighbourModel(CountingModel):
     """score(i | s) = sum over the k most similar of the `sample_size` most recent sessions n that share an item with s
 
         sim(s, n) * decay(n's age) * decay(place of the shared item in s) * decay(place of i in n) * idf(i)

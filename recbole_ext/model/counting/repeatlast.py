@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_ext.model.counting.base import AtOnceModel, TrainingSessions, last_items
+from recbole_ext.model.counting.base import CountingModel, TrainingSessions, last_items
 
 
-class RepeatLast(AtOnceModel):
+class RepeatLast(CountingModel):
     """score(i | session) = 1 for the session's last item; no other item has one."""
 
     def learn(self, sessions: TrainingSessions) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_ext.model.counting.base import AtOnceModel, TrainingSessions
+from recbole_ext.model.counting.base import CountingModel, TrainingSessions
 from recbole_ext.settings.base import ModelSettings
 
 
@@ -20,7 +20,7 @@ class SessionPopSettings(ModelSettings):
     other_defaults: ClassVar[dict[str, Any]] = {"train_neg_sample_args": None, "epochs": 1}
 
 
-class SessionPop(AtOnceModel):
+class SessionPop(CountingModel):
     """score(i | session) = events of i in the session + a share below 1 that orders ties by training events.
 
     An item that is not in the session has the second term alone, so popularity always follows.
