@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from recbole_ext.errors import UsageError
+from recbole_ext.files import write_beside
 from recbole_ext.report import plots, provenance
 from recbole_ext.report.answer import answer
 from recbole_ext.report.document import Notes, Report, Section
@@ -152,11 +152,10 @@ def _clean(text: str) -> str:
 
 
 def _put(path: Path, content: bytes) -> None:
-    waiting = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        waiting.write_bytes(content)
-        os.replace(waiting, path)
+        with write_beside(path) as waiting:
+            waiting.write_bytes(content)
     except OSError as error:
         raise UsageError(
             f"the report cannot be written to {path}: {error.strerror}; name another folder"
