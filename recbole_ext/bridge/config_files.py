@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext.bridge.names import _model_files
-from recbole_ext.settings.files import config_files, load_files, merge, recbole_folder
+from recbole_ext.settings.files import config_files, load_files, merge
+from recbole_ext.settings.of_model import recbole_folder
 
 # RecBole's models for click-through rates bring their own evaluation (AUC on labels), which is to stay
 _EVALUATION_KEYS = ("eval_args", "metrics", "valid_metric")

@@ -81,7 +81,7 @@ def _refuse_row_settings(config: Any) -> None:
 
 def check_selected_features(config: Any, dataset: Any) -> None:
     """Raise UsageError when one of RecBole's feature models (GRU4RecF, SASRecF, FDSA …) names a missing column."""
-    from recbole_ext.settings.files import recbole_folder
+    from recbole_ext.settings.of_model import recbole_folder
 
     encoder = getattr(config.model_class, "encoder_name", config["model"])  # of SASRecFSQN it is SASRecF
     defaults = recbole_folder() / "properties" / "model" / f"{encoder}.yaml"

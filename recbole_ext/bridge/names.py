@@ -10,7 +10,8 @@ from pathlib import Path
 
 from recbole_ext.bridge.encoders import actor_critics, refusal
 from recbole_ext.errors import UsageError, did_you_mean
-from recbole_ext.settings.files import config_files, configs_dir, load_yaml, recbole_folder
+from recbole_ext.settings.files import config_files, configs_dir, load_yaml
+from recbole_ext.settings.of_model import recbole_folder
 
 
 def known_models() -> list[str]:

@@ -19,14 +19,6 @@ def number(config: Any, key: str, low: float, high: float = math.inf, *, whole: 
     return value
 
 
-def flag(config: Any, key: str) -> bool:
-    """True or False at `key`; UsageError for anything else, as a word such as no would count as true."""
-    value = config[key]
-    if not isinstance(value, bool):
-        raise UsageError(f"{key} is {value!r}: write True or False")
-    return value
-
-
 def one_of(config: Any, key: str, allowed: tuple[str, ...]) -> str:
     """The word at `key`; UsageError when it is not among `allowed`."""
     # `--user_state=none` on a command line is read as yaml's null

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import importlib
-import importlib.util
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -87,11 +85,3 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 def load_files(files: Iterable[str | os.PathLike[str]], loader: Any = yaml.FullLoader) -> dict[str, Any]:
     """Read yaml files and merge them, later over earlier."""
     return merge(*(load_yaml(file, loader) for file in files))
-
-
-def recbole_folder() -> Path:
-    """Folder of the installed recbole package."""
-    spec = importlib.util.find_spec("recbole")
-    if spec is None or spec.origin is None:
-        raise UsageError("RecBole is not installed: pip install recbole==1.2.1")
-    return Path(spec.origin).parent

@@ -8,6 +8,7 @@ yaml and of its source, whose values nobody can check.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import re
 import sys
@@ -17,8 +18,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
+from recbole_ext.errors import UsageError
 from recbole_ext.settings.base import Flag, ModelSettings, Names, NoneWord, Number, Whole, key
-from recbole_ext.settings.files import recbole_folder
 from recbole_ext.settings.place import Place
 from recbole_ext.settings.protocol import Protocol
 from recbole_ext.settings.training import Training
@@ -43,6 +44,14 @@ _LOADERS = {  # keys that RecBole's transforms read, by the name of the transfor
     "crop_itemseq": ("crop_ratio", "eta"),
     "reorder_itemseq": ("beta",),
 }
+
+
+def recbole_folder() -> Path:
+    """Folder of the installed recbole package."""
+    spec = importlib.util.find_spec("recbole")
+    if spec is None or spec.origin is None:
+        raise UsageError("RecBole is not installed: pip install recbole==1.2.1")
+    return Path(spec.origin).parent
 
 
 @functools.cache
