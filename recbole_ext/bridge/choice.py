@@ -45,20 +45,13 @@ def _row_class(config: Any) -> type | None:
     own = getattr(getattr(config, "model_class", None), "dataset_class", None)
     if own is not None:
         return own
-    if _layout(config) == "recbole":
+    if config["data_layout"] == "recbole":
         return None
     if hasattr(recbole.data.dataset, f"{config['model']}Dataset"):
         return None
     if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         return SessionDataset
     return SessionEventsDataset if _scores_prefixes(config) else None
-
-
-def _layout(config: Any) -> str:
-    layout = config["data_layout"] or "pointers"
-    if layout not in ("pointers", "recbole"):
-        raise UsageError(f"data_layout is {layout}: write pointers or recbole")
-    return layout
 
 
 def _scores_prefixes(config: Any) -> bool:
@@ -71,7 +64,7 @@ def _refusal(config: Any, split: str) -> str:
     import recbole.data.dataset
 
     model = config["model"]
-    if _layout(config) == "recbole":
+    if config["data_layout"] == "recbole":
         return f"data_layout recbole knows the splits LS, RS and TS, not {split}: set data_layout: pointers"
     if hasattr(recbole.data.dataset, f"{model}Dataset"):
         return (

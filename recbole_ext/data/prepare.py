@@ -26,13 +26,12 @@ from recbole_ext.settings.protocol_values import ColdItems
 class Wanted:
     """What the protocol asks; a config key is read only where another one makes it matter.
 
-    sessions_per_user: None: all. passes, on_training: of the limits. parting: None where nothing looks at the training
-    part.
+    sessions_per_user: None: all. limits: on numbers of events of sessions and of items; passes, on_training: of them.
+    parting: None where nothing looks at the training part.
     """
 
     sessions_per_user: int | None
-    session_limits: Limits | None
-    item_limits: Limits | None
+    limits: tuple[Limits | None, Limits | None] | None
     passes: int | None
     on_training: bool
     cold_items: ColdItems | None
@@ -41,30 +40,18 @@ class Wanted:
     @classmethod
     def of(cls, config: Any, folder: str) -> Wanted:
         """As the config says it; `folder`: of the atomic files."""
-        session_limits, item_limits = (filters.parse_limits(config, key) for key in filters.CORE_KEYS)
-        limited = not (session_limits is item_limits is None)
-        on_training = limited and splits.chosen_part(config) == "train"
+        sessions, items = (filters.parse_limits(config, key) for key in filters.CORE_KEYS)
+        limits = None if sessions is items is None else (sessions, items)
+        on_training = limits is not None and splits.chosen_part(config) == "train"
         cold_items = cold.settings_of(config)
-        looks_at_parts = on_training or cold_items is not None
         return cls(
             config["max_sessions_per_user"],
-            session_limits,
-            item_limits,
-            config["inter_num_passes"] if limited else None,
+            limits,
+            None if limits is None else config["inter_num_passes"],
             on_training,
             cold_items,
-            Parting.of(config, folder) if looks_at_parts else None,
+            Parting.of(config, folder) if on_training or cold_items is not None else None,
         )
-
-    @property
-    def limited(self) -> bool:
-        """Whether sessions or items have limits."""
-        return not (self.session_limits is self.item_limits is None)
-
-    @property
-    def anything(self) -> bool:
-        """Whether anything may leave the log."""
-        return self.limited or self.needs_time
 
     @property
     def needs_time(self) -> bool:
@@ -246,14 +233,16 @@ def _limited(log: Log, wanted: Wanted, parts: Parts | None, held_out: Sequence[s
 
     held_out: items that stay however many events they have.
     """
-    if not wanted.limited:
+    if wanted.limits is None:
         return log
     counted, removable = np.ones(len(log.session), dtype=bool), np.ones(len(log.sessions), dtype=bool)
     if wanted.on_training and parts is not None:
         counted, removable = parts.training(log)
     exempt = pd.Index(log.items).isin(held_out)
-    limits = wanted.session_limits, wanted.item_limits
-    keep = filters.core(log.session, log.item, counted, removable, *limits, wanted.passes, exempt)
+    of_sessions, of_items = wanted.limits
+    keep = filters.core(
+        log.session, log.item, counted, removable, of_sessions, of_items, wanted.passes, exempt
+    )
     if not keep.any():
         raise UsageError(
             f"{' and '.join(filters.CORE_KEYS)} leave no event of {log.name}: lower their limits"
@@ -261,8 +250,8 @@ def _limited(log: Log, wanted: Wanted, parts: Parts | None, held_out: Sequence[s
     left = log.left(keep)
     return replace(
         left,
-        session_rows=_rows_left(log.session_rows, log.sessions, left.sessions, limits[0], ()),
-        item_rows=_rows_left(log.item_rows, log.items, left.items, limits[1], held_out),
+        session_rows=_rows_left(log.session_rows, log.sessions, left.sessions, of_sessions, ()),
+        item_rows=_rows_left(log.item_rows, log.items, left.items, of_items, held_out),
     )
 
 

@@ -80,7 +80,7 @@ class SessionDataset(PrefixRows):
     def _filter_by_inter_num(self) -> None:
         """What the protocol takes out of the log, see data/prepare.py."""
         wanted = Wanted.of(self.config, self.dataset_path)
-        if not wanted.anything:
+        if wanted.limits is None and not wanted.needs_time:
             return
         if wanted.needs_time:
             self._require_time()
