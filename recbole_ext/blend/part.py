@@ -83,7 +83,7 @@ def checkpoint_config(config: Any, file: str) -> Any:
     asked = {key: config[key] for key in config.external_config_dict if not key.startswith("blend_")}
     rows = {key: config[key] for key in ("dataset", "seed", *roles.rows_of(config.final_config_dict))}
     free = (*roles.places(), *roles.measures())  # in which the run that blends may differ
-    unread = OF_STEPS if path_of(own).at_once else ()
+    unread = OF_STEPS if path_of(own).one_pass else ()
     for key, wanted in {**asked, **rows}.items():
         if key in unread:
             continue

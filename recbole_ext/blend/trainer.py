@@ -20,6 +20,8 @@ from recbole_ext.blend.scores import BlendScores, fitted_temperature
 from recbole_ext.bridge.checkpoint import read_checkpoint
 from recbole_ext.errors import UsageError
 from recbole_ext.scores.candidates import CandidateScores
+from recbole_ext.settings.place import Place
+from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.trainer.collector import RankCollector
 from recbole_ext.trainer.session import SessionTrainer
 
@@ -48,7 +50,9 @@ class BlendTrainer(SessionTrainer):
 
     def resume_checkpoint(self, resume_file: str) -> None:
         """Go on from a blend's checkpoint: models that it holds trained are kept, the next one goes on from its own."""
-        stored = read_checkpoint(str(resume_file), self.device, bool(self.place.trust_pickle))["config"]
+        stored = read_checkpoint(
+            str(resume_file), self.device, bool(settings_of(self.config, Place).trust_pickle)
+        )["config"]
         given = (stored.get("model"), *(own["model"] for own in stored.get("blend_components") or ()))
         if given != (self.config["model"], *(part.config["model"] for part in self.model.parts)):
             raise UsageError(

@@ -28,7 +28,7 @@ class Asked:
 
     common: settings of all models, the command line's among them, that this one reads. unread: those it does not, each
     with a sentence. space: of its search. over: of the command line, over all others.
-    at_once: it learns in one pass.
+    one_pass: it learns in one pass.
     """
 
     dataset: str
@@ -37,7 +37,7 @@ class Asked:
     over: Mapping[str, Any]
     unread: Mapping[str, str]
     space: Mapping[str, Sequence[Any]]
-    at_once: bool
+    one_pass: bool
 
     def settings(self, tries: Mapping[str, Any]) -> dict[str, Any]:
         """All keys of a run of it, the command line's last, less what one that is searched switches off here."""
@@ -84,7 +84,7 @@ def asked_of(experiment: Experiment, dataset: str, entry: Entry) -> Asked:
     shared = {key: value for key, value in {**common, **experiment.overrides}.items() if key not in mine}
     tried = {key: values[0] for key, values in experiment.search.items() if key not in mine}
     try:
-        once = path_of(config).at_once
+        once = path_of(config).one_pass
         unread = {**unread_keys(config, shared), **unread_keys(config, tried, searched=True)}
         for sentence in unread_keys(config, entry.settings).values():
             if entry.search is None:
@@ -136,7 +136,7 @@ def refuse_unread(experiment: Experiment, dataset: str, asked: Sequence[Asked]) 
     for key in asked[0].unread:
         if experiment.narrowed and key not in experiment.overrides:
             continue
-        if key in OF_STEPS and all(one.at_once for one in asked):
+        if key in OF_STEPS and all(one.one_pass for one in asked):
             continue
         if all(
             key in one.unread or key in one.entry.settings or key in (one.entry.search or ()) for one in asked

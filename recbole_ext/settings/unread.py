@@ -28,13 +28,13 @@ _OF_ROWS = {  # keys of our data path: the value that says nothing
 class Path:
     """What a model's way through data and training reads.
 
-    rows: it is on our (prefix, target) rows. sessions: our trainer for sequential models trains it. at_once: it learns
+    rows: it is on our (prefix, target) rows. sessions: our trainer for sequential models trains it. one_pass: it learns
     in one pass, by counting or in closed form.
     """
 
     rows: bool
     sessions: bool
-    at_once: bool
+    one_pass: bool
 
 
 def known_keys(model_class: type) -> set[str]:
@@ -72,7 +72,7 @@ def unread(
 
 def _idle(key: str, given: Mapping[str, Any], values: Mapping[str, Any], model: str, path: Path) -> str:
     """The sentence for a key that the model's way of data and training passes over."""
-    if path.at_once and key in training.OF_STEPS:
+    if path.one_pass and key in training.OF_STEPS:
         if key == "epochs":
             return (
                 ""
