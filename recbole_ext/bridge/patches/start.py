@@ -209,11 +209,7 @@ def patch_command_line() -> None:
 
 
 def _settings(config: Any) -> run_settings.RunSettings:
-<<<<<<< HEAD
-    """What the run is; of a Config made from a checkpoint's values, or where one is set anew, it is read when asked."""
-=======
     """What the run is; of a Config made from a checkpoint, and where a value is set anew, it is read when asked."""
->>>>>>> typed
     if config.model_class is None:
         raise AttributeError("a class that is not known by name has no settings to be read by")
     if vars(config).get("_settings") is None:
