@@ -1,1 +1,1 @@
-"""Ranks and top items of every target, beside RecBole's Evaluator."""
+"""What the ranks of a run say: facts of targets, slices, intervals, comparison, off-policy estimates. numpy only."""
