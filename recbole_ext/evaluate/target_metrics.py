@@ -3,7 +3,7 @@
 Every target is one ranking with one right item, so with its rank r, 1 = best:
 
     hit@k = recall@k = [r <= k]     precision@k = [r <= k] / k
-    ndcg@k = [r <= k] / log2(r + 1)     mrr@k = [r <= k] / r
+    ndcg@k = [r <= k] / log2(r + 1)     mrr@k = map@k = [r <= k] / r
 
 These are RecBole's under full ranking of (prefix, target) rows. A category is right at k where one of the k best items
 has the target's.
@@ -17,7 +17,7 @@ import numpy as np
 
 from recbole_ext.errors import UsageError
 
-NAMES = ("hit", "recall", "precision", "ndcg", "mrr")
+NAMES = ("hit", "recall", "precision", "ndcg", "mrr", "map")
 ALIASES = {"hr": "hit"}
 
 
@@ -29,6 +29,7 @@ def gains(rank: np.ndarray, name: str, k: int) -> np.ndarray:
         "precision": lambda: np.full(len(rank), 1 / k),
         "ndcg": lambda: 1 / np.log2(rank + 1.0),
         "mrr": lambda: 1 / rank.astype(np.float64),
+        "map": lambda: 1 / rank.astype(np.float64),  # one target a row
     }[name]()
     return gain * (rank <= k)
 

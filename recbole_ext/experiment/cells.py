@@ -147,6 +147,7 @@ def write_json(file: Path, value: Any) -> None:
 
 def record_of(job: Job) -> dict[str, Any] | None:
     """The record of a finished run, with label and folder; None where it has to be done or goes on."""
+    _take_back(job)
     if not same(read_json(job.folder / IDENTITY), job.identity):
         return None
     record = read_record(job.folder)
@@ -209,14 +210,33 @@ def do(job: Job) -> Outcome:
         reason = f"{error}" if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
         reason = (reason.splitlines() or [type(error).__name__])[0]
         with suppress(OSError):  # the disk may be what has failed
+            if _set_aside(job).is_dir():
+                shutil.rmtree(job.folder, ignore_errors=True)
+                _set_aside(job).rename(job.folder)
             write_json(job.folder / FAILED, {"reason": reason})
             (job.folder / TRACE).write_text(traceback.format_exc(), encoding="utf-8")
         return Outcome(time.perf_counter() - began, reason)
+    shutil.rmtree(_set_aside(job), ignore_errors=True)
     return Outcome(time.perf_counter() - began)
+
+
+def _set_aside(job: Job) -> Path:
+    """Where a finished run of other settings waits until the one that takes its folder is finished too."""
+    return job.folder.with_name(f".before-{job.folder.name}")
+
+
+def _take_back(job: Job) -> None:
+    """Put a finished run that was set aside where it was, if it is what the job asks for."""
+    if same(read_json(_set_aside(job) / IDENTITY), job.identity):
+        shutil.rmtree(job.folder, ignore_errors=True)
+        _set_aside(job).rename(job.folder)
 
 
 def _make_folder(job: Job) -> None:
     if not same(read_json(job.folder / IDENTITY), job.identity):
+        if read_record(job.folder) is not None:
+            shutil.rmtree(_set_aside(job), ignore_errors=True)
+            job.folder.rename(_set_aside(job))
         shutil.rmtree(job.folder, ignore_errors=True)
     job.folder.mkdir(parents=True, exist_ok=True)
     write_json(job.folder / IDENTITY, job.identity)

@@ -12,8 +12,10 @@ from typing import Any
 
 from recbole_ext.bridge.keys import unread_keys
 from recbole_ext.errors import UsageError
+from recbole_ext.experiment.names import shown
 from recbole_ext.experiment.plan import Entry, Experiment, space_of
-from recbole_ext.experiment.words import shown
+from recbole_ext.settings import roles
+from recbole_ext.settings.base import Role
 from recbole_ext.settings.files import load_files, merge
 from recbole_ext.settings.run_settings import read_given
 from recbole_ext.settings.training import OF_STEPS, SWITCHES, idle
@@ -114,6 +116,11 @@ def _as_blend(experiment: Experiment, entry: Entry, settings: Mapping[str, Any])
 def _check_search(asked: Asked, config: Any) -> None:
     """Raise UsageError for a value of a search that the model cannot use, and for a key that it never reads."""
     for key, values in asked.space.items():
+        if roles.role_of(key, config.model_class) is Role.PLACE:
+            raise UsageError(
+                f"{asked.entry.label} on {asked.dataset}: search names {key}, which never changes a result: write it "
+                "into settings"
+            )
         for value in values:
             try:
                 read_given({key: value}, config.model_class)

@@ -12,8 +12,8 @@ from typing import Any
 from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job, Outcome
 from recbole_ext.experiment.groups import Group, groups_of
+from recbole_ext.experiment.names import name_of, result, valid_score
 from recbole_ext.experiment.plan import Experiment
-from recbole_ext.experiment.words import name_of, result, valid_score
 from recbole_ext.report import formats
 
 

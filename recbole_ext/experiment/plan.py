@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext.errors import UsageError, did_you_mean
+from recbole_ext.settings.base import flag
 from recbole_ext.settings.files import config_files, configs_dir, load_yaml
 
 KEYS = (
@@ -188,9 +189,10 @@ def _checked(
     _check_blends(models)
     for key in ("search_trials", "search_seed", "workers", "threads"):
         _whole(given, key, 0 if key == "search_seed" else 1)
+    given = {**given, **{key: flag(given[key]) for key in ("refit", "test") if key in given}}
     for key in ("refit", "test"):
         if not isinstance(given.get(key, True), bool):
-            raise UsageError(f"{key} is {given[key]!r}: write true or false")
+            raise UsageError(f"{key} is {given[key]!r}: write True or False")
     baseline = given.get("baseline")
     labels = [entry.label for entry in models]
     if baseline is not None and baseline not in labels:

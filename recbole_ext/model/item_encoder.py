@@ -193,7 +193,7 @@ class ColdScoring(Scoring):
     Training knows no such item, so it leaves the bias out; `vectors` then takes any rows, otherwise those of all items.
     A session often comes back to an item. Of a trained one a model learns that by its id part; an unseen one looks like
     every other with its features, and only `repeat_bias` tells it from them. One without features is ranked in these
-    rows only, by it above the best trained item of the prefix, see `evaluate.ranks.add_and_hide`.
+    rows only, by it above the best trained item of the prefix, see `scores.ranks.add_and_hide`.
     """
 
     def __init__(self, settings: ItemEncoderSettings, training: Training, items: ItemEncoder):

@@ -43,7 +43,7 @@ _FLAGS = {
 }
 
 
-def _flag(value: Any) -> Any:
+def flag(value: Any) -> Any:
     """True or False as people write them; anything else unchanged, to be refused."""
     if isinstance(value, bool):
         return value
@@ -67,7 +67,7 @@ def each_once(values: list[Any]) -> list[Any]:
     return values
 
 
-Flag = Annotated[bool, Field(strict=True), BeforeValidator(_flag)]
+Flag = Annotated[bool, Field(strict=True), BeforeValidator(flag)]
 Whole = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(strict=True, min_length=1)]

@@ -92,7 +92,9 @@ class Protocol(Settings):
     cold_items: ColdItems | None = key(
         None, "a share of the training items is taken wholly out of training (docs/cold_items.md)", of="rows"
     )
-    MAX_ITEM_LIST_LENGTH: Whole = key(50, "the latest events of a prefix that a model reads", ge=1)
+    MAX_ITEM_LIST_LENGTH: Whole = key(
+        50, "the latest events of a prefix that a model reads", ge=1, le=100_000
+    )
     repeatable: Flag = key(False, "an item of the prefix may be the target")
 
     # --- events of several kinds

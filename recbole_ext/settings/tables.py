@@ -132,7 +132,7 @@ def json_schema(models: Mapping[str, type[Settings]]) -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Settings of recbole_ext",
         "description": "Made from the classes of settings: recbole-ext settings --write",
-        "type": "object",
+        "type": ["object", "null"],
         "additionalProperties": False,
         "properties": dict(sorted(properties.items(), key=lambda item: item[0].lower())),
         "$defs": definitions,

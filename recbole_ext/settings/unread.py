@@ -107,7 +107,10 @@ def _unknown(key: str, model: str, own: list[str]) -> str:
     readers = readers_of(key)
     if readers:
         near = _longer(key, own) or did_you_mean(key, own)
-        return f"{model} does not read {key}{near or f': it is read by {_several(readers)}'}"
+        who = _several(readers)
+        if not near:
+            return f"{model} does not read {key}: it is read by {who}"
+        return f"{model} does not read {key}{near} ({who} read{'s' * (len(readers) == 1)} {key})"
     return (
         f"unknown key {key}{did_you_mean(key, general.union(own, all_model_keys())) or ': nothing reads it'}"
     )

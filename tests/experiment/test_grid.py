@@ -184,6 +184,50 @@ def test_what_a_machine_is_does_not_run_again(write_experiment, capsys):
     assert capsys.readouterr().out.count("finished before") == 2
 
 
+def test_a_metric_of_the_kept_ranks_does_not_read_the_test_part_again(write_experiment, capsys):
+    run(write_experiment(models=["Pop"], seeds=[1]))
+    before = ledger.readings(Path("results/try") / ledger.FILE)
+    capsys.readouterr()
+    run("try.yaml", "--metrics=[Hit,NDCG,MRR,MAP]", "--topk=[3,10]")
+    assert "finished before" in capsys.readouterr().out
+    assert ledger.readings(Path("results/try") / ledger.FILE) == before
+    (file,) = RUNS.glob("try/toy/Pop/seed-1/record.json")
+    test = json.loads(file.read_text())["test"]
+    assert test["map@3"] == test["mrr@3"] and test["map@10"] == test["mrr@10"] and "ndcg@3" in test
+
+
+def test_a_setting_that_the_data_refuse_leaves_what_is_finished(write_experiment, capsys):
+    run(write_experiment(models=["Pop"], seeds=[1]))
+    (file,) = RUNS.glob("try/toy/Pop/seed-1/record.json")
+    before = file.read_bytes()
+    assert run("try.yaml", "--cart_events=[nothing]") == 1
+    assert file.read_bytes() == before
+    capsys.readouterr()
+    assert run("try.yaml") == 0
+    assert "finished before" in capsys.readouterr().out and file.read_bytes() == before
+    assert not list(file.parents[1].glob(".before-*"))
+
+
+def test_a_finished_run_waits_until_the_one_in_its_place_is_finished_too(
+    write_experiment, monkeypatch, capsys
+):
+    from recbole_ext.experiment import cells
+
+    run(write_experiment(models=["Pop"], seeds=[1]))
+    (file,) = RUNS.glob("try/toy/Pop/seed-1/record.json")
+    before = file.read_bytes()
+
+    def interrupted(job):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cells, "_cell", interrupted)
+        assert run("try.yaml", "--user_inter_num_interval=[1,inf)") == 130
+    capsys.readouterr()
+    assert run("try.yaml") == 0
+    assert "finished before" in capsys.readouterr().out and file.read_bytes() == before
+
+
 def test_a_failing_cell_does_not_stop_the_others(write_experiment, capsys, reported):
     file = write_experiment(models=["GRU4RecF", "Pop"], seeds=[1])
     assert run(file) == 1
@@ -244,6 +288,10 @@ WRONG = [
     ),
     ({"search": {"learning_rate": [0.1, "fast"]}, "models": ["GRU4Rec"]}, "learning_rate is 'fast'"),
     ({"models": [{"model": "Pop", "search": {"n_layrs": [1]}}]}, "unknown key n_layrs"),
+    (
+        {"models": [{"model": "GRU4Rec", "search": {"worker": [0, 1]}}]},
+        "worker, which never changes a result",
+    ),
 ]
 
 

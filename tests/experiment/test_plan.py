@@ -86,7 +86,7 @@ MISTAKES = [
     ({"workers": 0}, "workers is 0: write a whole number of 1 or more"),
     ({"workers": True}, "workers is True"),
     ({"search_trials": 1.5}, "search_trials is 1.5"),
-    ({"refit": "yes"}, "refit is 'yes'"),
+    ({"refit": "maybe"}, "refit is 'maybe'"),
     ({"baseline": "pop"}, "baseline is 'pop', which is no label of models: did you mean Pop"),
     ({"name": "../up"}, "write the name of a folder"),
 ]

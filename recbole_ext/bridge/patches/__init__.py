@@ -132,9 +132,7 @@ def apply(skip: Collection[str] = ()) -> None:
     """
     unknown = sorted(set(skip) - {patch.name for patch in PATCHES})
     if unknown:
-        raise ValueError(
-            f"no compat patch is called {unknown[0]}; there are {', '.join(p.name for p in PATCHES)}"
-        )
+        raise ValueError(f"no patch is called {unknown[0]}; there are {', '.join(p.name for p in PATCHES)}")
     for patch in PATCHES:
         if patch.name in skip or patch.name in _applied:
             continue
