@@ -174,10 +174,6 @@ class UserSequences:
         """Users with more than one session."""
         return int((np.diff(self.first) > 1).sum())
 
-    def earlier_sessions(self, event_index: np.ndarray) -> np.ndarray:
-        """(R,) how many earlier sessions the user of each target event has."""
-        return self.rank[self.session_of(event_index)]
-
     def session_of(self, event_index: np.ndarray) -> np.ndarray:
         """(R,) session that holds each flat event index."""
         return holder_of(event_index, self.start)

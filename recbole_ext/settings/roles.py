@@ -34,10 +34,6 @@ def role_of(key: str, model_class: type | None = None) -> Role:
     return Role.PLACE if key in ("device", "local_rank", "single_spec") else Role.MODEL
 
 
-def _of(role: Role, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if role_of(key) is role}
-
-
 def from_ranks(key: str) -> bool:
     """Whether what a key asks for can be worked out from the ranks of a finished run."""
     return key in Protocol.model_fields and bool(Protocol.says(key, "from_ranks"))
@@ -48,11 +44,6 @@ def identity(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value for key, value in values.items() if role_of(key) is not Role.PLACE and not from_ranks(key)
     }
-
-
-def protocol_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys and values of the protocol."""
-    return _of(Role.PROTOCOL, values)
 
 
 def rows_of(values: Mapping[str, Any]) -> dict[str, Any]:

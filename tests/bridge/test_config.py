@@ -14,7 +14,7 @@ import torch
 import recbole_ext
 from recbole_ext import plain
 from recbole_ext.bridge import names, stored_config
-from recbole_ext.bridge.keys import refuse_unread
+from recbole_ext.bridge.keys import refuse_unread, unread_keys
 from recbole_ext.errors import UsageError
 from recbole_ext.settings import command_line, files
 
@@ -377,7 +377,7 @@ def test_known_keys_pass():
         "tail_ratio": 0.1,  # only RecBole's source reads it
         "eval_args": {"split": {"LS": "valid_only"}, "mode": {"valid": "full"}},
     }
-    refuse_unread(make(**known))
+    assert unread_keys(make(**known)) == {}
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [

@@ -190,7 +190,8 @@ def test_earlier_sessions_are_hrnnfeat_s_history(write_log, make_config, random_
     found = target_facts(test, {"event_index": place}, config)["earlier_sessions"]
     known = test.inter_feat["user_id"].numpy() > 0
     assert (found[~known] == -1).all() and 0 < known.sum() < len(known)
-    assert found[known].tolist() == test.user_sequences.earlier_sessions(place)[known].tolist()
+    chains = test.user_sequences
+    assert found[known].tolist() == chains.rank[chains.session_of(place)][known].tolist()
     assert found.max() > 5
 
 

@@ -263,7 +263,8 @@ def test_place_and_what_ranks_can_say_are_no_part_of_the_identity():
     }
     asked = {"metrics": ["NDCG"], "topk": [5]}
     assert roles.identity({**same, **place, **asked}) == same
-    assert roles.protocol_of({**same, **asked}) == {"eval_args": {}, **asked}
+    protocol = {key for key in {**same, **asked} if roles.role_of(key) is Role.PROTOCOL}
+    assert protocol == {"eval_args", *asked}
     assert roles.shown_settings({**same, **place, "seed": 1, "model": "VSTAN"}) == {
         "learning_rate": 0.1,
         "k": 3,
