@@ -564,7 +564,7 @@ def test_applying_twice_changes_nothing(patched: Path):
 
 
 def test_skipping_an_unknown_patch_is_an_error():
-    with pytest.raises(ValueError, match="no compat patch is called pandas_tree"):
+    with pytest.raises(ValueError, match="no patch is called pandas_tree"):
         compat.apply(skip=["pandas_tree"])
 
 
