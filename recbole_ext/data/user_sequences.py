@@ -40,8 +40,9 @@ class UserBatch:
     event_session: (E,) int64 session of each event. state_event: (S,) int64 the event whose hidden state the user
     level takes over (the last one before the user's next session starts). rows: (R,) int64 event that ends the prefix
     to be scored. places: (E,) int64 place of each event in the flat column, -1 where it has none. following: (E,) int64
-    the next event of the session in this order, 0 where there is none. batch_sizes: per step, PackedSequence's batch
-    sizes (CPU). step_events, step_sessions: (M,) counts.
+    the next event of the session in this order, 0 where there is none. place_in_session: (E,) int64. by_session: (E,)
+    int64 the events session by session, each session's in order; session_start: (S,) int64 its first of them.
+    batch_sizes: per step, PackedSequence's batch sizes (CPU). step_events, step_sessions: (M,) counts.
     """
 
     items: Tensor
@@ -53,6 +54,9 @@ class UserBatch:
     rows: Tensor
     places: Tensor
     following: Tensor
+    place_in_session: Tensor
+    by_session: Tensor
+    session_start: Tensor
     batch_sizes: list[Tensor]
     step_events: list[int]
     step_sessions: list[int]
@@ -69,6 +73,15 @@ class UserBatch:
 
     def __len__(self) -> int:
         return int(self.items.shape[0])
+
+    def last_events(self, events: Tensor, count: int) -> Tensor:
+        """(B, W) the last events of the prefixes that `events` (B,) end, oldest first, -1 = none; W: as many as there
+        are, at most `count`."""
+        own = self.place_in_session[events]
+        width = min(count, int(own.max()) + 1) if len(own) else 1
+        place = own.unsqueeze(1) - torch.arange(width - 1, -1, -1, device=own.device)
+        first = self.session_start[self.event_session[events]].unsqueeze(1)
+        return torch.where(place >= 0, self.by_session[first + place.clamp_min(0)], -1)
 
 
 def pack(
@@ -115,6 +128,9 @@ def pack(
         rows=torch.from_numpy(where[rows]),
         places=torch.from_numpy(places[packed]),
         following=torch.from_numpy(following),
+        place_in_session=torch.from_numpy(position[packed]),
+        by_session=torch.from_numpy(where),
+        session_start=torch.from_numpy(starts[order]),
         batch_sizes=[torch.from_numpy(np.bincount(places_of)) for places_of in of_steps],
         step_events=step_events.tolist(),
         step_sessions=step_sessions.tolist(),

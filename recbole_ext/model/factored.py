@@ -20,8 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_ext.data.positions import PositionBatch
 from recbole_ext.errors import UsageError
 from recbole_ext.model.large_softmax import unit_rows
+from recbole_ext.model.pointer import Read
+from recbole_ext.scores.terms import RowTerms
 from recbole_ext.settings.training import Training
 
 TEMPERATURE = 0.07  # of cosine scores where the configuration names none
@@ -70,9 +73,17 @@ class Factored(ABC):
         """(n_items,) bool, items that may be ranked; None: all but the padding."""
         return None
 
-    def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
-        """(B, K) items and what ranking adds to their scores in each row beside the product; None: nothing."""
-        return None
+    def read_positions(self, batch: PositionBatch, vectors: Tensor) -> Read:
+        """What it makes of all n * L prefixes of a PositionBatch."""
+        return Read(self.position_states(batch.items, vectors).flatten(0, 1))
+
+    def read_rows(self, interaction: Any, vectors: Tensor) -> Read:
+        """What it makes of every row's prefix."""
+        return Read(self.row_states(interaction, vectors))
+
+    def terms(self, interaction: Any, read: Read) -> RowTerms | None:
+        """What ranking adds to the product for items that the rows (B) name; read: of these rows; None: nothing."""
+        return None if read.looks is None else read.looks.copied()
 
 
 class DotProductModel(Factored):

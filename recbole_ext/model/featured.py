@@ -24,6 +24,7 @@ from recbole_ext.model.item_encoder import (
     item_feature_fields,
 )
 from recbole_ext.model.objective import Objective, position_loss, row_loss
+from recbole_ext.model.pointer import Read
 from recbole_ext.settings.base import key
 from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.settings.training import Training
@@ -105,6 +106,7 @@ class Featured(ItemsRanked):
         self.objective = Objective(
             training, dataset.training_counts(), torch.nonzero(self.items.seen).squeeze(1)
         )
+        self.look_back = self.look_back_of(settings, dataset, self.notes)
         self.select = True  # False where a CUDA graph wants shapes that do not depend on the data
 
     def item_vectors(self) -> Tensor:
@@ -113,15 +115,39 @@ class Featured(ItemsRanked):
 
     def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
         """(B, d) state at the end of every row's prefix."""
-        sequence, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-        with self.item_embedding.of(vectors):
-            states: Tensor = self.forward(sequence, length)
-        return states
+        return self.read_rows(interaction, vectors).states
 
     def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
         """(n, L, d) state after every position of sessions (n, L)."""
+        return self._look(items, vectors).states.view(*items.shape, -1)
+
+    def read_positions(self, batch: PositionBatch, vectors: Tensor) -> Read:
+        """States and pointers after every position."""
+        return self._look(batch.items, vectors, batch.past_items)
+
+    def read_rows(self, interaction: Any, vectors: Tensor) -> Read:
+        """State and pointers at the end of every row's prefix."""
+        items, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        if self.look_back is None:
+            with self.item_embedding.of(vectors):
+                return Read(self.forward(items, length))
+        longest = items.shape[1]
+        width = min(self.look_back.window, longest)
+        place = (length - 1).unsqueeze(1) - torch.arange(width - 1, -1, -1, device=length.device)
+        row = torch.arange(len(items), device=length.device).unsqueeze(1)
+        at = torch.where(place >= 0, row * longest + place, -1)
+        states = self._encoded(items, vectors).flatten(0, 1)
+        return self.look_back.rows(states, items.flatten(), at, vectors, self.past_of(interaction))
+
+    def _encoded(self, items: Tensor, vectors: Tensor) -> Tensor:
         with self.item_embedding.of(vectors):
             return states_everywhere(self, items)
+
+    def _look(self, items: Tensor, vectors: Tensor, past: Tensor | None = None) -> Read:
+        states = self._encoded(items, vectors)
+        if self.look_back is None:
+            return Read(states.flatten(0, 1))
+        return self.look_back.positions(states, items, vectors, past)
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Mean loss over all targets of a PositionBatch, or over the rows of a RecBole Interaction."""

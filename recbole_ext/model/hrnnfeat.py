@@ -32,7 +32,8 @@ from recbole_ext.model.item_encoder import (
     item_feature_fields,
 )
 from recbole_ext.model.losses import in_batch
-from recbole_ext.model.objective import Objective
+from recbole_ext.model.objective import Objective, loss_of
+from recbole_ext.model.pointer import Read
 from recbole_ext.settings.base import Flag, NoneWord, Number, Whole, key
 from recbole_ext.settings.protocol import Protocol
 from recbole_ext.settings.run_settings import settings_of
@@ -139,6 +140,7 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
         self.dropout_session = nn.Dropout(settings.dropout_session)
         self.dropout_init = nn.Dropout(settings.dropout_init)
         self._reset_parameters()
+        self.look_back = self.look_back_of(settings, dataset, self.notes)
         for note in self.notes:
             self.logger.info("HRNNFeat: %s", note)
         candidates = torch.nonzero(self.items.seen).squeeze(1)
@@ -202,6 +204,16 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
         """(n, L, sum(parts)) states of sessions (n, L) on their own, each an unknown user's."""
+        return self._look(items, vectors).states.view(*items.shape, -1)
+
+    def _look(self, items: Tensor, vectors: Tensor, past: Tensor | None = None) -> Read:
+        states = self._encoded(items, vectors)
+        if self.look_back is None:
+            return Read(states.flatten(0, 1))
+        return self.look_back.positions(states, items, vectors, past)
+
+    def _encoded(self, items: Tensor, vectors: Tensor) -> Tensor:
+        """(n, L, sum(parts)) states of the session GRUs alone, mapped to the space of item vectors."""
         inputs = self.dropout_input(F.embedding(items.T, vectors))  # (L, n, sum(parts))
         pieces = []
         for part, (gru, piece) in enumerate(zip(self.session_grus, inputs.split(self.items.parts, dim=2))):
@@ -215,36 +227,60 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Mean loss over all targets of a PositionBatch or UserBatch, or over the rows of a RecBole Interaction."""
         vectors = self.item_vectors()
-        states, target = self._states_and_targets(interaction, vectors)
+        read, target = self._read_and_targets(interaction, vectors)
         learnt = target != 0
         if self.select or self.loss_type != "CE":
             place = torch.nonzero(learnt).squeeze(1)
-            states, target, learnt = states[place], target[place], learnt[place]
-        states = self.scoring.states(states)
+            read, target, learnt = read.only(place), target[place], learnt[place]
         if self.loss_type == "CE":
-            vectors = self.scoring.vectors(vectors, self.objective.vector_dtype(vectors))
-            return self.objective(states, vectors, target, learnt / learnt.sum().clamp_min(1))
+            weight = learnt / learnt.sum().clamp_min(1)
+            return loss_of(self, self.objective, read, vectors, target, weight)
+        states = self.scoring.states(read.states)
         return in_batch(self.loss_type, states @ self.scoring.vectors(vectors)[target].T, target)
 
-    def _states_and_targets(self, batch: Any, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """(E, d) states and (E,) next items, 0 where nothing is to be learnt."""
+    def _read_and_targets(self, batch: Any, vectors: Tensor) -> tuple[Read, Tensor]:
+        """What is read of E prefixes, and their (E,) next items, 0 where nothing is to be learnt."""
         if isinstance(batch, PositionBatch):
-            return self.position_states(batch.items, vectors).flatten(0, 1), batch.targets.flatten()
-        if not isinstance(batch, UserBatch):
-            batch = self._rows(batch, targets=batch[self.POS_ITEM_ID])
-        return self.encode(batch, vectors), torch.where(self.items.seen[batch.targets], batch.targets, 0)
+            return self.read_positions(batch, vectors), batch.targets.flatten()
+        if isinstance(batch, UserBatch):
+            read, target = self.read_users(batch, vectors), batch.targets
+        else:
+            read, target = self.read_rows(batch, vectors), batch[self.POS_ITEM_ID]
+        return read, torch.where(self.items.seen[target], target, 0)
+
+    def read_positions(self, batch: PositionBatch, vectors: Tensor) -> Read:
+        """States and pointers after every position of sessions, each an unknown user's but for `pointer: user`."""
+        return self._look(batch.items, vectors, batch.past_items)
+
+    def read_users(self, batch: UserBatch, vectors: Tensor) -> Read:
+        """States and pointers after every event of a UserBatch."""
+        events = torch.arange(len(batch), device=batch.items.device)
+        past = None if self.past is None else self.past.of_sessions(batch.sessions, self.past_limit)
+        return self._ends(batch, events, vectors, past)
+
+    def read_rows(self, interaction: Any, vectors: Tensor) -> Read:
+        """State and pointers at the end of every row's prefix, its user's earlier sessions included."""
+        batch = self._rows(interaction)
+        return self._ends(batch, batch.rows, vectors, self.past_of(interaction))
 
     def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
         """(B, sum(parts)) state at the end of every row's prefix, its user's earlier sessions included."""
-        batch = self._rows(interaction)
-        return self.encode(batch, vectors)[batch.rows]
+        return self.read_rows(interaction, vectors).states
 
-    def _rows(self, interaction: Any, targets: Tensor | None = None) -> UserBatch:
+    def _ends(self, batch: UserBatch, events: Tensor, vectors: Tensor, past: Tensor | None) -> Read:
+        """What is read of the prefixes that `events` (B,) of a UserBatch end; past: (B, P)."""
+        states = self.encode(batch, vectors)
+        if self.look_back is None:
+            return Read(states[events])
+        at = batch.last_events(events, self.look_back.window)
+        return self.look_back.rows(states, batch.items, at, vectors, past)
+
+    def _rows(self, interaction: Any) -> UserBatch:
         # rows of our data set say which event they aim at, so the user's earlier sessions can be found
-        if targets is None and self.sequences is not None and "event_index" in interaction:
+        if not self.training and self.sequences is not None and "event_index" in interaction:
             index = interaction["event_index"].cpu().numpy()
             batch = self.sequences.eval_batch(index, with_history=self.user_state != "none")
         else:
             sequence, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-            batch = rows_batch(sequence, length, targets, start_step=self.start_step)
+            batch = rows_batch(sequence, length, start_step=self.start_step)
         return batch.to(self.items.ids.weight.device)

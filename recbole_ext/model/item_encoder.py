@@ -16,15 +16,16 @@ from torch import Tensor, nn
 
 from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.model.factored import Factored, Scoring
-from recbole_ext.scores.ranks import add_and_hide
-from recbole_ext.settings.base import ModelSettings, Names, Number, key
+from recbole_ext.model.pointer import LookBack, LookBackSettings, Read
+from recbole_ext.scores.terms import Raised, RowTerms, hide_and_add
+from recbole_ext.settings.base import Names, Number, key
 from recbole_ext.settings.training import Training
 
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 
 
-class ItemEncoderSettings(ModelSettings):
-    """Keys of models whose items are known by id and features."""
+class ItemEncoderSettings(LookBackSettings):
+    """Keys of models whose items are known by id and features, and that look back."""
 
     item_features: Names | None = key(
         None, "feature columns of the .item file that it uses; empty list: none; ~: all of them"
@@ -193,7 +194,7 @@ class ColdScoring(Scoring):
     Training knows no such item, so it leaves the bias out; `vectors` then takes any rows, otherwise those of all items.
     A session often comes back to an item. Of a trained one a model learns that by its id part; an unseen one looks like
     every other with its features, and only `repeat_bias` tells it from them. One without features is ranked in these
-    rows only, by it above the best trained item of the prefix, see `scores.ranks.add_and_hide`.
+    rows only, by it above the best trained item of the prefix, see `scores.terms.Raised`.
     """
 
     def __init__(self, settings: ItemEncoderSettings, training: Training, items: ItemEncoder):
@@ -219,11 +220,11 @@ class ColdScoring(Scoring):
         bias = (~self.items.seen).to(plain.dtype).unsqueeze(1) * self.bias
         return torch.cat((plain, bias), dim=1)
 
-    def additions(self, prefix: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Items (B, L) of prefixes, 0 = padding, and what is added to the scores of each; None: nothing."""
+    def raised(self, prefix: Tensor) -> Raised | None:
+        """What is added to the scores of items (B, L) of prefixes, 0 = padding; None: nothing."""
         if self.repeat_bias == 0:
             return None
-        return prefix, ((prefix != 0) & ~self.items.seen[prefix]) * self.repeat_bias
+        return Raised(prefix, ((prefix != 0) & ~self.items.seen[prefix]) * self.repeat_bias)
 
 
 class ItemsRanked(Factored):
@@ -235,20 +236,47 @@ class ItemsRanked(Factored):
     carries_methods = True
     items: ItemEncoder
     scoring: ColdScoring
+    look_back: LookBack | None
+    past_limit: int  # events of a user's past that it reads
     ITEM_SEQ: str
     ITEM_ID: str
+
+    def look_back_of(self, settings: ItemEncoderSettings, dataset: Any, notes: list[str]) -> LookBack | None:
+        """Its read-out and pointers as the settings have them; None: neither. Call it once `items` and `scoring` are
+        there."""
+        self.past, self.past_limit = None, 0
+        if settings.pointer == "user":
+            self.past = dataset.past
+            if not self.past.returning_users:
+                notes.append("no user has a second session here, so pointer: user looks at the session alone")
+                settings = settings.model_copy(update={"pointer": "session"})
+                self.past = None
+        if not settings.readout and settings.pointer == "none":
+            return None
+        found = LookBack(settings, sum(self.items.parts), self.scoring.kind == "cosine")
+        self.past_limit = found.past_limit
+        return found
+
+    def past_of(self, interaction: Any) -> Tensor | None:
+        """(B, P) the earlier items of the users of rows, newest first; None: nothing is read or known of them."""
+        if self.past is None or "event_index" not in interaction:
+            return None
+        found: Tensor = self.past.of_events(interaction["event_index"], self.past_limit)
+        return found
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """(B, n_items) scores; items of which neither id nor feature is known come last, but for `repeat_bias`."""
         table = self.item_vectors()
-        states = self.scoring.states(self.row_states(interaction, table))
-        scores = states @ self.scoring.vectors(table).T
+        read = self.read_rows(interaction, table)
+        scores = self.scoring.states(read.states) @ self.scoring.vectors(table).T
         hidden = torch.nonzero(~self.rankable()).squeeze(1)
-        return add_and_hide(scores, hidden, self.additions(interaction))
+        return hide_and_add(scores, hidden, self.terms(interaction, read))
 
-    def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
-        """Items of the prefixes and what ranking adds to their scores, see `ColdScoring`."""
-        return self.scoring.additions(interaction[self.ITEM_SEQ])
+    def terms(self, interaction: Any, read: Read) -> RowTerms | None:
+        """What the pointers copy, or without one what `ColdScoring` raises."""
+        if read.looks is not None:
+            return read.looks.copied()
+        return self.scoring.raised(interaction[self.ITEM_SEQ])
 
     def predict(self, interaction: Any) -> Tensor:
         """(B,) scores of the rows' own items."""

@@ -19,7 +19,19 @@ SMALLEST = 1e-12  # as F.normalize: shorter rows are divided by this
 
 
 @triton.jit
-def _softmax_gradient(logits, target, weight, loss, columns, stride, BLOCK: tl.constexpr):
+def _softmax_gradient(
+    logits,
+    target,
+    weight,
+    loss,
+    log_rest,
+    log_copied,
+    share,
+    columns,
+    stride,
+    BLOCK: tl.constexpr,
+    MIXED: tl.constexpr,
+):
     row = tl.program_id(0).to(tl.int64)
     base = logits + row * stride
     place = tl.load(target + row)
@@ -35,7 +47,18 @@ def _softmax_gradient(logits, target, weight, loss, columns, stride, BLOCK: tl.c
         new = tl.maximum(highest, tl.max(x, axis=0))
         total = total * tl.exp(highest - new) + tl.sum(tl.exp(x - new), axis=0)
         highest = new
-    tl.store(loss + row, (highest + tl.log(total) - own) * w)
+    value = highest + tl.log(total) - own
+    if MIXED:
+        generated = tl.load(log_rest + row).to(tl.float32) - value
+        copied = tl.load(log_copied + row).to(tl.float32)
+        more = tl.maximum(generated, copied)
+        both = more + tl.log(tl.exp(generated - more) + tl.exp(copied - more))
+        part = tl.exp(generated - both)
+        tl.store(share + row, part)
+        tl.store(loss + row, -both * w)
+        w = w * part
+    else:
+        tl.store(loss + row, value * w)
     scale = w / total
     for first in range(0, columns, BLOCK):
         column = first + tl.arange(0, BLOCK)
@@ -44,12 +67,27 @@ def _softmax_gradient(logits, target, weight, loss, columns, stride, BLOCK: tl.c
         tl.store(base + column, gradient.to(logits.dtype.element_ty), mask=column < columns)
 
 
-def softmax_gradient(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Sum of `-weight * log softmax(logits)[target]`; logits (n, C) become weight * (softmax - one-hot)."""
+def softmax_gradient(
+    logits: Tensor, target: Tensor, weight: Tensor, mixed: tuple[Tensor, Tensor, Tensor] | None = None
+) -> Tensor:
+    """Sum of the rows' weighted losses; logits (n, C) become weight * share * (softmax - one-hot).
+
+    mixed: as of `large_softmax._to_gradient`, whose counterpart this is.
+    """
     rows, columns = logits.shape
     loss = torch.empty(rows, dtype=torch.float32, device=logits.device)
+    parts = (loss, loss, loss) if mixed is None else mixed  # pointers that are not looked at
     _softmax_gradient[(rows,)](
-        logits, target, weight, loss, columns, logits.stride(0), BLOCK=BLOCK, num_warps=WARPS
+        logits,
+        target,
+        weight,
+        loss,
+        *parts,
+        columns,
+        logits.stride(0),
+        BLOCK=BLOCK,
+        MIXED=mixed is not None,
+        num_warps=WARPS,
     )
     return loss.sum()
 

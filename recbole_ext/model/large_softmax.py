@@ -19,6 +19,8 @@ CPU_CHUNK_LOGITS = (
     6 << 20
 )  # 128 rows of 43,000 items: the chunk is passed over several times and stays in cache
 GPU_CHUNK_BYTES = 512 << 20
+Mixture = tuple[Tensor, Tensor]  # log_rest (N,), log_copied (N,)
+Mixed = tuple[Tensor, Tensor, Tensor]  # the two of some rows, and the softmax's share in each
 FEWEST_ROWS = 32  # of a chunk on the CPU, below which products are slow
 
 
@@ -29,20 +31,26 @@ def softmax_loss(
     weight: Tensor | None = None,
     precision: str = "fp32",
     chunk_rows: int | None = None,
+    mixture: Mixture | None = None,
 ) -> Tensor:
     """Sum over rows of `-weight * log softmax(states @ vectors.T)[target]`, a scalar.
+
+    With a mixture of p_gen, the softmax, and something else, of `-weight * log(exp(log_rest) p_gen + exp(log_copied))`.
 
     Args:
         states: (N, d). vectors: (C, d) of all candidates. target: (N,) int64 in [0, C).
         weight: (N,) float, constant; None: 1 for every row. A row of weight 0 costs time and teaches nothing.
         precision: bf16 rounds logits and their gradient to bfloat16; sums are float32 either way.
         chunk_rows: rows whose logits exist at a time; None: as many as fit a cache (CPU) or 512 MiB (GPU).
+        mixture: log_rest (N,), the log of what the softmax weighs, and log_copied (N,), the log of what the other part
+            gives to the target, finite both; None: the softmax alone.
     """
     if weight is None:
         weight = torch.ones(len(states), device=states.device)
     dtype = torch.bfloat16 if precision == "bf16" else _at_least_float32(states.dtype)
     rows = chunk_rows or _rows_in_a_chunk(len(states), len(vectors), dtype, states.device)
-    loss: Tensor = _LargeSoftmax.apply(states, vectors, target, weight.detach(), dtype, rows)
+    rest, copied = (None, None) if mixture is None else mixture
+    loss: Tensor = _LargeSoftmax.apply(states, vectors, target, weight.detach(), rest, copied, dtype, rows)
     return loss
 
 
@@ -66,22 +74,30 @@ class _LargeSoftmax(torch.autograd.Function):
         vectors: Tensor,
         target: Tensor,
         weight: Tensor,
+        log_rest: Tensor | None,
+        log_copied: Tensor | None,
         dtype: torch.dtype,
         rows: int,
     ) -> Tensor:
+        mixture = None
+        if log_rest is not None and log_copied is not None:
+            exact = _at_least_float32(dtype)
+            mixture = log_rest.to(exact).contiguous(), log_copied.to(exact).contiguous()
         with torch.no_grad(), torch.autocast(states.device.type, enabled=False):
-            loss, d_states, d_vectors = _forward_and_gradients(
-                states, vectors, target, weight, dtype, rows, ctx.needs_input_grad[:2]
+            loss, *gradients, share = _forward_and_gradients(
+                states, vectors, target, weight, mixture, dtype, rows, ctx.needs_input_grad[:2]
             )
-        ctx.save_for_backward(d_states, d_vectors)
+            if share is not None and mixture is not None:
+                gradients += [-weight * share, -weight * (1 - share)]
+        ctx.save_for_backward(*gradients, *(() if mixture else (None, None)))
         return loss
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        d_states, d_vectors = ctx.saved_tensors
         scale = gradients[0]
-        scaled = [None if d is None else d * scale.to(d.dtype) for d in (d_states, d_vectors)]
-        return scaled[0], scaled[1], None, None, None, None
+        scaled = [None if d is None else d * scale.to(d.dtype) for d in ctx.saved_tensors]
+        states, vectors, rest, copied = scaled
+        return states, vectors, None, None, rest, copied, None, None
 
 
 def _forward_and_gradients(
@@ -89,25 +105,31 @@ def _forward_and_gradients(
     vectors: Tensor,
     target: Tensor,
     weight: Tensor,
+    mixture: Mixture | None,
     dtype: torch.dtype,
     rows: int,
     wanted: tuple[bool, ...],
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The loss, its gradient in states (N, d) and in vectors (C, d), the latter two where wanted."""
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """The loss, its gradient in states (N, d) and in vectors (C, d) where wanted, and the softmax's share (N,) in the
+    probability of each target, where there is a mixture."""
     exact = _at_least_float32(dtype)
     x, table = states.to(dtype), _padded(vectors.to(dtype))
     candidates = len(vectors)
     total = torch.zeros((), dtype=exact, device=x.device)
     d_states = torch.empty_like(states) if wanted[0] else None
     d_vectors: Tensor | None = None
+    share = None if mixture is None else torch.empty(len(x), dtype=exact, device=x.device)
     by_column = dtype == torch.bfloat16 and x.device.type == "cpu"  # the order its products are fastest in
     logits = torch.empty(min(rows, len(x)), len(table), dtype=dtype, device=x.device)
     for first in range(0, len(x), rows):
         piece = slice(first, first + rows)
         chunk = logits[: len(x[piece])]
         torch.mm(x[piece], table.T, out=chunk)
+        mixed = None
+        if mixture is not None and share is not None:
+            mixed = mixture[0][piece], mixture[1][piece], share[piece]
         # what the padding scores stays in the chunk: its vectors are zero, and its gradient is cut off
-        total += _to_gradient(chunk[:, :candidates], target[piece], weight[piece])
+        total += _to_gradient(chunk[:, :candidates], target[piece], weight[piece], mixed)
         if d_states is not None:
             d_states[piece] = chunk @ table
         if not wanted[1]:
@@ -124,7 +146,7 @@ def _forward_and_gradients(
             d_vectors.add_(product)
     if d_vectors is not None:
         d_vectors = (d_vectors.T if by_column else d_vectors)[:candidates].to(vectors.dtype).contiguous()
-    return total.to(_at_least_float32(states.dtype)), d_states, d_vectors
+    return total.to(_at_least_float32(states.dtype)), d_states, d_vectors, share
 
 
 def _padded(table: Tensor) -> Tensor:
@@ -133,11 +155,14 @@ def _padded(table: Tensor) -> Tensor:
     return F.pad(table, (0, 0, 0, missing)) if table.is_cuda and missing else table
 
 
-def _to_gradient(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Sum of the rows' weighted losses; `logits` (n, C) become weight * (softmax - one-hot), in place."""
+def _to_gradient(logits: Tensor, target: Tensor, weight: Tensor, mixed: Mixed | None = None) -> Tensor:
+    """Sum of the rows' weighted losses; `logits` (n, C) become weight * share * (softmax - one-hot), in place.
+
+    mixed: log_rest and log_copied (n,), and the share (n,) to be written; None: no mixture, a share of 1.
+    """
     kernels = gpu_kernels() if logits.is_cuda and logits.dtype != torch.float64 else None
     if kernels is not None:
-        return kernels.softmax_gradient(logits, target, weight)
+        return kernels.softmax_gradient(logits, target, weight, mixed)
     exact = _at_least_float32(logits.dtype)
     place = target.unsqueeze(1)
     own = logits.gather(1, place).to(exact)
@@ -146,9 +171,17 @@ def _to_gradient(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     total = probability.sum(1, keepdim=True, dtype=exact)
     loss = total.log() + highest.to(exact) - own
     w = weight.unsqueeze(1).to(exact)
+    value = (loss * w).sum()
+    if mixed is not None:
+        log_rest, log_copied, share = mixed
+        generated = log_rest - loss.squeeze(1)
+        both = torch.logaddexp(generated, log_copied)
+        share.copy_((generated - both).exp())
+        value = -(both * weight).sum()
+        w = w * share.unsqueeze(1)
     probability.mul_((w / total).to(logits.dtype))
     probability.scatter_add_(1, place, -w.to(logits.dtype))
-    return (loss * w).sum()
+    return value
 
 
 @functools.cache

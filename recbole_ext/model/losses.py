@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_ext.model.large_softmax import softmax_loss
+from recbole_ext.model.large_softmax import Mixture, softmax_loss
 
 LOSSES = ("CE", "BPR", "TOP1")
 
@@ -78,19 +78,23 @@ def sampled_softmax_loss(
     negatives: Tensor,
     correction: tuple[Tensor, Tensor] | None,
     weight: Tensor,
+    mixture: Mixture | None = None,
 ) -> Tensor:
     """Weighted sum of the rows' cross-entropy over their target and the shared negatives.
 
     Args:
         states: (N, d). vectors: (C, d). target: (N,). negatives: (K,), left out of the rows whose target they are.
         correction: log Q of the targets (N,) and of the negatives (K,), subtracted from the logits; None: none.
-        weight: (N,).
+        weight: (N,). mixture: as of `softmax_loss`, the softmax being that over target and negatives.
     """
     positive, negative = _scores(states, vectors, target, negatives)
     if correction is not None:
         positive, negative = positive - correction[0], negative - correction[1]
     negative = negative.masked_fill(target.unsqueeze(1) == negatives, -torch.inf)
     loss = torch.logaddexp(positive, negative.logsumexp(1)) - positive
+    if mixture is not None:
+        log_rest, log_copied = mixture
+        loss = -torch.logaddexp(log_rest - loss, log_copied)
     return (loss * weight).sum()
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.model.factored import Factored
+from recbole_ext.model.large_softmax import Mixture
 from recbole_ext.model.losses import (
     SharedNegatives,
     binary_loss,
@@ -20,6 +21,7 @@ from recbole_ext.model.losses import (
     sampled_softmax_loss,
     softmax_loss,
 )
+from recbole_ext.model.pointer import Read
 from recbole_ext.settings.training import Training
 
 
@@ -58,16 +60,28 @@ class Objective(nn.Module):
         rounded = self.precision == "bf16" and self.kind == "softmax"
         return torch.bfloat16 if rounded and vectors.is_cuda else None
 
-    def forward(self, states: Tensor, vectors: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """Weighted sum of losses; states (N, d), vectors (n_items, d), target (N,) items, weight (N,)."""
+    def forward(
+        self,
+        states: Tensor,
+        vectors: Tensor,
+        target: Tensor,
+        weight: Tensor,
+        mixture: Mixture | None = None,
+    ) -> Tensor:
+        """Weighted sum of losses; states (N, d), vectors (n_items, d), target (N,) items, weight (N,).
+
+        mixture: as of `softmax_loss`, where the softmax is one part of p; bce and gbce have none.
+        """
         if self.candidates is not None:
             vectors, target = vectors[self.candidates], self.column[target]
         if self.kind == "softmax":
-            return softmax_loss(states, vectors, target, weight, self.precision)
+            return softmax_loss(states, vectors, target, weight, self.precision, mixture=mixture)
         negatives = self.negatives.draw(self.number)
         if self.kind == "sampled_softmax":
             own, shared = (self.negatives.log_expected(drawn, self.number) for drawn in (target, negatives))
-            return sampled_softmax_loss(states, vectors, target, negatives, (own, shared), weight)
+            return sampled_softmax_loss(
+                states, vectors, target, negatives, (own, shared), weight, mixture
+            )
         return binary_loss(states, vectors, target, negatives, weight, self.exponent)
 
 
@@ -78,29 +92,34 @@ def position_loss(factored: Factored, objective: Objective, batch: PositionBatch
     that nothing depends on how many there are (a graph wants that).
     """
     raw = factored.item_vectors()
-    states = factored.position_states(batch.items, raw).flatten(0, 1)  # (n * L, d)
+    read = factored.read_positions(batch, raw)
     target = batch.targets.flatten()
     learnt = target != 0
     if select:
         place = torch.nonzero(learnt).squeeze(1)
-        states, target, learnt = states[place], target[place], learnt[place]
+        read, target, learnt = read.only(place), target[place], learnt[place]
     weight = learnt / learnt.sum().clamp_min(1)
-    return _loss(factored, objective, states, raw, target, weight)
+    return loss_of(factored, objective, read, raw, target, weight)
 
 
 def row_loss(factored: Factored, objective: Objective, interaction: Any, target: Tensor) -> Tensor:
     """Mean loss over (prefix, target) rows of a RecBole Interaction."""
     raw = factored.item_vectors()
-    states = factored.row_states(interaction, raw)
+    read = factored.read_rows(interaction, raw)
     weight = torch.full((len(target),), 1 / len(target), device=target.device)
-    return _loss(factored, objective, states, raw, target, weight)
+    return loss_of(factored, objective, read, raw, target, weight)
 
 
-def _loss(
-    factored: Factored, objective: Objective, states: Tensor, vectors: Tensor, target: Tensor, weight: Tensor
+def loss_of(
+    factored: Factored, objective: Objective, read: Read, vectors: Tensor, target: Tensor, weight: Tensor
 ) -> Tensor:
+    """Weighted sum of losses of N prefixes; vectors (n_items, d) as of `item_vectors`, target and weight (N,)."""
     scoring = factored.scoring
     loss: Tensor = objective(
-        scoring.states(states), scoring.vectors(vectors, objective.vector_dtype(vectors)), target, weight
+        scoring.states(read.states),
+        scoring.vectors(vectors, objective.vector_dtype(vectors)),
+        target,
+        weight,
+        read.mixture(target),
     )
     return loss

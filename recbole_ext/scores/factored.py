@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    pass
-from recbole_ext.scores.ranks import add_and_hide, ranks_among, rows_at_a_time
+from recbole_ext.scores.ranks import ranks_among, rows_at_a_time
+from recbole_ext.scores.terms import RowTerms, hide_and_add
 
 
 class FactoredScores:
     """Scores of B rows for all items as a product: state (B, d) · vector (n_items, d); never stored whole.
 
-    rankable: (n_items,) bool, None: all. Item 0, the padding, never is. additions: (B, K) int64 items and what is added
-    to the row's score of each (once, if it is named twice), which makes them rankable there; None: nothing.
+    rankable: (n_items,) bool, None: all. Item 0, the padding, never is. terms: what is added to the scores of items
+    that a row names, which makes them rankable there; None: nothing.
     """
 
     def __init__(
@@ -25,9 +23,9 @@ class FactoredScores:
         states: Tensor,
         vectors: Tensor,
         rankable: Tensor | None = None,
-        additions: tuple[Tensor, Tensor] | None = None,
+        terms: RowTerms | None = None,
     ):
-        self.states, self.vectors, self.additions = states, vectors, additions
+        self.states, self.vectors, self.terms = states, vectors, terms
         allowed = torch.ones(len(vectors), dtype=torch.bool) if rankable is None else rankable.clone()
         allowed[0] = False
         self.hidden = torch.nonzero(~allowed).squeeze(1).to(vectors.device)
@@ -48,8 +46,8 @@ class FactoredScores:
             piece = slice(first, min(first + rows, len(self)))
             scores = room[: piece.stop - first]
             torch.mm(self.states[piece], self.vectors.T, out=scores)
-            added = None if self.additions is None else (self.additions[0][piece], self.additions[1][piece])
-            yield piece, add_and_hide(scores, self.hidden, added)
+            terms = None if self.terms is None else self.terms[piece]
+            yield piece, hide_and_add(scores, self.hidden, terms)
 
     def ranks(self, items: Tensor) -> Tensor:
         """(B,) rank of item `items[b]` in row b, as `target_ranks`."""

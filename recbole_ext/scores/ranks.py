@@ -5,14 +5,8 @@ model that scores everything alike lands in the middle, whatever order the ties 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    pass
-
 
 TOP = 20
 
@@ -49,27 +43,3 @@ def ranks_among(scores: Tensor, own: Tensor, last: int) -> Tensor:
     if not lead.isfinite().all():  # scores that are no numbers, or infinite ones that tie
         better = (scores > column).sum(1) + ((scores == column).sum(1) - 1) // 2
     return torch.where(nowhere, last, better.long() + 1)
-
-
-LATER = 1e-3  # in a score, so that of items that are otherwise alike the one named later comes first
-
-
-def add_and_hide(scores: Tensor, hidden: Tensor, additions: tuple[Tensor, Tensor] | None) -> Tensor:
-    """Scores (B, n_items), changed in place: the items `hidden` (H,) are no candidates, and additions are made.
-
-    additions: (B, K) items in the order of their events and what is added to the row's score of each, 0 or more. What
-    is raised is a candidate in its row, hidden elsewhere or not. The score of a hidden one says nothing; it starts from
-    that of the best other item that the row names, or of the best of all where it names none, the later the better.
-    """
-    scores[:, hidden] = -torch.inf
-    if additions is None:
-        return scores
-    items, values = additions
-    own = scores.gather(1, items)
-    unknown = (own == -torch.inf) & (values > 0)
-    if unknown.any():
-        best = own.amax(1, keepdim=True)
-        best = torch.where(best > -torch.inf, best, scores.amax(1, keepdim=True))
-        later = torch.arange(items.shape[1], device=items.device) * LATER
-        own = torch.where(unknown, best + later, own)
-    return scores.scatter_reduce_(1, items, own + values, "amax")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from recbole_ext.segments import owner_of, place_in, start_of
-
-if TYPE_CHECKING:
-    pass
 from recbole_ext.scores.ranks import rows_at_a_time
+from recbole_ext.segments import owner_of, place_in, start_of
 
 
 class SparseScores:

@@ -180,6 +180,9 @@ class ModelSettings(Settings):
     def check(self) -> None:
         """Raise UsageError where two of its keys cannot go together; called once all are known."""
 
+    def check_beside(self, training: Any) -> None:
+        """Raise UsageError where a key cannot go together with one of Training."""
+
 
 def plain(value: Any) -> Any:
     """A value without numpy's types and without tuples, as yaml and JSON have it; what is neither stays."""

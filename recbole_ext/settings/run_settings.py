@@ -51,6 +51,7 @@ class RunSettings:
         self.protocol.check()
         self.training.check()
         self.model.check()
+        self.model.check_beside(self.training)
         size = getattr(self.model, "hidden_size", None) or getattr(self.model, "embedding_size", None)
         heads = getattr(self.model, "n_heads", None)
         if isinstance(size, int) and isinstance(heads, int):

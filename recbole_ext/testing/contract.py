@@ -344,7 +344,7 @@ def _with_ties(scores: Any) -> list[Any]:
         return []
     vectors = scores.vectors.detach().clone()
     vectors[2::2] = vectors[1 : len(vectors) - 1 : 2]
-    return [FactoredScores(scores.states.detach(), vectors, None, scores.additions)]
+    return [FactoredScores(scores.states.detach(), vectors, None, scores.terms)]
 
 
 def _unknown(run: Fitted) -> np.ndarray:

@@ -25,6 +25,7 @@ from recbole_ext.model.factored import Examined, Factored, examine, factored_of
 from recbole_ext.model.objective import Objective, position_loss, row_loss
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
+from recbole_ext.scores.terms import RowTerms
 from recbole_ext.settings.place import Place
 from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.settings.training import Training
@@ -226,13 +227,14 @@ class SessionTrainer(Trainer):
         self._meet(loader)
         self._vectors = None
 
-    def _prefix_states(self, interaction: Any) -> tuple[Tensor, Tensor]:
-        """(B, d) states and (n_items, d) vectors, ready for a plain product."""
+    def _prefix_states(self, interaction: Any) -> tuple[Tensor, Tensor, RowTerms | None]:
+        """(B, d) states and (n_items, d) vectors, ready for a plain product, and the rows' terms beside it."""
         assert self.factored is not None
         scoring = self.factored.scoring
         raw = self.factored.item_vectors() if self._vectors is None else self._vectors
         self._vectors = raw
-        return scoring.states(self.factored.row_states(interaction, raw)), scoring.vectors(raw)
+        read = self.factored.read_rows(interaction, raw)
+        return scoring.states(read.states), scoring.vectors(raw), self.factored.terms(interaction, read)
 
     def _full_sort_batch_eval(self, batched_data: Any) -> Any:
         if (
@@ -243,9 +245,8 @@ class SessionTrainer(Trainer):
             return super()._full_sort_batch_eval(batched_data)
         interaction, _, positive_u, positive_i = batched_data
         rows = interaction.to(self.device)
-        states, vectors = self._prefix_states(rows)
-        added = self.factored.additions(rows)
-        scores = FactoredScores(states, vectors, self.factored.rankable(), added)
+        states, vectors, terms = self._prefix_states(rows)
+        scores = FactoredScores(states, vectors, self.factored.rankable(), terms)
         return interaction, scores, positive_u, positive_i
 
     def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
@@ -255,10 +256,10 @@ class SessionTrainer(Trainer):
         candidates = candidates.to(self.device)  # (B, C), the target first
         if self.factored is not None:
             rows = interaction.to(self.device)
-            states, vectors = self._prefix_states(rows)
-            added, rankable = self.factored.additions(rows), self.factored.rankable()
-            if added is not None or rankable is not None:  # the first may depend on the scores of all items
-                scores = FactoredScores(states, vectors, rankable, added).of(candidates)
+            states, vectors, terms = self._prefix_states(rows)
+            rankable = self.factored.rankable()
+            if terms is not None or rankable is not None:  # the first may depend on the scores of all items
+                scores = FactoredScores(states, vectors, rankable, terms).of(candidates)
             else:
                 scores = (states.unsqueeze(1) @ vectors[candidates].transpose(1, 2)).squeeze(1)
         else:

@@ -152,11 +152,13 @@ class ActorCritic(NetworkPair):
         loss = self.critic_loss(step)
         weight = step.at.share * self.actor_weight(step)  # (N,)
         scoring = step.main.scoring
+        read = step.encoded.read.only(step.at.now)
         actor = self.objective(
-            scoring.states(step.encoded.states[step.at.now]),
+            scoring.states(read.states),
             scoring.vectors(step.encoded.vectors, self.objective.vector_dtype(step.encoded.vectors)),
             step.at.action,
             weight,
+            read.mixture(step.at.action),
         )
         loss = loss + actor
         if self.extra_terms:

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.user_sequences import UserBatch
 from recbole_ext.model.factored import DotProductModel, Factored, Scoring
+from recbole_ext.model.pointer import Read
 from recbole_ext.model.rl.item_head import ItemHead
 
 
 @dataclass
 class Encoded:
-    """States (M, d) of a batch as the encoder makes them, in float32 for the Q head, and the item vectors."""
+    """A batch's M states as the encoder makes them, (M, d) in float32 for the Q head, and the item vectors."""
 
-    states: Tensor
+    read: Read
     critic: Tensor
     vectors: Tensor
 
@@ -51,17 +52,19 @@ class Network(nn.Module):
     def encode(self, batch: Any) -> Encoded:
         """States of every position, event or row of a batch."""
         vectors = self.factored.item_vectors()
-        states = self.states(batch, vectors)
-        return Encoded(states, states.float(), vectors)
+        read = self.read(batch, vectors)
+        return Encoded(read, read.states.float(), vectors)
 
-    def states(self, batch: Any, vectors: Tensor) -> Tensor:
-        """(M, d) states of a PositionBatch's positions, of a UserBatch's events or of rows."""
+    def read(self, batch: Any, vectors: Tensor) -> Read:
+        """What it makes of a PositionBatch's positions, of a UserBatch's events or of rows; a free head knows no
+        pointer."""
         if isinstance(batch, PositionBatch):
-            return self.factored.position_states(batch.items, vectors).flatten(0, 1)
-        if isinstance(batch, UserBatch):
-            states: Tensor = self.encoder.encode(batch, vectors)
-            return states
-        return self.factored.row_states(batch, vectors)
+            read = self.factored.read_positions(batch, vectors)
+        elif isinstance(batch, UserBatch):
+            read = self.encoder.read_users(batch, vectors)
+        else:
+            read = self.factored.read_rows(batch, vectors)
+        return read if self.supervised is None else Read(read.states)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from recbole_ext.errors import UsageError
 from recbole_ext.model.factored import Examined, Factored, Scoring, examine
 from recbole_ext.model.rl.network import Network
-from recbole_ext.scores.ranks import add_and_hide
+from recbole_ext.model.pointer import Read
+from recbole_ext.scores.terms import RowTerms, hide_and_add
 from recbole_ext.settings.base import ModelSettings
 from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.settings.training import Training
@@ -130,8 +131,12 @@ class NetworkPair(SequentialRecommender, Factored):
 
     def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
         """(B, d) states of rows."""
-        states: Tensor = self.networks[0].states(interaction, vectors)
-        return states
+        return self.read_rows(interaction, vectors).states
+
+    def read_rows(self, interaction: Any, vectors: Tensor) -> Read:
+        """What the first network makes of rows."""
+        read: Read = self.networks[0].read(interaction, vectors)
+        return read
 
     def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
         """Training goes by `calculate_loss`, which makes them itself."""
@@ -142,19 +147,20 @@ class NetworkPair(SequentialRecommender, Factored):
         rankable: Tensor | None = self.networks[0].factored.rankable()
         return rankable
 
-    def additions(self, interaction: Any) -> tuple[Tensor, Tensor] | None:
+    def terms(self, interaction: Any, read: Read) -> RowTerms | None:
         """As the encoder's; a free head scores items on its own."""
         network = self.networks[0]
-        return None if network.supervised is not None else network.factored.additions(interaction)
+        return None if network.supervised is not None else network.factored.terms(interaction, read)
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """(B, n_items) scores."""
         vectors = self.item_vectors()
-        scores = self.scoring.states(self.row_states(interaction, vectors)) @ self.scoring.vectors(vectors).T
+        read = self.read_rows(interaction, vectors)
+        scores = self.scoring.states(read.states) @ self.scoring.vectors(vectors).T
         allowed = self.rankable()
         nothing = torch.zeros(0, dtype=torch.int64, device=scores.device)
         hidden = nothing if allowed is None else torch.nonzero(~allowed).squeeze(1)
-        return add_and_hide(scores, hidden, self.additions(interaction))
+        return hide_and_add(scores, hidden, self.terms(interaction, read))
 
     def predict(self, interaction: Any) -> Tensor:
         """(B,) scores of the rows' own items."""
