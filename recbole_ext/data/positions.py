@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_ext.data.past import PastPointers
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import owner_of, place_in
 
@@ -32,7 +33,8 @@ class PositionBatch:
 
     flat: (E,) int64 item of every event. start: (n,) index of a row's first event. length: (n,) its positions, 0: an
     empty row. first: (n,) positions before it are read, not learnt (they are learnt in another row). steps: L, the
-    number of positions that the batch is padded to. count: targets to be learnt; None: not known on the host.
+    number of positions that the batch is padded to. count: targets to be learnt; None: not known on the host. past: of
+    the session of each row; None: it is not read.
     """
 
     flat: Tensor
@@ -41,6 +43,7 @@ class PositionBatch:
     first: Tensor
     steps: int
     count: int | None = None
+    past: PastPointers | None = None
 
     def __len__(self) -> int:
         return len(self.start)
@@ -65,6 +68,27 @@ class PositionBatch:
         learnt = (step < self.length.unsqueeze(1)) & (step >= self.first.unsqueeze(1))
         return self._gather(self.start + 1, learnt)
 
+    @property
+    def past_items(self) -> Tensor | None:
+        """(n, K) int64 items of the past of each row's session, column 0 the newest, 0 = none; None: it is not read."""
+        return None if self.past is None else self.past.items
+
+    @property
+    def of_rows(self) -> list[Tensor]:
+        """The tensors (n,) that tell rows apart; a row of zeros in each is an empty one."""
+        return [
+            *(self.start, self.length, self.first),
+            *(() if self.past is None else (self.past.begin, self.past.length)),
+        ]
+
+    def empty(self, rows: int) -> PositionBatch:
+        """A batch of `rows` empty rows over the same columns, of the same shape otherwise."""
+        start, length, first = (self.start.new_zeros(rows) for _ in range(3))
+        past = self.past
+        if past is not None:
+            past = replace(past, begin=past.begin.new_zeros(rows), length=past.length.new_zeros(rows))
+        return replace(self, start=start, length=length, first=first, count=None, past=past)
+
     def _gather(self, start: Tensor, wanted: Tensor) -> Tensor:
         place = torch.where(wanted, start.unsqueeze(1) + self._step(), 0)
         return torch.where(wanted, self.flat[place], 0)
@@ -72,16 +96,20 @@ class PositionBatch:
     def to(self, device: torch.device | str) -> PositionBatch:
         """The same batch with its tensors on `device`."""
         moved = {name: getattr(self, name).to(device) for name in ("flat", "start", "length", "first")}
-        return replace(self, **moved)
+        return replace(self, **moved, past=None if self.past is None else self.past.to(device))
 
 
 @dataclass(frozen=True)
 class PositionRows:
-    """Rows that hold every training target once; arrays (R,). length counts positions, that is inputs with a target."""
+    """Rows that hold every training target once; arrays (R,). length counts positions, that is inputs with a target.
+
+    session: of those that the rows were made of.
+    """
 
     start: np.ndarray
     length: np.ndarray
     first: np.ndarray
+    session: np.ndarray
 
     @property
     def targets(self) -> np.ndarray:
@@ -99,10 +127,10 @@ def position_rows(
     overlap: targets that a later row learns although the row before it holds them; 1 where learning at a position
     takes the state after it, which a row does not have at its end.
     """
-    keep = length > 0
-    start, length = start[keep], length[keep]
+    kept = np.flatnonzero(length > 0)
+    start, length = start[kept], length[kept]
     if longest is None or not (length > longest).any():
-        return PositionRows(start, length, np.zeros_like(length))
+        return PositionRows(start, length, np.zeros_like(length), kept)
     stride = max(1, longest // 2)
     more = np.maximum(0, -(-(length - longest) // stride))  # rows beyond the first
     session, number = owner_of(more + 1), place_in(more + 1)
@@ -110,7 +138,7 @@ def position_rows(
     offset = np.minimum(number * stride, np.maximum(whole - longest, 0))
     known = np.where(number == 0, 0, np.minimum((number - 1) * stride, whole - longest) + longest)
     first = np.where(number == 0, 0, np.maximum(known - overlap - offset, 0))
-    return PositionRows(start[session] + offset, np.minimum(whole - offset, longest), first)
+    return PositionRows(start[session] + offset, np.minimum(whole - offset, longest), first, kept[session])
 
 
 def bucket(length: int, longest: int | None = None) -> int:
@@ -180,11 +208,19 @@ class PositionTrainLoader:
         self.columns = [
             torch.as_tensor(c) for c in (flat, self.rows.start, self.rows.length, self.rows.first)
         ]
+        self.past: PastPointers | None = None  # of every row
         self._batch_count: int | None = None
+
+    def read_past(self, limit: int) -> None:
+        """From now on batches hold the last `limit` training events of their sessions' pasts."""
+        if self.past is None or self.past.limit != limit:
+            session = torch.from_numpy(self.rows.session).to(self.columns[0].device)
+            self.past = self.dataset.past.pointers(session, limit, training=True)
 
     def to(self, device: torch.device) -> None:
         """Keep the flat column and the pointers on `device`, where batches are then gathered."""
         self.columns = [column.to(device) for column in self.columns]
+        self.past = None if self.past is None else self.past.to(device)
 
     def __len__(self) -> int:
         if self._batch_count is None:
@@ -198,11 +234,15 @@ class PositionTrainLoader:
         batches = self._cut(generator)
         chosen = torch.from_numpy(np.concatenate([rows for rows, _, _ in batches])).to(device)
         start, length, first = (column[chosen] for column in pointers)  # once an epoch, then slices
+        past = None if self.past is None else self.past.rows(chosen)
         begin = 0
         for rows, steps, _ in batches:
             piece = slice(begin, begin + len(rows))
             count = int(self.rows.targets[rows].sum())
-            yield PositionBatch(flat, start[piece], length[piece], first[piece], steps, count)
+            yield PositionBatch(
+                *(flat, start[piece], length[piece], first[piece], steps, count),
+                past=None if past is None else past.rows(piece),
+            )
             begin = piece.stop
 
     def full_rows(self, steps: int) -> int:

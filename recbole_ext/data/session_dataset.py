@@ -8,6 +8,7 @@ numbers of events look at the training part (data/prepare.py).
 from __future__ import annotations
 
 from collections import Counter
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from recbole.utils import FeatureType
 
 from recbole_ext.data import cache, cold, missing, splits
 from recbole_ext.data.feature_time import feature_time_note
+from recbole_ext.data.past import Past
 from recbole_ext.data.prepare import Log, Wanted, prepare, time_order
 from recbole_ext.data.rows import PrefixRows
 from recbole_ext.data.splits import Parting
@@ -256,6 +258,11 @@ class SessionDataset(PrefixRows):
     def flat_place(self, event_index: np.ndarray) -> np.ndarray:
         """(R,) places of events in the flat column of `training_positions`."""
         return event_index
+
+    @cached_property
+    def past(self) -> Past:
+        """What every session's user had done before it."""
+        return Past(self)
 
     def training_counts(self) -> torch.Tensor:
         """(item_num,) how often each item is a training event."""

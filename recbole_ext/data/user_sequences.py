@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from recbole_ext.data.positions import mixed_batches
+from recbole_ext.data.users import users_of
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import (
     earlier_of_group,
@@ -36,17 +37,19 @@ class UserBatch:
     """Packed sessions of some users; E events, S sessions, M steps, R rows to be scored.
 
     items: (E,) int64 item of each event. targets: (E,) int64 next item of the session, 0 = none to be learnt.
-    session_user: (S,) int64 in [0, users). session_step: (S,) int64, 0 = the user's first session of the batch.
-    event_session: (E,) int64 session of each event. state_event: (S,) int64 the event whose hidden state the user
-    level takes over (the last one before the user's next session starts). rows: (R,) int64 event that ends the prefix
-    to be scored. places: (E,) int64 place of each event in the flat column, -1 where it has none. following: (E,) int64
-    the next event of the session in this order, 0 where there is none. place_in_session: (E,) int64. by_session: (E,)
-    int64 the events session by session, each session's in order; session_start: (S,) int64 its first of them.
+    sessions: (S,) int64 the log's session that each one is, -1 where it is none. session_user: (S,) int64 in [0,
+    users). session_step: (S,) int64, 0 = the user's first session of the batch. event_session: (E,) int64 session
+    of each event. state_event: (S,) int64 the event whose hidden state the user level takes over (the last one
+    before the user's next session starts). rows: (R,) int64 event that ends the prefix to be scored. places: (E,)
+    int64 place of each event in the flat column, -1 where it has none. following: (E,) int64 the next event of the
+    session in this order, 0 where there is none. place_in_session: (E,) int64. by_session: (E,) int64 the events
+    session by session, each session's in order; session_start: (S,) int64 the place there of each one's first.
     batch_sizes: per step, PackedSequence's batch sizes (CPU). step_events, step_sessions: (M,) counts.
     """
 
     items: Tensor
     targets: Tensor
+    sessions: Tensor
     session_user: Tensor
     session_step: Tensor
     event_session: Tensor
@@ -93,6 +96,7 @@ def pack(
     state_lengths: np.ndarray,
     rows: np.ndarray,
     places: np.ndarray | None = None,
+    sessions: np.ndarray | None = None,
 ) -> UserBatch:
     """Lay sessions out step by step, longest first, time-major.
 
@@ -101,11 +105,12 @@ def pack(
         lengths, users, steps, state_lengths: (S,) events, batch user, step, and events that count for the user state.
         rows: (R,) positions in `items` whose hidden state is wanted.
         places: (E,) of the events in the flat column; None: they are not from there.
+        sessions: (S,) of the log that they are; None: they are none of them.
     """
-    sessions = len(lengths)
+    count = len(lengths)
     order = np.lexsort((-lengths, steps))  # step by step, longest first
-    place = np.empty(sessions, dtype=np.int64)
-    place[order] = np.arange(sessions)
+    place = np.empty(count, dtype=np.int64)
+    place[order] = np.arange(count)
     starts, session_of, position = start_of(lengths), owner_of(lengths), place_in(lengths)
     packed = np.lexsort((place[session_of], position, steps[session_of]))
     where = np.empty(len(items), dtype=np.int64)
@@ -114,13 +119,15 @@ def pack(
     ends = np.append(session_of[1:] != session_of[:-1], True) if len(items) else np.empty(0, dtype=bool)
     following = np.where(ends, 0, np.append(where[1:], 0))[packed]
     places = np.full(len(items), -1) if places is None else places
-    step_count = int(steps.max()) + 1 if sessions else 0
+    sessions = np.full(count, -1) if sessions is None else sessions
+    step_count = int(steps.max()) + 1 if count else 0
     step_events = np.bincount(steps[session_of], minlength=step_count)
     step_sessions = np.bincount(steps, minlength=step_count)
     of_steps = np.split(position[packed], np.cumsum(step_events)[:-1]) if step_count else ()
     return UserBatch(
         items=torch.from_numpy(items[packed]),
         targets=torch.from_numpy(targets[packed]),
+        sessions=torch.from_numpy(sessions[order].astype(np.int64)),
         session_user=torch.from_numpy(users[order].astype(np.int64)),
         session_step=torch.from_numpy(steps[order].astype(np.int64)),
         event_session=torch.from_numpy(place[session_of][packed]),
@@ -134,7 +141,7 @@ def pack(
         batch_sizes=[torch.from_numpy(np.bincount(places_of)) for places_of in of_steps],
         step_events=step_events.tolist(),
         step_sessions=step_sessions.tolist(),
-        users=int(users.max()) + 1 if sessions else 0,
+        users=int(users.max()) + 1 if count else 0,
     )
 
 
@@ -156,26 +163,11 @@ class UserSequences:
         self.items: np.ndarray = events[config["ITEM_ID_FIELD"]].numpy()
         if self.lead:
             self.items = np.insert(self.items, self.start, 0)
-        self.user = self._users(events, config["LINK_USER_FIELD"])
+        self.user = users_of(events, self.start, config["LINK_USER_FIELD"])
         self.chain = np.argsort(self.user, kind="stable")  # sessions are in time order, so chains are too
         self.first = pointers_of(np.bincount(self.user))  # of each user into `chain`
         self.rank = earlier_of_group(self.user)  # how many earlier sessions the session's user has
         self.state_length = self._state_lengths(np.asarray(dataset.event_time))
-
-    def _users(self, events: Any, field: str) -> np.ndarray:
-        sessions = len(self.start)
-        if field not in events:
-            if field in (None, "user_id"):  # the default: a log without users
-                return np.arange(sessions)
-            columns = ", ".join(events.columns if hasattr(events, "columns") else events)
-            raise UsageError(
-                f"LINK_USER_FIELD is {field}, which the .inter file does not have: it has {columns}"
-            )
-        known = events[field].numpy()[self.start]
-        if isinstance(known, np.ndarray) and known.dtype.kind == "f":
-            raise UsageError(f"LINK_USER_FIELD {field} is a float column: it has to be a token column")
-        alone = np.arange(sessions) + known.max(initial=0) + 1  # an unknown user is a user of one session
-        return np.unique(np.where(known > 0, known, alone), return_inverse=True)[1].reshape(-1)
 
     def _state_lengths(self, times: np.ndarray) -> np.ndarray:
         """Events of each session up to the start of its user's next one: later ones must not reach that one."""
@@ -241,7 +233,9 @@ class UserSequences:
         items = self.items[places]
         targets = np.append(items[1:], 0)
         targets[np.cumsum(lengths) - 1] = 0  # a session's last event has no target
-        return pack(items, targets, lengths, users, steps, state, np.empty(0, dtype=np.int64), places)
+        return pack(
+            items, targets, lengths, users, steps, state, np.empty(0, dtype=np.int64), places, sessions
+        )
 
     def eval_batch(self, event_index: np.ndarray, with_history: bool = True) -> UserBatch:
         """The prefixes before the target events `event_index` (R,), each after its user's earlier sessions.
@@ -265,7 +259,7 @@ class UserSequences:
         slot = np.full(len(self.start), -1, dtype=np.int64)
         slot[sessions] = start_of(lengths)
         rows = slot[session] + (event_index - self.start[session]) - 1 + self.lead
-        return pack(items, np.zeros_like(items), lengths, users, steps, state, rows, places)
+        return pack(items, np.zeros_like(items), lengths, users, steps, state, rows, places, sessions)
 
 
 def rows_batch(

@@ -255,7 +255,9 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
     def read_users(self, batch: UserBatch, vectors: Tensor) -> Read:
         """States and pointers after every event of a UserBatch."""
         events = torch.arange(len(batch), device=batch.items.device)
-        past = None if self.past is None else self.past.of_sessions(batch.sessions, self.past_limit)
+        past = None
+        if self.past is not None:
+            past = self.past.of_sessions(batch.sessions[batch.event_session], self.past_limit, training=True)
         return self._ends(batch, events, vectors, past)
 
     def read_rows(self, interaction: Any, vectors: Tensor) -> Read:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from recbole.utils import FeatureType
 from torch import Tensor, nn
 
+from recbole_ext.data.past import Past
 from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.model.factored import Factored, Scoring
 from recbole_ext.model.pointer import LookBack, LookBackSettings, Read
@@ -237,7 +238,9 @@ class ItemsRanked(Factored):
     items: ItemEncoder
     scoring: ColdScoring
     look_back: LookBack | None
+    past: Past | None
     past_limit: int  # events of a user's past that it reads
+    training: bool
     ITEM_SEQ: str
     ITEM_ID: str
 
@@ -247,7 +250,7 @@ class ItemsRanked(Factored):
         self.past, self.past_limit = None, 0
         if settings.pointer == "user":
             self.past = dataset.past
-            if not self.past.returning_users:
+            if not self.past.anybody_returns:
                 notes.append("no user has a second session here, so pointer: user looks at the session alone")
                 settings = settings.model_copy(update={"pointer": "session"})
                 self.past = None
@@ -261,8 +264,7 @@ class ItemsRanked(Factored):
         """(B, P) the earlier items of the users of rows, newest first; None: nothing is read or known of them."""
         if self.past is None or "event_index" not in interaction:
             return None
-        found: Tensor = self.past.of_events(interaction["event_index"], self.past_limit)
-        return found
+        return self.past.of_events(interaction["event_index"], self.past_limit, self.training)
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """(B, n_items) scores; items of which neither id nor feature is known come last, but for `repeat_bias`."""

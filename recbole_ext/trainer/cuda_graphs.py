@@ -53,8 +53,7 @@ class GraphedSteps:
 
     def _capture(self, key: Any, batch: PositionBatch, rows: int) -> bool:
         trainer = self.trainer
-        like = torch.zeros(rows, dtype=torch.int64, device=batch.start.device)
-        still = PositionBatch(batch.flat, like, like.clone(), like.clone(), batch.steps)
+        still = batch.empty(rows)
         sums = [
             (tensor, tensor.clone()) for tensor in trainer.running_sums()
         ]  # trying out must not add to them
@@ -92,10 +91,6 @@ class GraphedSteps:
 
 def _fill(still: PositionBatch, batch: PositionBatch) -> None:
     rows = len(batch)
-    for into, values in (
-        (still.start, batch.start),
-        (still.length, batch.length),
-        (still.first, batch.first),
-    ):
+    for into, values in zip(still.of_rows, batch.of_rows, strict=True):
         into[:rows].copy_(values)
         into[rows:].zero_()

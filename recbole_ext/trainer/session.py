@@ -79,6 +79,9 @@ class SessionTrainer(Trainer):
             )
         if self.device.type == "cuda" and positions:
             loader.to(self.device)
+        past_limit = int(getattr(self.model, "past_limit", 0))
+        if positions and past_limit > 0:
+            loader.read_past(past_limit)
         if isinstance(self.model, Factored) or self.examined is None or self.objective is not None:
             return
         if self.settings.train_loss is None and not positions and not self.examined.softmax:

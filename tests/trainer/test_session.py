@@ -262,6 +262,14 @@ def test_resumed_training_is_the_uninterrupted_one(build, tmp_path):
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
+def test_a_model_with_a_past_limit_gets_the_past(build):
+    (train, *_), network, trainer = build("SASRec", train_targets="all_positions", split=SPLIT)
+    network.past_limit = 7
+    trainer._meet_training(train)
+    assert {batch.past_items.shape[1] for batch in train} == {7}
+    assert any(batch.past_items.any() for batch in train)
+
+
 def test_a_loss_that_is_no_number_stops_training(build):
     (train, *_), network, trainer = build("SASRec", split=SPLIT)
     with torch.no_grad():

@@ -92,6 +92,11 @@ class NetworkPair(SequentialRecommender, Factored):
             self.extra_terms = not found.softmax
         return found
 
+    @property
+    def past_limit(self) -> int:
+        """As the encoder's."""
+        return int(getattr(self.networks[0].encoder, "past_limit", 0))
+
     # --- whose turn it is ------------------------------------------------------------------------------------
 
     def begin_step(self) -> None:
