@@ -62,6 +62,10 @@ class HRNNFeatSettings(ItemEncoderSettings):
     loss_type: Literal["CE", "BPR", "TOP1"] = key(
         "CE", "CE: full softmax over training items; BPR, TOP1: in-batch negatives"
     )
+    readout: Flag = key(True, "an attention over the prefix's item vectors is mixed into the state")
+    pointer: Annotated[Literal["none", "session", "user"], NoneWord] = key(
+        "session", "session: items may be copied from the session; user: from the visitor's earlier sessions too"
+    )
     other_defaults: ClassVar[dict[str, Any]] = {
         "score": "cosine",
         "temperature": 0.07,
@@ -74,6 +78,15 @@ class HRNNFeatSettings(ItemEncoderSettings):
         "epochs": 20,
         "stopping_step": 3,
     }
+
+    def check(self) -> None:
+        """Raise UsageError where two of its keys cannot go together."""
+        super().check()
+        if self.loss_type != "CE" and self.pointer != "none":
+            raise UsageError(
+                f"loss_type {self.loss_type} knows no probabilities, which pointer: {self.pointer} mixes: set "
+                "pointer: none, or loss_type: CE"
+            )
 
 
 class HRNNFeat(ItemsRanked, SequentialRecommender):
