@@ -64,7 +64,8 @@ class HRNNFeatSettings(ItemEncoderSettings):
     )
     readout: Flag = key(True, "an attention over the prefix's item vectors is mixed into the state")
     pointer: Annotated[Literal["none", "session", "user"], NoneWord] = key(
-        "session", "session: items may be copied from the session; user: from the visitor's earlier sessions too"
+        "session",
+        "session: items may be copied from the session; user: from the visitor's earlier sessions too",
     )
     other_defaults: ClassVar[dict[str, Any]] = {
         "score": "cosine",

@@ -79,9 +79,7 @@ class Objective(nn.Module):
         negatives = self.negatives.draw(self.number)
         if self.kind == "sampled_softmax":
             own, shared = (self.negatives.log_expected(drawn, self.number) for drawn in (target, negatives))
-            return sampled_softmax_loss(
-                states, vectors, target, negatives, (own, shared), weight, mixture
-            )
+            return sampled_softmax_loss(states, vectors, target, negatives, (own, shared), weight, mixture)
         return binary_loss(states, vectors, target, negatives, weight, self.exponent)
 
 

@@ -165,8 +165,8 @@ class LookBack(nn.Module):
     def rows(
         self, states: Tensor, items: Tensor, at: Tensor, vectors: Tensor, past: Tensor | None = None
     ) -> Read:
-        """Of B prefixes, whose last W events are `at` (B, W), oldest first, -1 = none: places among the states (E, e) and
-        items (E,) of all events. past: (B, P)."""
+        """Of B prefixes, whose last W events are `at` (B, W), oldest first, -1 = none: places among the states (E, e)
+        and items (E,) of all events. past: (B, P)."""
         known, at = at >= 0, at.clamp_min(0)
         look = self._look(states[at[:, -1:]], states[at], items[at] * known, vectors, past)
         return self._flat(look, len(at), 1)
