@@ -155,7 +155,7 @@ def test_chains_start_with_a_step_of_padding(hrnn):
 @pytest.mark.parametrize("variant", [{"user_state": "init"}, {"user_state": "all"}, {"user_state": "none"}])
 def test_scores_equal_one_session_after_the_other(hrnn, variant):
     """Every target of every session, first ones included, against the model's own layers run plainly."""
-    _, train, _, _, model = hrnn(dropout_session=0, **variant)
+    _, train, _, _, model = hrnn(dropout_session=0, readout=False, pointer="none", **variant)
     data = train.dataset
     token = data.field2token_id["item_id"]
     table = model.items.table()

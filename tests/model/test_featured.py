@@ -12,6 +12,7 @@ SMALL = {
     "SASRecFeat": {"hidden_size": 8, "n_heads": 2, "inner_size": 16},
     "GRU4RecFeat": {"embedding_size": 8, "hidden_size": 8},
 }
+PLAIN = {"readout": False, "pointer": "none"}
 STILL = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "dropout_prob": 0.0, "id_dropout": 0.0}
 
 models = pytest.mark.parametrize("name", PEERS)
@@ -191,7 +192,7 @@ def test_it_learns_a_toy_by_heart_by_sampled_negatives(build, name, targets):
 
 def test_cold_bias_moves_cold_items_only_and_only_when_ranking(build, random_log, items):
     for name in ("SASRecFeat", "GRU4RecFeat", "HRNNFeat"):
-        given = {"cold_items": {"holdout": 0.2, "seed": 1}, **STILL}
+        given = {"cold_items": {"holdout": 0.2, "seed": 1}, **PLAIN, **STILL}
         if name == "HRNNFeat":
             given |= {"embedding_size": 8, "hidden_size": 8, "dropout_input": 0.0, "dropout_session": 0.0}
         _, train, _, test, plain = build(name, random_log(sessions=120), items, **given)
@@ -223,6 +224,7 @@ def test_repeat_bias_moves_cold_items_of_the_prefix_once(build, random_log, item
         "cold_items": {"holdout": 0.3, "seed": 1},
         "rewards": {"view": 0.2, "purchase": 1.0},
         "mode": mode,
+        **PLAIN,
         **STILL,
     }
     rows = random_log(sessions=150, items=15)
@@ -265,9 +267,11 @@ def test_an_unseen_item_without_features_is_ranked_where_the_prefix_holds_it(
     """Above the best trained item of the prefix, above all where there is none, later ones first."""
     from recbole.utils import get_trainer
 
-    from recbole_ext.scores.ranks import LATER, target_ranks
+    from recbole_ext.scores.ranks import target_ranks
+    from recbole_ext.scores.terms import LATER
 
-    given = {"cold_items": {"holdout": 0.3, "seed": 1}, "rewards": {"view": 0.2, "purchase": 1.0}, **STILL}
+    given = {"cold_items": {"holdout": 0.3, "seed": 1}, "rewards": {"view": 0.2, "purchase": 1.0}}
+    given |= {**PLAIN, **STILL}
     rows = random_log(sessions=150, items=15)
     config, train, _, test, model = build(name, rows, None, **given, mode=mode, repeat_bias=bias)
     batch = all_rows(test)

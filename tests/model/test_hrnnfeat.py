@@ -1,16 +1,27 @@
 """HRNNFeat against its equations, written out one user and one event at a time, and what each part must do."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 SPLIT = {"session_time": [0.7, 0.1, 0.2]}
+PLAIN = {"readout": False, "pointer": "none"}
 VARIANTS = [
     {"user_state": "init", "feature_fusion": "parallel"},
+    {"user_state": "init", "feature_fusion": "parallel", **PLAIN},
     {"user_state": "all", "feature_fusion": "gate"},
     {"user_state": "init", "feature_fusion": "sum", "user_to_output": True, "score": "dot"},
-    {"user_state": "none", "feature_fusion": "parallel", "hidden_size": 7},
+    {"user_state": "none", "feature_fusion": "parallel", "hidden_size": 7, "pointer": "user"},
+    *(
+        {"readout": r, "pointer": p, "user_state": u, "score": s, "look_back": 3, "look_back_past": 4}
+        for r, p, u, s in itertools.product(
+            (True, False), ("none", "session", "user"), ("none", "init"), ("cosine", "dot")
+        )
+    ),
 ]
 
 
@@ -82,8 +93,20 @@ def gru(weights, x, h):
     return (1 - z) * torch.tanh(i_n + r * h_n) + z * h
 
 
-def by_the_book(model, history, prefix):
-    """Scores after `prefix`, following earlier sessions `history`, by the equations of the class docstring."""
+def attention(net, state, keys, distances):
+    """Weights of keys for a state, as the docstring of pointer.py has them."""
+    logits = []
+    for key, distance in zip(keys, distances):
+        product = (net.query.weight @ state) @ (net.key.weight @ key)
+        logits.append(
+            product.item() / math.sqrt(len(key)) + (net.liked @ key).item() + net.by_distance[distance].item()
+        )
+    odds = [math.exp(logit - max(logits)) for logit in logits]
+    return [o / sum(odds) for o in odds]
+
+
+def states_by_the_book(model, history, prefix):
+    """States after every event of `prefix`, following earlier sessions `history`."""
     table = model.items.table()
     parts, hidden = model.items.parts, model.hidden
     c = torch.zeros(hidden)
@@ -94,56 +117,120 @@ def by_the_book(model, history, prefix):
             h = torch.zeros(hidden)
             if model.user_state != "none" and number > 0:
                 h = torch.tanh(model.init_maps[part].weight @ c + model.init_maps[part].bias)
+            states.append([])
             for item in session:
                 x = table[item].split(parts)[part]
                 h = gru(weights, torch.cat((x, c)) if model.user_state == "all" else x, h)
-            states.append(h)
+                states[-1].append(h)
         if session is prefix:
             break
         if model.user_state != "none":
             cell = model.user_gru
-            c = gru([cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh], torch.cat(states), c)
+            last = torch.cat([of_part[-1] for of_part in states])
+            c = gru([cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh], last, c)
     if model.user_to_output:
-        states = [h + model.user_outputs[part].weight @ c for part, h in enumerate(states)]
-    out = torch.cat([model.outputs[part](h) for part, h in enumerate(states)])
-    if model.scoring.kind == "cosine":
-        scores = F.normalize(table, dim=1) @ F.normalize(out, dim=0) / model.scoring.temperature
+        states = [[h + model.user_outputs[part].weight @ c for h in of] for part, of in enumerate(states)]
+    mapped = [[model.outputs[part](h) for h in of_part] for part, of_part in enumerate(states)]
+    return [torch.cat(pieces) for pieces in zip(*mapped)]
+
+
+def by_the_book(model, history, prefix, past=(), allowed=None):
+    """Scores after `prefix`, following earlier sessions `history`, by the equations of the class docstring.
+
+    Where there is a pointer: log p. past: the user's earlier items, newest first. allowed: (n_items,) bool, the items
+    of the softmax; None: those that are rankable.
+    """
+    table, look = model.items.table(), model.look_back
+    states = states_by_the_book(model, history, prefix)
+    out = states[-1]
+    if look is not None:
+        keys = [(i, h) for i, h in enumerate(states) if len(states) - 1 - i < look.window and prefix[i] != 0]
+        ago = [len(states) - 1 - i for i, _ in keys]
+    if look is not None and look.reads:
+        found = torch.zeros_like(out)
+        if keys:
+            for (i, _), a in zip(keys, attention(look.readout, out, [h for _, h in keys], ago)):
+                found = found + a * table[prefix[i]]
+        both = (F.normalize(out, dim=0), F.normalize(found, dim=0)) if look.unit else (out, found)
+        read = look.mix.weight @ torch.cat(both)
     else:
-        scores = table @ out
-    for item in set(prefix):
-        scores[item] += 0 if model.items.seen[item] else 1.0  # repeat_bias
-    return scores
+        read = out
+    if model.scoring.kind == "cosine":
+        scores = F.normalize(table, dim=1) @ F.normalize(read, dim=0) / model.scoring.temperature
+    else:
+        scores = table @ read
+    if look is None or not look.points:
+        for item in set(prefix):
+            scores[item] += 0 if model.items.seen[item] else 1.0  # repeat_bias
+        return scores
+    past = list(past)[: look.past_limit]
+    gates = [1.0, 0.0, 0.0]
+    for number, there in enumerate((keys, past)[: len(look.gates.bias)]):
+        logit = look.gates.weight[number] @ out + look.gates.bias[number]
+        gates[number + 1] = math.exp(logit) if there else 0.0
+    gates = [g / sum(gates) for g in gates]
+    p = torch.zeros(len(table))
+    allowed = model.rankable() if allowed is None else allowed
+    p[allowed] = gates[0] * F.softmax(scores[allowed], 0)
+    if keys:
+        for (i, _), b in zip(keys, attention(look.session, out, [h for _, h in keys], ago)):
+            p[prefix[i]] += gates[1] * b
+    if look.past_limit and past:
+        for item, c in zip(past, attention(look.user, out, [table[i] for i in past], range(len(past)))):
+            p[item] += gates[2] * c
+    return p.log()
+
+
+def shaken(model, seed=0):
+    """The model with noise on what looks back, where much is zero or alike at first."""
+    if model.look_back is not None:
+        noise = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.look_back.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=noise) * 0.5)
+    return model
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(map(str, v.values())))
 def test_batched_scores_equal_the_equations_one_user_at_a_time(build, random_log, items, variant):
     rows = random_log(sessions=50, ties=False)
     _, _, _, test, model = build(rows, items, **variant)
-    ours = scores_of(model, test)
+    ours = scores_of(shaken(model), test)
     data = test._dataset
     token = data.field2token_id["item_id"]
     events = {}
     for row in rows:
         events.setdefault(row["session_id"], []).append(row)
-    checked = 0
+    returning, cut, behind = 0, 0, 0
     for number, index in enumerate(data.inter_feat["event_index"].tolist()):
         row = data.inter_feat[number]
         session = events[data.id2token("session_id", int(row["session_id"]))]
         length = int(row["item_length"])
         user, start = session[0]["user_id"], session[0]["timestamp"]
+        mine = [other for other in events.values() if user and other[0]["user_id"] == user]
         history = [
             [token[e["item_id"]] for e in other if e["timestamp"] <= following(events, other)]
-            for other in events.values()
-            if user and other[0]["user_id"] == user and before(events, other, session)
+            for other in mine
+            if before(events, other, session)
         ]
+        log = sorted((e["timestamp"], s, n, e) for s, other in enumerate(mine) for n, e in enumerate(other))
+        log = [e for *_, e in log]
+        past = [token[e["item_id"]] for e in (log[: log.index(session[0])] if log else [])]
         prefix = [token[e["item_id"]] for e in session[:length]]
         with torch.no_grad():
-            expected = by_the_book(model, history if model.user_state != "none" else [], prefix)
+            expected = by_the_book(model, history if model.user_state != "none" else [], prefix, past[::-1])
         known = ours[number] > -torch.inf
-        torch.testing.assert_close(ours[number][known], expected[known], atol=1e-5, rtol=1e-5)
-        checked += bool(history)
+        found, expected = ours[number][known], expected[known]
+        if model.look_back is not None and model.look_back.points:  # log p, but for one number a row
+            assert expected.exp().sum().item() == pytest.approx(1, abs=1e-5)
+            found = found.log_softmax(0)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        returning += bool(history)
+        cut += len(prefix) > 3
+        behind += len(past) > 4
         assert start >= 0 and index > 0
-    assert checked > 5, "no row had an earlier session"
+    assert returning > 5, "no row had an earlier session"
+    assert cut > 5 and behind > 5, "nothing lay outside the windows"
 
 
 def before(events, one, other):
@@ -298,7 +385,7 @@ def toy():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"loss_type": loss} for loss in ("BPR", "TOP1")]
+    [{"loss_type": loss, "pointer": "none"} for loss in ("BPR", "TOP1")]
     + [{"user_state": "all", "feature_fusion": "gate"}, {"feature_fusion": "sum", "score": "dot"}],
     ids=lambda s: "-".join(s.values()),
 )
@@ -321,11 +408,13 @@ def test_tiny_log_is_learnt_by_heart(build, settings):
     assert (best == test._dataset.inter_feat["item_id"]).all()
 
 
-def test_loss_is_the_mean_over_all_targets(build):
-    _, loader, _, _, model = build(visits(["i5", "i6", "i3"]), split={"session_time": [0.8, 0.0, 0.2]})
+@pytest.mark.parametrize("pointer", ["none", "session", "user"])
+def test_loss_is_the_mean_over_all_targets(build, pointer):
+    split = {"session_time": [0.8, 0.0, 0.2]}
+    _, loader, _, _, model = build(visits(["i5", "i6", "i3"]), split=split, pointer=pointer)
+    shaken(model)
     sequences = loader.sequences
     batch = sequences.train_batch(loader.chains)
-    candidates = model.objective.candidates
     with torch.no_grad():
         total = []
         for chain in loader.chains:
@@ -333,26 +422,40 @@ def test_loss_is_the_mean_over_all_targets(build):
             for session in chain:
                 begin = sequences.start[session]
                 seen = sequences.items[begin : begin + sequences.train_length[session]].tolist()
+                past = sum(done, [])[::-1]
                 for n in range(1, len(seen)):
-                    scores = by_the_book(model, done, seen[:n])[candidates]
-                    total.append(-F.log_softmax(scores, 0)[candidates == seen[n]].item())
+                    total.append(-log_p(model, done, seen[:n], past)[seen[n]].item())
                 done.append(seen)
         assert model.calculate_loss(batch).item() == pytest.approx(np.mean(total), abs=1e-5)
 
 
-def test_recbole_s_own_rows_train_it_too(build, random_log):
-    _, loader, _, _, model = build(random_log(items=10), split={"session_time": [0.8, 0.0, 0.2]})
-    batch = loader._dataset[np.arange(12)]
+def log_p(model, history, prefix, past=()):
+    """(n_items,) log of the probabilities that training knows, softmax over the training items."""
+    scores = by_the_book(model, history, prefix, past, model.items.seen)
+    if model.look_back.points:
+        return scores
+    return scores - scores[model.items.seen].logsumexp(0)
+
+
+@pytest.mark.parametrize("pointer", ["none", "session", "user"])
+def test_recbole_s_own_rows_train_it_too(build, random_log, pointer):
+    off = dict.fromkeys((*DROPOUTS, "id_dropout"), 0.0)
+    split = {"session_time": [0.8, 0.0, 0.2]}
+    _, loader, _, _, model = build(random_log(items=10), split=split, pointer=pointer, **off)
+    shaken(model).train()
+    data = loader._dataset
+    batch = data[np.arange(0, len(data), 9)]
+    pasts = [[]] * len(batch)
+    if pointer == "user":
+        found = data.past.of_events(batch["event_index"], 100, training=True)
+        pasts = [[item for item in row.tolist() if item] for row in found]
+        assert any(pasts) and not all(pasts)
     with torch.no_grad():
-        scores = torch.stack(
-            [
-                by_the_book(model, [], prefix[prefix > 0].tolist())[model.items.seen]
-                for prefix in batch["item_id_list"]
-            ]
-        )
-    column = model.items.seen.cumsum(0)[batch["item_id"]] - 1
-    expected = F.cross_entropy(scores, column)
-    assert model.calculate_loss(batch).item() == pytest.approx(expected.item(), abs=1e-5)
+        expected = [
+            -log_p(model, [], prefix[prefix > 0].tolist(), past)[target].item()
+            for prefix, past, target in zip(batch["item_id_list"], pasts, batch["item_id"])
+        ]
+    assert model.calculate_loss(batch).item() == pytest.approx(np.mean(expected), abs=1e-5)
 
 
 def with_a_future(rows):

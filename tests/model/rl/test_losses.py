@@ -13,6 +13,7 @@ from torch import nn
 
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.model.factored import Scoring
+from recbole_ext.model.pointer import Looks, Read
 from recbole_ext.model.rl import losses
 from recbole_ext.model.rl.actor_critic import SUMS
 from recbole_ext.model.rl.figures import Figures
@@ -46,7 +47,9 @@ ADVANTAGE = [0.8 - (0.8 + 1.0 + 0.5) / 3, 1.5 - (1.5 + 0.3 + 0.3) / 3]
 
 
 class PaperNetwork(nn.Module):
-    """A network whose states and vectors are given."""
+    """A network whose states and vectors are given, and where it points."""
+
+    looks = None
 
     def __init__(self, values):
         super().__init__()
@@ -56,7 +59,7 @@ class PaperNetwork(nn.Module):
         self.scoring = Scoring(Training())
 
     def encode(self, batch):
-        return Encoded(torch.eye(2), torch.eye(2), self.vectors)
+        return Encoded(Read(torch.eye(2), self.looks), torch.eye(2), self.vectors)
 
 
 class PaperObjective:
@@ -65,9 +68,11 @@ class PaperObjective:
     def vector_dtype(self, vectors):
         return None
 
-    def __call__(self, states, vectors, target, weight):
-        chance = torch.log_softmax(states @ vectors.T, 1)
-        return -(weight * chance.gather(1, target.unsqueeze(1)).squeeze(1)).sum()
+    def __call__(self, states, vectors, target, weight, mixture=None):
+        chance = torch.softmax(states @ vectors.T, 1).gather(1, target.unsqueeze(1)).squeeze(1)
+        if mixture is not None:
+            chance = mixture[0].exp() * chance + mixture[1].exp()
+        return -(weight * chance.log()).sum()
 
 
 def paper_model(method=SQN, **settings):
@@ -119,6 +124,22 @@ def test_the_numbers_on_paper():
 def test_sqn():
     assert loss_of() == pytest.approx(mean(CE) + mean(TD), abs=1e-6)
     assert loss_of(q_weight=3.0) == pytest.approx(mean(CE) + 3 * mean(TD), abs=1e-6)
+
+
+# s0 points at item 2 by .1 and at item 1 by .4, s1 at nothing and at item 3, twice, by .25 in all
+LOOKS = Looks(
+    torch.tensor([[2, 1, 0], [3, 0, 3]]),
+    torch.tensor([[0.1, 0.4, 0.0], [0.05, 0.0, 0.2]]).log().clamp_min(-1e30),
+    torch.tensor([0.5, 0.75]).log(),
+)
+MIXED_CE = [-math.log(0.5 * 3 / 10 + 0.1), -math.log(0.75 * 4 / 11 + 0.25)]
+
+
+def test_the_supervised_term_is_that_of_the_mixture(monkeypatch):
+    monkeypatch.setattr(PaperNetwork, "looks", LOOKS)
+    assert loss_of() == pytest.approx(mean(MIXED_CE) + mean(TD), abs=1e-6)
+    weighted = mean([0.8 * MIXED_CE[0], 1.0 * MIXED_CE[1]])  # the weight is of the whole term
+    assert loss_of(SAC, actor_clip=[0, 1]) == pytest.approx(weighted + mean(TD), abs=1e-6)
 
 
 def test_the_other_network_may_be_the_trained_one():
