@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+NOTHING = -1e29  # the log of a share that is none
 LATER = 1e-3  # in a score, so that of items that are otherwise alike the one named later comes first
 
 
@@ -51,9 +52,10 @@ class Raised:
 class Copied:
     """A mixture: `p(j) = exp(log_rest) softmax(scores)_j + sum of exp(log_share) over the places that hold item j`.
 
-    items: (B, K) int64, 0 = none, an item may stand there more than once. log_share: (B, K). log_rest: (B,). Scores
-    become `log p + log Z - log_rest`, Z the softmax's sum, so that those of items that a row does not name stay as they
-    are: the order of a row is that of p, and no matrix is made.
+    items: (B, K) int64, 0 = none, an item may stand there more than once. log_share: (B, K) finite, NOTHING or less
+    where an item is not pointed at and so is no candidate by it. log_rest: (B,). Scores become `log p + log Z -
+    log_rest`, Z the softmax's sum, so that those of items that a row does not name stay as they are: the order of a row
+    is that of p, and no matrix is made.
     """
 
     items: Tensor
@@ -67,21 +69,24 @@ class Copied:
         """As RowTerms'."""
         log_total = scores.logsumexp(1, keepdim=True)
         log_total = torch.where(log_total > -torch.inf, log_total, 0.0)
-        items, share = self._by_item()
-        raised = share.log() + (log_total - self.log_rest.unsqueeze(1)).to(share.dtype)
+        items, log_share = self._by_item()
+        raised = log_share + (log_total - self.log_rest.unsqueeze(1)).to(log_share.dtype)
         mixed = torch.logaddexp(scores.gather(1, items), raised.to(scores.dtype))
         return scores.scatter_(1, items, mixed)
 
     def _by_item(self) -> tuple[Tensor, Tensor]:
-        """(B, K) each item once, and its share; places that are left over name item 0, with none."""
+        """(B, K) each item once, and the log of its share, summed without leaving the logs, which may be far below what
+        a number can be; places that are left over name item 0, with -inf."""
         items, order = self.items.sort(dim=1)
-        share = self.log_share.gather(1, order).exp() * (items != 0)
+        log_share = self.log_share.gather(1, order)
         new = torch.zeros_like(items)
         new[:, 1:] = items[:, 1:] != items[:, :-1]
         group = new.cumsum(1)
-        summed = torch.zeros_like(share).scatter_add_(1, group, share)
+        highest = torch.full_like(log_share, NOTHING).scatter_reduce_(1, group, log_share, "amax")
+        parts = (log_share - highest.gather(1, group)).exp()
+        summed = highest + torch.zeros_like(parts).scatter_add_(1, group, parts).log()
         named = torch.zeros_like(items).scatter_(1, group, items)
-        return named, summed
+        return named, summed.masked_fill((named == 0) | (highest <= NOTHING), -torch.inf)
 
 
 def hide_and_add(scores: Tensor, hidden: Tensor, terms: RowTerms | None) -> Tensor:
