@@ -154,7 +154,7 @@ class LookBack(nn.Module):
             return self._flat(read, n, length)
         blocks = -(-length // window)
         room = blocks * window - length
-        of_query = F.pad(states, (0, 0, 0, room)).view(n * blocks, window, width)
+        of_query = F.pad(states, (0, 0, 0, room)).reshape(n * blocks, window, width)
         keys = F.pad(states, (0, 0, window, room)).unfold(1, 2 * window, window)  # (n, blocks, e, 2 W)
         keys = keys.transpose(2, 3).reshape(n * blocks, 2 * window, width)
         of_keys = F.pad(items, (window, room)).unfold(1, 2 * window, window).reshape(n * blocks, -1)
