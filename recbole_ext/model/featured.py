@@ -15,6 +15,7 @@ from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_ext.data.positions import PositionBatch
+from recbole_ext.errors import UsageError
 from recbole_ext.model.factored import states_everywhere
 from recbole_ext.model.item_encoder import (
     ColdScoring,
@@ -91,6 +92,8 @@ class Featured(ItemsRanked):
     ITEM_ID: str
 
     def __init__(self, config: Any, dataset: Any):
+        if not hasattr(dataset, "train_items"):
+            raise UsageError(f"{config['model']} needs our data path: set data_layout: pointers")
         super().__init__(config, dataset)  # type: ignore[call-arg]
         settings, training = settings_of(config, FeaturedSettings), settings_of(config, Training)
         self.notes: list[str] = []
