@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from recbole_ext.data.positions import PositionBatch
+from recbole_ext.data.recency import WEIGHT, weight_of
 from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.data.user_sequences import UserBatch, rows_batch
 from recbole_ext.errors import UsageError
@@ -32,7 +33,7 @@ from recbole_ext.model.item_encoder import (
     item_feature_fields,
 )
 from recbole_ext.model.losses import in_batch
-from recbole_ext.model.objective import Objective
+from recbole_ext.model.objective import Objective, shares
 from recbole_ext.settings.base import Flag, NoneWord, Number, Whole, key
 from recbole_ext.settings.protocol import Protocol
 from recbole_ext.settings.run_settings import settings_of
@@ -214,24 +215,25 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Mean loss over all targets of a PositionBatch or UserBatch, or over the rows of a RecBole Interaction."""
-        vectors = self.item_vectors()
+        if not isinstance(interaction, PositionBatch | UserBatch):
+            interaction = self._rows(interaction, targets=interaction[self.POS_ITEM_ID])
+        vectors, weight = self.item_vectors(), weight_of(interaction)
         states, target = self._states_and_targets(interaction, vectors)
         learnt = target != 0
         if self.select or self.loss_type != "CE":
             place = torch.nonzero(learnt).squeeze(1)
             states, target, learnt = states[place], target[place], learnt[place]
+            weight = None if weight is None else weight[place]
         states = self.scoring.states(states)
         if self.loss_type == "CE":
             vectors = self.scoring.vectors(vectors, self.objective.vector_dtype(vectors))
-            return self.objective(states, vectors, target, learnt / learnt.sum().clamp_min(1))
-        return in_batch(self.loss_type, states @ self.scoring.vectors(vectors)[target].T, target)
+            return self.objective(states, vectors, target, shares(learnt, weight))
+        return in_batch(self.loss_type, states @ self.scoring.vectors(vectors)[target].T, target, weight)
 
     def _states_and_targets(self, batch: Any, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """(E, d) states and (E,) next items, 0 where nothing is to be learnt."""
         if isinstance(batch, PositionBatch):
             return self.position_states(batch.items, vectors).flatten(0, 1), batch.targets.flatten()
-        if not isinstance(batch, UserBatch):
-            batch = self._rows(batch, targets=batch[self.POS_ITEM_ID])
         return self.encode(batch, vectors), torch.where(self.items.seen[batch.targets], batch.targets, 0)
 
     def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
@@ -245,6 +247,7 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
             index = interaction["event_index"].cpu().numpy()
             batch = self.sequences.eval_batch(index, with_history=self.user_state != "none")
         else:
+            weight = interaction[WEIGHT] if targets is not None and WEIGHT in interaction else None
             sequence, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
-            batch = rows_batch(sequence, length, targets, start_step=self.start_step)
+            batch = rows_batch(sequence, length, targets, self.start_step, weight)
         return batch.to(self.items.ids.weight.device)

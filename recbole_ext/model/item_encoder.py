@@ -233,6 +233,7 @@ class ItemsRanked(Factored):
     """
 
     carries_methods = True
+    reads_weights = True
     items: ItemEncoder
     scoring: ColdScoring
     ITEM_SEQ: str

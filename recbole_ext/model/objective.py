@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_ext.data.positions import PositionBatch
+from recbole_ext.data.recency import weight_of
 from recbole_ext.model.factored import Factored
 from recbole_ext.model.losses import (
     SharedNegatives,
@@ -71,6 +72,12 @@ class Objective(nn.Module):
         return binary_loss(states, vectors, target, negatives, weight, self.exponent)
 
 
+def shares(learnt: Tensor, weight: Tensor | None) -> Tensor:
+    """(N,) share of each target in the mean over the learnt ones, times its weight; learnt (N,) bool, weight (N,)."""
+    share = learnt / learnt.sum().clamp_min(1)
+    return share if weight is None else share * weight
+
+
 def position_loss(factored: Factored, objective: Objective, batch: PositionBatch, select: bool) -> Tensor:
     """Mean loss over the targets of a PositionBatch.
 
@@ -80,20 +87,21 @@ def position_loss(factored: Factored, objective: Objective, batch: PositionBatch
     raw = factored.item_vectors()
     states = factored.position_states(batch.items, raw).flatten(0, 1)  # (n * L, d)
     target = batch.targets.flatten()
-    learnt = target != 0
+    learnt, weight = target != 0, weight_of(batch)
     if select:
         place = torch.nonzero(learnt).squeeze(1)
         states, target, learnt = states[place], target[place], learnt[place]
-    weight = learnt / learnt.sum().clamp_min(1)
-    return _loss(factored, objective, states, raw, target, weight)
+        weight = None if weight is None else weight[place]
+    return _loss(factored, objective, states, raw, target, shares(learnt, weight))
 
 
 def row_loss(factored: Factored, objective: Objective, interaction: Any, target: Tensor) -> Tensor:
     """Mean loss over (prefix, target) rows of a RecBole Interaction."""
     raw = factored.item_vectors()
     states = factored.row_states(interaction, raw)
-    weight = torch.full((len(target),), 1 / len(target), device=target.device)
-    return _loss(factored, objective, states, raw, target, weight)
+    share = torch.full((len(target),), 1 / len(target), device=target.device)
+    weight = weight_of(interaction)
+    return _loss(factored, objective, states, raw, target, share if weight is None else share * weight)
 
 
 def _loss(
