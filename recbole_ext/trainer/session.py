@@ -235,6 +235,16 @@ class SessionTrainer(Trainer):
         if self.average is not None:
             self.average.load_state_dict(state)
 
+    def _drop_average(self) -> None:
+        if self.average is not None:
+            self.average = self._graphs = None  # graphs add to the average that they were made with
+
+    def take_average(self) -> None:
+        """Give the model the averaged weights for good, where there are any, to be ranked outside of `evaluate`."""
+        if self.average is not None:
+            self.model.load_state_dict(self.average.averaged(), strict=False)
+            self._drop_average()
+
     def graph_key(self) -> Any:
         """What tells steps apart beside the shape of their batch; a graph is made for each."""
         return None
@@ -266,9 +276,8 @@ class SessionTrainer(Trainer):
         """As RecBole's, without a matrix of scores where the model allows it, by the averaged weights if there are."""
         if eval_data:
             self.start_ranking(eval_data)
-            if load_best_model and self.average is not None:
-                # a checkpoint's weights are averaged ones already; graphs add to the average that they were made with
-                self.average = self._graphs = None
+            if load_best_model:
+                self._drop_average()  # a checkpoint's weights are averaged ones already
         averaged = nullcontext() if self.average is None else self.average.applied()
         try:
             with averaged:
