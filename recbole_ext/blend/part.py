@@ -187,6 +187,8 @@ class Component:
         trainer.fit(self.train, self.valid, saved=saved, show_progress=show_progress, callback_fn=note)
         if saved:
             self._load(file)
+        elif isinstance(trainer, SessionTrainer):
+            trainer.take_average()
 
     def start_ranking(self) -> None:
         """Make ready for `scores`, with the weights as they are now."""

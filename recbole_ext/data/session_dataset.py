@@ -19,8 +19,10 @@ from recbole.utils import FeatureType
 
 from recbole_ext.data import cache, cold, missing, splits
 from recbole_ext.data.feature_time import feature_time_note
+from recbole_ext.data.manifest import has_times
 from recbole_ext.data.past import Past
 from recbole_ext.data.prepare import Log, Wanted, prepare, time_order
+from recbole_ext.data.recency import target_weights
 from recbole_ext.data.rows import PrefixRows
 from recbole_ext.data.splits import Parting
 from recbole_ext.errors import UsageError
@@ -263,6 +265,11 @@ class SessionDataset(PrefixRows):
     def past(self) -> Past:
         """What every session's user had done before it."""
         return Past(self)
+
+    def target_weights(self, recency: float) -> np.ndarray:
+        """(S,) float32 what each training target of a session weighs, see data/recency.py."""
+        targets = np.where(self.train_length > 0, self.train_length - 1 + self.empty_history, 0)
+        return target_weights(self.session_time, targets, recency, has_times(self.dataset_path))
 
     def training_counts(self) -> torch.Tensor:
         """(item_num,) how often each item is a training event."""

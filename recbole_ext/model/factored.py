@@ -52,6 +52,9 @@ class Factored(ABC):
     """What training and ranking ask of a model whose score is a product."""
 
     scoring: Scoring
+    reads_weights = (
+        False  # whether its own loss multiplies in what targets weigh, see `data.recency.weight_of`
+    )
 
     @abstractmethod
     def item_vectors(self) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from recbole_ext.data.positions import PositionBatch
+from recbole_ext.data.recency import weight_of
 from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.data.user_sequences import UserBatch, rows_batch
 from recbole_ext.errors import UsageError
@@ -32,7 +33,7 @@ from recbole_ext.model.item_encoder import (
     item_feature_fields,
 )
 from recbole_ext.model.losses import in_batch
-from recbole_ext.model.objective import Objective, loss_of
+from recbole_ext.model.objective import Objective, loss_of, shares
 from recbole_ext.model.pointer import Read
 from recbole_ext.settings.base import Flag, NoneWord, Number, Whole, key
 from recbole_ext.settings.protocol import Protocol
@@ -239,17 +240,17 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Mean loss over all targets of a PositionBatch or UserBatch, or over the rows of a RecBole Interaction."""
-        vectors = self.item_vectors()
+        vectors, weight = self.item_vectors(), weight_of(interaction)
         read, target = self._read_and_targets(interaction, vectors)
         learnt = target != 0
         if self.select or self.loss_type != "CE":
             place = torch.nonzero(learnt).squeeze(1)
             read, target, learnt = read.only(place), target[place], learnt[place]
+            weight = None if weight is None else weight[place]
         if self.loss_type == "CE":
-            weight = learnt / learnt.sum().clamp_min(1)
-            return loss_of(self, self.objective, read, vectors, target, weight)
+            return loss_of(self, self.objective, read, vectors, target, shares(learnt, weight))
         states = self.scoring.states(read.states)
-        return in_batch(self.loss_type, states @ self.scoring.vectors(vectors)[target].T, target)
+        return in_batch(self.loss_type, states @ self.scoring.vectors(vectors)[target].T, target, weight)
 
     def _read_and_targets(self, batch: Any, vectors: Tensor) -> tuple[Read, Tensor]:
         """What is read of E prefixes, and their (E,) next items, 0 where nothing is to be learnt."""

@@ -235,6 +235,7 @@ class ItemsRanked(Factored):
     """
 
     carries_methods = True
+    reads_weights = True
     items: ItemEncoder
     scoring: ColdScoring
     look_back: LookBack | None

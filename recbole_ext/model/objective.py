@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_ext.data.positions import PositionBatch
+from recbole_ext.data.recency import weight_of
 from recbole_ext.model.factored import Factored
 from recbole_ext.model.large_softmax import Mixture
 from recbole_ext.model.losses import (
@@ -85,6 +86,12 @@ class Objective(nn.Module):
         return binary_loss(states, vectors, target, negatives, weight, self.exponent)
 
 
+def shares(learnt: Tensor, weight: Tensor | None) -> Tensor:
+    """(N,) share of each target in the mean over the learnt ones, times its weight; learnt (N,) bool, weight (N,)."""
+    share = learnt / learnt.sum().clamp_min(1)
+    return share if weight is None else share * weight
+
+
 def position_loss(factored: Factored, objective: Objective, batch: PositionBatch, select: bool) -> Tensor:
     """Mean loss over the targets of a PositionBatch.
 
@@ -94,20 +101,21 @@ def position_loss(factored: Factored, objective: Objective, batch: PositionBatch
     raw = factored.item_vectors()
     read = factored.read_positions(batch, raw)
     target = batch.targets.flatten()
-    learnt = target != 0
+    learnt, weight = target != 0, weight_of(batch)
     if select:
         place = torch.nonzero(learnt).squeeze(1)
         read, target, learnt = read.only(place), target[place], learnt[place]
-    weight = learnt / learnt.sum().clamp_min(1)
-    return loss_of(factored, objective, read, raw, target, weight)
+        weight = None if weight is None else weight[place]
+    return loss_of(factored, objective, read, raw, target, shares(learnt, weight))
 
 
 def row_loss(factored: Factored, objective: Objective, interaction: Any, target: Tensor) -> Tensor:
     """Mean loss over (prefix, target) rows of a RecBole Interaction."""
     raw = factored.item_vectors()
     read = factored.read_rows(interaction, raw)
-    weight = torch.full((len(target),), 1 / len(target), device=target.device)
-    return loss_of(factored, objective, read, raw, target, weight)
+    share = torch.full((len(target),), 1 / len(target), device=target.device)
+    weight = weight_of(interaction)
+    return loss_of(factored, objective, read, raw, target, share if weight is None else share * weight)
 
 
 def loss_of(

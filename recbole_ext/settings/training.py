@@ -17,12 +17,12 @@ OF_STEPS = (
     *("epochs", "train_batch_size", "learner", "learning_rate", "train_neg_sample_args", "eval_step"),
     *("stopping_step", "clip_grad_norm", "weight_decay", "require_pow", "enable_amp", "enable_scaler"),
     *("shuffle", "train_targets", "length_buckets", "train_loss", "negatives", "negative_power", "gbce_t"),
-    *("score", "temperature", "precision", "cuda_graphs"),
+    *("score", "temperature", "precision", "cuda_graphs", "recency", "weight_average"),
 )
 # what only our own trainer and loaders read, of sequential models on our rows
 OF_SESSIONS = (
     *("train_targets", "length_buckets", "train_loss", "negatives", "negative_power", "gbce_t"),
-    *("score", "temperature", "precision", "cuda_graphs"),
+    *("score", "temperature", "precision", "cuda_graphs", "recency", "weight_average"),
 )
 SWITCHES = ("train_loss", "score")  # switch others of these keys off, see `idle`
 SAMPLED = ("sampled_softmax", "bce", "gbce")
@@ -107,8 +107,26 @@ class Training(Settings):
         "bf16: on a GPU autocast (recurrent layers stay in fp32), on a CPU only the products of the softmax",
     )
 
+    recency: Number | None = key(
+        None,
+        "a target weighs exp(-age / recency), age from 0, the newest training session, to 1, the oldest; the mean "
+        "weight is 1; ~: all weigh alike",
+        ge=1e-6,
+        le=1e6,
+    )
+    weight_average: Number | None = key(
+        None,
+        "decay of a moving average of the weights over the steps, which is validated, tested and saved; ~: none",
+        gt=0,
+        lt=1,
+    )
+
     def check(self) -> None:
         """Raise UsageError where two keys cannot go together."""
+        if self.enable_scaler and self.weight_average is not None:
+            raise UsageError(
+                "weight_average is of our trainer's steps, and enable_scaler takes RecBole's: leave one of them out"
+            )
         if self.enable_scaler and not self.enable_amp:
             raise UsageError("enable_scaler scales the gradients of enable_amp, which is off: leave it out")
         sampling = self.train_neg_sample_args
