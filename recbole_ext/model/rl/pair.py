@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from recbole_ext.errors import UsageError
 from recbole_ext.model.factored import Examined, Factored, Scoring, examine
-from recbole_ext.model.rl.network import Network
 from recbole_ext.model.pointer import Read
+from recbole_ext.model.rl.network import Network
 from recbole_ext.scores.terms import RowTerms, hide_and_add
 from recbole_ext.settings.base import ModelSettings
 from recbole_ext.settings.run_settings import settings_of
