@@ -52,9 +52,8 @@ class Factored(ABC):
     """What training and ranking ask of a model whose score is a product."""
 
     scoring: Scoring
-    reads_weights = (
-        False  # whether its own loss multiplies in what targets weigh, see `data.recency.weight_of`
-    )
+    # whether its own loss multiplies in what targets weigh, see `data.recency.weight_of`
+    reads_weights = False
 
     @abstractmethod
     def item_vectors(self) -> Tensor:
