@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from recbole_ext.errors import UsageError
 from recbole_ext.scores.terms import Copied
-from recbole_ext.settings.base import Flag, ModelSettings, NoneWord, Whole, key
+from recbole_ext.settings.base import Flag, ModelSettings, NoneWord, Number, Whole, key
 
 NEVER = -1e30  # a logit of what cannot be; finite, so that gradients are numbers
 GATE_AT_FIRST = -1.0
@@ -42,6 +42,7 @@ class LookBackSettings(ModelSettings):
     pointer: Annotated[Literal["none", "session", "user"], NoneWord] = key(
         "none", "session: items may be copied from the session; user: from the visitor's earlier sessions too"
     )
+    dropout_readout: Number = key(0.2, "on what the read-out finds", ge=0, lt=1)
     look_back: Whole = key(50, "how many of a session's last events the two look at", ge=1, le=10_000)
     look_back_past: Whole = key(
         100, "pointer user: how many of the visitor's last events before the session", ge=1, le=10_000
@@ -129,6 +130,7 @@ class LookBack(nn.Module):
         if settings.readout:
             self.readout = Attention(width, self.window)
             self.mix = nn.Linear(2 * width, width, bias=False)
+            self.dropout = nn.Dropout(settings.dropout_readout)
             eye = torch.eye(width) / 2
             with torch.no_grad():
                 self.mix.weight.copy_(torch.cat((eye, eye), dim=1))
@@ -165,8 +167,8 @@ class LookBack(nn.Module):
     def rows(
         self, states: Tensor, items: Tensor, at: Tensor, vectors: Tensor, past: Tensor | None = None
     ) -> Read:
-        """Of B prefixes, whose last W events are `at` (B, W), oldest first, -1 = none: places among the states (E, e) and
-        items (E,) of all events. past: (B, P)."""
+        """Of B prefixes, whose last W events are `at` (B, W), oldest first, -1 = none: places among the states (E, e)
+        and items (E,) of all events. past: (B, P)."""
         known, at = at >= 0, at.clamp_min(0)
         look = self._look(states[at[:, -1:]], states[at], items[at] * known, vectors, past)
         return self._flat(look, len(at), 1)
@@ -186,7 +188,7 @@ class LookBack(nn.Module):
         if self.reads:
             weight = self.readout(states, keys, distance, valid).exp() * valid
             values = F.embedding(items, vectors)
-            found = weight.to(values.dtype) @ values
+            found = self.dropout(weight.to(values.dtype) @ values)
             both = (F.normalize(states, dim=-1), F.normalize(found, dim=-1)) if self.unit else (states, found)
             read = self.mix(torch.cat(both, dim=-1))
         if not self.points:
