@@ -26,6 +26,22 @@ from recbole_ext.model.pointer import Read
 from recbole_ext.settings.training import Training
 
 
+class _Chosen(torch.autograd.Function):
+    """Rows (C, d) of vectors (n, d), each chosen once: backward is a copy, where indexing would sort and add."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.count = len(vectors)
+        return vectors.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        gradient = gradients[0]
+        return gradient.new_zeros(ctx.count, gradient.shape[1]).index_copy_(0, rows, gradient), None
+
+
 class Objective(nn.Module):
     """Mean loss of targets given states, in the terms of one catalogue of candidates.
 
@@ -74,15 +90,13 @@ class Objective(nn.Module):
         mixture: as of `softmax_loss`, where the softmax is one part of p; bce and gbce have none.
         """
         if self.candidates is not None:
-            vectors, target = vectors[self.candidates], self.column[target]
+            vectors, target = _Chosen.apply(vectors, self.candidates), self.column[target]
         if self.kind == "softmax":
             return softmax_loss(states, vectors, target, weight, self.precision, mixture=mixture)
         negatives = self.negatives.draw(self.number)
         if self.kind == "sampled_softmax":
             own, shared = (self.negatives.log_expected(drawn, self.number) for drawn in (target, negatives))
-            return sampled_softmax_loss(
-                states, vectors, target, negatives, (own, shared), weight, mixture
-            )
+            return sampled_softmax_loss(states, vectors, target, negatives, (own, shared), weight, mixture)
         return binary_loss(states, vectors, target, negatives, weight, self.exponent)
 
 
