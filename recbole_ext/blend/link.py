@@ -32,7 +32,7 @@ class LINKSettings(CountingSettings):
 
     neighbours: Whole = key(100, "weights that are solved for, for each item to recommend", ge=1)
     alpha: Number = key(0.8, "share of sessions as sets; the rest is what follows what", ge=0, le=1)
-    regularization: Number = key(3, "pull of all weights to 0", ge=1e-6, le=LARGE)
+    regularization: Number = key(20, "pull of all weights to 0", ge=1e-6, le=LARGE)
     train_decay: Number = key(
         1, "decay by distance between two events of training, in events", ge=1e-9, le=LARGE
     )
@@ -68,11 +68,11 @@ class LINK(CountingModel):
 
     B, (n_items, n_items), minimises
 
-        alpha sum_m w_m |x_m - x_m B / |m||^2 + (1 - alpha) sum_(m, t) w_m |y_mt - B[m_t]|^2
+        alpha sum_m w_m |x_m - x_m B / sqrt|m||^2 + (1 - alpha) sum_(m, t) w_m |y_mt - B[m_t]|^2
             + regularization |B|^2 + teacher_weight |T - B|^2
 
     over its strongest `neighbours` entries a column. m: training sessions, w_m = exp(-age(m) / session_decay). x_m: 1
-    for the different items of m. y_mt: exp(-(d - 1) / train_decay) for the event d steps after the t-th, m_t. T: the
+    for the |m| different items of m. y_mt: exp(-(d - 1) / train_decay) for the event d steps after the t-th, m_t. T: the
     teacher's chances of what follows an item alone, softmax(scores / teacher_temperature), the largest `neighbours` a
     row; without a teacher the last term is not there.
 

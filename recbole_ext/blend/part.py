@@ -108,17 +108,6 @@ def _plain(value: Any) -> Any:
     return config_to_plain(SimpleNamespace(final_config_dict={"value": value}))["value"]
 
 
-def same_data(one: SessionDataset, other: SessionDataset) -> bool:
-    """Whether two data sets agree in items, events and training part."""
-    items, sessions = one.iid_field, one.uid_field
-    return (
-        len(one.events) == len(other.events)
-        and np.array_equal(one.field2id_token[items], other.field2id_token[items])
-        and all(torch.equal(one.events[field], other.events[field]) for field in (sessions, items))
-        and np.array_equal(one.train_length, other.train_length)
-    )
-
-
 class Component:
     """One model of a blend, made from its config in the order, and with the seeds, of a run of its own.
 
@@ -168,7 +157,14 @@ class Component:
 
     def check_same_data(self, dataset: SessionDataset) -> None:
         """Raise UsageError unless items, events and training part are those of the blend's data set."""
-        if not same_data(self.train._dataset, dataset):
+        own = self.train._dataset
+        same = len(own.events) == len(dataset.events) and np.array_equal(
+            own.field2id_token[own.iid_field], dataset.field2id_token[dataset.iid_field]
+        )
+        same = same and all(
+            torch.equal(own.events[field], dataset.events[field]) for field in (own.uid_field, own.iid_field)
+        )
+        if not same or not np.array_equal(own.train_length, dataset.train_length):
             raise self._other("events, items or training part")
 
     def check_same_rows(self, loader: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recbole_ext.blend.part import Component, checkpoint_config, same_data
+from recbole_ext.blend.part import Component, checkpoint_config
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import pointers_of
@@ -21,7 +21,7 @@ def taught(config: Any, dataset: SessionDataset, file: str, temperature: float, 
     """(n_items, n_items) row: softmax(scores of all items after the row's item / temperature), its `most` largest.
 
     Rows of items without training events are empty. No more than some rows of all scores exist at a time.
-    Raises UsageError when the file is no checkpoint, of other data, or of a model that cannot rank for one item alone.
+    Raises UsageError when the file is no checkpoint, of another data set, split or seed, or of a model that cannot rank for one item alone.
     """
     own = checkpoint_config(config, file, "teacher")
     part = Component(own, own["model"], file)
@@ -29,10 +29,6 @@ def taught(config: Any, dataset: SessionDataset, file: str, temperature: float, 
         raise UsageError(
             f"teacher names {file}, and {part.label} ranks by more than the items of a session: name a run of a model "
             "such as SASRec"
-        )
-    if not same_data(part.train._dataset, dataset):
-        raise UsageError(
-            f"teacher names {file}, which was trained on other events, items or training part: name a run on this data"
         )
     part.start_ranking()
     most = min(most, dataset.item_num - 1)

@@ -41,13 +41,13 @@ class Normal:
 
 
 def similarity(sessions: TrainingSessions, weight: np.ndarray, n_items: int) -> Normal:
-    """SLIS: a session is a set that tells itself, x = its items / their number, y = its items. weight: (S,)."""
+    """SLIS: a session is a set that tells itself, x = its items / the root of their number, y = its items. weight: (S,)."""
     count = len(sessions.session)
     held = sp.csr_matrix(
         (np.ones(len(sessions.item)), (owner_of(sessions.length), sessions.item)), shape=(count, n_items)
     )
     held.data[:] = 1  # a repeated item is there once
-    view = sp.diags(1 / np.maximum(np.diff(held.indptr), 1)) @ held
+    view = sp.diags(1 / np.sqrt(np.maximum(np.diff(held.indptr), 1))) @ held
     weighted = (sp.diags(weight) @ view).T.tocsr()
     return Normal(weighted @ view, weighted @ held)
 
