@@ -72,9 +72,9 @@ class LINK(CountingModel):
             + regularization |B|^2 + teacher_weight |T - B|^2
 
     over its strongest `neighbours` entries a column. m: training sessions, w_m = exp(-age(m) / session_decay). x_m: 1
-    for the |m| different items of m. y_mt: exp(-(d - 1) / train_decay) for the event d steps after the t-th, m_t. T: the
-    teacher's chances of what follows an item alone, softmax(scores / teacher_temperature), the largest `neighbours` a
-    row; without a teacher the last term is not there.
+    for the |m| different items of m. y_mt: exp(-(d - 1) / train_decay) for the event d steps after the t-th, m_t.
+    T: the teacher's chances of what follows an item alone, softmax(scores / teacher_temperature), the largest
+    `neighbours` a row; without a teacher the last term is not there.
 
     Items whose sum is not above 0 have no score.
     """

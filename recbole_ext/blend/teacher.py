@@ -21,7 +21,8 @@ def taught(config: Any, dataset: SessionDataset, file: str, temperature: float, 
     """(n_items, n_items) row: softmax(scores of all items after the row's item / temperature), its `most` largest.
 
     Rows of items without training events are empty. No more than some rows of all scores exist at a time.
-    Raises UsageError when the file is no checkpoint, of another data set, split or seed, or of a model that cannot rank for one item alone.
+    Raises UsageError when the file is no checkpoint, of another data set, split or seed, or of a model that cannot rank
+    for one item alone.
     """
     own = checkpoint_config(config, file, "teacher")
     part = Component(own, own["model"], file)

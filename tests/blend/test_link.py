@@ -93,11 +93,11 @@ def test_what_is_not_above_0_has_no_score(link, random_log):
 # --- with a teacher -----------------------------------------------------------------------------------------
 
 
-def chances_after_one_item(record, toy, temperature, n_items):
+def chances_after_one_item(record, temperature, n_items):
     """The teacher's softmax over all items after each item alone, by RecBole's full_sort_predict."""
     from recbole.quick_start import load_data_and_model
 
-    _, model, _, _, _, test = load_data_and_model(record["checkpoint"])
+    _, model, *_ = load_data_and_model(record["checkpoint"])
     model.eval()
     found = np.zeros((n_items, n_items))
     for item in range(1, n_items):
@@ -111,10 +111,13 @@ def chances_after_one_item(record, toy, temperature, n_items):
     return found
 
 
-def weights(record):
+def run(toy, **settings):
+    """Record and learnt weights of LINK; read at once, as a run in the same second has the same checkpoint file."""
     from recbole_ext.bridge.checkpoint import decode, read_checkpoint
 
-    return decode(read_checkpoint(record["checkpoint"])["other_parameter"]["learnt"])["weights"].toarray()
+    record = recbole_ext.run("LINK", "toy", **toy, **settings)
+    stored = read_checkpoint(record["checkpoint"])["other_parameter"]["learnt"]
+    return record, decode(stored)["weights"].toarray()
 
 
 @pytest.mark.usefixtures("no_curves")
@@ -125,28 +128,24 @@ def test_a_teacher_mixes_in_as_in_the_closed_form(toy, monkeypatch):
     solve = module.solve
     monkeypatch.setattr(module, "solve", lambda normal, *rest: seen.append(normal) or solve(normal, *rest))
     teacher = recbole_ext.run("SASRec", "toy", **toy, **SMALL, epochs=3)
-    alone = recbole_ext.run("LINK", "toy", **toy, neighbours=30)
+    _, alone = run(toy, neighbours=30)
     keys = {"teacher": teacher["checkpoint"], "teacher_weight": 2, "regularization": 0.5}
-    record = recbole_ext.run("LINK", "toy", **toy, **MORE, **keys)
+    record, mixed = run(toy, **MORE, **keys)
     gram, cross = (seen[0].gram.toarray(), seen[0].cross.toarray())
     n_items = len(gram)
-    taught = chances_after_one_item(teacher, toy, 0.5, n_items)
-    trained = gram.diagonal() > 0
-    taught[~trained] = 0
+    taught = chances_after_one_item(teacher, 0.5, n_items)
+    taught[gram.diagonal() == 0] = 0  # of items without training events nothing is asked
     expected = np.linalg.solve(gram + 2.5 * np.eye(n_items), cross + 2 * taught)
-    assert weights(record)[1:, 1:] == pytest.approx(expected[1:, 1:], abs=1e-5)
-    assert abs(weights(alone) - weights(record)).max() > 0.01
+    assert mixed[1:, 1:] == pytest.approx(expected[1:, 1:], abs=1e-5)
+    assert abs(alone - mixed).max() > 0.01
     assert f"taught by {teacher['checkpoint']}" in record["notes"]
     # nothing but the teacher counts where its weight is large
-    heavy = recbole_ext.run("LINK", "toy", **toy, **MORE, **{**keys, "teacher_weight": 1e8})
-    assert weights(heavy) == pytest.approx(taught, abs=1e-5)
+    _, heavy = run(toy, **MORE, **{**keys, "teacher_weight": 1e8})
+    assert heavy == pytest.approx(taught, abs=1e-5)
     # the largest entries of a row alone
-    few = recbole_ext.run(
-        "LINK", "toy", **toy, **{**MORE, "neighbours": 3}, **{**keys, "teacher_weight": 1e8}
-    )
+    _, few = run(toy, **{**MORE, "neighbours": 3}, **{**keys, "teacher_weight": 1e8})
     kept = np.sort(taught, axis=1)[:, -3:].min(axis=1, keepdims=True)
-    found = weights(few)
-    assert (abs(found[taught < kept - 1e-6]) < 1e-5).all() and (found > 0.01).any()
+    assert (abs(few[taught < kept - 1e-6]) < 1e-5).all() and (few > 0.01).any()
 
 
 @pytest.mark.usefixtures("no_curves")

@@ -41,7 +41,10 @@ class Normal:
 
 
 def similarity(sessions: TrainingSessions, weight: np.ndarray, n_items: int) -> Normal:
-    """SLIS: a session is a set that tells itself, x = its items / the root of their number, y = its items. weight: (S,)."""
+    """SLIS: a session is a set that tells itself, x = its items / the root of their number, y = its items.
+
+    weight: (S,) of the sessions.
+    """
     count = len(sessions.session)
     held = sp.csr_matrix(
         (np.ones(len(sessions.item)), (owner_of(sessions.length), sessions.item)), shape=(count, n_items)
