@@ -34,7 +34,7 @@ class LINKSettings(CountingSettings):
     alpha: Number = key(0.8, "share of sessions as sets; the rest is what follows what", ge=0, le=1)
     regularization: Number = key(20, "pull of all weights to 0", ge=1e-6, le=LARGE)
     train_decay: Number = key(
-        1, "decay by distance between two events of training, in events", ge=1e-9, le=LARGE
+        3, "decay by distance between two events of training, in events", ge=1e-9, le=LARGE
     )
     predict_decay: Number | None = key(
         2, "decay by position in the session that is ranked for, in events", ge=1e-9, le=LARGE
