@@ -34,17 +34,19 @@ def taught(config: Any, dataset: SessionDataset, file: str, temperature: float, 
     part.start_ranking()
     most = min(most, dataset.item_num - 1)
     trained = dataset.train_items.nonzero().view(-1)
-    chances, items = [], []
+    # whole from the start: small arrays kept between large ones would hold their memory
+    chances = np.empty((len(trained), most))
+    items = np.empty((len(trained), most), dtype=np.int32)
+    first = 0
     for piece in trained.split(AT_A_TIME):
         for _, scores in part.after(piece).chunks():
             scores[:, 0] = -torch.inf
             found = torch.softmax(scores / temperature, dim=1).topk(most, dim=1)
-            chances.append(found.values.double().cpu().numpy().reshape(-1))
-            items.append(found.indices.cpu().numpy().reshape(-1))
+            rows = slice(first, first + len(scores))
+            chances[rows], items[rows] = found.values.cpu().numpy(), found.indices.cpu().numpy()
+            first += len(scores)
     per_row = np.where(dataset.train_items.numpy(), most, 0)
     shape = (dataset.item_num, dataset.item_num)
-    matrix = sp.csr_matrix(
-        (np.concatenate(chances), np.concatenate(items), pointers_of(per_row)), shape=shape
-    )
+    matrix = sp.csr_matrix((chances.ravel(), items.ravel(), pointers_of(per_row)), shape=shape)
     matrix.sort_indices()
     return matrix
