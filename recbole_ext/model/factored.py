@@ -41,7 +41,7 @@ class Scoring:
 
     def states(self, states: Tensor) -> Tensor:
         """States (…, d) such that a plain dot product with `vectors(…)` is the score."""
-        return F.normalize(states, dim=-1) / self.temperature if self.kind == "cosine" else states
+        return unit_rows(states) / self.temperature if self.kind == "cosine" else states
 
     def vectors(self, vectors: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Item vectors (…, d) for a plain dot product; a cosine's may be had in another dtype at no cost."""

@@ -196,7 +196,11 @@ def gpu_kernels() -> Any:
 
 
 def unit_rows(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Rows (…, d) divided by their Euclidean length, as `dtype` if given; differentiable once."""
+    """Rows (…, d) divided by their Euclidean length, as `dtype` if given; differentiable once.
+
+    A row of zeros stays one and gets no gradient: it has no direction, where dividing by a smallest length would send
+    1e12 times what came (an item without features whose id part is dropped, before the first step has moved a bias).
+    """
     kernels = gpu_kernels() if x.is_cuda and x.dim() == 2 else None
     rows = _UnitRows if kernels is None else kernels.UnitRows
     unit: Tensor = rows.apply(x, dtype or x.dtype)
@@ -218,4 +222,5 @@ class _UnitRows(torch.autograd.Function):
         unit, size = ctx.saved_tensors
         dy = gradients[0].to(unit.dtype)
         along = (unit * dy).sum(-1, keepdim=True)
-        return torch.addcmul(dy, unit, along, value=-1).div_(size), None
+        inverse = torch.where(size > SMALLEST, size.reciprocal(), 0.0)
+        return torch.addcmul(dy, unit, along, value=-1).mul_(inverse), None

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_ext.errors import UsageError
+from recbole_ext.model.large_softmax import unit_rows
 from recbole_ext.scores.terms import Copied
 from recbole_ext.settings.base import Flag, ModelSettings, NoneWord, Number, Whole, key
 
@@ -208,7 +209,7 @@ class LookBack(nn.Module):
         if self.reads:
             weight = self.readout(states, keys, distance, valid).exp() * valid
             found = self.dropout(weight @ values)
-            both = (F.normalize(states, dim=-1), F.normalize(found, dim=-1)) if self.unit else (states, found)
+            both = (unit_rows(states), unit_rows(found)) if self.unit else (states, found)
             read = self.mix(torch.cat(both, dim=-1))
         if not self.points:
             return read, None, None, None
