@@ -45,6 +45,7 @@ CASES: dict[str, Case] = {
     "CategoryPop": Case(learns_toy="it knows categories, not what follows an item"),
     "GRU4RecFeat": Case({**GRU, **FEATURES}),
     "HRNNFeat": Case(HRNN, exempt=FROM_THE_FIRST),
+    "LINK": Case(toy={"alpha": 0.0}),  # as sets, sessions of the ring tell their own items first
     "RepeatLast": Case(learns_toy="the next item of the ring is not in the prefix"),
     "SASRecFeat": Case({**ATTENTION, **FEATURES}),
     "SKNN": Case(toy=NO_REMINDER),

@@ -31,6 +31,7 @@ from recbole_ext.scores.dense import DenseScores, RowScores
 from recbole_ext.settings import roles
 from recbole_ext.settings.command_line import command_line
 from recbole_ext.settings.files import merge
+from recbole_ext.settings.of_model import settings_class
 from recbole_ext.settings.place import Place
 from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.settings.training import OF_STEPS, Training
@@ -69,21 +70,24 @@ def component_config(config: Any, name: str, settings: dict[str, Any], label: st
     return own
 
 
-def checkpoint_config(config: Any, file: str) -> Any:
-    """Config of the run that left checkpoint `file`, to be used in the blend's run.
+def checkpoint_config(config: Any, file: str, name: str = "blend_from") -> Any:
+    """Config of the run that left checkpoint `file`, to be used in the run of a model that is made of it.
 
-    Raises UsageError when the file is no checkpoint, or its data, split, seed or a key given now differ.
+    name: the key that names the file. Raises UsageError when the file is no checkpoint, or its data, split, seed or a
+    key given now differ; keys of the model's own are not looked at.
     """
     stored = read_checkpoint(file, "cpu", bool(settings_of(config, Place).trust_pickle)).get("config")
     if not isinstance(stored, dict):
-        raise UsageError(f"blend_from names {file}, which is no checkpoint of ours: train it again")
+        raise UsageError(f"{name} names {file}, which is no checkpoint of ours: train it again")
     own = config_from_plain(stored)
     if own["model"] == config["model"]:
-        raise UsageError(f"blend_from names {file}, which is a blend: name checkpoints of single models")
-    asked = {key: config[key] for key in config.external_config_dict if not key.startswith("blend_")}
+        kind = "blend" if name == "blend_from" else config["model"]
+        raise UsageError(f"{name} names {file}, which is a {kind}: name checkpoints of single models")
+    mine = settings_class(config.model_class).model_fields
+    asked = {key: config[key] for key in config.external_config_dict if key not in mine}
     rows = {key: config[key] for key in ("dataset", "seed", *roles.rows_of(config.final_config_dict))}
     free = (*roles.places(), *roles.measures())  # in which the run that blends may differ
-    unread = OF_STEPS if path_of(own).one_pass else ()
+    unread = OF_STEPS if path_of(own).one_pass or path_of(config).one_pass else ()
     for key, wanted in {**asked, **rows}.items():
         if key in unread:
             continue
@@ -91,8 +95,8 @@ def checkpoint_config(config: Any, file: str) -> Any:
             continue  # one that this model does not have is the other's
         if _plain(own[key]) != _plain(wanted):
             raise UsageError(
-                f"blend_from names {file}, which was made with {key} {own[key]}, and this run has {key} {wanted}: "
-                "blend runs of one data set, split and seed, and give no other keys of theirs"
+                f"{name} names {file}, which was made with {key} {own[key]}, and this run has {key} {wanted}: "
+                "take runs of one data set, split and seed, and give no other keys of theirs"
             )
     for key in (*free, "device"):
         if key in config and key not in _OF_THE_RUN:
@@ -187,6 +191,8 @@ class Component:
         trainer.fit(self.train, self.valid, saved=saved, show_progress=show_progress, callback_fn=note)
         if saved:
             self._load(file)
+        elif isinstance(trainer, SessionTrainer):
+            trainer.take_average()
 
     def start_ranking(self) -> None:
         """Make ready for `scores`, with the weights as they are now."""
@@ -201,7 +207,21 @@ class Component:
 
     def scores(self, events: Tensor) -> RowScores:
         """Scores of the rows whose targets are at places `events` (B,) of the log, as the trainer ranks them."""
-        rows = self.dataset[self.place[events.cpu()]]
+        return self._scores(self.dataset[self.place[events.cpu()]])
+
+    def after(self, items: Tensor) -> RowScores:
+        """Scores after sessions of one item each, `items` (B,); of a model that reads a session's items alone."""
+        dataset = self.dataset
+        length = dataset.inter_feat[dataset.item_list_length_field]
+        shortest = length.masked_fill(length < 1, length.max() + 1).argmin()
+        rows = dataset[shortest.repeat(len(items))]
+        prefix = rows[dataset.iid_field + self.config["LIST_SUFFIX"]]
+        prefix[:] = 0
+        prefix[:, 0] = items
+        rows[dataset.item_list_length_field][:] = 1
+        return self._scores(rows)
+
+    def _scores(self, rows: Any) -> RowScores:
         rows = self.test.transform(self.dataset, rows)
         batch = rows, None, torch.arange(len(rows)), rows[self.dataset.iid_field]
         found = self.trainer._full_sort_batch_eval(batch)[1]

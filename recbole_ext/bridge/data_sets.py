@@ -55,6 +55,7 @@ def _refuse_training_settings(config: Any, cls: type | None) -> None:
         "train_targets: all_positions": config["train_targets"] == "all_positions",
         "train_loss": config["train_loss"] is not None,
         "score: cosine": config["score"] == "cosine",
+        "train_batch_size: auto": config["train_batch_size"] == "auto",
     }
     for setting in (name for name, given in settings.items() if given):
         raise UsageError(

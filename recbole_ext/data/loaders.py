@@ -15,7 +15,11 @@ import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader, TrainDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from recbole.data.interaction import Interaction
 from recbole.utils import InputType
+
+from recbole_ext.data.recency import WEIGHT
+from recbole_ext.segments import holder_of
 
 
 class RowTrainLoader(TrainDataLoader):
@@ -25,6 +29,17 @@ class RowTrainLoader(TrainDataLoader):
     shuffles the rows, sorts them by length (ties stay shuffled), cuts batches and shuffles these, so which prefixes
     of a length meet is random, and when a batch comes does not depend on its length.
     """
+
+    weighed = False
+
+    def weigh(self, recency: float) -> None:
+        """From now on rows have a column of what their target weighs, see data/recency.py."""
+        if self.weighed:
+            return
+        self.weighed = True
+        rows, dataset = self._dataset.inter_feat, self._dataset
+        session = holder_of(rows[dataset.event_field].numpy(), dataset.session_start)
+        rows.update(Interaction({WEIGHT: torch.from_numpy(dataset.target_weights(recency)[session])}))
 
     def __iter__(self) -> Iterator[Any]:
         """Batches as `collate_fn` makes them; `worker` processes, if any, are torch's and know no buckets."""

@@ -24,6 +24,12 @@ def time_origin(folder: str) -> float:
     return float(origin)
 
 
+def has_times(folder: str) -> bool:
+    """Whether timestamps are times; session lists have running numbers there, and no time_origin."""
+    known = manifest(folder)
+    return not known or known.get("time_origin") is not None
+
+
 def manifest(folder: str) -> dict[str, Any]:
     """The converter's manifest, {} without one."""
     file = Path(folder) / "manifest.json"

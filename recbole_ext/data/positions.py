@@ -34,7 +34,7 @@ class PositionBatch:
     flat: (E,) int64 item of every event. start: (n,) index of a row's first event. length: (n,) its positions, 0: an
     empty row. first: (n,) positions before it are read, not learnt (they are learnt in another row). steps: L, the
     number of positions that the batch is padded to. count: targets to be learnt; None: not known on the host. past: of
-    the session of each row; None: it is not read.
+    the session of each row; None: it is not read. weight: (n,) float32 of each row's targets; None: all weigh 1.
     """
 
     flat: Tensor
@@ -44,6 +44,7 @@ class PositionBatch:
     steps: int
     count: int | None = None
     past: PastPointers | None = None
+    weight: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.start)
@@ -79,15 +80,18 @@ class PositionBatch:
         return [
             *(self.start, self.length, self.first),
             *(() if self.past is None else (self.past.begin, self.past.length)),
+            *(() if self.weight is None else (self.weight,)),
         ]
 
     def empty(self, rows: int) -> PositionBatch:
         """A batch of `rows` empty rows over the same columns, of the same shape otherwise."""
         start, length, first = (self.start.new_zeros(rows) for _ in range(3))
-        past = self.past
+        past, weight = self.past, self.weight
         if past is not None:
             past = replace(past, begin=past.begin.new_zeros(rows), length=past.length.new_zeros(rows))
-        return replace(self, start=start, length=length, first=first, count=None, past=past)
+        if weight is not None:
+            weight = weight.new_zeros(rows)
+        return replace(self, start=start, length=length, first=first, count=None, past=past, weight=weight)
 
     def _gather(self, start: Tensor, wanted: Tensor) -> Tensor:
         place = torch.where(wanted, start.unsqueeze(1) + self._step(), 0)
@@ -96,7 +100,9 @@ class PositionBatch:
     def to(self, device: torch.device | str) -> PositionBatch:
         """The same batch with its tensors on `device`."""
         moved = {name: getattr(self, name).to(device) for name in ("flat", "start", "length", "first")}
-        return replace(self, **moved, past=None if self.past is None else self.past.to(device))
+        past = None if self.past is None else self.past.to(device)
+        weight = None if self.weight is None else self.weight.to(device)
+        return replace(self, **moved, past=past, weight=weight)
 
 
 @dataclass(frozen=True)
@@ -209,6 +215,7 @@ class PositionTrainLoader:
             torch.as_tensor(c) for c in (flat, self.rows.start, self.rows.length, self.rows.first)
         ]
         self.past: PastPointers | None = None  # of every row
+        self.weight: Tensor | None = None  # likewise
         self._batch_count: int | None = None
 
     def read_past(self, limit: int) -> None:
@@ -217,10 +224,17 @@ class PositionTrainLoader:
             session = torch.from_numpy(self.rows.session).to(self.columns[0].device)
             self.past = self.dataset.past.pointers(session, limit, training=True)
 
+    def weigh(self, recency: float) -> None:
+        """From now on batches say what their targets weigh, see data/recency.py."""
+        if self.weight is None:
+            weight = self.dataset.target_weights(recency)[self.rows.session]
+            self.weight = torch.from_numpy(weight).to(self.columns[0].device)
+
     def to(self, device: torch.device) -> None:
         """Keep the flat column and the pointers on `device`, where batches are then gathered."""
         self.columns = [column.to(device) for column in self.columns]
         self.past = None if self.past is None else self.past.to(device)
+        self.weight = None if self.weight is None else self.weight.to(device)
 
     def __len__(self) -> int:
         if self._batch_count is None:
@@ -235,6 +249,7 @@ class PositionTrainLoader:
         chosen = torch.from_numpy(np.concatenate([rows for rows, _, _ in batches])).to(device)
         start, length, first = (column[chosen] for column in pointers)  # once an epoch, then slices
         past = None if self.past is None else self.past.rows(chosen)
+        weight = None if self.weight is None else self.weight[chosen]
         begin = 0
         for rows, steps, _ in batches:
             piece = slice(begin, begin + len(rows))
@@ -242,6 +257,7 @@ class PositionTrainLoader:
             yield PositionBatch(
                 *(flat, start[piece], length[piece], first[piece], steps, count),
                 past=None if past is None else past.rows(piece),
+                weight=None if weight is None else weight[piece],
             )
             begin = piece.stop
 

@@ -19,12 +19,15 @@ from recbole.utils import FeatureType
 
 from recbole_ext.data import cache, cold, missing, splits
 from recbole_ext.data.feature_time import feature_time_note
+from recbole_ext.data.manifest import has_times
 from recbole_ext.data.past import Past
 from recbole_ext.data.prepare import Log, Wanted, prepare, time_order
+from recbole_ext.data.recency import target_weights
 from recbole_ext.data.rows import PrefixRows
 from recbole_ext.data.splits import Parting
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import holder_of, last_of, runs, spans
+from recbole_ext.settings.training import LARGE_BATCH, SMALL_BATCH, SMALL_LOG
 
 NO_PART = -1  # an event that neither trains nor is ranked
 
@@ -180,6 +183,7 @@ class SessionDataset(PrefixRows):
             parts = [self.copy(self._rows(of_row == part)) for part in splits.PARTS.values()]
         if len(parts) != len(splits.PARTS):
             raise UsageError(f"eval_args.split {name} makes {len(parts)} parts: write three shares")
+        self._choose_batch_size()
         self._note_feature_time(parts[splits.TEST], whole_sessions=not splits.straddles(name))
         self.held_out_items = self._held_out_ids()
         for part, label in zip(parts, splits.PARTS):
@@ -193,6 +197,15 @@ class SessionDataset(PrefixRows):
             if self._held_out is not None and label != "train":
                 self.notes.append(part._cold_note())
         return parts
+
+    def _choose_batch_size(self) -> None:
+        """Under `train_batch_size: auto`: small logs learn more from many small steps, large ones faster from few."""
+        if self.config["train_batch_size"] != "auto":
+            return
+        targets = int(np.maximum(self.train_length - 1 + self.empty_history, 0).sum())
+        size = SMALL_BATCH if targets <= SMALL_LOG else LARGE_BATCH
+        self.config["train_batch_size"] = size
+        self.notes.append(f"train_batch_size auto: {size:,} for {targets:,} training targets")
 
     def _held_out_ids(self) -> torch.Tensor:
         held_out = torch.zeros(self.item_num, dtype=torch.bool)
@@ -263,6 +276,11 @@ class SessionDataset(PrefixRows):
     def past(self) -> Past:
         """What every session's user had done before it."""
         return Past(self)
+
+    def target_weights(self, recency: float) -> np.ndarray:
+        """(S,) float32 what each training target of a session weighs, see data/recency.py."""
+        targets = np.where(self.train_length > 0, self.train_length - 1 + self.empty_history, 0)
+        return target_weights(self.session_time, targets, recency, has_times(self.dataset_path))
 
     def training_counts(self) -> torch.Tensor:
         """(item_num,) how often each item is a training event."""

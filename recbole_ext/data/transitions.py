@@ -17,6 +17,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 from recbole_ext.data.positions import PositionBatch
+from recbole_ext.data.recency import weight_of
 from recbole_ext.data.user_sequences import UserBatch
 from recbole_ext.errors import UsageError
 from recbole_ext.rewards import UNKNOWN, check_rewards, kind_names
@@ -129,7 +130,7 @@ class Transitions:
 
     now: (N,) place of s_t among the states of the batch. following: (N,) that of s_{t+1}; rows have none of it, see
     `next_rows`. event: (N,) place of the target event in the flat column. action: (N,) item. share: (N,) of each in the
-    mean, 0 where nothing is to be learnt.
+    mean, times its weight under `recency`; 0 where nothing is to be learnt.
     """
 
     now: Tensor
@@ -146,16 +147,19 @@ def transitions_of(batch: Any, columns: EventColumns, item_field: str, select: b
     data (a CUDA graph wants that).
     """
     if isinstance(batch, PositionBatch):
-        return _position_transitions(batch, columns, select)
+        return _position_transitions(batch, columns, weight_of(batch), select)
     if isinstance(batch, UserBatch):
         now = torch.nonzero(batch.targets).squeeze(1)
-        return _shared(now, batch.following[now], batch.places[now] + 1, batch.targets[now])
+        weight = None if batch.weight is None else batch.weight[now]
+        return _shared(now, batch.following[now], batch.places[now] + 1, batch.targets[now], weight)
     action = batch[item_field]
     now = torch.arange(len(action), device=action.device)
-    return _shared(now, now, columns.place[batch["event_index"]], action)
+    return _shared(now, now, columns.place[batch["event_index"]], action, weight_of(batch))
 
 
-def _position_transitions(batch: PositionBatch, columns: EventColumns, select: bool) -> Transitions:
+def _position_transitions(
+    batch: PositionBatch, columns: EventColumns, weight: Tensor | None, select: bool
+) -> Transitions:
     targets = batch.targets
     event = (batch.places + 1).clamp_max(len(columns.items) - 1)
     # at the end of a row that is no session's the next state is unknown; the next row learns this transition
@@ -163,12 +167,17 @@ def _position_transitions(batch: PositionBatch, columns: EventColumns, select: b
     targets = torch.where(last & ~columns.closes[event], 0, targets).flatten()
     now = torch.nonzero(targets).squeeze(1) if select else torch.arange(len(targets), device=targets.device)
     following = (now + 1).clamp_max(len(targets) - 1)
-    return _shared(now, following, event.flatten()[now], targets[now])
+    return _shared(
+        now, following, event.flatten()[now], targets[now], None if weight is None else weight[now]
+    )
 
 
-def _shared(now: Tensor, following: Tensor, event: Tensor, action: Tensor) -> Transitions:
+def _shared(
+    now: Tensor, following: Tensor, event: Tensor, action: Tensor, weight: Tensor | None
+) -> Transitions:
     learnt = action != 0
-    return Transitions(now, following, event, action, learnt / learnt.sum().clamp_min(1))
+    share = learnt / learnt.sum().clamp_min(1)
+    return Transitions(now, following, event, action, share if weight is None else share * weight)
 
 
 def next_rows(rows: Interaction, config: Any) -> Interaction:

@@ -44,7 +44,8 @@ class UserBatch:
     int64 place of each event in the flat column, -1 where it has none. following: (E,) int64 the next event of the
     session in this order, 0 where there is none. place_in_session: (E,) int64. by_session: (E,) int64 the events
     session by session, each session's in order; session_start: (S,) int64 the place there of each one's first.
-    batch_sizes: per step, PackedSequence's batch sizes (CPU). step_events, step_sessions: (M,) counts.
+    batch_sizes: per step, PackedSequence's batch sizes (CPU). step_events, step_sessions: (M,) counts. weight: (E,)
+    float32 of each target; None: all weigh 1.
     """
 
     items: Tensor
@@ -64,6 +65,7 @@ class UserBatch:
     step_events: list[int]
     step_sessions: list[int]
     users: int
+    weight: Tensor | None = None
 
     def to(self, device: torch.device | str) -> UserBatch:
         """The same batch with its index tensors on `device`; batch sizes stay on the CPU, as PackedSequence wants."""
@@ -263,11 +265,16 @@ class UserSequences:
 
 
 def rows_batch(
-    item_seq: Tensor, item_length: Tensor, targets: Tensor | None = None, start_step: bool = False
+    item_seq: Tensor,
+    item_length: Tensor,
+    targets: Tensor | None = None,
+    start_step: bool = False,
+    weight: Tensor | None = None,
 ) -> UserBatch:
     """Rows that carry only their own prefix (B, L), 0 = padding on the right: each is an unknown user's session.
 
-    With `start_step` each is read from a start step on, as by UserSequences under `empty_history`.
+    With `start_step` each is read from a start step on, as by UserSequences under `empty_history`. weight: (B,) float32
+    of the targets.
     """
     lengths = item_length.cpu().numpy().astype(np.int64)
     sequence = item_seq.cpu().numpy()
@@ -282,7 +289,10 @@ def rows_batch(
     if targets is not None:
         learnt[ends] = targets.cpu().numpy()
     index = np.arange(len(lengths))
-    return pack(items, learnt, lengths, index, np.zeros_like(index), lengths, ends)
+    batch = pack(items, learnt, lengths, index, np.zeros_like(index), lengths, ends)
+    if weight is not None:
+        batch.weight = torch.zeros(len(items)).index_copy(0, batch.rows, weight.cpu())
+    return batch
 
 
 class UserTrainLoader:
@@ -302,15 +312,24 @@ class UserTrainLoader:
         self.chains = self.sequences.train_chains(longest if chained else 1)
         self.targets = np.array([self.sequences.targets(c) for c in self.chains], dtype=np.int64)
         self.sessions = np.array([len(c) for c in self.chains], dtype=np.int64)
+        self.weight: Tensor | None = None  # of a target of each session
         if not self.targets.sum():
             raise UsageError("no training session has two events: check the split and the filters")
+
+    def weigh(self, recency: float) -> None:
+        """From now on batches say what their targets weigh, see data/recency.py."""
+        if self.weight is None:
+            self.weight = torch.from_numpy(self.dataset.target_weights(recency))
 
     def __len__(self) -> int:
         return max(1, round(self.targets.sum() / self.config["train_batch_size"]))
 
     def __iter__(self) -> Iterator[UserBatch]:
         for chosen in self._batches():
-            yield self.sequences.train_batch([self.chains[i] for i in chosen])
+            batch = self.sequences.train_batch([self.chains[i] for i in chosen])
+            if self.weight is not None:
+                batch.weight = self.weight[batch.sessions[batch.event_session]]
+            yield batch
 
     def _cut(self, generator: torch.Generator | None) -> list[np.ndarray]:
         """Chains of each batch; with `length_buckets` those of about as many sessions, as a batch takes as many steps

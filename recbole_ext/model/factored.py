@@ -41,7 +41,7 @@ class Scoring:
 
     def states(self, states: Tensor) -> Tensor:
         """States (…, d) such that a plain dot product with `vectors(…)` is the score."""
-        return F.normalize(states, dim=-1) / self.temperature if self.kind == "cosine" else states
+        return unit_rows(states) / self.temperature if self.kind == "cosine" else states
 
     def vectors(self, vectors: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Item vectors (…, d) for a plain dot product; a cosine's may be had in another dtype at no cost."""
@@ -52,6 +52,8 @@ class Factored(ABC):
     """What training and ranking ask of a model whose score is a product."""
 
     scoring: Scoring
+    # whether its own loss multiplies in what targets weigh, see `data.recency.weight_of`
+    reads_weights = False
 
     @abstractmethod
     def item_vectors(self) -> Tensor:

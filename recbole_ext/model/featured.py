@@ -25,7 +25,7 @@ from recbole_ext.model.item_encoder import (
     item_feature_fields,
 )
 from recbole_ext.model.objective import Objective, position_loss, row_loss
-from recbole_ext.model.pointer import Read
+from recbole_ext.model.pointer import Earlier, Read
 from recbole_ext.settings.base import key
 from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.settings.training import Training
@@ -41,7 +41,7 @@ class FeaturedSettings(ItemEncoderSettings):
         "temperature": 0.07,
         "train_neg_sample_args": None,
         "train_targets": "all_positions",
-        "train_batch_size": 1024,
+        "train_batch_size": "auto",
         "learner": "adamw",
         "learning_rate": 0.001,
         "weight_decay": 0.01,
@@ -126,7 +126,7 @@ class Featured(ItemsRanked):
 
     def read_positions(self, batch: PositionBatch, vectors: Tensor) -> Read:
         """States and pointers after every position."""
-        return self._look(batch.items, vectors, batch.past_items)
+        return self._look(batch.items, vectors, self.past_of_sessions(batch.past_items, vectors))
 
     def read_rows(self, interaction: Any, vectors: Tensor) -> Read:
         """State and pointers at the end of every row's prefix."""
@@ -140,17 +140,19 @@ class Featured(ItemsRanked):
         row = torch.arange(len(items), device=length.device).unsqueeze(1)
         at = torch.where(place >= 0, row * longest + place, -1)
         states = self._encoded(items, vectors).flatten(0, 1)
-        return self.look_back.rows(states, items.flatten(), at, vectors, self.past_of(interaction))
+        items = items.flatten()
+        found = F.embedding(items, vectors)
+        return self.look_back.rows(states, items, at, found, self.past_of(interaction, vectors))
 
     def _encoded(self, items: Tensor, vectors: Tensor) -> Tensor:
         with self.item_embedding.of(vectors):
             return states_everywhere(self, items)
 
-    def _look(self, items: Tensor, vectors: Tensor, past: Tensor | None = None) -> Read:
+    def _look(self, items: Tensor, vectors: Tensor, past: Earlier | None = None) -> Read:
         states = self._encoded(items, vectors)
         if self.look_back is None:
             return Read(states.flatten(0, 1))
-        return self.look_back.positions(states, items, vectors, past)
+        return self.look_back.positions(states, items, F.embedding(items, vectors), past)
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Mean loss over all targets of a PositionBatch, or over the rows of a RecBole Interaction."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from recbole_ext.data.positions import PositionBatch
+from recbole_ext.data.recency import weight_of
 from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.data.user_sequences import UserBatch, rows_batch
 from recbole_ext.errors import UsageError
@@ -32,8 +33,8 @@ from recbole_ext.model.item_encoder import (
     item_feature_fields,
 )
 from recbole_ext.model.losses import in_batch
-from recbole_ext.model.objective import Objective, loss_of
-from recbole_ext.model.pointer import Read
+from recbole_ext.model.objective import Objective, loss_of, shares
+from recbole_ext.model.pointer import Earlier, Read
 from recbole_ext.settings.base import Flag, NoneWord, Number, Whole, key
 from recbole_ext.settings.protocol import Protocol
 from recbole_ext.settings.run_settings import settings_of
@@ -72,7 +73,7 @@ class HRNNFeatSettings(ItemEncoderSettings):
         "temperature": 0.07,
         "train_neg_sample_args": None,
         "train_targets": "all_positions",
-        "train_batch_size": 1024,
+        "train_batch_size": "auto",
         "learner": "adamw",
         "learning_rate": 0.001,
         "weight_decay": 0.01,
@@ -170,9 +171,9 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
                 nn.init.zeros_(parameter)
         self.items.clear_padding()
 
-    def encode(self, batch: UserBatch, table: Tensor) -> Tensor:
-        """(E, sum(parts)) the state after every event, mapped to the space of item vectors; table: (n_items, …)."""
-        inputs = self.dropout_input(F.embedding(batch.items, table))  # (E, sum(parts))
+    def encode(self, batch: UserBatch, found: Tensor) -> Tensor:
+        """(E, sum(parts)) the state after every event, mapped to the space of item vectors; found: (E, …) theirs."""
+        inputs = self.dropout_input(found)
         user = inputs.new_zeros(batch.users, self.hidden)  # c of every user so far
         states, event, session = [], 0, 0
         for step, sizes in enumerate(batch.batch_sizes):
@@ -220,15 +221,16 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
         """(n, L, sum(parts)) states of sessions (n, L) on their own, each an unknown user's."""
         return self._look(items, vectors).states.view(*items.shape, -1)
 
-    def _look(self, items: Tensor, vectors: Tensor, past: Tensor | None = None) -> Read:
-        states = self._encoded(items, vectors)
+    def _look(self, items: Tensor, vectors: Tensor, past: Earlier | None = None) -> Read:
+        found = F.embedding(items, vectors)  # one look-up for all, whose gradient is as large as the table
+        states = self._encoded(found)
         if self.look_back is None:
             return Read(states.flatten(0, 1))
-        return self.look_back.positions(states, items, vectors, past)
+        return self.look_back.positions(states, items, found, past)
 
-    def _encoded(self, items: Tensor, vectors: Tensor) -> Tensor:
-        """(n, L, sum(parts)) states of the session GRUs alone, mapped to the space of item vectors."""
-        inputs = self.dropout_input(F.embedding(items.T, vectors))  # (L, n, sum(parts))
+    def _encoded(self, found: Tensor) -> Tensor:
+        """(n, L, sum(parts)) states of the session GRUs alone, mapped to the space of item vectors, found (n, L, …)."""
+        inputs = self.dropout_input(found.transpose(0, 1))  # (L, n, sum(parts))
         pieces = []
         for part, (gru, piece) in enumerate(zip(self.session_grus, inputs.split(self.items.parts, dim=2))):
             if self.user_state == "all":  # an unknown user's state is zero
@@ -240,17 +242,17 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Mean loss over all targets of a PositionBatch or UserBatch, or over the rows of a RecBole Interaction."""
-        vectors = self.item_vectors()
+        vectors, weight = self.item_vectors(), weight_of(interaction)
         read, target = self._read_and_targets(interaction, vectors)
         learnt = target != 0
         if self.select or self.loss_type != "CE":
             place = torch.nonzero(learnt).squeeze(1)
             read, target, learnt = read.only(place), target[place], learnt[place]
+            weight = None if weight is None else weight[place]
         if self.loss_type == "CE":
-            weight = learnt / learnt.sum().clamp_min(1)
-            return loss_of(self, self.objective, read, vectors, target, weight)
+            return loss_of(self, self.objective, read, vectors, target, shares(learnt, weight))
         states = self.scoring.states(read.states)
-        return in_batch(self.loss_type, states @ self.scoring.vectors(vectors)[target].T, target)
+        return in_batch(self.loss_type, states @ self.scoring.vectors(vectors)[target].T, target, weight)
 
     def _read_and_targets(self, batch: Any, vectors: Tensor) -> tuple[Read, Tensor]:
         """What is read of E prefixes, and their (E,) next items, 0 where nothing is to be learnt."""
@@ -264,7 +266,7 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def read_positions(self, batch: PositionBatch, vectors: Tensor) -> Read:
         """States and pointers after every position of sessions, each an unknown user's but for `pointer: user`."""
-        return self._look(batch.items, vectors, batch.past_items)
+        return self._look(batch.items, vectors, self.past_of_sessions(batch.past_items, vectors))
 
     def read_users(self, batch: UserBatch, vectors: Tensor) -> Read:
         """States and pointers after every event of a UserBatch."""
@@ -272,24 +274,25 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
         past = None
         if self.past is not None:
             past = self.past.of_sessions(batch.sessions[batch.event_session], self.past_limit, training=True)
-        return self._ends(batch, events, vectors, past)
+        return self._ends(batch, events, vectors, self.past_of_sessions(past, vectors))
 
     def read_rows(self, interaction: Any, vectors: Tensor) -> Read:
         """State and pointers at the end of every row's prefix, its user's earlier sessions included."""
         batch = self._rows(interaction)
-        return self._ends(batch, batch.rows, vectors, self.past_of(interaction))
+        return self._ends(batch, batch.rows, vectors, self.past_of(interaction, vectors))
 
     def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
         """(B, sum(parts)) state at the end of every row's prefix, its user's earlier sessions included."""
         return self.read_rows(interaction, vectors).states
 
-    def _ends(self, batch: UserBatch, events: Tensor, vectors: Tensor, past: Tensor | None) -> Read:
-        """What is read of the prefixes that `events` (B,) of a UserBatch end; past: (B, P)."""
-        states = self.encode(batch, vectors)
+    def _ends(self, batch: UserBatch, events: Tensor, vectors: Tensor, past: Earlier | None) -> Read:
+        """What is read of the prefixes that `events` (B,) of a UserBatch end."""
+        found = F.embedding(batch.items, vectors)
+        states = self.encode(batch, found)
         if self.look_back is None:
             return Read(states[events])
         at = batch.last_events(events, self.look_back.window)
-        return self.look_back.rows(states, batch.items, at, vectors, past)
+        return self.look_back.rows(states, batch.items, at, found, past)
 
     def _rows(self, interaction: Any) -> UserBatch:
         # rows of our data set say which event they aim at, so the user's earlier sessions can be found

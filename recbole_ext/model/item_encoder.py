@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from recbole_ext.data.past import Past
 from recbole_ext.errors import UsageError, did_you_mean
+from recbole_ext.model import pointer
 from recbole_ext.model.factored import Factored, Scoring
 from recbole_ext.model.pointer import LookBack, LookBackSettings, Read
 from recbole_ext.scores.terms import Raised, RowTerms, hide_and_add
@@ -235,6 +236,7 @@ class ItemsRanked(Factored):
     """
 
     carries_methods = True
+    reads_weights = True
     items: ItemEncoder
     scoring: ColdScoring
     look_back: LookBack | None
@@ -260,11 +262,16 @@ class ItemsRanked(Factored):
         self.past_limit = found.past_limit
         return found
 
-    def past_of(self, interaction: Any) -> Tensor | None:
-        """(B, P) the earlier items of the users of rows, newest first; None: nothing is read or known of them."""
+    def past_of(self, interaction: Any, vectors: Tensor) -> pointer.Earlier | None:
+        """The earlier items of the users of rows; None: nothing is read or known of them."""
         if self.past is None or "event_index" not in interaction:
             return None
-        return self.past.of_events(interaction["event_index"], self.past_limit, self.training)
+        found = self.past.of_events(interaction["event_index"], self.past_limit, self.training)
+        return pointer.Earlier(found, F.embedding(found, vectors))
+
+    def past_of_sessions(self, items: Tensor | None, vectors: Tensor) -> pointer.Earlier | None:
+        """Of a training batch whose sessions' users have these earlier items (n, P)."""
+        return None if items is None else pointer.Earlier(items, F.embedding(items, vectors))
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """(B, n_items) scores; items of which neither id nor feature is known come last, but for `repeat_bias`."""

@@ -104,7 +104,7 @@ def _unit_rows(x, y, size, width, SMALLEST: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def _unit_rows_backward(x, size, dy, dx, width, WIDTH: tl.constexpr):
+def _unit_rows_backward(x, size, dy, dx, width, SMALLEST: tl.constexpr, WIDTH: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, WIDTH)
     here = column < width
@@ -112,8 +112,9 @@ def _unit_rows_backward(x, size, dy, dx, width, WIDTH: tl.constexpr):
     unit = tl.load(x + row * width + column, mask=here, other=0.0).to(tl.float32) / length
     gradient = tl.load(dy + row * width + column, mask=here, other=0.0).to(tl.float32)
     along = tl.sum(unit * gradient, axis=0)
+    inverse = tl.where(length > SMALLEST, 1.0 / length, 0.0)  # a row of zeros has no direction
     tl.store(
-        dx + row * width + column, ((gradient - unit * along) / length).to(dx.dtype.element_ty), mask=here
+        dx + row * width + column, ((gradient - unit * along) * inverse).to(dx.dtype.element_ty), mask=here
     )
 
 
@@ -136,7 +137,9 @@ class UnitRows(torch.autograd.Function):
         dy = gradients[0].contiguous()
         rows, width = x.shape
         dx = torch.empty_like(x)
-        _unit_rows_backward[(rows,)](x, size, dy, dx, width, triton.next_power_of_2(width), num_warps=1)
+        _unit_rows_backward[(rows,)](
+            x, size, dy, dx, width, SMALLEST, triton.next_power_of_2(width), num_warps=1
+        )
         return dx, None
 
 

@@ -21,6 +21,7 @@ CPU_CHUNK_LOGITS = (
 GPU_CHUNK_BYTES = 512 << 20
 Mixture = tuple[Tensor, Tensor]  # log_rest (N,), log_copied (N,)
 Mixed = tuple[Tensor, Tensor, Tensor]  # the two of some rows, and the softmax's share in each
+SMALLEST = 1e-12  # as F.normalize: shorter rows are divided by this
 FEWEST_ROWS = 32  # of a chunk on the CPU, below which products are slow
 
 
@@ -195,10 +196,31 @@ def gpu_kernels() -> Any:
 
 
 def unit_rows(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Rows (…, d) divided by their Euclidean length, as `dtype` if given; differentiable."""
+    """Rows (…, d) divided by their Euclidean length, as `dtype` if given; differentiable once.
+
+    A row of zeros stays one and gets no gradient: it has no direction, where dividing by a smallest length would send
+    1e12 times what came (an item without features whose id part is dropped, before the first step has moved a bias).
+    """
     kernels = gpu_kernels() if x.is_cuda and x.dim() == 2 else None
-    if kernels is None:
-        unit = F.normalize(x, dim=-1)
-        return unit if dtype is None else unit.to(dtype)
-    unit = kernels.UnitRows.apply(x, dtype or x.dtype)
+    rows = _UnitRows if kernels is None else kernels.UnitRows
+    unit: Tensor = rows.apply(x, dtype or x.dtype)
     return unit
+
+
+class _UnitRows(torch.autograd.Function):
+    """In half the passes over memory that autograd would make of F.normalize."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dtype: torch.dtype) -> Tensor:
+        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min_(SMALLEST)
+        unit = x / size
+        ctx.save_for_backward(unit, size)
+        return unit.to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        unit, size = ctx.saved_tensors
+        dy = gradients[0].to(unit.dtype)
+        along = (unit * dy).sum(-1, keepdim=True)
+        inverse = torch.where(size > SMALLEST, size.reciprocal(), 0.0)
+        return torch.addcmul(dy, unit, along, value=-1).mul_(inverse), None

@@ -24,13 +24,14 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits, target)
 
 
-def in_batch(kind: str, scores: Tensor, target: Tensor) -> Tensor:
+def in_batch(kind: str, scores: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean pairwise loss of row i's target against the other rows' targets.
 
     Args:
         kind: BPR `-log sigmoid(r_i - r_j)` or TOP1 `sigmoid(r_j - r_i) + sigmoid(r_j ** 2)`.
         scores: (N, N) float, scores[i, j] of row i for row j's target.
         target: (N,) int64 items; a negative that is the row's own target is left out.
+        weight: (N,) of the rows' losses; None: 1.
     """
     positive = scores.diagonal().unsqueeze(1)  # (N, 1)
     negative = target.unsqueeze(0) != target.unsqueeze(1)  # (N, N) bool
@@ -41,6 +42,8 @@ def in_batch(kind: str, scores: Tensor, target: Tensor) -> Tensor:
     else:
         raise ValueError(f"loss_type is {kind!r}: it has to be one of {', '.join(LOSSES)}")
     count = negative.sum().clamp_min(1)
+    if weight is not None:
+        loss = loss * weight.unsqueeze(1)
     return (loss * negative).sum() / count
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_ext.data.positions import PositionBatch
+from recbole_ext.data.recency import weight_of
 from recbole_ext.model.factored import Factored
 from recbole_ext.model.large_softmax import Mixture
 from recbole_ext.model.losses import (
@@ -23,6 +24,22 @@ from recbole_ext.model.losses import (
 )
 from recbole_ext.model.pointer import Read
 from recbole_ext.settings.training import Training
+
+
+class _Chosen(torch.autograd.Function):
+    """Rows (C, d) of vectors (n, d), each chosen once: backward is a copy, where indexing would sort and add."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.count = len(vectors)
+        return vectors.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        gradient = gradients[0]
+        return gradient.new_zeros(ctx.count, gradient.shape[1]).index_copy_(0, rows, gradient), None
 
 
 class Objective(nn.Module):
@@ -73,7 +90,7 @@ class Objective(nn.Module):
         mixture: as of `softmax_loss`, where the softmax is one part of p; bce and gbce have none.
         """
         if self.candidates is not None:
-            vectors, target = vectors[self.candidates], self.column[target]
+            vectors, target = _Chosen.apply(vectors, self.candidates), self.column[target]
         if self.kind == "softmax":
             return softmax_loss(states, vectors, target, weight, self.precision, mixture=mixture)
         negatives = self.negatives.draw(self.number)
@@ -81,6 +98,12 @@ class Objective(nn.Module):
             own, shared = (self.negatives.log_expected(drawn, self.number) for drawn in (target, negatives))
             return sampled_softmax_loss(states, vectors, target, negatives, (own, shared), weight, mixture)
         return binary_loss(states, vectors, target, negatives, weight, self.exponent)
+
+
+def shares(learnt: Tensor, weight: Tensor | None) -> Tensor:
+    """(N,) share of each target in the mean over the learnt ones, times its weight; learnt (N,) bool, weight (N,)."""
+    share = learnt / learnt.sum().clamp_min(1)
+    return share if weight is None else share * weight
 
 
 def position_loss(factored: Factored, objective: Objective, batch: PositionBatch, select: bool) -> Tensor:
@@ -92,20 +115,21 @@ def position_loss(factored: Factored, objective: Objective, batch: PositionBatch
     raw = factored.item_vectors()
     read = factored.read_positions(batch, raw)
     target = batch.targets.flatten()
-    learnt = target != 0
+    learnt, weight = target != 0, weight_of(batch)
     if select:
         place = torch.nonzero(learnt).squeeze(1)
         read, target, learnt = read.only(place), target[place], learnt[place]
-    weight = learnt / learnt.sum().clamp_min(1)
-    return loss_of(factored, objective, read, raw, target, weight)
+        weight = None if weight is None else weight[place]
+    return loss_of(factored, objective, read, raw, target, shares(learnt, weight))
 
 
 def row_loss(factored: Factored, objective: Objective, interaction: Any, target: Tensor) -> Tensor:
     """Mean loss over (prefix, target) rows of a RecBole Interaction."""
     raw = factored.item_vectors()
     read = factored.read_rows(interaction, raw)
-    weight = torch.full((len(target),), 1 / len(target), device=target.device)
-    return loss_of(factored, objective, read, raw, target, weight)
+    share = torch.full((len(target),), 1 / len(target), device=target.device)
+    weight = weight_of(interaction)
+    return loss_of(factored, objective, read, raw, target, share if weight is None else share * weight)
 
 
 def loss_of(

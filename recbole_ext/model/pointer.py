@@ -28,8 +28,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_ext.errors import UsageError
+from recbole_ext.model.large_softmax import unit_rows
 from recbole_ext.scores.terms import Copied
-from recbole_ext.settings.base import Flag, ModelSettings, NoneWord, Whole, key
+from recbole_ext.settings.base import Flag, ModelSettings, NoneWord, Number, Whole, key
 
 NEVER = -1e30  # a logit of what cannot be; finite, so that gradients are numbers
 GATE_AT_FIRST = -1.0
@@ -42,6 +43,7 @@ class LookBackSettings(ModelSettings):
     pointer: Annotated[Literal["none", "session", "user"], NoneWord] = key(
         "none", "session: items may be copied from the session; user: from the visitor's earlier sessions too"
     )
+    dropout_readout: Number = key(0.4, "on what the read-out finds", ge=0, lt=1)
     look_back: Whole = key(50, "how many of a session's last events the two look at", ge=1, le=10_000)
     look_back_past: Whole = key(
         100, "pointer user: how many of the visitor's last events before the session", ge=1, le=10_000
@@ -78,6 +80,13 @@ class Looks(NamedTuple):
         return Copied(self.items, self.log_share, self.log_rest)
 
 
+class Earlier(NamedTuple):
+    """What a user's earlier events were: items (N, P), newest first, 0 = none, and their vectors (N, P, e)."""
+
+    items: Tensor
+    vectors: Tensor
+
+
 class Read(NamedTuple):
     """What a model makes of N prefixes: states (N, d), and where they point; None: nowhere."""
 
@@ -108,10 +117,10 @@ class Attention(nn.Module):
         self.by_distance = nn.Parameter(torch.zeros(farthest))
 
     def forward(self, states: Tensor, keys: Tensor, distance: Tensor, valid: Tensor) -> Tensor:
-        """(N, Q, K) float32 log of the weights; distance (Q, K), valid (N, Q, K)."""
+        """(N, Q, K) log of the weights; distance (Q, K), valid (N, Q, K)."""
         wanted = self.query(states) @ self.key.weight
         wanted = wanted * self.liked.shape[0] ** -0.5 + self.liked
-        logits = (wanted @ keys.transpose(1, 2)).float() + self.by_distance[distance]
+        logits = wanted @ keys.transpose(1, 2) + self.by_distance[distance]
         return logits.masked_fill(~valid, NEVER).log_softmax(-1)
 
 
@@ -129,6 +138,7 @@ class LookBack(nn.Module):
         if settings.readout:
             self.readout = Attention(width, self.window)
             self.mix = nn.Linear(2 * width, width, bias=False)
+            self.dropout = nn.Dropout(settings.dropout_readout)
             eye = torch.eye(width) / 2
             with torch.no_grad():
                 self.mix.weight.copy_(torch.cat((eye, eye), dim=1))
@@ -141,38 +151,51 @@ class LookBack(nn.Module):
             self.user = Attention(width, self.past_limit)
         self.reads = settings.readout
 
-    def positions(self, states: Tensor, items: Tensor, vectors: Tensor, past: Tensor | None = None) -> Read:
+    def positions(self, states: Tensor, items: Tensor, found: Tensor, past: Earlier | None = None) -> Read:
         """Of the n * L prefixes of sessions (n, L), 0 = padding.
 
-        states: (n, L, e). vectors: (n_items, e). past: (n, P) the user's earlier items, newest first, 0 = none. Memory
-        is linear in L: a session longer than the window is cut into blocks, each of which sees the one before it too.
+        states: (n, L, e). found: (n, L, e) the vectors of the items. Memory is linear in L: a session longer than the
+        window is cut into blocks, each of which sees the one before it too.
         """
         n, length, width = states.shape
         window = self.window
         if length <= window:
-            read = self._look(states, states, items, vectors, past)
-            return self._flat(read, n, length)
+            return self._flat(self._look(states, states, items, found, past), n, length)
         blocks = -(-length // window)
         room = blocks * window - length
+
+        def with_the_one_before(x: Tensor) -> Tensor:
+            padded = F.pad(x, (0, 0, window, room)).unfold(1, 2 * window, window)  # (n, blocks, e, 2 W)
+            return padded.transpose(2, 3).reshape(n * blocks, 2 * window, width)
+
         of_query = F.pad(states, (0, 0, 0, room)).reshape(n * blocks, window, width)
-        keys = F.pad(states, (0, 0, window, room)).unfold(1, 2 * window, window)  # (n, blocks, e, 2 W)
-        keys = keys.transpose(2, 3).reshape(n * blocks, 2 * window, width)
         of_keys = F.pad(items, (window, room)).unfold(1, 2 * window, window).reshape(n * blocks, -1)
         if past is not None:
-            past = past.repeat_interleave(blocks, dim=0)
-        return self._flat(self._look(of_query, keys, of_keys, vectors, past), n, length)
+            past = Earlier(*(part.repeat_interleave(blocks, dim=0) for part in past))
+        keys, values = with_the_one_before(states), with_the_one_before(found)
+        return self._flat(self._look(of_query, keys, of_keys, values, past), n, length)
 
     def rows(
-        self, states: Tensor, items: Tensor, at: Tensor, vectors: Tensor, past: Tensor | None = None
+        self, states: Tensor, items: Tensor, at: Tensor, found: Tensor, past: Earlier | None = None
     ) -> Read:
-        """Of B prefixes, whose last W events are `at` (B, W), oldest first, -1 = none: places among the states (E, e)
-        and items (E,) of all events. past: (B, P)."""
+        """Of B prefixes, whose last W events are `at` (B, W), oldest first, -1 = none: places among the states (E, e),
+        items (E,) and vectors (E, e) of all events."""
         known, at = at >= 0, at.clamp_min(0)
-        look = self._look(states[at[:, -1:]], states[at], items[at] * known, vectors, past)
+        look = self._look(states[at[:, -1:]], states[at], items[at] * known, found[at], past)
         return self._flat(look, len(at), 1)
 
     def _look(
-        self, states: Tensor, keys: Tensor, items: Tensor, vectors: Tensor, past: Tensor | None
+        self, states: Tensor, keys: Tensor, items: Tensor, values: Tensor, past: Earlier | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """As `_looked`, all in float32: these products are small, and casts would cost more than they save."""
+        with torch.autocast(states.device.type, enabled=False):
+            exact = torch.promote_types(states.dtype, torch.float32)
+            states, keys, values = states.to(exact), keys.to(exact), values.to(exact)
+            past = None if past is None else Earlier(past.items, past.vectors.to(exact))
+            return self._looked(states, keys, items, values, past)
+
+    def _looked(
+        self, states: Tensor, keys: Tensor, items: Tensor, values: Tensor, past: Earlier | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """States (N, Q, e), and items (N, 1, K), log_share (N, Q, K) and log_rest (N, Q) where there is a pointer; the
         last of Q states is at the last of K keys."""
@@ -185,22 +208,22 @@ class LookBack(nn.Module):
         read = states
         if self.reads:
             weight = self.readout(states, keys, distance, valid).exp() * valid
-            values = F.embedding(items, vectors)
-            found = weight.to(values.dtype) @ values
-            both = (F.normalize(states, dim=-1), F.normalize(found, dim=-1)) if self.unit else (states, found)
+            found = self.dropout(weight @ values)
+            both = (unit_rows(states), unit_rows(found)) if self.unit else (states, found)
             read = self.mix(torch.cat(both, dim=-1))
         if not self.points:
             return read, None, None, None
         shares = [self.session(states, keys, distance, valid)]
         named, anything = [items], [valid.any(-1)]
         if self.past_limit:
-            past = items.new_zeros(len(items), self.past_limit) if past is None else past
-            ago = torch.arange(past.shape[1], device=past.device).unsqueeze(0)
-            known = (past != 0).unsqueeze(1)
-            shares.append(self.user(states, F.embedding(past, vectors), ago, known))
-            named.append(past)
+            if past is None:  # nothing is known of anybody
+                past = Earlier(items[:, :1] * 0, values[:, :1])
+            ago = torch.arange(past.items.shape[1], device=items.device).unsqueeze(0)
+            known = (past.items != 0).unsqueeze(1)
+            shares.append(self.user(states, past.vectors, ago, known))
+            named.append(past.items)
             anything.append(known.any(-1).expand(-1, queries))
-        gates = self.gates(states).float().masked_fill(~torch.stack(anything, dim=-1), NEVER)
+        gates = self.gates(states).masked_fill(~torch.stack(anything, dim=-1), NEVER)
         log_rest, *log_gates = F.pad(gates, (1, 0)).log_softmax(-1).unbind(-1)
         log_share = torch.cat([s + g.unsqueeze(-1) for s, g in zip(shares, log_gates)], dim=-1)
         return read, torch.cat(named, dim=1).unsqueeze(1), log_share, log_rest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from recbole_ext.errors import UsageError
 from recbole_ext.settings.base import Flag, NoneWord, Number, Role, Settings, Whole, key
@@ -17,14 +17,15 @@ OF_STEPS = (
     *("epochs", "train_batch_size", "learner", "learning_rate", "train_neg_sample_args", "eval_step"),
     *("stopping_step", "clip_grad_norm", "weight_decay", "require_pow", "enable_amp", "enable_scaler"),
     *("shuffle", "train_targets", "length_buckets", "train_loss", "negatives", "negative_power", "gbce_t"),
-    *("score", "temperature", "precision", "cuda_graphs"),
+    *("score", "temperature", "precision", "cuda_graphs", "recency", "weight_average"),
 )
 # what only our own trainer and loaders read, of sequential models on our rows
 OF_SESSIONS = (
     *("train_targets", "length_buckets", "train_loss", "negatives", "negative_power", "gbce_t"),
-    *("score", "temperature", "precision", "cuda_graphs"),
+    *("score", "temperature", "precision", "cuda_graphs", "recency", "weight_average"),
 )
 SWITCHES = ("train_loss", "score")  # switch others of these keys off, see `idle`
+SMALL_LOG, SMALL_BATCH, LARGE_BATCH = 300_000, 256, 2048  # what `train_batch_size: auto` goes by
 SAMPLED = ("sampled_softmax", "bce", "gbce")
 
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
@@ -67,7 +68,12 @@ class Training(Settings):
     epochs: Whole = key(300, "passes over the training rows; 0: the untrained model is ranked", ge=0)
     stopping_step: Whole = key(10, "evaluations without a better valid_metric before training stops", ge=0)
     eval_step: Whole = key(1, "epochs from one evaluation to the next; 0: none", ge=0)
-    train_batch_size: Whole = key(2048, "rows, or targets, in a batch", ge=1)
+    train_batch_size: Annotated[int, Field(strict=True, ge=1)] | Literal["auto"] = key(
+        2048,
+        f"rows, or targets, in a batch; auto: {SMALL_BATCH} where a log of sessions has up to {SMALL_LOG:,} training "
+        f"targets, else {LARGE_BATCH:,}",
+        says="a whole number of 1 or more, or auto",
+    )
     learner: Annotated[Literal[LEARNERS], _Lower] = key("adam", "optimizer")  # type: ignore[valid-type]
     learning_rate: Number = key(0.001, "of the optimizer", gt=0)
     weight_decay: Number = key(0.0, "of the optimizer", ge=0, le=10)
@@ -107,8 +113,26 @@ class Training(Settings):
         "bf16: on a GPU autocast (recurrent layers stay in fp32), on a CPU only the products of the softmax",
     )
 
+    recency: Number | None = key(
+        None,
+        "a target weighs exp(-age / recency), age from 0, the newest training session, to 1, the oldest; the mean "
+        "weight is 1; ~: all weigh alike",
+        ge=1e-6,
+        le=1e6,
+    )
+    weight_average: Number | None = key(
+        None,
+        "decay of a moving average of the weights over the steps, which is validated, tested and saved; ~: none",
+        gt=0,
+        lt=1,
+    )
+
     def check(self) -> None:
         """Raise UsageError where two keys cannot go together."""
+        if self.enable_scaler and self.weight_average is not None:
+            raise UsageError(
+                "weight_average is of our trainer's steps, and enable_scaler takes RecBole's: leave one of them out"
+            )
         if self.enable_scaler and not self.enable_amp:
             raise UsageError("enable_scaler scales the gradients of enable_amp, which is off: leave it out")
         sampling = self.train_neg_sample_args

@@ -26,7 +26,7 @@ class CountingTrainer(SessionTrainer):
 
     def __init__(self, config: Any, model: Any):
         super().__init__(config, model)
-        for setting in ("train_loss", "score"):
+        for setting in ("train_loss", "score", "recency", "weight_average"):
             value = getattr(self.settings, setting)
             if value is not None:
                 raise UsageError(

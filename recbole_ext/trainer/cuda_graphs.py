@@ -71,7 +71,7 @@ class GraphedSteps:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=self.pool):
                 loss = trainer._backward(replace(still), trainer._loss_of, select=False)
-                trainer.optimizer.step()
+                trainer.update()
             self.pool = graph.pool()
             self.graphs[key] = (graph, still, loss)
         except RuntimeError as error:

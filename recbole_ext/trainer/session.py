@@ -8,6 +8,7 @@ once, by `model.factored.examine`, when the first loader is seen.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from recbole_ext.scores.terms import RowTerms
 from recbole_ext.settings.place import Place
 from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.settings.training import Training
+from recbole_ext.trainer.averaging import WeightAverage
 from recbole_ext.trainer.collector import RankCollector
 from recbole_ext.trainer.cuda_graphs import GraphedSteps
 from recbole_ext.trainer.precision import keep_recurrence_exact
@@ -50,6 +52,7 @@ class SessionTrainer(Trainer):
         self.objective: Objective | None = None
         self._vectors: Tensor | None = None  # item vectors of the evaluation under way
         self._graphs: GraphedSteps | None = None
+        self.average: WeightAverage | None = None  # made in the first epoch
 
     # --- what the model allows -------------------------------------------------------------------------
 
@@ -57,10 +60,12 @@ class SessionTrainer(Trainer):
         """Find out what the model allows, and have the loader's batches made accordingly."""
         dataset = getattr(loader, "_dataset", None)
         if not isinstance(dataset, SessionDataset):
-            if self.settings.train_loss is not None and not isinstance(self.model, Factored):
-                raise UsageError(
-                    "train_loss needs our data path: set data_layout: pointers, or leave train_loss out"
-                )
+            for name in ("train_loss", "recency"):
+                own = name == "train_loss" and isinstance(self.model, Factored)
+                if getattr(self.settings, name) is not None and not own:
+                    raise UsageError(
+                        f"{name} needs our data path: set data_layout: pointers, or leave {name} out"
+                    )
             return
         if self.examined is None:
             self.examined = examine(self.model, dataset)
@@ -82,6 +87,10 @@ class SessionTrainer(Trainer):
         past_limit = int(getattr(self.model, "past_limit", 0))
         if positions and past_limit > 0:
             loader.read_past(past_limit)
+        self._choose_objective(loader, positions)
+        self._weigh(loader)
+
+    def _choose_objective(self, loader: Any, positions: bool) -> None:
         if isinstance(self.model, Factored) or self.examined is None or self.objective is not None:
             return
         if self.settings.train_loss is None and not positions and not self.examined.softmax:
@@ -102,6 +111,19 @@ class SessionTrainer(Trainer):
                 "or train_targets: prefixes"
             )
         self.objective = Objective(self.settings, loader._dataset.training_counts()).to(self.device)
+
+    def _weigh(self, loader: Any) -> None:
+        """Have the loader say what targets weigh, where that is asked for."""
+        recency = self.settings.recency
+        if recency is None:
+            return
+        if self.objective is None and not getattr(self.model, "reads_weights", False):
+            softmax = "set train_loss: softmax or " if self.factored is not None else ""
+            raise UsageError(
+                f"recency is {recency}, but {self.config['model']} has a loss of its own here, which knows no weights: "
+                f"{softmax}leave recency out"
+            )
+        loader.weigh(recency)
 
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """As RecBole's."""
@@ -151,15 +173,23 @@ class SessionTrainer(Trainer):
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         return tuple(part.detach() for part in losses) if isinstance(losses, tuple) else losses.detach()
 
+    def update(self) -> None:
+        """Take the optimizer's step; on the device only, as it may be part of a graph."""
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.add()
+
     def _step(self, batch: Any, loss_func: Callable[[Any], Any]) -> Any:
         graphs = self._graphs
+        loss = None
         if graphs is not None and isinstance(batch, PositionBatch):
             loss = graphs.step(batch)
-            if loss is not None:
-                return loss
-        self.optimizer.zero_grad()
-        loss = self._backward(batch, loss_func)
-        self.optimizer.step()
+        if loss is None:
+            self.optimizer.zero_grad()
+            loss = self._backward(batch, loss_func)
+            self.update()
+        if self.average is not None:
+            self.average.count()
         return loss
 
     def _train_epoch(
@@ -173,6 +203,7 @@ class SessionTrainer(Trainer):
         if self.enable_scaler:  # float16 on a GPU: RecBole's own loop scales the loss
             return super()._train_epoch(train_data, epoch_idx, loss_func or self._loss_of, show_progress)
         self._meet_training(train_data)
+        self._begin_average()
         self.model.train()
         loss_func = loss_func or self._loss_of
         if self._graphs is None and self._may_graph(train_data, loss_func):
@@ -195,6 +226,26 @@ class SessionTrainer(Trainer):
         self._check_nan(sum(total) if isinstance(total, tuple) else total)
         return tuple(part.item() for part in total) if isinstance(total, tuple) else total.item()
 
+    def _begin_average(self) -> None:
+        if self.average is None and self.settings.weight_average is not None:
+            self.average = WeightAverage(self.model, self.settings.weight_average)
+
+    def resume_average(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's average, where one is asked for."""
+        self._begin_average()
+        if self.average is not None:
+            self.average.load_state_dict(state)
+
+    def _drop_average(self) -> None:
+        if self.average is not None:
+            self.average = self._graphs = None  # graphs add to the average that they were made with
+
+    def take_average(self) -> None:
+        """Give the model the averaged weights for good, where there are any, to be ranked outside of `evaluate`."""
+        if self.average is not None:
+            self.model.load_state_dict(self.average.averaged(), strict=False)
+            self._drop_average()
+
     def graph_key(self) -> Any:
         """What tells steps apart beside the shape of their batch; a graph is made for each."""
         return None
@@ -216,12 +267,22 @@ class SessionTrainer(Trainer):
 
     # --- ranking ---------------------------------------------------------------------------------------
 
-    def evaluate(self, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
-        """As RecBole's, without a matrix of scores where the model allows it."""
+    def evaluate(
+        self,
+        eval_data: Any,
+        load_best_model: bool = True,
+        model_file: str | None = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """As RecBole's, without a matrix of scores where the model allows it, by the averaged weights if there are."""
         if eval_data:
             self.start_ranking(eval_data)
+            if load_best_model:
+                self._drop_average()  # a checkpoint's weights are averaged ones already
+        averaged = nullcontext() if self.average is None else self.average.applied()
         try:
-            return super().evaluate(eval_data, *args, **kwargs)
+            with averaged:
+                return super().evaluate(eval_data, load_best_model, model_file, show_progress)
         finally:
             self._vectors = None
 

@@ -65,6 +65,18 @@ def test_weights_0_and_1_are_the_models_alone(toy, pair):
     assert [e["component"] for e in blend["epochs"]] == [1] * len(scores[0]) + [2] * len(scores[1])
 
 
+@pytest.mark.usefixtures("no_curves")
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_component_ranks_by_its_averaged_weights(toy, saved):
+    from recbole_ext.run.run import run as run_with
+
+    settings = {**toy, "recency": 0.5, "hidden_size": 8, "train_batch_size": 32, "learning_rate": 0.02}
+    alone = run_with("GRU4Rec", "toy", {**settings, "weight_average": 0.95}, saved=saved)
+    pair = {"blend_models": ["GRU4Rec", "SASRec"], "blend_weight": 0}
+    blend = run_with("Blend", "toy", {**settings, **pair, "weight_average": 0.95}, saved=saved)
+    assert blend["test"] == alone["test"] != run_with("GRU4Rec", "toy", settings, saved=saved)["test"]
+
+
 @pytest.mark.parametrize("split", [{"LS": "valid_and_test"}, {"session_random": {"shares": [0.8, 0.1, 0.1]}}])
 def test_other_splits(toy, split):
     settings = {**toy, "eval_args": {"split": split}}

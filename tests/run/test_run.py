@@ -89,12 +89,13 @@ def test_recbole_s_own_run_and_load_know_hrnnfeat(toy):
     assert again.evaluate(test, load_best_model=False) == result["test_result"]
 
 
-def test_resuming_equals_not_stopping(toy):
+@pytest.mark.parametrize("more", [{}, {"weight_average": 0.9, "recency": 0.5}], ids=["plain", "averaged"])
+def test_resuming_equals_not_stopping(toy, more):
     import recbole_ext
 
     # without validation sessions the checkpoint is of the last epoch
     split = {"eval_args": {"split": {"session_time": [8, 0, 2]}}}
-    settings = {"embedding_size": 8, "hidden_size": 8, **toy, **split}
+    settings = {"embedding_size": 8, "hidden_size": 8, **toy, **split, **more}
     whole = recbole_ext.run("HRNNFeat", "toy", **{**settings, "epochs": 4, "checkpoint_dir": "whole"})
     half = recbole_ext.run("HRNNFeat", "toy", **{**settings, "epochs": 2, "checkpoint_dir": "half"})
     assert half["epochs"] == whole["epochs"][:2]

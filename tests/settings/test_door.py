@@ -126,6 +126,14 @@ UNREAD: list[tuple[str, dict[str, Any], str]] = [
     ("VSTAN", {"epochs": 3}, "epochs is 3, but VSTAN learns in one pass: leave epochs out, or write 1"),
     ("VSTAN", {"learning_rate": 0.1}, "VSTAN learns in one pass and does not read learning_rate: leave"),
     ("Pop", {"epochs": 2}, "epochs is 2, but Pop learns in one pass"),
+    ("Pop", {"recency": 0.5}, "Pop learns in one pass and does not read recency: leave recency out"),
+    ("VSTAN", {"weight_average": 0.9}, "VSTAN learns in one pass and does not read weight_average: leave"),
+    (
+        "BPR",
+        {"recency": 0.5, "eval_args": {"split": {"LS": "valid_and_test"}}},
+        "recency is for sequential models that train on our rows",
+    ),
+    ("S3Rec", {"weight_average": 0.9}, "weight_average is for sequential models that train on our rows"),
     ("CategoryPop", {"precision": "bf16"}, "CategoryPop learns in one pass and does not read precision"),
     (
         "SASRec",

@@ -116,6 +116,7 @@ def test_training_that_ends_within_the_warm_up_says_so(build):
         # the warm-up ends before and after the interruption
         ("SASRecSA2C", {"warm_up_epochs": 1}),
         ("SASRecSA2C", {"warm_up_epochs": 3}),
+        ("SASRecSA2C", {"warm_up_epochs": 1, "weight_average": 0.9, "recency": 0.5}),
     ],
 )
 def test_resumed_training_is_the_uninterrupted_one(build, tmp_path, model, settings):

@@ -3,7 +3,8 @@
 A checkpoint of ours has the keys RecBole's users know (config, epoch, cur_step, best_valid_score, state_dict,
 other_parameter, optimizer) and loads with torch.load(weights_only=True): the config is plain data, and scipy
 and numpy values of other_parameter are tensors with a tag. It adds best_valid_result, train_loss_dict, valid_scores,
-epoch_values, train_seconds, optimizers and rng.
+epoch_values, train_seconds, optimizers, rng and weight_average: the average and the weights that training goes on
+from, where state_dict is the average.
 """
 
 from __future__ import annotations
@@ -93,6 +94,10 @@ def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any)
     # fit saves before it stores the result of the epoch that is being saved
     last_score, last_result = getattr(self, "_last_valid", (None, None))
     best_result = last_result if last_score == self.best_valid_score else self.best_valid_result
+    average = getattr(self, "average", None)
+    weights = self.model.state_dict()
+    if average is not None:
+        weights.update(average.averaged())
     state = {
         "config": config_to_plain(self.config),
         "epoch": epoch,
@@ -103,12 +108,14 @@ def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any)
         "valid_scores": dict(getattr(self, "valid_scores", {})),
         "epoch_values": {epoch: dict(values) for epoch, values in getattr(self, "epoch_values", {}).items()},
         "train_seconds": time.perf_counter() - getattr(self, "_fit_began", time.perf_counter()),
-        "state_dict": self.model.state_dict(),
+        "state_dict": weights,
         "other_parameter": _encoded_other_parameter(self.model, _trusts(self.config)),
         "optimizer": self.optimizer.state_dict(),
         "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
         "rng": {**random_state(), "loaders": _loader_states(self)},
     }
+    if average is not None:
+        state["weight_average"] = average.state_dict()
     write_checkpoint(state, file)
     if verbose:
         self.logger.info(f"Saving current: {file}")
@@ -136,6 +143,11 @@ def _resume_checkpoint(self: Any, resume_file: str) -> None:
         )
     self.model.load_state_dict(checkpoint["state_dict"])
     load_other_parameter(self.model, checkpoint.get("other_parameter"))
+    average = checkpoint.get("weight_average")
+    if average is not None:
+        self.model.load_state_dict(average["weights"], strict=False)
+        if hasattr(self, "resume_average"):
+            self.resume_average(average)
     self.optimizer.load_state_dict(checkpoint["optimizer"])
     for name, state in checkpoint.get("optimizers", {}).items():
         getattr(self, name).load_state_dict(state)

@@ -95,12 +95,12 @@ class CountingModel(SequentialRecommender, ABC):
         self.notes: list[str] = []  # what a reader of the result has to know
         self.settings: Any = settings_of(config, self.settings_class)
         self.fill = getattr(self.settings, "fill", "popularity")  # a model without that key ranks all items
-        self.look_at(dataset)
+        self.look_at(config, dataset)
         learnt = self.learn(TrainingSessions.of(dataset))
         self.learnt = {**learnt, "popularity": dataset.training_counts().numpy()}
         self._prepare()
 
-    def look_at(self, dataset: SessionDataset) -> None:
+    def look_at(self, config: Any, dataset: SessionDataset) -> None:
         """Before learning: check settings against the data set; raises UsageError."""
 
     @abstractmethod

@@ -77,13 +77,20 @@ def in_pairs(sessions: TrainingSessions, n_items: int) -> sp.csr_matrix:
     return (counts.T @ counts - itself).tocsr()
 
 
-def in_order(sessions: TrainingSessions, n_items: int, steps: int, decay: Decay) -> sp.csr_matrix:
-    """(n_items, n_items) float64: sum of decay(i) over events with the row's item i steps before the column's."""
+def in_order(
+    sessions: TrainingSessions, n_items: int, steps: int, decay: Decay, share: np.ndarray | None = None
+) -> sp.csr_matrix:
+    """(n_items, n_items) float64: sum of decay(i) over events with the row's item i steps before the column's.
+
+    share: (S,) what a pair of events of each session counts for; None: 1.
+    """
     left = np.repeat(sessions.length, sessions.length) - place_in(sessions.length)  # events from here on
+    share = np.ones(len(sessions.session)) if share is None else share
+    of_event = np.repeat(share, sessions.length)
     rules = sp.csr_matrix((n_items, n_items))
     for step in range(1, min(steps, int(left.max(initial=1)) - 1) + 1):
         first = np.flatnonzero(left > step)
-        weight = np.repeat(decay(np.array([float(step)])), len(first))
+        weight = decay(np.array([float(step)])) * of_event[first]
         pairs = (weight, (sessions.item[first], sessions.item[first + step]))
         rules = rules + sp.csr_matrix(pairs, shape=rules.shape)
     return rules

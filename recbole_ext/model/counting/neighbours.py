@@ -17,9 +17,8 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_ext.data import splits
 from recbole_ext.data.session_dataset import SessionDataset
-from recbole_ext.errors import UsageError
+from recbole_ext.model.counting.ages import ages, note_of, unit_of_age
 from recbole_ext.model.counting.base import CountingModel, CountingSettings, TrainingSessions
 from recbole_ext.model.counting.item_rules import Decay
 from recbole_ext.segments import owner_of, place_in, pointers_of, runs, spans
@@ -27,7 +26,6 @@ from recbole_ext.settings.base import Flag, Number, Whole, key
 
 CHUNK_PAIRS = 1 << 16  # (prefix, session) pairs that exist at a time: about what stays in cache
 CHUNK_ROWS = 1 << 15  # rows at a time, so that 16 bits number them, which sort several times faster
-DAY = 86400.0
 
 
 class NeighbourSettings(CountingSettings):
@@ -132,25 +130,14 @@ class NeighbourModel(CountingModel):
     def formula(self) -> Formula:
         """The model's factors, by its settings."""
 
-    def look_at(self, dataset: SessionDataset) -> None:
+    def look_at(self, config: Any, dataset: SessionDataset) -> None:
         self.k, self.sample_size = self.settings.k, self.settings.sample_size
         self.factors = self.formula()
         self.age_unit = self._age_unit(dataset) if self.factors.age is not None else None
 
     def _age_unit(self, dataset: SessionDataset) -> str:
-        chosen: str = self.settings.age
-        known = splits.manifest(dataset.dataset_path)
-        timed = (
-            not known or known.get("time_origin") is not None
-        )  # without a manifest times are taken for seconds
-        if chosen == "days" and not timed:
-            raise UsageError(
-                f"age is days, but {dataset.dataset_name} has the order of events and no times (time_origin in its "
-                "manifest.json): set age: share"
-            )
-        unit = ("days" if timed else "share") if chosen == "auto" else chosen
-        name = {"days": "days", "share": "percent of the training sessions"}[unit]
-        self.notes.append(f"ages of sessions are in {name}")
+        unit = unit_of_age(self.settings.age, dataset)
+        self.notes.append(note_of(unit))
         return unit
 
     # --- learning --------------------------------------------------------------------------------------
@@ -165,7 +152,7 @@ class NeighbourModel(CountingModel):
         with_item = np.bincount(item, minlength=self.n_items)
         return {
             "session": sessions.session,
-            "age": self._ages(sessions.last_time),
+            "age": ages(sessions.last_time, self.age_unit),  # without an age decay not used
             "start": pointers_of(entries),  # into the next two, the sessions' sets of items
             "item": item,
             "position": position[len(keys) - 1 - last],
@@ -173,13 +160,6 @@ class NeighbourModel(CountingModel):
             "item_start": pointers_of(with_item),  # into `entry`
             "idf": np.log(count / np.maximum(with_item, 1)),
         }
-
-    def _ages(self, last_time: np.ndarray) -> np.ndarray:
-        """(S,) float64, 0 for the newest session; without an age decay they are not used."""
-        if self.age_unit == "days":
-            return (last_time.max(initial=0) - last_time) / DAY
-        newer = len(last_time) - np.searchsorted(last_time, last_time, side="right")
-        return 100.0 * newer / max(len(last_time), 1)
 
     def _prepare(self) -> None:
         super()._prepare()

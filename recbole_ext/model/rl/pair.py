@@ -28,6 +28,7 @@ class NetworkPair(SequentialRecommender, Factored):
     is more than the softmax of these scores and terms of its weights.
     """
 
+    reads_weights = True
     encoder_name: str
     method: str
     settings_class: ClassVar[type[ModelSettings]]
