@@ -296,7 +296,7 @@ def test_the_gradient_flows_through_the_user_level(build):
     chain = next(c for c in loader.chains if len(c) == 2)
     batch = sequences.train_batch([chain])
     table = model.items.table().detach().requires_grad_()
-    states = model.encode(batch, table)
+    states = model.encode(batch, table[batch.items])
     second = batch.session_step[batch.event_session] == 1
     states[second].sum().backward()
     first_items = batch.items[~second]
@@ -399,6 +399,7 @@ def test_tiny_log_is_learnt_by_heart(build, settings):
         hidden_size=16,
         dropout_input=0.0,
         dropout_session=0.0,
+        dropout_readout=0.0,
         id_dropout=0.0,
         **settings,
     )
@@ -439,7 +440,7 @@ def log_p(model, history, prefix, past=()):
 
 @pytest.mark.parametrize("pointer", ["none", "session", "user"])
 def test_recbole_s_own_rows_train_it_too(build, random_log, pointer):
-    off = dict.fromkeys((*DROPOUTS, "id_dropout"), 0.0)
+    off = dict.fromkeys((*DROPOUTS, "dropout_readout", "id_dropout"), 0.0)
     split = {"session_time": [0.8, 0.0, 0.2]}
     _, loader, _, _, model = build(random_log(items=10), split=split, pointer=pointer, **off)
     shaken(model).train()
@@ -522,9 +523,9 @@ def test_each_dropout_acts_in_training_only(build, knob):
     second = batch.session_step[batch.event_session] == 1
     with torch.no_grad():
         table = model.items.table()
-        still = [model.encode(batch, table) for _ in range(2)]
+        still = [model.encode(batch, table[batch.items]) for _ in range(2)]
         model.train()
-        moving = [model.encode(batch, table) for _ in range(4)]
+        moving = [model.encode(batch, table[batch.items]) for _ in range(4)]
     assert torch.equal(*still)
     assert any(not torch.equal(moving[0][second], other[second]) for other in moving[1:])
     if knob in ("dropout_user", "dropout_init"):  # the first session starts from zero

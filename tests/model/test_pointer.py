@@ -13,7 +13,7 @@ from recbole_ext.data.positions import PositionBatch
 from recbole_ext.errors import UsageError
 from recbole_ext.model.large_softmax import softmax_loss
 from recbole_ext.model.losses import sampled_softmax_loss
-from recbole_ext.model.pointer import NEVER, LookBack, LookBackSettings, Looks
+from recbole_ext.model.pointer import NEVER, Earlier, LookBack, LookBackSettings, Looks
 
 W, P, WIDTH, ITEMS = 4, 3, 6, 12
 MODELS = ("SASRecFeat", "GRU4RecFeat", "HRNNFeat")
@@ -114,7 +114,17 @@ def looking(pointer="user", readout=True, unit=False, window=W):
         {"pointer": pointer, "readout": readout, "look_back": window, "look_back_past": P}
     )
     torch.manual_seed(1)
-    return shaken(LookBack(settings, WIDTH, unit))
+    return shaken(LookBack(settings, WIDTH, unit)).eval()
+
+
+def positions(look, states, items, vectors, past=None):
+    earlier = None if past is None else Earlier(past, vectors[past])
+    return look.positions(states, items, vectors[items], earlier)
+
+
+def rows_of(look, states, items, at, vectors, past=None):
+    earlier = None if past is None else Earlier(past, vectors[past])
+    return look.rows(states, items, at, vectors[items], earlier)
 
 
 @pytest.mark.parametrize("unit", [False, True])
@@ -132,7 +142,7 @@ def test_positions_are_the_equations_of_each_prefix(pointer, readout, unit):
 
 
 def compared(look, lengths, states, items, vectors, past):
-    read = look.positions(states, items, vectors, past)
+    read = positions(look, states, items, vectors, past)
     assert (read.looks is not None) == look.points
     for row, length in enumerate(lengths):
         own = [] if past is None else past[row].tolist()
@@ -162,9 +172,9 @@ def test_rows_are_the_positions(pointer):
     step = torch.arange(longest).view(1, -1, 1) - torch.arange(W - 1, -1, -1)
     at = torch.where(step >= 0, place[:, :1].unsqueeze(2) + step, -1).flatten(0, 1)
     mine = None if past is None else past.repeat_interleave(longest, 0)
-    rows = look.rows(states.flatten(0, 1), items.flatten(), at, vectors, mine)
+    rows = rows_of(look, states.flatten(0, 1), items.flatten(), at, vectors, mine)
     real = torch.nonzero(items.flatten()).squeeze(1)
-    same(look.positions(states, items, vectors, past).only(real), rows.only(real), ITEMS)
+    same(positions(look, states, items, vectors, past).only(real), rows.only(real), ITEMS)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -174,7 +184,7 @@ def test_states_may_lie_time_first(length):
     states, items, vectors, past = problem((length, length))
     turned = states.transpose(0, 1).contiguous().transpose(0, 1)
     assert not turned.is_contiguous()
-    same(look.positions(turned, items, vectors, past), look.positions(states, items, vectors, past), ITEMS)
+    same(positions(look, turned, items, vectors, past), positions(look, states, items, vectors, past), ITEMS)
 
 
 def test_fewer_last_events_than_the_window_are_enough():
@@ -182,19 +192,50 @@ def test_fewer_last_events_than_the_window_are_enough():
     states, items, vectors, past = problem((3, 3))
     at = torch.tensor([[-1, 0, 1, 2], [-1, 3, 4, 5]])
     given = states.flatten(0, 1), items.flatten()
-    same(look.rows(*given, at, vectors, past), look.rows(*given, at[:, 1:], vectors, past), ITEMS, atol=1e-6)
+    same(
+        rows_of(look, *given, at, vectors, past),
+        rows_of(look, *given, at[:, 1:], vectors, past),
+        ITEMS,
+        atol=1e-6,
+    )
 
 
 def test_at_first_the_state_is_half_kept_and_the_gates_are_alike():
     settings = LookBackSettings.read({"pointer": "user", "readout": True})
-    look = LookBack(settings, WIDTH, False)
+    look = LookBack(settings, WIDTH, False).eval()
     states, items, vectors, past = problem((5, 5, 5))
-    read = look.positions(states, items, vectors, past)
+    read = positions(look, states, items, vectors, past)
     e = math.exp(-1)
     for row, gates in enumerate((1 + e, 1 + 2 * e, 1 + 2 * e)):  # the first user has no past
         assert read.looks.log_rest.view(3, 5)[row].exp().tolist() == pytest.approx([1 / gates] * 5, abs=1e-6)
     first = read.states.view(3, 5, -1)[:, 0]  # of one event, which is all that it looks at
     torch.testing.assert_close(first, (states[:, 0] + vectors[items[:, 0]]) / 2, atol=1e-6, rtol=1e-5)
+
+
+def test_dropout_of_the_read_out_acts_in_training_on_what_it_finds():
+    look = looking()
+    states, items, vectors, past = problem((5, 5))
+    still = positions(look, states, items, vectors, past)
+    look.train()
+    moving = [positions(look, states, items, vectors, past) for _ in range(2)]
+    assert not torch.equal(moving[0].states, moving[1].states) and not torch.equal(
+        moving[0].states, still.states
+    )
+    for read in moving:
+        for a, b in zip(read.looks, still.looks, strict=True):
+            assert torch.equal(a, b)
+    look.dropout.p = 0.0
+    assert torch.equal(positions(look, states, items, vectors, past).states, still.states)
+
+
+def test_under_autocast_it_stays_in_float32():
+    look = looking()
+    given = problem((3 * W, 5))
+    exact = positions(look, *given)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = positions(look, *given)
+    for a, b in zip((found.states, *found.looks), (exact.states, *exact.looks), strict=True):
+        assert torch.equal(a, b) and a.dtype in (torch.float32, torch.int64)
 
 
 # --- what is looked at ------------------------------------------------------------------------------------
@@ -204,12 +245,12 @@ def test_at_first_the_state_is_half_kept_and_the_gates_are_alike():
 def test_what_comes_later_changes_nothing_before(length):
     look = looking()
     states, items, vectors, past = problem((length, length))
-    before = look.positions(states, items, vectors, past)
+    before = positions(look, states, items, vectors, past)
     for t in range(1, length):
         later_states, later_items = states.clone(), items.clone()
         later_states[:, t:] += 3.0
         later_items[:, t:] = later_items[:, t:] % (ITEMS - 1) + 1
-        after = look.positions(later_states, later_items, vectors, past)
+        after = positions(look, later_states, later_items, vectors, past)
         kept = (torch.arange(2 * length) % length) < t
         same(before.only(kept), after.only(kept), ITEMS, atol=0)
         moved = before.only(~kept).states - after.only(~kept).states
@@ -220,19 +261,19 @@ def test_what_comes_later_changes_nothing_before(length):
 def test_what_lies_before_the_window_does_not_matter(length):
     look = looking()
     states, items, vectors, past = problem((length, length))
-    before = look.positions(states, items, vectors, past)
+    before = positions(look, states, items, vectors, past)
     for t in range(W, length):
         other_states, other_items = states.clone(), items.clone()
         other_states[:, : t - W + 1] += 3.0
         other_items[:, : t - W + 1] = other_items[:, : t - W + 1] % (ITEMS - 1) + 1
-        after = look.positions(other_states, other_items, vectors, past)
+        after = positions(look, other_states, other_items, vectors, past)
         at = (torch.arange(2 * length) % length) == t
         same(before.only(at), after.only(at), ITEMS, atol=0)
         assert not torch.allclose(before.only(~at).states, after.only(~at).states, atol=1e-2)
         # the oldest event in the window does matter
         other_states[:, t - W + 1] += 3.0
         assert not torch.equal(
-            look.positions(other_states, items, vectors, past).only(at).states, before.only(at).states
+            positions(look, other_states, items, vectors, past).only(at).states, before.only(at).states
         )
 
 
@@ -244,7 +285,7 @@ def test_the_past_is_known_newest_first():
             parameter.zero_()
         look.user.by_distance.copy_(torch.tensor([2.0, 1.0, 0.0]))
     states, items, vectors, _ = problem((1,))
-    read = look.positions(states, items * 0 + 1, vectors, torch.tensor([[7, 5, 9]]))
+    read = positions(look, states, items * 0 + 1, vectors, torch.tensor([[7, 5, 9]]))
     share = shares(read.looks, ITEMS)[0][0]
     expected = torch.softmax(torch.tensor([2.0, 1.0, 0.0]), 0)
     torch.testing.assert_close(share[[7, 5, 9]] / share[[7, 5, 9]].sum(), expected)
@@ -253,19 +294,18 @@ def test_the_past_is_known_newest_first():
 def test_who_has_no_past_and_who_is_not_asked_for_one_are_alike():
     look = looking()
     states, items, vectors, past = problem()
-    none = look.positions(states, items, vectors, None)
-    same(none, look.positions(states, items, vectors, past * 0), ITEMS, atol=0)
+    none = positions(look, states, items, vectors, None)
+    same(none, positions(look, states, items, vectors, past * 0), ITEMS, atol=0)
     real = torch.nonzero(items[0]).squeeze(1)  # of the first session, which has none either
-    same(none.only(real), look.positions(states, items, vectors, past).only(real), ITEMS, atol=1e-6)
-    share = none.looks.log_share[:, -P:].exp()
-    assert (share == 0).all()
+    same(none.only(real), positions(look, states, items, vectors, past).only(real), ITEMS, atol=1e-6)
+    assert (none.looks.log_share[:, 2 * W :].exp() == 0).all()
 
 
 def test_a_start_step_points_at_nothing_but_the_past():
     look = looking()
     states, items, vectors, past = problem((5, 5, 5))
     items[:, 0] = 0
-    read = look.positions(states, items, vectors, past)
+    read = positions(look, states, items, vectors, past)
     first = read.only(torch.tensor([0, 5, 10]))
     share, rest = shares(first.looks, ITEMS)
     assert rest[0] == 1 and share[0].sum() == 0, "no past, no event"
@@ -302,7 +342,7 @@ def test_memory_is_linear_in_the_session():
         states, items, vectors, past = problem((length,))
         states.requires_grad_()
         with Largest() as largest:
-            read = look.positions(states, items, vectors, past)
+            read = positions(look, states, items, vectors, past)
             (read.states.sum() + read.looks.log_rest.sum() + read.looks.log_share.sum()).backward()
         most.append(largest.numel)
         room = length * (2 * 20 + P)
@@ -404,7 +444,7 @@ def test_gradients_are_numbers_whatever_the_gate(kind, gate):
     states, items, vectors, _ = problem((6, 6))
     items[1, 3:] = 0
     states.requires_grad_(), vectors.requires_grad_()
-    read = look.positions(states, items, vectors)
+    read = positions(look, states, items, vectors)
     target = items.roll(-1, 1).flatten()
     target[:4] = torch.tensor([items[0, 0], 11, items[0, 1], 11])
     mixture = read.mixture(target)
@@ -442,7 +482,7 @@ SMALL = {
 }
 STILL = {
     **dict.fromkeys(("hidden_dropout_prob", "attn_dropout_prob", "dropout_prob", "id_dropout"), 0.0),
-    **dict.fromkeys(("dropout_input", "dropout_session"), 0.0),
+    **dict.fromkeys(("dropout_input", "dropout_session", "dropout_readout"), 0.0),
 }
 SPLIT = {"session_time": [0.7, 0.1, 0.2]}
 FEATURES = [{"item_id": f"i{n}", "category": f"c{n % 4}"} for n in range(30)]
