@@ -23,26 +23,30 @@ def losses_of(trainer, network, batch, data):
     raw = factored.item_vectors()
     weights = session_weights(data)
     if isinstance(batch, PositionBatch):
-        states, target = factored.position_states(batch.items, raw), batch.targets
-        place = batch.places[target > 0]
-        states, target = states[target > 0], target[target > 0]
+        learnt = batch.targets.flatten() > 0
+        read, target = factored.read_positions(batch, raw).only(learnt), batch.targets.flatten()[learnt]
+        place = batch.places.flatten()[learnt]
         session = torch.searchsorted(torch.from_numpy(data.session_start), place, right=True) - 1
     elif isinstance(batch, UserBatch):
         learnt = batch.targets > 0
-        states, target = network.encode(batch, raw)[learnt], batch.targets[learnt]
+        read, target = network.read_users(batch, raw).only(learnt), batch.targets[learnt]
         session = batch.sessions[batch.event_session[learnt]]
     else:
-        states, target = factored.row_states(batch, raw), batch["item_id"]
+        read, target = factored.read_rows(batch, raw), batch["item_id"]
         session = (
             torch.searchsorted(torch.from_numpy(data.session_start), batch["event_index"], right=True) - 1
         )
-    scores = factored.scoring.states(states) @ factored.scoring.vectors(raw).T
+    scores = factored.scoring.states(read.states) @ factored.scoring.vectors(raw).T
     candidates = getattr(getattr(network, "objective", None), "candidates", None)
     if candidates is not None:
         hidden = torch.ones(scores.shape[1], dtype=torch.bool)
         hidden[candidates] = False
         scores = scores.masked_fill(hidden, -torch.inf)
-    return F.cross_entropy(scores, target, reduction="none"), weights[session]
+    losses = F.cross_entropy(scores, target, reduction="none")
+    if read.looks is not None:
+        log_rest, log_copied = read.mixture(target)
+        losses = -(log_rest.exp() * (-losses).exp() + log_copied.exp()).log()
+    return losses, weights[session]
 
 
 CASES = {
@@ -50,7 +54,9 @@ CASES = {
     "positions": ("SASRec", {"train_targets": "all_positions"}),
     "rows of ours": ("SASRecFeat", {"train_targets": "prefixes"}),
     "positions of ours": ("SASRecFeat", {"train_targets": "all_positions"}),
+    "positions with pointers": ("SASRecFeat", {"train_targets": "all_positions", "pointer": "user"}),
     "chains": ("HRNNFeat", {}),
+    "chains without pointers": ("HRNNFeat", {"pointer": "none", "readout": False}),
     "positions of HRNN": ("HRNNFeat", {"user_state": "none"}),
     "rows of HRNN": ("HRNNFeat", {"user_state": "none", "train_targets": "prefixes"}),
 }
@@ -88,12 +94,14 @@ def test_pairs_within_a_batch_weigh_as_their_row(build, kind):
 
     wanted = (3 * pair(1.0, 0.2) + 0.5 * pair(-0.3, 0.4)) / 2
     assert in_batch(kind, scores, target, torch.tensor([3.0, 0.5])).item() == pytest.approx(wanted.item())
-    (train, *_), network, trainer = build("HRNNFeat", recency=RECENCY, loss_type=kind, split=SPLIT)
+    (train, *_), network, trainer = build(
+        "HRNNFeat", recency=RECENCY, loss_type=kind, split=SPLIT, pointer="none"
+    )
     trainer._meet_training(train)
     network.eval()
     batch = next(iter(train))
     vectors, learnt = network.item_vectors(), batch.targets > 0
-    states = network.scoring.states(network.encode(batch, vectors)[learnt])
+    states = network.scoring.states(network.read_users(batch, vectors).states[learnt])
     target = batch.targets[learnt]
     scores = states @ network.scoring.vectors(vectors)[target].T
     weights = session_weights(train._dataset)[batch.sessions[batch.event_session[learnt]]]

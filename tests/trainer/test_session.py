@@ -65,7 +65,8 @@ def test_every_position_costs_what_its_prefixes_cost(build, model):
 
     settings = {**NO_DROPOUT, "train_batch_size": 10_000, "split": SPLIT}
     if model == "HRNNFeat":
-        settings.update(user_state="none", id_dropout=0, dropout_input=0, dropout_session=0)
+        settings.update(user_state="none", id_dropout=0)
+        settings |= dict.fromkeys(("dropout_input", "dropout_session", "dropout_readout"), 0)
     found = {}
     for targets in ("prefixes", "all_positions"):
         (train, *_), network, trainer = build(model, train_targets=targets, **settings)
