@@ -52,7 +52,7 @@ class Raised:
 class Copied:
     """A mixture: `p(j) = exp(log_rest) softmax(scores)_j + sum of exp(log_share) over the places that hold item j`.
 
-    items: (B, K) int64, 0 = none, an item may stand there more than once. log_share: (B, K) finite, NOTHING or less
+    items: (B, K) int64, 0 = none, an item may stand there more than once. log_share: (B, K), far below NOTHING
     where an item is not pointed at and so is no candidate by it. log_rest: (B,). Scores become `log p + log Z -
     log_rest`, Z the softmax's sum, so that those of items that a row does not name stay as they are: the order of a row
     is that of p, and no matrix is made.
@@ -86,7 +86,7 @@ class Copied:
         parts = (log_share - highest.gather(1, group)).exp()
         summed = highest + torch.zeros_like(parts).scatter_add_(1, group, parts).log()
         named = torch.zeros_like(items).scatter_(1, group, items)
-        return named, summed.masked_fill((named == 0) | (highest <= NOTHING), -torch.inf)
+        return named, summed.masked_fill(named == 0, -torch.inf)
 
 
 def hide_and_add(scores: Tensor, hidden: Tensor, terms: RowTerms | None) -> Tensor:
