@@ -29,7 +29,7 @@ def losses_of(trainer, network, batch, data):
         session = torch.searchsorted(torch.from_numpy(data.session_start), place, right=True) - 1
     elif isinstance(batch, UserBatch):
         learnt = batch.targets > 0
-        states, target = network.encode(batch, raw)[learnt], batch.targets[learnt]
+        states, target = network.encode(batch, raw[batch.items])[learnt], batch.targets[learnt]
         session = batch.sessions[batch.event_session[learnt]]
     else:
         states, target = factored.row_states(batch, raw), batch["item_id"]
@@ -45,14 +45,15 @@ def losses_of(trainer, network, batch, data):
     return F.cross_entropy(scores, target, reduction="none"), weights[session]
 
 
+PLAIN = {"readout": False, "pointer": "none"}
 CASES = {
     "rows": ("SASRec", {"train_targets": "prefixes"}),
     "positions": ("SASRec", {"train_targets": "all_positions"}),
     "rows of ours": ("SASRecFeat", {"train_targets": "prefixes"}),
     "positions of ours": ("SASRecFeat", {"train_targets": "all_positions"}),
-    "chains": ("HRNNFeat", {}),
-    "positions of HRNN": ("HRNNFeat", {"user_state": "none"}),
-    "rows of HRNN": ("HRNNFeat", {"user_state": "none", "train_targets": "prefixes"}),
+    "chains": ("HRNNFeat", {"user_state": "init", **PLAIN}),
+    "positions of HRNN": ("HRNNFeat", PLAIN),
+    "rows of HRNN": ("HRNNFeat", {**PLAIN, "train_targets": "prefixes"}),
 }
 
 
@@ -88,12 +89,14 @@ def test_pairs_within_a_batch_weigh_as_their_row(build, kind):
 
     wanted = (3 * pair(1.0, 0.2) + 0.5 * pair(-0.3, 0.4)) / 2
     assert in_batch(kind, scores, target, torch.tensor([3.0, 0.5])).item() == pytest.approx(wanted.item())
-    (train, *_), network, trainer = build("HRNNFeat", recency=RECENCY, loss_type=kind, split=SPLIT)
+    (train, *_), network, trainer = build(
+        "HRNNFeat", recency=RECENCY, loss_type=kind, split=SPLIT, user_state="init", **PLAIN
+    )
     trainer._meet_training(train)
     network.eval()
     batch = next(iter(train))
     vectors, learnt = network.item_vectors(), batch.targets > 0
-    states = network.scoring.states(network.encode(batch, vectors)[learnt])
+    states = network.scoring.states(network.encode(batch, vectors[batch.items])[learnt])
     target = batch.targets[learnt]
     scores = states @ network.scoring.vectors(vectors)[target].T
     weights = session_weights(train._dataset)[batch.sessions[batch.event_session[learnt]]]
