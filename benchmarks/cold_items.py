@@ -46,7 +46,7 @@ GRU = {**PEER, "learning_rate": 0.005}
 POSITIONS = {"train_targets": "all_positions"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "HRNNFeat": ("HRNNFeat", TRAINED),
-    "HRNNFeat repeat_bias 0": ("HRNNFeat", {**TRAINED, "repeat_bias": 0.0}),
+    "HRNNFeat repeat_bias 0": ("HRNNFeat", {**TRAINED, "repeat_bias": 0.0, "pointer": "none"}),
     "SASRecFeat": ("SASRecFeat", TRAINED),
     "GRU4RecFeat": ("GRU4RecFeat", TRAINED),
     "GRU4RecF": ("GRU4RecF", GRU),

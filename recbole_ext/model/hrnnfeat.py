@@ -47,7 +47,7 @@ class HRNNFeatSettings(ItemEncoderSettings):
     embedding_size: Whole = key(128, "size of an item vector", ge=1)
     hidden_size: Whole = key(128, "size of session and user states", ge=1)
     user_state: Annotated[Literal["init", "all", "none"], NoneWord] = key(
-        "init", "init: c starts the next session; all: c also enters every step; none: no user level"
+        "none", "init: c starts the next session; all: c also enters every step; none: no user GRU"
     )
     user_to_output: Flag = key(False, "add a map of the user state to the session state before scoring")
     max_user_sessions: Whole = key(
@@ -65,7 +65,7 @@ class HRNNFeatSettings(ItemEncoderSettings):
     )
     readout: Flag = key(True, "an attention over the prefix's item vectors is mixed into the state")
     pointer: Annotated[Literal["none", "session", "user"], NoneWord] = key(
-        "session",
+        "user",
         "session: items may be copied from the session; user: from the visitor's earlier sessions too",
     )
     other_defaults: ClassVar[dict[str, Any]] = {

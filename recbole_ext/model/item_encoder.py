@@ -49,11 +49,20 @@ class ItemEncoderSettings(LookBackSettings):
     )
     repeat_bias: Number = key(
         1.0,
-        "added to the scores of such items where the prefix holds them, as an id part would have learnt; 0: without "
-        "features they are not ranked",
+        "pointer none: added to the scores of such items where the prefix holds them, as an id part would have learnt; "
+        "0: without features they are not ranked",
         ge=0,
         le=100,
     )
+
+    def check(self) -> None:
+        """Raise UsageError where two of its keys cannot go together."""
+        super().check()
+        if self.pointer != "none" and self.repeat_bias != type(self).model_fields["repeat_bias"].default:
+            raise UsageError(
+                f"repeat_bias is {self.repeat_bias}: pointer: {self.pointer} says itself how likely an item of the "
+                "prefix comes again, so leave it out or set pointer: none"
+            )
 
 
 class FeatureEncoder(nn.Module):

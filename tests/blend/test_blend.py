@@ -192,7 +192,7 @@ def test_settings_reach_their_model_and_shared_keys_both(toy):
     first, second = (side["config"] for side in record["blend"]["components"])
     assert (first["hidden_size"], second["inner_size"]) == (8, 8) and first["feature_fusion"] == "sum"
     assert first["learning_rate"] == second["learning_rate"] == 0.005
-    assert first["train_batch_size"] == 256 and second["train_batch_size"] == 2048  # each its own yaml
+    assert first["learner"] == "adamw" and second["learner"] == "adam"  # each its own yaml
     json.dumps(record)
 
 

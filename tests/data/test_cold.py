@@ -181,7 +181,10 @@ def test_held_out_targets_are_in_no_training_batch_of_the_user_chains(write_log,
 
     write_log(random_log(sessions=150))
     config = make_config(
-        "HRNNFeat", split={"session_time": [0.7, 0.1, 0.2]}, cold_items={"holdout": 0.3, "seed": 2}
+        "HRNNFeat",
+        split={"session_time": [0.7, 0.1, 0.2]},
+        cold_items={"holdout": 0.3, "seed": 2},
+        user_state="init",
     )
     train, _, _ = data_preparation(config, create_dataset(config))
     assert train.dataset.user_sequences.returning_users

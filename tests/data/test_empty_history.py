@@ -135,7 +135,7 @@ def hrnn(log, make_config):
 
 
 def test_chains_start_with_a_step_of_padding(hrnn):
-    _, train, _, _, _ = hrnn()
+    _, train, _, _, _ = hrnn(user_state="init")
     assert isinstance(train, UserTrainLoader)
     names = {0: "", **dict(enumerate(train.dataset.field2id_token["item_id"]))} | {0: "-"}
     found = set()

@@ -53,8 +53,8 @@ def toy_rows():
 KINDS = {
     "rows": ("SASRec", {"train_targets": "prefixes"}),
     "positions": ("SASRec", {"train_targets": "all_positions", "MAX_ITEM_LIST_LENGTH": 2}),
-    "chains": ("HRNNFeat", {}),
-    "chains from an empty history": ("HRNNFeat", {"empty_history": True}),
+    "chains": ("HRNNFeat", {"user_state": "init"}),
+    "chains from an empty history": ("HRNNFeat", {"user_state": "init", "empty_history": True}),
 }
 
 

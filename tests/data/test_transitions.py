@@ -324,6 +324,7 @@ def test_hrnnfeat_learns_of_a_visitor_what_it_is_asked_about_later(learn, empty_
     found, train, net = learn(
         "HRNNFeatSQN",
         users="abdfhi",
+        user_state="init",
         embedding_size=6,
         hidden_size=6,
         empty_history=empty_history,

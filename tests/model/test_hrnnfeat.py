@@ -289,7 +289,8 @@ def test_the_first_session_changes_the_second_and_only_that(build, state):
 
 
 def test_the_gradient_flows_through_the_user_level(build):
-    _, loader, _, _, model = build(visits(["i5", "i6", "i3"]), split={"session_time": [0.8, 0.0, 0.2]})
+    split = {"session_time": [0.8, 0.0, 0.2]}
+    _, loader, _, _, model = build(visits(["i5", "i6", "i3"]), split=split, user_state="init")
     model.train()
     model.dropout_input.p = model.dropout_session.p = 0.0
     sequences = loader.sequences
@@ -307,8 +308,8 @@ def test_the_gradient_flows_through_the_user_level(build):
 def test_a_log_without_users_is_a_plain_recurrent_network(build, random_log, caplog):
     rows = [{k: v for k, v in row.items() if k != "user_id"} for row in random_log()]
     with caplog.at_level("INFO"):
-        _, _, _, test, model = build(rows)
-    assert model.user_state == "none" and not hasattr(model, "user_gru")
+        _, _, _, test, model = build(rows, user_state="init")
+    assert model.user_state == "none" and not hasattr(model, "user_gru") and model.past_limit == 0
     assert "no user has a second session" in caplog.text and "no user has a second" in model.notes[0]
     assert torch.isfinite(scores_of(model, test)[:, 1:]).any()
 
@@ -412,7 +413,9 @@ def test_tiny_log_is_learnt_by_heart(build, settings):
 @pytest.mark.parametrize("pointer", ["none", "session", "user"])
 def test_loss_is_the_mean_over_all_targets(build, pointer):
     split = {"session_time": [0.8, 0.0, 0.2]}
-    _, loader, _, _, model = build(visits(["i5", "i6", "i3"]), split=split, pointer=pointer)
+    _, loader, _, _, model = build(
+        visits(["i5", "i6", "i3"]), split=split, pointer=pointer, user_state="init"
+    )
     shaken(model)
     sequences = loader.sequences
     batch = sequences.train_batch(loader.chains)
@@ -518,7 +521,9 @@ DROPOUTS = ("dropout_input", "dropout_user", "dropout_session", "dropout_init")
 def test_each_dropout_acts_in_training_only(build, knob):
     split = {"session_time": [0.8, 0.0, 0.2]}
     off = dict.fromkeys((*DROPOUTS, "id_dropout"), 0.0)
-    _, loader, _, _, model = build(visits(["i5", "i6", "i3"]), split=split, **{**off, knob: 0.5})
+    _, loader, _, _, model = build(
+        visits(["i5", "i6", "i3"]), split=split, user_state="init", **{**off, knob: 0.5}
+    )
     batch = loader.sequences.train_batch([next(c for c in loader.chains if len(c) == 2)])
     second = batch.session_step[batch.event_session] == 1
     with torch.no_grad():

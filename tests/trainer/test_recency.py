@@ -49,16 +49,17 @@ def losses_of(trainer, network, batch, data):
     return losses, weights[session]
 
 
+PLAIN = {"readout": False, "pointer": "none"}
 CASES = {
     "rows": ("SASRec", {"train_targets": "prefixes"}),
     "positions": ("SASRec", {"train_targets": "all_positions"}),
     "rows of ours": ("SASRecFeat", {"train_targets": "prefixes"}),
     "positions of ours": ("SASRecFeat", {"train_targets": "all_positions"}),
     "positions with pointers": ("SASRecFeat", {"train_targets": "all_positions", "pointer": "user"}),
-    "chains": ("HRNNFeat", {}),
-    "chains without pointers": ("HRNNFeat", {"pointer": "none", "readout": False}),
-    "positions of HRNN": ("HRNNFeat", {"user_state": "none"}),
-    "rows of HRNN": ("HRNNFeat", {"user_state": "none", "train_targets": "prefixes"}),
+    "chains": ("HRNNFeat", {"user_state": "init"}),
+    "chains without pointers": ("HRNNFeat", {"user_state": "init", **PLAIN}),
+    "positions of HRNN": ("HRNNFeat", {}),
+    "rows of HRNN": ("HRNNFeat", {"train_targets": "prefixes"}),
 }
 
 
@@ -95,7 +96,7 @@ def test_pairs_within_a_batch_weigh_as_their_row(build, kind):
     wanted = (3 * pair(1.0, 0.2) + 0.5 * pair(-0.3, 0.4)) / 2
     assert in_batch(kind, scores, target, torch.tensor([3.0, 0.5])).item() == pytest.approx(wanted.item())
     (train, *_), network, trainer = build(
-        "HRNNFeat", recency=RECENCY, loss_type=kind, split=SPLIT, pointer="none"
+        "HRNNFeat", recency=RECENCY, loss_type=kind, split=SPLIT, user_state="init", pointer="none"
     )
     trainer._meet_training(train)
     network.eval()

@@ -65,8 +65,7 @@ def test_every_position_costs_what_its_prefixes_cost(build, model):
 
     settings = {**NO_DROPOUT, "train_batch_size": 10_000, "split": SPLIT}
     if model == "HRNNFeat":
-        settings.update(user_state="none", id_dropout=0)
-        settings |= dict.fromkeys(("dropout_input", "dropout_session", "dropout_readout"), 0)
+        settings.update(id_dropout=0, dropout_input=0, dropout_session=0, dropout_readout=0)
     found = {}
     for targets in ("prefixes", "all_positions"):
         (train, *_), network, trainer = build(model, train_targets=targets, **settings)
@@ -137,7 +136,7 @@ def test_what_cannot_be_is_said(build):
         ({"model": "S3Rec", "train_targets": "all_positions"}, "S3Rec here is none"),
         ({"model": "SASRec", "train_targets": "some"}, "prefixes, all_positions"),
         ({"model": "HRNNFeat", "loss_type": "TOP1", "train_loss": "bce", "pointer": "none"}, "leave one out"),
-        ({"model": "HRNNFeat", "train_targets": "prefixes"}, "user_state: none"),
+        ({"model": "HRNNFeat", "user_state": "init", "train_targets": "prefixes"}, "user_state: none"),
     ]
     for settings, part in cases:
         with pytest.raises(UsageError, match=part):
