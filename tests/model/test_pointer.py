@@ -807,10 +807,18 @@ def chance_of_targets(model, read, vectors, rows):
     return chance * rest + copied.gather(1, rows["item_id"].unsqueeze(1)).squeeze(1)
 
 
-@pytest.mark.parametrize("encoder", ["SASRecFeat", "HRNNFeat"])
-@pytest.mark.parametrize("targets", ["prefixes", "all_positions"])
-def test_the_supervised_term_of_a_method_is_the_mixture_s(build, random_log, encoder, targets):
-    given = {**REWARDS, "train_targets": targets, "train_batch_size": 10**6, "score": "dot"}
+@pytest.mark.parametrize(
+    ("encoder", "settings"),
+    [
+        ("SASRecFeat", {"train_targets": "prefixes"}),
+        ("SASRecFeat", {"train_targets": "all_positions"}),
+        ("HRNNFeat", {"train_targets": "prefixes"}),
+        ("HRNNFeat", {"train_targets": "all_positions"}),
+        ("HRNNFeat", {"train_targets": "all_positions", "user_state": "init"}),
+    ],
+)
+def test_the_supervised_term_of_a_method_is_the_mixture_s(build, random_log, encoder, settings):
+    given = {**REWARDS, **settings, "train_batch_size": 10**6, "score": "dot"}
     _, train, _, _, net = build(f"{encoder}SQN", random_log(), FEATURES, **given)
     (batch,) = list(train)
     loss = net.calculate_loss(batch)
