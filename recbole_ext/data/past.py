@@ -1,6 +1,6 @@
 """A visitor's past: what a session's user had done before its first event, newest first.
 
-All events of a user lie in order of (time, his session, place in the session). The past of a session is what lies
+All events of a user lie in order of (time, their session, place in the session). The past of a session is what lies
 before its own first event there: where two sessions overlap, an event of the earlier one that happens after the later
 one's start is no part of the later one's past.
 """
@@ -68,7 +68,7 @@ class Past:
         place = np.empty(len(order), dtype=np.int64)
         place[order] = np.arange(len(order))
         first = np.full(int(user.max(initial=-1)) + 1, len(order), dtype=np.int64)
-        np.minimum.at(first, user, place[start])  # a user's first event opens one of his sessions
+        np.minimum.at(first, user, place[start])  # a user's first event opens one of their sessions
         trains = np.arange(len(order)) - start[session] < trained[session]
         items = dataset.events[dataset.config["ITEM_ID_FIELD"]].numpy().astype(np.int64)
 

@@ -264,17 +264,10 @@ class UserSequences:
         return pack(items, np.zeros_like(items), lengths, users, steps, state, rows, places, sessions)
 
 
-def rows_batch(
-    item_seq: Tensor,
-    item_length: Tensor,
-    targets: Tensor | None = None,
-    start_step: bool = False,
-    weight: Tensor | None = None,
-) -> UserBatch:
+def rows_batch(item_seq: Tensor, item_length: Tensor, start_step: bool = False) -> UserBatch:
     """Rows that carry only their own prefix (B, L), 0 = padding on the right: each is an unknown user's session.
 
-    With `start_step` each is read from a start step on, as by UserSequences under `empty_history`. weight: (B,) float32
-    of the targets.
+    With `start_step` each is read from a start step on, as by UserSequences under `empty_history`.
     """
     lengths = item_length.cpu().numpy().astype(np.int64)
     sequence = item_seq.cpu().numpy()
@@ -285,14 +278,8 @@ def rows_batch(
         sequence = np.pad(sequence, ((0, 0), (1, 0)))
     items = sequence[np.arange(sequence.shape[1])[None, :] < lengths[:, None]]
     ends = np.cumsum(lengths) - 1
-    learnt = np.zeros_like(items)
-    if targets is not None:
-        learnt[ends] = targets.cpu().numpy()
     index = np.arange(len(lengths))
-    batch = pack(items, learnt, lengths, index, np.zeros_like(index), lengths, ends)
-    if weight is not None:
-        batch.weight = torch.zeros(len(items)).index_copy(0, batch.rows, weight.cpu())
-    return batch
+    return pack(items, np.zeros_like(items), lengths, index, np.zeros_like(index), lengths, ends)
 
 
 class UserTrainLoader:

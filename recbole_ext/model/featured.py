@@ -126,7 +126,7 @@ class Featured(ItemsRanked):
 
     def read_positions(self, batch: PositionBatch, vectors: Tensor) -> Read:
         """States and pointers after every position."""
-        return self._look(batch.items, vectors, self.past_of_sessions(batch.past_items, vectors))
+        return self._look(batch.items, vectors, self.earlier_with_vectors(batch.past_items, vectors))
 
     def read_rows(self, interaction: Any, vectors: Tensor) -> Read:
         """State and pointers at the end of every row's prefix."""

@@ -266,7 +266,7 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def read_positions(self, batch: PositionBatch, vectors: Tensor) -> Read:
         """States and pointers after every position of sessions, each an unknown user's but for `pointer: user`."""
-        return self._look(batch.items, vectors, self.past_of_sessions(batch.past_items, vectors))
+        return self._look(batch.items, vectors, self.earlier_with_vectors(batch.past_items, vectors))
 
     def read_users(self, batch: UserBatch, vectors: Tensor) -> Read:
         """States and pointers after every event of a UserBatch."""
@@ -274,7 +274,7 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
         past = None
         if self.past is not None:
             past = self.past.of_sessions(batch.sessions[batch.event_session], self.past_limit, training=True)
-        return self._ends(batch, events, vectors, self.past_of_sessions(past, vectors))
+        return self._ends(batch, events, vectors, self.earlier_with_vectors(past, vectors))
 
     def read_rows(self, interaction: Any, vectors: Tensor) -> Read:
         """State and pointers at the end of every row's prefix, its user's earlier sessions included."""

@@ -278,8 +278,8 @@ class ItemsRanked(Factored):
         found = self.past.of_events(interaction["event_index"], self.past_limit, self.training)
         return pointer.Earlier(found, F.embedding(found, vectors))
 
-    def past_of_sessions(self, items: Tensor | None, vectors: Tensor) -> pointer.Earlier | None:
-        """Of a training batch whose sessions' users have these earlier items (n, P)."""
+    def earlier_with_vectors(self, items: Tensor | None, vectors: Tensor) -> pointer.Earlier | None:
+        """Earlier items (n, P) of the users of a training batch, with their vectors."""
         return None if items is None else pointer.Earlier(items, F.embedding(items, vectors))
 
     def full_sort_predict(self, interaction: Any) -> Tensor:

@@ -104,7 +104,7 @@ class Read(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Logits of keys (N, K, e) for queries (N, Q, e): `(W_k^T W_q h / sqrt(e) + w) · key + r[distance]`.
+    """Softmax over keys (N, K, e) of `(W_k^T W_q h / sqrt(e) + w) · key + r[distance]`, for states h (N, Q, e).
 
     Both maps are applied to the query, which is the same product and leaves the keys as they are.
     """
