@@ -9,7 +9,7 @@ from typing import Any
 
 from recbole_ext.version import __version__
 
-__all__ = ["__version__", "compare", "convert", "install", "run"]
+__all__ = ["__version__", "compare", "convert", "install", "load", "run"]
 
 
 def install() -> None:
@@ -38,3 +38,10 @@ def convert(source: str, raw: Any, out: Any, **options: Any) -> dict[str, Any]:
     from recbole_ext.convert import convert as convert_logs
 
     return convert_logs(source, raw, out, **options)
+
+
+def load(folder: Any, device: str = "cpu") -> Any:
+    """Open the model of a finished run to ask it for lists, without its data set (see recommend.recommender.load)."""
+    from recbole_ext.recommend.recommender import load as load_model
+
+    return load_model(folder, device)

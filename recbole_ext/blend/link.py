@@ -19,7 +19,7 @@ from recbole_ext.blend.teacher import taught
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.model.counting.ages import ages, note_of, unit_of_age
-from recbole_ext.model.counting.base import CountingModel, CountingSettings, TrainingSessions
+from recbole_ext.model.counting.base import CountingModel, CountingSettings, TrainingSessions, wider
 from recbole_ext.model.counting.linear import Normal, similarity, solve, transitions
 from recbole_ext.model.counting.neighbours import exponential
 from recbole_ext.settings.base import Number, Text, Whole, key
@@ -105,6 +105,9 @@ class LINK(CountingModel):
             ridge += own.teacher_weight
             self._taught = None  # it is in the weights from here on
         return {"weights": solve(normal, ridge, own.neighbours)}
+
+    def enlarged(self, learnt: dict[str, Any], n_items: int) -> dict[str, Any]:
+        return {**super().enlarged(learnt, n_items), "weights": wider(learnt["weights"], n_items)}
 
     def score(self, prefixes: np.ndarray, sessions: np.ndarray | None) -> sp.csr_matrix:
         row, step = np.nonzero(prefixes)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from recbole_ext.scores.dense import RowScores
 from recbole_ext.scores.ranks import target_ranks
+from recbole_ext.scores.top import best_items
 
 RANK_OFFSET = 60.0  # as in the reference
 RANK_TOP = 1000
@@ -146,7 +147,8 @@ class BlendScores:
             b, b_hidden = scaled(second, self.scale, self.temperatures[1])
             yield piece, a, b, a_hidden & b_hidden
 
-    def _blended_chunks(self) -> Iterator[tuple[slice, Tensor]]:
+    def ranked_chunks(self) -> Iterator[tuple[slice, Tensor]]:
+        """Rows and scores as they are ranked, before a logarithm makes unequal ones alike."""
         alone = self._alone()
         if alone is not None:
             yield from alone.chunks()
@@ -157,7 +159,7 @@ class BlendScores:
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
         """As RowScores'."""
         logarithm = self.scale == "softmax" and self._alone() is None
-        for piece, scores in self._blended_chunks():
+        for piece, scores in self.ranked_chunks():
             if logarithm:
                 hidden = scores == -torch.inf
                 scores.clamp_min_(torch.finfo(scores.dtype).tiny).log_().masked_fill_(hidden, -torch.inf)
@@ -171,7 +173,7 @@ class BlendScores:
 
     def top(self, k: int) -> Tensor:
         """As RowScores'."""
-        return torch.cat([scores.topk(k, dim=1).indices for _, scores in self._blended_chunks()])
+        return torch.cat([best_items(scores, k)[0] for _, scores in self.ranked_chunks()])
 
     def under(self, weight: float) -> BlendScores:
         """The same pair blended with another weight."""
@@ -190,7 +192,7 @@ class BlendScores:
 
     def of_candidates(self, items: Tensor) -> Tensor:
         """(B, C) blended scores of items (B, C)."""
-        return torch.cat([scores.gather(1, items[piece]) for piece, scores in self._blended_chunks()])
+        return torch.cat([scores.gather(1, items[piece]) for piece, scores in self.ranked_chunks()])
 
 
 def weighted_ranks(scores: BlendScores, weights: Sequence[float], items: Tensor) -> Tensor:

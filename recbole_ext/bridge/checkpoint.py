@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,31 @@ def _decode_sparse(tagged: Any) -> Any:
     parts = tuple(tagged[key].cpu().numpy() for key in ("data", "indices", "indptr"))
     cls = scipy.sparse.csr_array if tagged[TAG] == "sparse array" else scipy.sparse.csr_matrix
     return cls(parts, shape=tuple(tagged["shape"])).asformat(tagged["format"])
+
+
+def split_tensors(value: Any, prefix: str) -> tuple[Any, dict[str, torch.Tensor]]:
+    """What `encode` gives, for JSON and safetensors: its tensors are taken out, and named `<prefix>.<number>`."""
+    tensors: dict[str, torch.Tensor] = {}
+
+    def split(part: Any) -> Any:
+        if isinstance(part, torch.Tensor):
+            name = f"{prefix}.{len(tensors)}"
+            tensors[name] = part
+            return {TAG: "tensor", "name": name}
+        if isinstance(part, dict):
+            return {key: split(item) for key, item in part.items()}
+        return [split(item) for item in part] if isinstance(part, list) else part
+
+    return split(value), tensors
+
+
+def join_tensors(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+    """The inverse of `split_tensors`; KeyError where a tensor is missing."""
+    if isinstance(value, dict):
+        if value.get(TAG) == "tensor":
+            return tensors[value["name"]]
+        return {key: join_tensors(item, tensors) for key, item in value.items()}
+    return [join_tensors(item, tensors) for item in value] if isinstance(value, list) else value
 
 
 def _encoded_other_parameter(model: Any, trust_pickle: bool) -> dict[str, Any]:

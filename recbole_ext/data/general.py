@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -40,16 +40,42 @@ class _RowModel:
     ITEM_ID: str
     n_items: int
     device: torch.device
+    kept_names: ClassVar[tuple[str, ...]] = ()  # attributes that ranking needs
 
     def __init__(self, config: Any, dataset: Any):
         self.prefix_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
         super().__init__(config, dataset)  # type: ignore[call-arg]
+
+    @classmethod
+    def restored(cls, config: Any, catalogue: Any, kept: dict[str, Any]) -> Any:
+        """The model that learnt what it `kept`; catalogue: data.catalogue.Catalogue."""
+        model: Any = cls.__new__(cls)
+        GeneralRecommender.__init__(model, config, catalogue)
+        model.prefix_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
+        vars(model).update(kept)
+        model._set_up(config)
+        return model
+
+    def _set_up(self, config: Any) -> None:
+        """Of a restored model what its constructor reads of the config."""
+
+    def ranking_state(self) -> dict[str, torch.Tensor]:
+        """No weights: RecBole's classes have one for the optimizer's sake."""
+        return {}
+
+    def ranking_kept(self) -> dict[str, Any]:
+        """What `restored` needs."""
+        return {name: getattr(self, name) for name in self.kept_names}
 
 
 class _MatrixModel(_RowModel):
     """A model whose scores are a user's matrix row times item-item weights, with the prefix as that row."""
 
     rows_attribute = "interaction_matrix"
+    kept_names: ClassVar[tuple[str, ...]] = ("item_similarity",)
+
+    def _set_up(self, config: Any) -> None:
+        setattr(self, self.rows_attribute, None)
 
     def prefix_matrix(self, interaction: Interaction) -> sp.csr_matrix:
         """(B, n_items) float32: how often each item occurs in each prefix of up to MAX_ITEM_LIST_LENGTH."""
@@ -104,6 +130,12 @@ class SLIMElastic(_MatrixModel, slimelastic.SLIMElastic):
 class ADMMSLIM(_MatrixModel, admmslim.ADMMSLIM):
     """RecBole's ADMMSLIM, scoring prefixes."""
 
+    kept_names = ("item_similarity", "item_means")
+
+    def _set_up(self, config: Any) -> None:
+        super()._set_up(config)
+        self.center_columns = config["center_columns"]
+
 
 class ItemKNN(_MatrixModel, itemknn.ItemKNN):
     """RecBole's ItemKNN (knn_method item), scoring prefixes; it keeps no session × item score matrix.
@@ -112,6 +144,7 @@ class ItemKNN(_MatrixModel, itemknn.ItemKNN):
     """
 
     rows_attribute = "pred_mat"
+    kept_names = ("w",)
 
     def __init__(self, config: Any, dataset: Any):
         if not isinstance(dataset, SessionDataset):
@@ -160,6 +193,8 @@ class Pop(_RowModel, pop.Pop):
 
     RecBole's counts an item once a batch, however often it occurs there, and counts sampled negatives too.
     """
+
+    kept_names = ("item_cnt", "max_cnt")
 
     def __init__(self, config: Any, dataset: Any):
         super().__init__(config, dataset)

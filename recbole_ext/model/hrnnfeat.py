@@ -296,7 +296,10 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def _rows(self, interaction: Any) -> UserBatch:
         # rows of our data set say which event they aim at, so the user's earlier sessions can be found
-        if not self.training and self.sequences is not None and "event_index" in interaction:
+        live = getattr(interaction, "user_batch", None)
+        if live is not None:
+            batch: UserBatch = live
+        elif not self.training and self.sequences is not None and "event_index" in interaction:
             index = interaction["event_index"].cpu().numpy()
             batch = self.sequences.eval_batch(index, with_history=self.user_state != "none")
         else:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from recbole.utils import FeatureType
 from torch import Tensor, nn
 
+from recbole_ext.data.live import PAST_ITEMS
 from recbole_ext.data.past import Past
 from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.model import pointer
@@ -273,9 +274,14 @@ class ItemsRanked(Factored):
 
     def past_of(self, interaction: Any, vectors: Tensor) -> pointer.Earlier | None:
         """The earlier items of the users of rows; None: nothing is read or known of them."""
-        if self.past is None or "event_index" not in interaction:
+        if self.past is None:
             return None
-        found = self.past.of_events(interaction["event_index"], self.past_limit, self.training)
+        if PAST_ITEMS in interaction:  # of sessions that are in no log
+            found = interaction[PAST_ITEMS]
+        elif "event_index" in interaction:
+            found = self.past.of_events(interaction["event_index"], self.past_limit, self.training)
+        else:
+            return None
         return pointer.Earlier(found, F.embedding(found, vectors))
 
     def earlier_with_vectors(self, items: Tensor | None, vectors: Tensor) -> pointer.Earlier | None:

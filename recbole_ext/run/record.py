@@ -23,6 +23,7 @@ from recbole_ext.files import commit, write_text
 from recbole_ext.plain import config_to_plain
 from recbole_ext.rewards import check_rewards, event_kinds
 from recbole_ext.run.curve import plot_learning_curve
+from recbole_ext.run.model_folder import FOLDER, write_model_folder
 from recbole_ext.version import __version__
 
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "polars")
@@ -47,6 +48,7 @@ class Run:
         self.folder = folder or Path(config["runs_dir"]) / config["dataset"] / name
         self.epochs: list[dict[str, Any]] = []
         self.arrays: dict[str, np.ndarray] = {}
+        self.files: dict[str, Path] = {}  # what is written already, by label
         self.record: dict[str, Any] = {
             "format": 1,
             "model": config["model"],
@@ -164,10 +166,16 @@ class Run:
         if rewards:
             self.record["test_reward"] = reward_at(rank, kind, rewards, topk)
 
+    def keep_model(self, trainer: Any, train: Any, test: Any) -> None:
+        """Write the model folder with the weights that were tested; train, test: the loaders."""
+        folder = self.folder / FOLDER
+        write_model_folder(folder, self.record, self.config, trainer, train._dataset, test._dataset)
+        self.files["model"] = folder
+
     def write(self) -> dict[str, Any]:
         """Write the folder, record.json last, and return the record."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        files = {"record": self.folder / "record.json"}
+        files = {"record": self.folder / "record.json", **self.files}
         if self.arrays:
             files["ranks"] = self.folder / "ranks.npz"
             np.savez_compressed(files["ranks"], **self.arrays)

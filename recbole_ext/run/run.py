@@ -136,6 +136,7 @@ def _experiment(
             checkpoints.keep(run.epochs[-1]["epoch"])
         return run.write()
     _test(run, trainer, loaders[2], saved)
+    run.keep_model(trainer, loaders[0], loaders[2])
     if off_policy is not None:
         run.record["off_policy"] = off_policy.to_record()
     record = run.write()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recbole_ext.scores.ranks import rows_at_a_time, target_ranks
+from recbole_ext.scores.top import best_items
 
 
 class RowScores(Protocol):
@@ -28,7 +29,7 @@ class RowScores(Protocol):
         """(B,) rank of item `items[b]` in row b, as `target_ranks`."""
 
     def top(self, k: int) -> Tensor:
-        """(B, k) best items of every row, best first."""
+        """(B, k) best items of every row, best first, equal ones by their number."""
 
 
 class DenseScores:
@@ -58,4 +59,4 @@ class DenseScores:
 
     def top(self, k: int) -> Tensor:
         """As RowScores'."""
-        return self.scores.topk(k, dim=1).indices
+        return best_items(self.scores, k)[0]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recbole_ext.scores.ranks import ranks_among, rows_at_a_time
 from recbole_ext.scores.terms import RowTerms, hide_and_add
+from recbole_ext.scores.top import best_items
 
 
 class FactoredScores:
@@ -59,7 +60,7 @@ class FactoredScores:
 
     def top(self, k: int) -> Tensor:
         """(B, k) best items of every row, best first."""
-        return torch.cat([scores.topk(k, dim=1).indices for _, scores in self.chunks()])
+        return torch.cat([best_items(scores, k)[0] for _, scores in self.chunks()])
 
     def of(self, items: Tensor) -> Tensor:
         """(B, C) scores of the items (B, C)."""

@@ -98,7 +98,7 @@ class SparseScores:
 
     def top(self, k: int) -> Tensor:
         """(B, k) best items of every row, best first; where fewer are known, the best of the others follow."""
-        order = np.lexsort((-self.data, self.row))
+        order = np.lexsort((self.indices, -self.data, self.row))
         place = place_in(np.diff(self.indptr))
         best = np.zeros((len(self), k), dtype=np.int64)
         kept = place < k

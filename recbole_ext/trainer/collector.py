@@ -13,6 +13,7 @@ from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
 from recbole_ext.scores.ranks import TOP, target_ranks
 from recbole_ext.scores.sparse import SparseScores
+from recbole_ext.scores.top import best_items
 
 MATRIX_RESOURCES = ("rec.meanrank", "rec.score", "data.label")
 
@@ -101,7 +102,7 @@ class RankCollector(Collector):
         else:
             super().eval_batch_collect(scores, interaction, positive_u, positive_i)
         if self.keep:
-            top = scores.topk(min(TOP, scores.shape[1] - 1), dim=1).indices[rows]
+            top = best_items(scores, min(TOP, scores.shape[1] - 1))[0][rows]
             self._keep(rank, items, top, interaction, rows, len(scores), one_each)
 
     def _collect_hits(self, rank: Tensor) -> None:

@@ -86,19 +86,39 @@ class CountingModel(SequentialRecommender, ABC):
     other_parameter_name = ("learnt",)
 
     def __init__(self, config: Any, dataset: Any):
-        super().__init__(config, dataset)
+        self._set_up(config, dataset)
         if not isinstance(dataset, SessionDataset) or dataset.events is None:
             raise UsageError(
                 f"{config['model']} learns from whole sessions, which RecBole's own data sets do not keep: set "
                 "data_layout: pointers and leave benchmark_filename out"
             )
-        self.notes: list[str] = []  # what a reader of the result has to know
-        self.settings: Any = settings_of(config, self.settings_class)
-        self.fill = getattr(self.settings, "fill", "popularity")  # a model without that key ranks all items
         self.look_at(config, dataset)
         learnt = self.learn(TrainingSessions.of(dataset))
         self.learnt = {**learnt, "popularity": dataset.training_counts().numpy()}
         self._prepare()
+
+    def _set_up(self, config: Any, dataset: Any) -> None:
+        SequentialRecommender.__init__(self, config, dataset)
+        self.notes: list[str] = []  # what a reader of the result has to know
+        self.settings: Any = settings_of(config, self.settings_class)
+        self.fill = getattr(self.settings, "fill", "popularity")  # a model without that key ranks all items
+        self.read_settings()
+
+    @classmethod
+    def restored(cls, config: Any, catalogue: Any, kept: dict[str, Any]) -> CountingModel:
+        """The model that has learnt what it `kept`; catalogue: data.catalogue.Catalogue, which may have items more."""
+        model = cls.__new__(cls)
+        model._set_up(config, catalogue)
+        model.learnt = model.enlarged(kept["learnt"], catalogue.item_num)
+        model._prepare()
+        return model
+
+    def read_settings(self) -> None:
+        """Work out what the settings alone say."""
+
+    def enlarged(self, learnt: dict[str, Any], n_items: int) -> dict[str, Any]:
+        """What is learnt, with the last items as ones that never were in a training session."""
+        return {**learnt, "popularity": longer(learnt["popularity"], n_items)}
 
     def look_at(self, config: Any, dataset: SessionDataset) -> None:
         """Before learning: check settings against the data set; raises UsageError."""
@@ -165,3 +185,14 @@ def last_items(prefixes: np.ndarray) -> np.ndarray:
     """(B,) each row's last item, 0 in a row of padding only."""
     length = (prefixes != 0).sum(axis=1)
     return np.where(length > 0, prefixes[np.arange(len(prefixes)), np.maximum(length, 1) - 1], 0)
+
+
+def longer(column: np.ndarray, size: int) -> np.ndarray:
+    """(size,) the column with zeros behind."""
+    return np.concatenate((column, np.zeros(size - len(column), dtype=column.dtype)))
+
+
+def wider(matrix: sp.csr_matrix, n_items: int) -> sp.csr_matrix:
+    """(n_items, n_items) the square matrix with empty rows and columns behind."""
+    pointers = np.concatenate((matrix.indptr, np.full(n_items - matrix.shape[0], matrix.indptr[-1])))
+    return sp.csr_matrix((matrix.data, matrix.indices, pointers), shape=(n_items, n_items))

@@ -69,7 +69,26 @@ class CategoryPop(GeneralRecommender):
     log_share: Tensor
 
     def __init__(self, config: Any, dataset: Any):
-        super().__init__(config, dataset)
+        category = self._set_up(config, dataset)
+        before, after = (category[items] for items in _neighbours(dataset))
+        self._follow(torch.stack((after, before)), torch.ones(len(before)))
+
+    @classmethod
+    def restored(cls, config: Any, catalogue: Any, kept: dict[str, Any]) -> CategoryPop:
+        """The model that counted what it `kept`; catalogue: data.catalogue.Catalogue, which may have items more: each
+        is one without training events."""
+        model = cls.__new__(cls)
+        model._set_up(config, catalogue)
+        model._follow(torch.as_tensor(kept["pairs"]), torch.as_tensor(kept["number"]))
+        return model
+
+    def ranking_kept(self) -> dict[str, Any]:
+        """What `restored` needs beside the items: which category follows which, and how often."""
+        return {"pairs": self.follows.indices().cpu(), "number": self.follows.values().cpu()}
+
+    def _set_up(self, config: Any, dataset: Any) -> Tensor:
+        """All but what follows what; the items' categories."""
+        GeneralRecommender.__init__(self, config, dataset)
         self.prefix_field = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"]
         settings = settings_of(config, self.settings_class)
         self.recency, self.transition_prior = settings.recency, settings.transition_prior
@@ -78,19 +97,24 @@ class CategoryPop(GeneralRecommender):
         mass[mass == 0] = settings.cold_count
         mass[0] = 0
         total = torch.zeros(categories, dtype=torch.float64).index_add_(0, category, mass)
-        before, after = (category[items] for items in _neighbours(dataset))
+        self.register_buffer("category", category, persistent=False)
+        self.register_buffer("prior", (total / total.sum()).float(), persistent=False)
+        self.register_buffer("log_share", (mass.log() - total[category].log()).float(), persistent=False)
+        self.fake_loss = nn.Parameter(torch.zeros(1))
+        return category
+
+    def _follow(self, pairs: Tensor, number: Tensor) -> None:
+        """pairs: (2, P) category after, category before; number: (P,) float how often, summed where a pair repeats."""
+        categories = len(self.prior)
         follows = torch.sparse_coo_tensor(
-            torch.stack((after, before)),
-            torch.ones(len(before)),
+            pairs,
+            number,
             (categories, categories),
             check_invariants=True,  # said outright, as torch warns of who does not say
         ).coalesce()
-        self.register_buffer("category", category, persistent=False)
-        self.register_buffer("prior", (total / total.sum()).float(), persistent=False)
+        leaves = torch.zeros(categories).index_add_(0, pairs[1], number)
         self.register_buffer("follows", follows, persistent=False)  # (categories after, categories before)
-        self.register_buffer("leaves", torch.bincount(before, minlength=categories).float(), persistent=False)
-        self.register_buffer("log_share", (mass.log() - total[category].log()).float(), persistent=False)
-        self.fake_loss = nn.Parameter(torch.zeros(1))
+        self.register_buffer("leaves", leaves, persistent=False)
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """0: everything has been counted."""

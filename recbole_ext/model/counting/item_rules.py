@@ -14,7 +14,13 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_ext.model.counting.base import CountingModel, CountingSettings, TrainingSessions, last_items
+from recbole_ext.model.counting.base import (
+    CountingModel,
+    CountingSettings,
+    TrainingSessions,
+    last_items,
+    wider,
+)
 from recbole_ext.segments import owner_of, place_in
 from recbole_ext.settings.base import Whole, key
 
@@ -53,8 +59,15 @@ class ItemRules(CountingModel):
         most = self.settings.rules_per_item
         return {"rules": heaviest(rules, most) if most else rules}
 
+    def enlarged(self, learnt: dict[str, Any], n_items: int) -> dict[str, Any]:
+        return {**super().enlarged(learnt, n_items), "rules": wider(learnt["rules"], n_items)}
+
     def score(self, prefixes: np.ndarray, sessions: np.ndarray | None) -> sp.csr_matrix:
         return self.learnt["rules"][last_items(prefixes)]
+
+    def evidence(self, prefixes: np.ndarray) -> dict[str, sp.csr_matrix]:
+        """pairs: (B, n_items) weight of the rule from each row's last item to the item, before scores are scaled."""
+        return {"pairs": self.score(prefixes, None)}
 
 
 def heaviest(rules: sp.csr_matrix, most: int) -> sp.csr_matrix:

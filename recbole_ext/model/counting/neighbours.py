@@ -130,9 +130,11 @@ class NeighbourModel(CountingModel):
     def formula(self) -> Formula:
         """The model's factors, by its settings."""
 
-    def look_at(self, config: Any, dataset: SessionDataset) -> None:
+    def read_settings(self) -> None:
         self.k, self.sample_size = self.settings.k, self.settings.sample_size
         self.factors = self.formula()
+
+    def look_at(self, config: Any, dataset: SessionDataset) -> None:
         self.age_unit = self._age_unit(dataset) if self.factors.age is not None else None
 
     def _age_unit(self, dataset: SessionDataset) -> str:
@@ -159,6 +161,15 @@ class NeighbourModel(CountingModel):
             "entry": np.argsort(item, kind="stable"),  # items' entries, an item's sessions from old to new
             "item_start": pointers_of(with_item),  # into `entry`
             "idf": np.log(count / np.maximum(with_item, 1)),
+        }
+
+    def enlarged(self, learnt: dict[str, Any], n_items: int) -> dict[str, Any]:
+        start, count = learnt["item_start"], len(learnt["session"])
+        more = n_items + 1 - len(start)
+        return {
+            **super().enlarged(learnt, n_items),
+            "item_start": np.concatenate((start, np.full(more, start[-1]))),
+            "idf": np.concatenate((learnt["idf"], np.full(more, np.log(max(count, 1))))),
         }
 
     def _prepare(self) -> None:
@@ -189,6 +200,22 @@ class NeighbourModel(CountingModel):
             own[inside] = self.place[sessions[inside]]
         parts = [self._score(prefixes[piece], own[piece]) for piece in self._pieces(prefixes)]
         return sp.vstack(parts, format="csr") if parts else sp.csr_matrix((0, self.n_items))
+
+    def evidence(self, prefixes: np.ndarray) -> dict[str, sp.csr_matrix]:
+        """neighbours: (B, n_items) how many of a row's nearest sessions hold the item."""
+        none = np.full(len(prefixes), -1)
+        held = self.session_weights.copy()
+        held.data = np.ones(len(held.data))
+        parts = []
+        for piece in self._pieces(prefixes):
+            rows = Prefixes.of(prefixes[piece], self.n_items)
+            nearest = self._nearest(self._candidates(rows, none[piece]))
+            pointers = pointers_of(np.bincount(nearest.row, minlength=len(prefixes[piece])))
+            shape = (len(prefixes[piece]), len(self.entries))
+            ones = np.ones(len(nearest.session))
+            parts.append(sp.csr_matrix((ones, nearest.session, pointers), shape=shape) @ held)
+        empty = sp.csr_matrix((0, self.n_items))
+        return {"neighbours": sp.vstack(parts, format="csr") if parts else empty}
 
     def _pieces(self, prefixes: np.ndarray) -> Iterator[slice]:
         """Rows whose candidates are together about CHUNK_PAIRS."""

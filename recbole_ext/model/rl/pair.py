@@ -34,15 +34,35 @@ class NetworkPair(SequentialRecommender, Factored):
     settings_class: ClassVar[type[ModelSettings]]
 
     def __init__(self, config: Any, dataset: Any):
-        super().__init__(config, dataset)
+        self._set_up(config, dataset)
         self._refuse(config, dataset)
-        self.config = config
-        self.settings: Any = settings_of(config, self.settings_class)
-        self.training_settings = settings_of(config, Training)
         self.networks: Any = nn.ModuleList(self._networks(dataset))
         self.steps = 0  # made so far
         self.trained = 0  # the network that the step under way trains
         self.extra_terms = False  # the encoder's own loss has terms of its weights, found by `examine`
+
+    def _set_up(self, config: Any, dataset: Any) -> None:
+        SequentialRecommender.__init__(self, config, dataset)
+        self.config = config
+        self.settings: Any = settings_of(config, self.settings_class)
+        self.training_settings = settings_of(config, Training)
+
+    @classmethod
+    def restored(cls, config: Any, catalogue: Any, kept: dict[str, Any]) -> NetworkPair:
+        """What ranks, without weights: the first network; catalogue: data.catalogue.Catalogue. It cannot be trained."""
+        model = cls.__new__(cls)
+        model._set_up(config, catalogue)
+        model.networks = nn.ModuleList([model._network(catalogue, torch.Generator().manual_seed(0))])
+        return model
+
+    def ranking_state(self) -> dict[str, Tensor]:
+        """The weights that ranking reads: the first network's encoder and free head."""
+        own = ("networks.0.encoder.", "networks.0.supervised.")
+        return {name: value for name, value in self.state_dict().items() if name.startswith(own)}
+
+    def ranking_kept(self) -> dict[str, Any]:
+        """Nothing beside the weights."""
+        return {}
 
     def _refuse(self, config: Any, dataset: Any) -> None:
         if not config["single_spec"]:

@@ -1,0 +1,198 @@
+"""From a model folder to the model that it holds, and to the model again with items more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from recbole_ext import sealed
+from recbole_ext.bridge.checkpoint import decode, join_tensors
+from recbole_ext.data.catalogue import Catalogue
+from recbole_ext.data.live import Reads
+from recbole_ext.errors import UsageError
+from recbole_ext.run.model_folder import FEATURES, FOLDER, FORMAT, ITEMS, MODEL, WEIGHTS
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model: its settings in plain form, itself in evaluation mode, and what it reads.
+
+    factored: it scores by a product of vectors. parts, weight, scale, temperatures: of a Blend, which is no model of
+    its own here; empty and None else. label: what a blend calls it.
+    """
+
+    name: str
+    label: str
+    config: Any
+    model: Any
+    reads: Reads
+    factored: bool
+    parts: tuple[Part, ...] = ()
+    weight: float = 0.0
+    scale: str = ""
+    temperatures: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder that was read and found whole. stated: what model.json says. tensors: weights and what was learnt."""
+
+    path: Path
+    stated: Mapping[str, Any]
+    catalogue: Catalogue
+    tensors: Mapping[str, Tensor]
+
+    def part(self, catalogue: Catalogue, device: torch.device) -> Part:
+        """The model over the items of `catalogue`, which is the folder's or one grown from it.
+
+        Raises UsageError where its class is not known here, or cannot do with more items.
+        """
+        with torch.random.fork_rng(devices=[]):  # constructors draw first weights
+            return _part(self.stated["node"], "model", catalogue, self.tensors, device, "")
+
+
+def place_of(folder: str | Path) -> Path:
+    """The model folder of a run's folder, or the folder itself; UsageError where there is neither."""
+    folder = Path(folder)
+    for place in (folder, folder / FOLDER):
+        if (place / MODEL).is_file() or (place / sealed.SUMS).is_file():
+            return place
+    if not folder.is_dir():
+        raise UsageError(
+            f"there is no folder {folder}: name a run, as in runs/<dataset>/<model>-<seed>-<time>"
+        )
+    raise UsageError(
+        f"{folder} holds no model: name a run's folder that has {FOLDER}/, or train the model again"
+    )
+
+
+def read(folder: str | Path) -> ModelFolder:
+    """Read and check a model folder, or a run's.
+
+    Raises UsageError in one sentence: there is none, a file was cut or changed, another version wrote it, or its model
+    cannot be asked for a new session.
+    """
+    place = place_of(folder)
+    files = sealed.check(place)
+    try:
+        stated = json.loads((place / MODEL).read_text(encoding="utf-8"))
+        version = stated["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{place} is no model folder: name a run's folder that has {FOLDER}/") from error
+    if version != FORMAT:
+        raise UsageError(
+            f"{place} is a model folder of format {version}, and this version reads format {FORMAT}: load it with "
+            f"recbole_ext {stated.get('versions', {}).get('recbole_ext', 'of another version')}, or train again"
+        )
+    if stated["cannot"] is not None:
+        raise UsageError(stated["cannot"])
+    try:
+        names = json.loads((place / ITEMS).read_text(encoding="utf-8"))
+        catalogue = Catalogue.from_plain(stated["items"], names, load_file(place / FEATURES))
+        tensors = load_file(place / WEIGHTS)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise UsageError(
+            f"{place} lacks a part of its model ({error}; it has {', '.join(files)}): train the model again"
+        ) from error
+    return ModelFolder(place, stated, catalogue, tensors)
+
+
+def _part(
+    node: Mapping[str, Any],
+    prefix: str,
+    catalogue: Catalogue,
+    tensors: Mapping[str, Tensor],
+    device: torch.device,
+    label: str,
+) -> Part:
+    config = _config(node, device)
+    reads = Reads(**node["reads"])
+    name = str(node["model"])
+    if "parts" in node:
+        parts = tuple(
+            _part(own, f"{prefix}.{place}", catalogue, tensors, device, node["labels"][place])
+            for place, own in enumerate(node["parts"])
+        )
+        temperatures = node["temperatures"]
+        return Part(
+            name,
+            label or name,
+            config,
+            None,
+            reads,
+            False,
+            parts,
+            float(node["weight"]),
+            node["scale"],
+            None if temperatures is None else (temperatures[0], temperatures[1]),
+        )
+    kept = {key: join_tensors(value, tensors) for key, value in node["kept"].items()}
+    own = catalogue.for_model(config)
+    weights = {key: tensors[f"{prefix}.weight.{key}"] for key in node["weights"]}
+    model = _made(config, own, kept, weights, node)
+    return Part(name, label or name, config, model.to(device).eval(), reads, bool(node["factored"]))
+
+
+def _config(node: Mapping[str, Any], device: torch.device) -> Any:
+    from recbole_ext.bridge.registry import install
+    from recbole_ext.bridge.stored_config import config_from_plain
+
+    install()
+    config = config_from_plain(node["config"])
+    config["device"] = device
+    if config.model_class is None:
+        raise UsageError(
+            f"there is no model {node['model']} here: import its class, of module {node['module']}, and call "
+            "recbole_ext.bridge.registry.register_model with it first"
+        )
+    return config
+
+
+def _made(
+    config: Any,
+    catalogue: Catalogue,
+    kept: dict[str, Any],
+    weights: dict[str, Tensor],
+    node: Mapping[str, Any],
+) -> Any:
+    cls, name = config.model_class, node["model"]
+    restored = getattr(cls, "restored", None)
+    try:
+        if restored is not None:
+            model = restored(config, catalogue, {key: decode(value) for key, value in kept.items()})
+        else:
+            model = cls(config, catalogue)
+            model.load_other_parameter(
+                {key: decode(value, getattr(model, key, None)) for key, value in kept.items()}
+            )
+        shapes = {key: value.shape for key, value in model.state_dict().items()}
+        more = catalogue.item_num - node["items"]
+        grown = {key: _grown(value, shapes.get(key), more) for key, value in weights.items()}
+        missing, unknown = model.load_state_dict(grown, strict=False)
+    except AttributeError as error:
+        raise UsageError(
+            f"{name} asks its data set for what a model folder does not hold ({error}): a model that is to be asked "
+            "reads sizes, names and item features alone"
+        ) from error
+    except (RuntimeError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise UsageError(
+            f"the weights of {name} are not those of its settings ({str(error).splitlines()[0]}): train it again"
+        ) from error
+    if unknown or (missing and restored is None):
+        raise UsageError(f"the weights of {name} lack {[*missing, *unknown][0]}: train it again")
+    return model
+
+
+def _grown(value: Tensor, shape: torch.Size | None, more: int) -> Tensor:
+    """With rows of zeros behind where the shape says that the rows are items, of which there are `more` now."""
+    if not shape or value.dim() == 0 or value.shape[1:] != shape[1:] or shape[0] - len(value) != more:
+        return value
+    return torch.cat((value, value.new_zeros(more, *value.shape[1:])))
