@@ -35,7 +35,8 @@ NO_REMINDER = {"remind": False}  # or what is in the prefix comes first
 BOTH_WAYS = "an item before the last one counts as much as the one after it"
 FROM_THE_FIRST = {"a_long_prefix_is_its_last_events": "a session is read from its first event on"}
 SESSION_VECTOR = {
-    "a_long_prefix_is_its_last_events": "each session has a vector of its own beside its events"
+    "a_long_prefix_is_its_last_events": "each session has a vector of its own beside its events",
+    "lists_are_the_evaluation_s": "a session of now has no vector, so it cannot be asked",
 }
 SAMPLER = "RecBole's sampler draws negatives from all items of the log"
 

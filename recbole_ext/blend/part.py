@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from recbole_ext.bridge.checkpoint import (
+    check_numbering,
     load_other_parameter,
+    numbering,
     random_state,
     read_checkpoint,
     restore_random_state,
@@ -146,6 +148,7 @@ class Component:
 
     def _load(self, file: str) -> None:
         stored = read_checkpoint(file, self.config["device"], bool(self.place_settings.trust_pickle))
+        check_numbering(stored.get("numbering"), numbering(self.dataset), file)
         try:
             self.model.load_state_dict(stored["state_dict"])
             load_other_parameter(self.model, stored.get("other_parameter"))

@@ -130,6 +130,61 @@ def load_other_parameter(model: Any, stored: dict[str, Any] | None) -> None:
         model.load_other_parameter({k: decode(v, getattr(model, k, None)) for k, v in stored.items()})
 
 
+def numbering(dataset: Any) -> dict[str, torch.Tensor]:
+    """Names of items, of tokens of their features and of event kinds by id, as UTF-8 bytes with a zero between two:
+    a checkpoint's weights are those of these numbers."""
+    table = dataset.item_feat
+    fields = [dataset.iid_field, dataset.config["EVENT_FIELD"], *(() if table is None else table.columns)]
+    return {
+        field: torch.frombuffer(bytearray(_joined(dataset.field2id_token[field])), dtype=torch.uint8)
+        for field in dict.fromkeys(fields)
+        if field in dataset.field2id_token
+    }
+
+
+def _joined(names: Any) -> bytes:
+    return "\0".join(str(name) for name in names).encode("utf-8", "surrogatepass")
+
+
+def meet_data(trainer: Any, train_data: Any) -> None:
+    """Before training: checkpoints of the trainer carry the numbering of these data, and one that it has resumed from
+    has to have it too, else UsageError."""
+    dataset = getattr(train_data, "_dataset", None)
+    if dataset is None or getattr(dataset, "field2id_token", None) is None:
+        return
+    trainer.numbered = numbering(dataset)
+    check_numbering(trainer._resumed_numbering, trainer.numbered, str(trainer.saved_model_file))
+
+
+def check_numbering(
+    stored: Mapping[str, torch.Tensor] | None, own: Mapping[str, torch.Tensor], file: str
+) -> None:
+    """Raise UsageError where data number their items, or tokens of theirs, otherwise than checkpoint `file`.
+
+    stored, own: the checkpoint's and the data's `numbering`; stored None: it was written before there was any.
+    """
+    if stored is None:
+        return
+    for field, names in stored.items():
+        if field not in own:
+            raise UsageError(
+                f"{file} was made with a column {field}, which these data do not have: give it the data that it was "
+                "made with, or train anew"
+            )
+        if torch.equal(names.cpu(), own[field]):
+            continue
+        before, now = (part.cpu().numpy().tobytes().split(b"\0") for part in (names, own[field]))
+        place = next((n for n, pair in enumerate(zip(before, now)) if pair[0] != pair[1]), None)
+        what = f"{len(before) - 1:,} of them where there are {len(now) - 1:,} now"
+        if place is not None:
+            was, is_ = (names[place].decode(errors="replace") for names in (before, now))
+            what = f"number {place} was {was} and is {is_} now"
+        raise UsageError(
+            f"{file} was made with another numbering of {field} ({what}): give it the data that it was made with, or "
+            "train anew"
+        )
+
+
 def write_checkpoint(state: dict[str, Any], file: str) -> None:
     """Write a checkpoint; an interrupted save leaves the last one whole."""
     with write_beside(file) as unfinished:

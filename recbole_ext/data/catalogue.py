@@ -96,7 +96,11 @@ class Catalogue:
             kinds=kinds,
             sources={name: str(source.value) for name, source in dataset.field2source.items()},
             widths={name: None if n is None else int(n) for name, n in dataset.field2seqlen.items()},
-            sizes={name: int(dataset.num(name)) for name in kinds},
+            sizes={
+                name: int(dataset.num(name))
+                for name, kind in dataset.field2type.items()
+                if kind not in TOKENS or name in dataset.field2id_token
+            },
             seen=counts > 0,
             counts=counts,
             recent=_recent(dataset, counts),

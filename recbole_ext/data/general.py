@@ -93,12 +93,9 @@ class _MatrixModel(_RowModel):
     def _prefixes_as_users(self, interaction: Interaction) -> Iterator[Interaction]:
         trained = getattr(self, self.rows_attribute)
         setattr(self, self.rows_attribute, self._rows(interaction))
-        users = Interaction(
-            {
-                self.USER_ID: torch.arange(len(interaction[self.prefix_field])),
-                self.ITEM_ID: interaction[self.ITEM_ID],
-            }
-        )
+        users = Interaction({self.USER_ID: torch.arange(len(interaction[self.prefix_field]))})
+        if self.ITEM_ID in interaction:  # a live session has no next item yet
+            users.update(Interaction({self.ITEM_ID: interaction[self.ITEM_ID]}))
         try:
             yield users
         finally:

@@ -161,6 +161,7 @@ def _trainer(config: Any, train: Any) -> Any:
     """The trainer of a fresh model."""
     from recbole.utils import get_model, get_trainer, init_seed
 
+    from recbole_ext.bridge.checkpoint import meet_data
     from recbole_ext.trainer.collector import RankCollector
 
     init_seed(config["seed"], config["reproducibility"])
@@ -172,6 +173,7 @@ def _trainer(config: Any, train: Any) -> Any:
     if getattr(model, "learns_in_one_pass", False):  # it has learnt when it is made
         trainer.seconds_before = made
     trainer.eval_collector = RankCollector(config)
+    meet_data(trainer, train)
     return trainer
 
 

@@ -20,7 +20,16 @@ import torch
 from recbole_ext.bridge.registry import register_model
 from recbole_ext.bridge.stored_config import config_from_plain
 from recbole_ext.errors import UsageError
-from recbole_ext.testing.runs import Fitted, Ranked, dense, fit, rank, rank_in_fresh_process
+from recbole_ext.testing.runs import (
+    Fitted,
+    Ranked,
+    dense,
+    fit,
+    prefixes,
+    rank,
+    rank_in_fresh_process,
+    recommender_of,
+)
 from recbole_ext.testing.toys import (
     LONGEST,
     UNKNOWN,
@@ -30,6 +39,7 @@ from recbole_ext.testing.toys import (
     ring_log,
 )
 
+LISTED = 20
 CLOSE = 1e-4  # share of the largest score by which two float32 computations of one thing may differ
 
 
@@ -231,6 +241,18 @@ class ModelContract:
         assert whole.trainer.train_loss_dict == resumed.trainer.train_loss_dict
 
     @clause
+    def test_lists_are_the_evaluation_s(self) -> None:
+        """The model folder, asked for the test part's prefixes, ranks as the evaluation did, ties included."""
+        for run in (self.toy(), self.odd()):
+            recommender = recommender_of(run, Path(self._factory.mktemp("asked")) / "model")
+            asked, past = prefixes(run)
+            history = past if recommender.reads_history else None
+            lists = recommender.lists(asked, LISTED, history=history)
+            assert lists.labels.tolist() == run.ranked.row.tolist()
+            for items, scores in zip(lists.items, run.ranked.scores):
+                _assert_ranked(items[items > 0], scores)
+
+    @clause
     def test_settings_round_trip(self) -> None:
         """The settings in a checkpoint are the run's, and make a model of the same shapes."""
         run = self.toy()
@@ -345,6 +367,17 @@ def _with_ties(scores: Any) -> list[Any]:
     vectors = scores.vectors.detach().clone()
     vectors[2::2] = vectors[1 : len(vectors) - 1 : 2]
     return [FactoredScores(scores.states.detach(), vectors, None, scores.terms)]
+
+
+def _assert_ranked(items: np.ndarray, scores: np.ndarray) -> None:
+    """The list holds the best of a row of scores: in order but for rounding, and what ties by its number."""
+    order = np.argsort(-scores[1:], kind="stable") + 1
+    expected = order[scores[order] > -np.inf][:LISTED]
+    if not np.array_equal(items, expected):
+        assert len(set(items)) == len(items) == len(expected)
+        _assert_close(scores[expected], scores[items])
+        tied = scores[items][1:] == scores[items][:-1]
+        assert (items[1:][tied] > items[:-1][tied]).all()
 
 
 def _unknown(run: Fitted) -> np.ndarray:

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from recbole_ext.bridge.keys import unread_keys
 from recbole_ext.run.run import build_config, configure
+from recbole_ext.segments import holder_of
 from recbole_ext.testing.toys import LONGEST, Session, write_log
 
 LOG = "toy"  # name of the data set of a run
@@ -156,6 +158,42 @@ def dense(scores: Any) -> torch.Tensor:
     """(B, n_items) float32 scores of a batch, however the model hands them over."""
     whole: torch.Tensor = scores if isinstance(scores, torch.Tensor) else scores.dense()
     return whole.detach().cpu().float()
+
+
+# --- the model folder ---------------------------------------------------------------------------------------
+
+
+def recommender_of(run: Fitted, folder: Path) -> Any:
+    """The run's model, written to a model folder and opened again."""
+    from recbole_ext.recommend import load
+    from recbole_ext.run.model_folder import write_model_folder
+
+    record = dict.fromkeys(("dataset", "seed", "started", "commit", "split"))
+    record |= {"model": run.config["model"], "versions": {}}
+    write_model_folder(folder, record, run.config, run.trainer, run.train._dataset, run.test._dataset)
+    return load(folder)
+
+
+def prefixes(run: Fitted) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The test part's prefixes as sessions of now, called by the place of their target, each of a visitor of its own;
+    and what else the log has of the same visitors, before and after."""
+    data = run.test._dataset
+    names, time = data.field2id_token[data.iid_field], data.event_time
+    items = data.events[data.iid_field].numpy()
+    user = data.events[run.config["LINK_USER_FIELD"]].numpy()
+    session = holder_of(np.arange(len(items)), data.session_start)
+    asked, past = [], []
+    for target in run.ranked.row.tolist():
+        own = range(int(data.session_start[session[target]]), target)
+        asked += [(target, names[items[e]], time[e], target) for e in own] or [
+            (target, None, time[target], target)
+        ]
+        others = np.flatnonzero((user == user[target]) & (user > 0) & (session != session[target]))
+        past += [(target, session[e], names[items[e]], time[e]) for e in others]
+    return (
+        pd.DataFrame(asked, columns=["session", "item", "time", "user"]),
+        pd.DataFrame(past, columns=["user", "session", "item", "time"]),
+    )
 
 
 # --- the same in a fresh process ----------------------------------------------------------------------------

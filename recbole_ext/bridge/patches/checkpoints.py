@@ -3,8 +3,8 @@
 A checkpoint of ours has the keys RecBole's users know (config, epoch, cur_step, best_valid_score, state_dict,
 other_parameter, optimizer) and loads with torch.load(weights_only=True): the config is plain data, and scipy
 and numpy values of other_parameter are tensors with a tag. It adds best_valid_result, train_loss_dict, valid_scores,
-epoch_values, train_seconds, optimizers, rng and weight_average: the average and the weights that training goes on
-from, where state_dict is the average.
+epoch_values, train_seconds, optimizers, rng, numbering (the names behind the ids) and weight_average: the average and
+the weights that training goes on from, where state_dict is the average.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from recbole_ext.bridge.checkpoint import (
     _encoded_other_parameter,
     _loader_states,
     _trusts,
+    check_numbering,
     load_other_parameter,
+    meet_data,
+    numbering,
     random_state,
     read_checkpoint,
     restore_random_state,
@@ -52,6 +55,7 @@ def patch_checkpoints() -> None:
     evaluate, fit, valid_epoch = trainer.evaluate, trainer.fit, trainer._valid_epoch
 
     def fit_and_resume(self: Any, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> Any:
+        meet_data(self, train_data)
         _resume_generators(self, train_data, valid_data)
         self._fit_began = time.perf_counter() - getattr(self, "seconds_before", 0.0)
         return fit(self, train_data, valid_data, *args, **kwargs)
@@ -75,6 +79,8 @@ def patch_checkpoints() -> None:
             _load_for_evaluation(self, str(model_file or self.saved_model_file))
         return evaluate(self, eval_data, load_best_model=False, show_progress=show_progress)
 
+    trainer.numbered = None  # what `numbering` says of the data, once they are known
+    trainer._resumed_numbering = None
     trainer.fit = fit_and_resume
     trainer._valid_epoch = remember_valid_epoch
     trainer._save_checkpoint = _save_checkpoint
@@ -116,6 +122,8 @@ def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any)
     }
     if average is not None:
         state["weight_average"] = average.state_dict()
+    if self.numbered is not None:
+        state["numbering"] = self.numbered
     write_checkpoint(state, file)
     if verbose:
         self.logger.info(f"Saving current: {file}")
@@ -128,6 +136,9 @@ def _resume_checkpoint(self: Any, resume_file: str) -> None:
     """
     self.saved_model_file = str(resume_file)
     checkpoint = read_checkpoint(self.saved_model_file, self.device, _trusts(self.config))
+    self._resumed_numbering = checkpoint.get("numbering")
+    if self.numbered is not None:  # else the data come with the next fit
+        check_numbering(self._resumed_numbering, self.numbered, self.saved_model_file)
     self.start_epoch = checkpoint["epoch"] + 1
     self.cur_step = checkpoint["cur_step"]
     self.best_valid_score = checkpoint["best_valid_score"]
@@ -222,6 +233,7 @@ def load_data_and_model(model_file: str, trust_pickle: bool = False) -> tuple[An
     dataset = recbole.data.utils.create_dataset(config)
     logger.info(dataset)
     train_data, valid_data, test_data = recbole.data.utils.data_preparation(config, dataset)
+    check_numbering(checkpoint.get("numbering"), numbering(train_data._dataset), str(model_file))
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
     model.load_state_dict(checkpoint["state_dict"])

@@ -37,15 +37,15 @@ class NetworkPair(SequentialRecommender, Factored):
         self._set_up(config, dataset)
         self._refuse(config, dataset)
         self.networks: Any = nn.ModuleList(self._networks(dataset))
-        self.steps = 0  # made so far
-        self.trained = 0  # the network that the step under way trains
-        self.extra_terms = False  # the encoder's own loss has terms of its weights, found by `examine`
 
     def _set_up(self, config: Any, dataset: Any) -> None:
         SequentialRecommender.__init__(self, config, dataset)
         self.config = config
         self.settings: Any = settings_of(config, self.settings_class)
         self.training_settings = settings_of(config, Training)
+        self.steps = 0  # made so far
+        self.trained = 0  # the network that the step under way trains
+        self.extra_terms = False  # the encoder's own loss has terms of its weights, found by `examine`
 
     @classmethod
     def restored(cls, config: Any, catalogue: Any, kept: dict[str, Any]) -> NetworkPair:
