@@ -18,6 +18,7 @@ COMMANDS = {
     "experiment": "a grid from a file: searches on validation, seeds, tests, one page",
     "convert": "raw logs to RecBole's atomic files",
     "compare": "finished runs of one data set side by side: intervals, paired tests, slices",
+    "recommend": "lists for live sessions or for those of a file, by the model of a finished run",
     "settings": "every key of a run or of a model: what it does, what it takes, its default",
 }
 

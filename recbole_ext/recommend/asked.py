@@ -55,6 +55,32 @@ class Report:
     unknown_events: int = 0
     notes: list[str] = field(default_factory=list)
 
+    def tell(self, longest: int | None, popular: bool) -> None:
+        """Write the notes. longest: events that the model reads. popular: a session without a known item gets these."""
+        said = (
+            (
+                self.unknown_items,
+                f"events of items that the model does not know left out: {', '.join(self.unknown)}",
+            ),
+            (self.unknown_events, "events of a kind that the log does not have"),
+            (self.unknown_in_choice, "items of exclude and candidates that the model does not know"),
+            (
+                self.without_known_item,
+                "sessions without a known item: they get what "
+                + (
+                    "was popular last"
+                    if popular
+                    else "the model ranks first of all; empty popular is another way"
+                ),
+            ),
+            (
+                self.cut,
+                f"sessions longer than the {longest} events that the model reads: their last ones count",
+            ),
+            (self.short, "lists shorter than asked: no more items can stand there; fill takes popular ones"),
+        )
+        self.notes = [f"{count:,} {sentence}" for count, sentence in said if count]
+
     def add(self, other: Report) -> None:
         """Count what became of another question too."""
         for name in (

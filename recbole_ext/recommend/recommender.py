@@ -139,6 +139,18 @@ class Recommender:
         """Items of a few test sessions of the run."""
         return [list(items) for items in self.folder.stated["examples"]]
 
+    def category(self, item: Item) -> str:
+        """An item's category as text, such as "category 12"; empty where it has none."""
+        state = self._state
+        row = state.catalogue.rows.get(name_of(item), 0)
+        if state.categories is None or not state.categories[row]:
+            return ""
+        return f"{state.part.config['category_field']} {' '.join(sorted(map(str, state.categories[row])))}"
+
+    def tell(self, report: Report, popular: bool) -> None:
+        """Write the notes of a report that counts several answers together; popular: `empty` was so."""
+        report.tell(_longest(self._state.part), popular)
+
     def about(self) -> dict[str, Any]:
         """What it is, as plain values: model, data set, seed, when and by which versions it was trained, its items."""
         keys = ("model", "dataset", "seed", "started", "split", "versions", "commit")
@@ -264,32 +276,10 @@ class Recommender:
         return chosen(exclude, candidates, seen, meets, asked.labels, state.catalogue)
 
     def _tell(self, state: _State, asked: Asked, items: np.ndarray, empty: Empty) -> None:
-        report, reads = asked.report, _longest(state.part)
-        report.cut = 0 if reads is None else int((asked.live.length > reads).sum())
+        report, longest = asked.report, _longest(state.part)
+        report.cut = 0 if longest is None else int((asked.live.length > longest).sum())
         report.short = int((items == 0).any(axis=1).sum())
-        notes = report.notes
-        if report.unknown_items:
-            named = ", ".join(report.unknown)
-            notes.append(
-                f"{report.unknown_items:,} events of items that the model does not know left out: {named}"
-            )
-        if report.unknown_events:
-            notes.append(f"{report.unknown_events:,} events are of a kind that the log does not have")
-        if report.unknown_in_choice:
-            notes.append(
-                f"{report.unknown_in_choice:,} items of exclude and candidates are not known to the model"
-            )
-        if report.without_known_item and empty == "start":
-            notes.append(
-                f"{report.without_known_item:,} sessions without a known item: they get what the model ranks first of "
-                "all; empty: popular gives them recent popularity"
-            )
-        if report.cut:
-            notes.append(f"{report.cut:,} sessions are longer than the {reads} events that the model reads")
-        if report.short:
-            notes.append(
-                f"{report.short:,} lists are shorter than asked, as the model ranks no more items that may stand there"
-            )
+        report.tell(longest, empty == "popular")
 
     # --- items -----------------------------------------------------------------------------------------------
 
