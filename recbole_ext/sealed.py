@@ -73,7 +73,7 @@ def _sums(folder: Path) -> dict[str, str]:
     except (OSError, UnicodeError) as error:
         raise UsageError(f"{folder / SUMS} cannot be read: copy the folder again") from error
     found = {}
-    for line in text.splitlines():
+    for line in text.removesuffix("\n").split("\n"):
         match = _LINE.fullmatch(line)
         if match is None or match[2] in found or match[2] in (".", ".."):
             raise UsageError(

@@ -207,4 +207,8 @@ def _own(value: Tensor) -> Tensor:
 
 
 def _tensors(tensors: dict[str, Tensor]) -> Any:
-    return lambda path: save_file(tensors, path)
+    def write(path: Path) -> None:
+        save_file(tensors, path)
+        path.chmod(path.parent.stat().st_mode & 0o666)  # safetensors lets nobody else read it
+
+    return write
