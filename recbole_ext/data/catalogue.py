@@ -28,7 +28,7 @@ TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 SEPARATOR = " "  # between the values of a sequence, as RecBole's atomic files have it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Catalogue:
     """n_items items, item 0 the padding.
 

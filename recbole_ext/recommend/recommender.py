@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -79,6 +79,11 @@ class _State:
     scorer: Scorer
 
     @functools.cached_property
+    def matching(self) -> Callable[[str], np.ndarray]:
+        """(n_items,) bool, items that meet a condition; the last conditions are remembered."""
+        return functools.lru_cache(CONDITIONS)(lambda condition: matching(condition, self.catalogue))
+
+    @functools.cached_property
     def popular(self) -> np.ndarray:
         """(n_items - 1,) all items by recent training events, then by all of them, then by row."""
         recent, counts = self.catalogue.recent.numpy()[1:], self.catalogue.counts.numpy()[1:]
@@ -101,7 +106,6 @@ class Recommender:
         self.folder = folder
         self.device = device
         self._state = self._made(folder.catalogue)
-        self._matching = functools.lru_cache(CONDITIONS)(matching)
 
     def _made(self, catalogue: Catalogue) -> _State:
         part = self.folder.part(catalogue, self.device)
@@ -272,7 +276,7 @@ class Recommender:
         where: str | None,
     ) -> Choice:
         seen = PerSession(asked.live.item, asked.live.length) if exclude_seen else None
-        meets = None if where is None else self._matching(where, state.catalogue)
+        meets = None if where is None else state.matching(where)
         return chosen(exclude, candidates, seen, meets, asked.labels, state.catalogue)
 
     def _tell(self, state: _State, asked: Asked, items: np.ndarray, empty: Empty) -> None:

@@ -1,0 +1,194 @@
+"""Lists of the sessions of a file: the same whatever the format and the size of what is read at a time."""
+
+import json
+
+import pandas as pd
+import polars as pl
+import pytest
+
+from recbole_ext import cli
+from recbole_ext.errors import UsageError
+from recbole_ext.recommend import files
+from recbole_ext.recommend.files import recommend_file
+
+SESSIONS = [[f"i{(7 * n + step) % 40}" for step in range(n % 4)] for n in range(23)]
+
+
+def frame():
+    rows = [(f"s{n}", i) for n, one in enumerate(SESSIONS) for i in one or [None]]
+    return pd.DataFrame(rows, columns=["session", "item"])
+
+
+def write(place, end):
+    file = place / f"sessions{end}"
+    if end == ".csv":
+        frame().to_csv(file, index=False)
+    elif end == ".parquet":
+        pl.DataFrame({name: frame()[name].tolist() for name in ("session", "item")}).write_parquet(file)
+    else:
+        lines = [json.dumps({"session": f"s{n}", "items": one}) for n, one in enumerate(SESSIONS)]
+        file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def read(file):
+    """Session, item and score of each place of a file of lists."""
+    if file.suffix == ".jsonl":
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        rows = [(x["session"], i, s) for x in lines for i, s in zip(x["items"], x["scores"])]
+    elif file.suffix == ".csv":
+        rows = pd.read_csv(file)[["session", "item", "score"]].itertuples(index=False)
+    else:
+        rows = pl.read_parquet(file).select("session", "item", "score").rows()
+    return [(str(session), item, pytest.approx(score, rel=1e-5)) for session, item, score in rows]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A few sessions, a few rows at a time."""
+    monkeypatch.setattr(files, "BLOCK", 3)
+    monkeypatch.setattr(files, "ROWS", 4)
+
+
+@pytest.mark.parametrize("source", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("out", [".csv", ".jsonl", ".parquet"])
+def test_the_lists_of_a_file_are_those_of_its_sessions(asked_vstan, tmp_path, small, source, out):
+    file = write(tmp_path, source)
+    report = recommend_file(asked_vstan, file, tmp_path / f"lists{out}", 5)
+    expected = asked_vstan.recommend(frame(), 5)
+    assert read(tmp_path / f"lists{out}") == list(
+        expected[["session", "item", "score"]].itertuples(index=False, name=None)
+    )
+    assert (report.sessions, report.without_known_item) == (23, 6)
+    assert {f.name for f in tmp_path.iterdir()} == {file.name, f"lists{out}"}
+
+
+def test_plain_lines_are_numbered(asked_vstan, tmp_path):
+    (tmp_path / "a.jsonl").write_text('["i1", "i2"]\n\n[3]\n')
+    report = recommend_file(asked_vstan, tmp_path / "a.jsonl", tmp_path / "b.jsonl", 2)
+    assert [json.loads(line)["session"] for line in (tmp_path / "b.jsonl").read_text().splitlines()] == [1, 3]
+    assert report.notes[0] == "1 events of items that the model does not know left out: 3"
+
+
+def test_a_history_file(asked_hrnn, asked_vstan, tmp_path):
+    columns = ["session", "item", "time", "user"]
+    now = pd.DataFrame([("a", "i1", 1000, "u"), ("b", "i1", 1000, "v")], columns=columns)
+    past = pd.DataFrame([("p", "i30", 10, "u"), ("p", "i31", 20, "u")], columns=columns)
+    now.to_csv(tmp_path / "now.csv", index=False)
+    past.to_csv(tmp_path / "past.csv", index=False)
+    recommend_file(asked_hrnn, tmp_path / "now.csv", tmp_path / "out.csv", 9, history=tmp_path / "past.csv")
+    found = pd.read_csv(tmp_path / "out.csv")
+    expected = asked_hrnn.recommend(now, 9, history=past)
+    assert found["item"].tolist() == expected["item"].tolist()
+    assert expected["score"][:9].tolist() != expected["score"][9:].tolist()
+    with pytest.raises(UsageError, match="reads no visitor's past"):
+        recommend_file(
+            asked_vstan, tmp_path / "now.csv", tmp_path / "x.csv", 9, history=tmp_path / "past.csv"
+        )
+    assert not (tmp_path / "x.csv").exists()
+
+
+WRONG = [
+    ("a.csv", "session,item\na,i1\nb,i1\na,i2\n", "session a of .* do not stand together"),
+    ("a.csv", "session,item\n" + "a,i1\nb,i1\nc,i1\nd,i1\ne,i1\nf,i1\n" * 2, "session a of .* together"),
+    ("a.csv", "visit,item\na,i1\n", "has no column session"),
+    ("a.csv", "session,thing\na,i1\n", "no column item"),
+    ("a.csv", "session,item\na\n", "line 2 has 1 fields"),
+    ("a.csv", "", "has no column session"),
+    ("a.csv", "session,item\n", "holds no session"),
+    ("a.csv", b"session,item\na,\xff\n", "not written in UTF-8"),
+    ("a.jsonl", "[1, 2\n", "line 1 is no JSON"),
+    ("a.jsonl", '["i1"]\n{"item": []}\n', "line 2 is no session"),
+    ("a.jsonl", '["i1"]\n{"items": [], "mood": 1}\n', "line 2 is no session"),
+    ("a.jsonl", "[" * 100_000, "nested too deeply|no JSON"),
+    ("a.parquet", "no parquet", "cannot be read"),
+    ("a.txt", "", "ends in .csv"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "said"), WRONG, ids=range(len(WRONG)))
+def test_what_cannot_be_read_leaves_no_lists(asked_vstan, tmp_path, small, name, text, said):
+    file, out = tmp_path / name, tmp_path / "out.parquet"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UsageError, match=said):
+        recommend_file(asked_vstan, file, out, 5)
+    assert {f.name for f in tmp_path.iterdir()} == {name}
+
+
+def test_places_that_are_not_there(asked_vstan, tmp_path):
+    file = write(tmp_path, ".csv")
+    with pytest.raises(UsageError, match="no file"):
+        recommend_file(asked_vstan, tmp_path / "none.csv", tmp_path / "out.csv", 5)
+    with pytest.raises(UsageError, match="No such file"):
+        recommend_file(asked_vstan, file, tmp_path / "nowhere" / "out.csv", 5)
+    with pytest.raises(UsageError, match="ends in"):
+        recommend_file(asked_vstan, file, tmp_path / "out.xlsx", 5)
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+def call(capsys, *words):
+    """Exit code, what is printed, and what goes to stderr."""
+    code = cli.main(["recommend", *map(str, words)])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_the_command_prints_lists_by_name(hrnn, asked_hrnn, capsys):
+    code, out, err = call(capsys, hrnn.folder, "--session=i1, i2", "--session", "i7,nope", "--k=3", "--why")
+    assert code == 0 and "note: 1 events of items that the model does not know left out: nope" in err
+    expected = asked_hrnn.recommend([["i1", "i2"], ["i7"]], 3)
+    shown = [line.split()[1] for line in out.splitlines() if line.strip()[:1].isdigit()]
+    assert shown == expected["item"].tolist()
+    assert "after i1, i2" in out and "category c" in out
+
+
+def test_the_command_shows_examples_and_the_command_that_gives_more(hrnn, asked_hrnn, capsys):
+    code, out, _ = call(capsys, hrnn.folder, "--examples", "--k=5")
+    examples = asked_hrnn.examples
+    tested = set(hrnn.ranks["session_token"])
+    sessions = {tuple(own["item"]) for name, own in hrnn.log.groupby("session") if name in tested}
+    assert len(examples) == 3 and all(any(s[: len(e)] == tuple(e) for s in sessions) for e in examples)
+    assert (
+        code == 0
+        and out.count("after ") == 3
+        and sum(line.strip()[:2] == "5 " for line in out.splitlines()) == 3
+    )
+    words = out.splitlines()[-1].split(" recommend ")[1].split()
+    assert call(capsys, *words)[0] == 0
+
+
+def test_the_command_writes_a_file(vstan, tmp_path, capsys):
+    file = write(tmp_path, ".jsonl")
+    words = (
+        vstan.folder,
+        file,
+        "--k=4",
+        "--out",
+        tmp_path / "o.csv",
+        "--where=price < 9",
+        "--exclude=i3,i4",
+        "--fill",
+    )
+    code, out, _ = call(capsys, *words, "--exclude-seen", "--empty=popular")
+    assert code == 0 and out == f"23 lists written to {tmp_path / 'o.csv'}\n"
+    found = pd.read_csv(tmp_path / "o.csv")
+    assert found.groupby("session").size().tolist() == [4] * 23
+    assert not set(found["item"]) & {"i3", "i4", "i20"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "give one of a FILE"),
+        (["--session=i1", "--examples"], "give one of a FILE"),
+        (["sessions.csv"], "--out names the file"),
+        (["--session=i1", "--out=a.csv"], "--out and --history are for"),
+        (["--session=i1", "--k=0"], "k is 0"),
+        (["--session=i1", "--where=prise<3"], "did you mean price"),
+    ],
+)
+def test_a_wrong_command_ends_in_a_sentence(vstan, capsys, words, said):
+    code, out, err = call(capsys, vstan.folder, *words)
+    assert code == 2 and out == "" and said in err and err.count("\n") == 1
