@@ -26,6 +26,7 @@ $(NEWEST)/ready: constraints-newest.txt requirements-newest.txt
 
 demo: setup
 	$(BASE)/bin/python run.py --model=HRNNFeat --dataset=diginetica-demo --epochs=$(EPOCHS)
+	$(BASE)/bin/python -m recbole_ext recommend $$(ls -td runs/diginetica-demo/HRNNFeat-* | head -1) --examples --k 5
 
 test test-newest: export OMP_NUM_THREADS = 1
 TESTS = -m pytest -n $(WORKERS) --dist worksteal

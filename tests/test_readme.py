@@ -1,5 +1,6 @@
 """Every command of the README is run, on generated logs and for one epoch; the test commands themselves are not."""
 
+import json
 import os
 import re
 import shutil
@@ -89,8 +90,20 @@ def test_python_command(folder, command):
         run([sys.executable, "run.py", "--model=AR,RepeatLast", "--dataset=diginetica-demo"], folder)
         runs = folder.glob("runs/experiments/diginetica-demo/*/*/seed-*/record.json")
         words = words[:-1] + [str(record.parent) for record in runs if "SASRec" not in str(record)]
+    if "recommend" in words:
+        run([sys.executable, "run.py", "--model=AR", "--dataset=diginetica-demo"], folder)
+        (place, *_) = sorted(folder.glob("runs/diginetica-demo/AR-*"))
+        names = json.loads((place / "model" / "items.json").read_text())["item_id"]
+        (folder / "sessions.csv").write_text(f"session,item\na,{names[1]}\na,{names[2]}\nb,{names[3]}\n")
+        words = [str(place) if word == "RUN" else word for word in words]
     output = run(words, folder)
-    if "compare" in words:
+    if "--session" in words:
+        assert "after 17, 42" in output
+    elif "recommend" in words:
+        assert (
+            "2 lists written to lists.parquet" in output and (folder / "lists.parquet").stat().st_size > 500
+        )
+    elif "compare" in words:
         assert "RepeatLast" in output and "95 %" in output
     elif "settings" in words:
         assert "lambda_snh" in output and "eval_args" in output
@@ -109,6 +122,9 @@ def test_make_demo(folder):
         pytest.skip("not in an environment of the Makefile, so make demo would install one")
     output = run(["make", "-s", "-o", "setup", "demo", f"BASE={place}", "EPOCHS=1"], folder)
     assert "HRNNFeat on diginetica-demo" in output
+    assert output.count("  after ") == 3 and re.search(
+        r"^more: .* recommend runs/\S+ --session ", output, re.MULTILINE
+    )
     (picture,) = re.findall(r"learning curve +(\S+)", output)
     assert (folder / picture).stat().st_size > 5000
 
