@@ -22,6 +22,7 @@ from recbole_ext.model.pointer import Looks
 from recbole_ext.recommend.folder import Part
 from recbole_ext.scores.dense import DenseScores, RowScores
 from recbole_ext.scores.factored import FactoredScores
+from recbole_ext.scores.table import ItemTable
 from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.settings.training import Training
 
@@ -103,8 +104,13 @@ class _Factored(_Single):
             else DotProductModel(model, Scoring(settings_of(part.config, Training)))
         )
         self.raw = self.factored.item_vectors().detach()
-        self.scored = self.factored.scoring.vectors(self.raw)
-        self.rankable = self.factored.rankable()
+        parts = getattr(getattr(model, "items", None), "parts", [])
+        self.table = ItemTable(
+            self.factored.scoring.vectors(self.raw),
+            self.factored.rankable(),
+            self.raw,
+            own=parts[0] if len(parts) == 2 else 0,
+        )
 
     @property
     def knows_features(self) -> bool:
@@ -123,7 +129,7 @@ class _Factored(_Single):
         rows = self.rows(sessions)
         read = self._read(rows)
         states = self.factored.scoring.states(read.states)
-        return FactoredScores(states, self.scored, self.rankable, self.factored.terms(rows, read))
+        return FactoredScores(states, self.table, terms=self.factored.terms(rows, read))
 
     @torch.no_grad()
     def evidence(self, sessions: LiveSessions) -> Evidence:

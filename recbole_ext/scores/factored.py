@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from recbole_ext.scores.ranks import ranks_among, rows_at_a_time
+from recbole_ext.scores.table import ItemTable
 from recbole_ext.scores.terms import RowTerms, hide_and_add
 from recbole_ext.scores.top import best_items
 
@@ -15,21 +16,32 @@ from recbole_ext.scores.top import best_items
 class FactoredScores:
     """Scores of B rows for all items as a product: state (B, d) · vector (n_items, d); never stored whole.
 
-    rankable: (n_items,) bool, None: all. Item 0, the padding, never is. terms: what is added to the scores of items
+    vectors: (n_items, d), or an ItemTable of them, which knows what may be ranked. rankable: (n_items,) bool, None:
+    all. Item 0, the padding, never is. terms: what is added to the scores of items
     that a row names, which makes them rankable there; None: nothing.
     """
 
     def __init__(
         self,
         states: Tensor,
-        vectors: Tensor,
+        vectors: Tensor | ItemTable,
         rankable: Tensor | None = None,
         terms: RowTerms | None = None,
     ):
-        self.states, self.vectors, self.terms = states, vectors, terms
-        allowed = torch.ones(len(vectors), dtype=torch.bool) if rankable is None else rankable.clone()
-        allowed[0] = False
-        self.hidden = torch.nonzero(~allowed).squeeze(1).to(vectors.device)
+        self.states, self.terms = states, terms
+        self.table = (
+            vectors if isinstance(vectors, ItemTable) else ItemTable(vectors, rankable, lay_out=False)
+        )
+
+    @property
+    def vectors(self) -> Tensor:
+        """(n_items, d)."""
+        return self.table.vectors
+
+    @property
+    def hidden(self) -> Tensor:
+        """(H,) int64 items that are no candidates."""
+        return self.table.hidden
 
     def __len__(self) -> int:
         return len(self.states)
@@ -37,7 +49,7 @@ class FactoredScores:
     @property
     def width(self) -> int:
         """Number of items, the padding included."""
-        return len(self.vectors)
+        return self.table.columns.shape[1]
 
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
         """Rows and their scores, some at a time: as many as stay in cache on a CPU; the next ones overwrite them."""
@@ -46,7 +58,7 @@ class FactoredScores:
         for first in range(0, len(self), rows):
             piece = slice(first, min(first + rows, len(self)))
             scores = room[: piece.stop - first]
-            torch.mm(self.states[piece], self.vectors.T, out=scores)
+            self.table.product(self.states[piece], scores)
             terms = None if self.terms is None else self.terms[piece]
             yield piece, hide_and_add(scores, self.hidden, terms)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 NOTHING = -1e29  # the log of a share that is none
+AT_A_TIME = 16  # rows of which a sum is made
 LATER = 1e-3  # in a score, so that of items that are otherwise alike the one named later comes first
 
 
@@ -67,7 +68,9 @@ class Copied:
 
     def add_to(self, scores: Tensor) -> Tensor:
         """As RowTerms'."""
-        log_total = scores.logsumexp(1, keepdim=True)
+        # on a CPU what it makes on the way stays in cache
+        rows = len(scores) if scores.is_cuda else AT_A_TIME
+        log_total = torch.cat([part.logsumexp(1, keepdim=True) for part in scores.split(max(rows, 1))])
         log_total = torch.where(log_total > -torch.inf, log_total, 0.0)
         items, log_share = self._by_item()
         raised = log_share + (log_total - self.log_rest.unsqueeze(1)).to(log_share.dtype)

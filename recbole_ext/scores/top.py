@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 SMALL = 4096  # items up to which torch.topk looks at all of them
+ROWS = 32  # rows up to which it does too
 
 
 def best_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -39,12 +40,12 @@ def best_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _candidates(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """torch.topk of rows (B, n), k values and items; ties as they come.
 
-    Of wide rows it looks at the best k blocks only: every one of the k highest scores is in a block whose highest score
-    is among the k highest of blocks. A block is every m-th item, so that a block's highest is a maximum of m columns.
+    Of many wide rows it looks at the best k blocks only: every one of the k highest scores is in a block whose highest
+    score is among the k highest of blocks. A block is every m-th item, so that its highest is a maximum of columns.
     """
     width = scores.shape[1]
     blocks = _blocks(width, k)
-    if blocks is None:
+    if blocks is None or len(scores) < ROWS:
         return scores.topk(k, dim=1)
     size = width // blocks
     inside = scores[:, : blocks * size].unflatten(1, (size, blocks))

@@ -34,6 +34,7 @@ def test_as_a_stable_sort_has_them(width, distinct):
     assert (_blocks(width, 21) is None) == (width <= SMALL)
     for k in (1, 20):
         assert_best(scores, k)
+        assert_best(np.concatenate([scores] * 5), k)
 
 
 def test_few_candidates_nan_and_a_tie_across_the_end():
@@ -44,6 +45,7 @@ def test_few_candidates_nan_and_a_tie_across_the_end():
     scores[2, [10, 5999, 3]] = np.inf, 0.0, 0.0
     scores[3] = 1.0
     assert_best(scores, 20)
+    assert_best(np.concatenate([scores] * 9), 20)
     items, values = best_items(torch.from_numpy(scores), 3)
     assert items[0, :2].tolist() == [7, 5000] and values[0].tolist() == [2.0, 1.0, -np.inf]
     assert items[2].tolist() == [10, 3, 5999]

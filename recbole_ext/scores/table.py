@@ -1,0 +1,75 @@
+"""Item vectors laid out once for many questions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FEW = 8  # states for which reading the vectors takes longer than multiplying them
+SHARED = 0.25  # share of the items up to which groups are worth it
+
+
+class ItemTable:
+    """Vectors (n_items, d) of all items, ready for products with states.
+
+    They are kept column by column, as a product with one state then reads memory in order, which takes two thirds of
+    the time. Where the last dimensions are those of groups of items (item features that many items share), a product
+    with a few states reads them once a group.
+
+    hidden: (H,) int64 items that are no candidates, the padding among them.
+    """
+
+    def __init__(
+        self,
+        vectors: Tensor,
+        rankable: Tensor | None = None,
+        raw: Tensor | None = None,
+        own: int = 0,
+        lay_out: bool = True,
+    ):
+        """rankable: (n_items,) bool; None: all. raw: (n_items, e) whose rows `vectors` are, each times a number, in the
+        first e of d columns; own: the columns before those that groups of items may share, 0: there are none. lay_out:
+        False leaves the vectors as they lie, for one question."""
+        self.columns = vectors.T.contiguous() if lay_out else vectors.T  # (d, n_items)
+        allowed = torch.ones(len(vectors), dtype=torch.bool) if rankable is None else rankable.cpu().clone()
+        allowed[0] = False
+        self.hidden = torch.nonzero(~allowed).squeeze(1).to(vectors.device)
+        self._own = own
+        self._groups = _groups(vectors, raw, own) if raw is not None and own else None
+
+    @property
+    def vectors(self) -> Tensor:
+        """(n_items, d)."""
+        return self.columns.T
+
+    def product(self, states: Tensor, out: Tensor) -> Tensor:
+        """(B, n_items) products of states (B, d) with all vectors, written to `out`."""
+        if self._groups is None or len(states) > FEW:
+            return torch.mm(states, self.columns, out=out)
+        shared, group, factor = self._groups
+        own, end = self._own, self._own + shared.shape[1]
+        torch.mm(states[:, :own], self.columns[:own], out=out)
+        of_group = states[:, own:end] @ shared.T  # (B, G)
+        out.addcmul_(of_group[:, group], factor)
+        for place in range(end, states.shape[1]):  # a bias
+            out.addcmul_(states[:, place : place + 1], self.columns[place])
+        return out
+
+
+def _groups(vectors: Tensor, raw: Tensor, own: int) -> tuple[Tensor, Tensor, Tensor] | None:
+    """(G, e - own) what groups of items share, (n_items,) int64 the group of each, (n_items,) float by what its shared
+    part is multiplied; None where there are many groups."""
+    part = raw[:, own:]
+    mark = torch.randn(part.shape[1], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    keys = part.double() @ mark.to(part.device)
+    _, group = torch.unique(keys, return_inverse=True)
+    count = int(group.max()) + 1
+    if count > SHARED * len(part):
+        return None
+    shared = part.new_zeros(count, part.shape[1])
+    shared[group] = part  # one of each
+    if not torch.equal(shared[group], part):
+        return None
+    length = raw.norm(dim=1)
+    factor = torch.where(length > 0, vectors[:, : raw.shape[1]].norm(dim=1) / length.clamp_min(1e-30), 0.0)
+    return shared, group, factor
