@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FEW = 8  # states for which reading the vectors takes longer than multiplying them
 SHARED = 0.25  # share of the items up to which groups are worth it
 
 
@@ -13,8 +12,8 @@ class ItemTable:
     """Vectors (n_items, d) of all items, ready for products with states.
 
     They are kept column by column, as a product with one state then reads memory in order, which takes two thirds of
-    the time. Where the last dimensions are those of groups of items (item features that many items share), a product
-    with a few states reads them once a group.
+    the time. Where the last dimensions are those of groups of items (item features that many items share), they are
+    multiplied once a group.
 
     hidden: (H,) int64 items that are no candidates, the padding among them.
     """
@@ -44,13 +43,12 @@ class ItemTable:
 
     def product(self, states: Tensor, out: Tensor) -> Tensor:
         """(B, n_items) products of states (B, d) with all vectors, written to `out`."""
-        if self._groups is None or len(states) > FEW:
+        if self._groups is None:
             return torch.mm(states, self.columns, out=out)
         shared, group, factor = self._groups
         own, end = self._own, self._own + shared.shape[1]
-        torch.mm(states[:, :own], self.columns[:own], out=out)
-        of_group = states[:, own:end] @ shared.T  # (B, G)
-        out.addcmul_(of_group[:, group], factor)
+        torch.index_select(states[:, own:end] @ shared.T, 1, group, out=out).mul_(factor)
+        out.addmm_(states[:, :own], self.columns[:own])
         for place in range(end, states.shape[1]):  # a bias
             out.addcmul_(states[:, place : place + 1], self.columns[place])
         return out
