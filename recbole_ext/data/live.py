@@ -6,6 +6,7 @@ the one that an evaluation would have made of the same events.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +81,39 @@ class LiveSessions:
         time, event = (None if column is None else column[place] for column in (self.time, self.event))
         earlier = None if self.earlier is None else _chosen_earlier(self.earlier, sessions, len(self))
         return LiveSessions(self.item[place], length, time, event, earlier)
+
+
+def joined(several: Sequence[LiveSessions]) -> LiveSessions:
+    """The sessions of all, in order.
+
+    Of all or of none the times are known, and so the kinds of events and the times of earlier sessions, where there are
+    such.
+    """
+    if len(several) == 1:
+        return several[0]
+    columns = {
+        name: None
+        if getattr(several[0], name) is None
+        else np.concatenate([getattr(one, name) for one in several])
+        for name in ("time", "event")
+    }
+    first = start_of(np.array([len(one) for one in several]))
+    pasts = [(one.earlier, begin) for one, begin in zip(several, first) if one.earlier is not None]
+    earlier = None
+    if pasts:
+        earlier = Earlier(
+            np.concatenate([past.owner + begin for past, begin in pasts]),
+            np.concatenate([past.length for past, _ in pasts]),
+            np.concatenate([past.item for past, _ in pasts]),
+            None if pasts[0][0].time is None else np.concatenate([past.time for past, _ in pasts]),
+        )
+    return LiveSessions(
+        np.concatenate([one.item for one in several]),
+        np.concatenate([one.length for one in several]),
+        columns["time"],
+        columns["event"],
+        earlier,
+    )
 
 
 def _chosen_earlier(earlier: Earlier, sessions: np.ndarray, count: int) -> Earlier:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from recbole_ext.recommend.asked import Report, Session
-from recbole_ext.recommend.recommender import Lists, Recommender, load
+from recbole_ext.recommend.recommender import Lists, Question, Recommender, load
 
-__all__ = ["Lists", "Recommender", "Report", "Session", "load"]
+__all__ = ["Lists", "Question", "Recommender", "Report", "Session", "load"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +97,75 @@ class Choice:
     def _size(self) -> int:
         parts = [*self.without, *([self.only] if self.only is not None else [])]
         return 1 + max((int(part.item.max(initial=0)) for part in parts), default=0)
+
+
+@dataclass(frozen=True)
+class Several:
+    """Choices of questions whose S sessions are scored together.
+
+    choices: those that differ. which: (S,) number of each session's choice. place: (S,) number of the session among
+    those of its choice.
+    """
+
+    choices: tuple[Choice, ...]
+    which: np.ndarray
+    place: np.ndarray
+
+    def best(self, scores: Tensor, sessions: np.ndarray, k: int) -> tuple[Tensor, Tensor]:
+        """As that of Choice."""
+        which, place = self.which[sessions], self.place[sessions]
+        if len(self.choices) == 1:
+            return self.choices[0].best(scores, place, k)
+        width = min(k, scores.shape[1])
+        items = torch.zeros(len(scores), width, dtype=torch.int64, device=scores.device)
+        values = torch.full((len(scores), width), -torch.inf, dtype=scores.dtype, device=scores.device)
+        for number, choice in enumerate(self.choices):
+            own = np.flatnonzero(which == number)
+            if not len(own):
+                continue
+            rows = torch.from_numpy(own).to(scores.device)
+            best, worth = choice.best(scores[rows], place[own], k)
+            items[rows, : best.shape[1]], values[rows, : best.shape[1]] = best, worth
+        return items, values
+
+
+def several(choices: Sequence[Choice], count: Sequence[int]) -> Several:
+    """Choices of several questions, of `count` sessions each, those together that hide the same items of all."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    for number, choice in enumerate(choices):
+        alone = choice.only is not None
+        groups.setdefault(("alone", number) if alone else ("open", id(choice.open)), []).append(number)
+    which, place = (np.zeros(sum(count), dtype=np.int64) for _ in range(2))
+    first = np.concatenate(([0], np.cumsum(count)))
+    found = []
+    for label, group in enumerate(groups.values()):
+        have = 0
+        for number in group:
+            own = slice(first[number], first[number + 1])
+            which[own] = label
+            place[own] = np.arange(have, have + count[number])
+            have += count[number]
+        own_choices = [choices[number] for number in group]
+        found.append(_merged(own_choices, [count[number] for number in group]))
+    return Several(tuple(found), which, place)
+
+
+def _merged(choices: Sequence[Choice], count: Sequence[int]) -> Choice:
+    """One choice for the sessions of several that are open to the same items."""
+    if len(choices) == 1:
+        return choices[0]
+    without = []
+    for layer in range(max(len(choice.without) for choice in choices)):
+        parts = [
+            choice.without[layer]
+            if layer < len(choice.without)
+            else PerSession(np.zeros(0, dtype=np.int64), np.zeros(sessions, dtype=np.int64))
+            for choice, sessions in zip(choices, count)
+        ]
+        without.append(
+            PerSession(np.concatenate([p.item for p in parts]), np.concatenate([p.length for p in parts]))
+        )
+    return Choice(choices[0].open, tuple(without))
 
 
 def chosen(

@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 
 from recbole_ext.data.catalogue import Catalogue
-from recbole_ext.data.live import LiveSessions
+from recbole_ext.data.live import LiveSessions, joined
 from recbole_ext.errors import UsageError
 from recbole_ext.recommend import asked as questions
 from recbole_ext.recommend.asked import Asked, Item, Report, Session, item_rows, name_of
-from recbole_ext.recommend.choice import Choice, PerSession, chosen
+from recbole_ext.recommend.choice import Choice, PerSession, Several, chosen, several
 from recbole_ext.recommend.folder import ModelFolder, Part, read
 from recbole_ext.recommend.scoring import Evidence, Scorer, alike, scorer_of
 from recbole_ext.recommend.where import matching
@@ -68,6 +68,38 @@ class Lists:
         found["session"] = found["session"].infer_objects()
         found.attrs["report"] = self.report
         return found
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question: the arguments of `Recommender.lists`, where they are explained."""
+
+    sessions: Any
+    k: int = 20
+    exclude: Any = None
+    candidates: Any = None
+    exclude_seen: bool = False
+    where: str | None = None
+    history: Any = None
+    why: bool = False
+    empty: Empty = "start"
+    fill: bool = False
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A question as arrays: its sessions, and what may stand in their lists."""
+
+    question: Question
+    asked: Asked
+    choice: Choice
+
+    @property
+    def alike(self) -> tuple[bool, ...]:
+        """What questions share that one call of the model can answer."""
+        live = self.asked.live
+        dated = live.earlier is not None and live.earlier.time is not None
+        return bool(self.question.why), live.time is None, live.event is None, dated
 
 
 @dataclass(frozen=True)
@@ -243,47 +275,34 @@ class Recommender:
 
         Raises UsageError, in one sentence, for what cannot be read or would do nothing.
         """
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise UsageError(f"k is {k!r}: write a whole number from 1")
-        if empty not in ("start", "popular"):
-            raise UsageError(f"empty is {empty!r}: write start or popular")
         state = self._state
-        asked = questions.asked(sessions, history, state.catalogue, state.scorer.visitors)
-        choice = self._choice(state, asked, exclude, candidates, exclude_seen, where)
-        asked.report.unknown_in_choice = choice.unknown
-        items, scores, evidence = _ranked(state, asked.live, choice, int(k), why)
-        if empty == "popular":
-            for session in np.flatnonzero(asked.live.length == 0):
-                items[session], scores[session] = 0, np.nan
-                _popular(state, choice, items[session], int(session))
-        found = items != 0
-        if fill:
-            for session in np.flatnonzero(~found.all(axis=1)):
-                scores[session, ~found[session]] = np.nan
-                _popular(state, choice, items[session], int(session))
-        if why:
-            evidence = {**_plain_evidence(state, asked.live, items), **evidence}
-        self._tell(state, asked, items, empty)
-        return Lists(asked.labels, items, scores, state.catalogue.item_names, asked.report, evidence)
+        read_ = _read(
+            state,
+            Question(sessions, k, exclude, candidates, exclude_seen, where, history, why, empty, fill),
+        )
+        return _answered(state, read_, *_ranked(state, read_.asked.live, read_.choice, int(k), why))
 
-    def _choice(
-        self,
-        state: _State,
-        asked: Asked,
-        exclude: Any,
-        candidates: Any,
-        exclude_seen: bool,
-        where: str | None,
-    ) -> Choice:
-        seen = PerSession(asked.live.item, asked.live.length) if exclude_seen else None
-        meets = None if where is None else state.matching(where)
-        return chosen(exclude, candidates, seen, meets, asked.labels, state.catalogue)
+    @torch.inference_mode()
+    def together(self, questions: Sequence[Question]) -> list[Lists | UsageError]:
+        """What `lists` gives for each question, or the error that it raises, by as few calls of the model as can be.
 
-    def _tell(self, state: _State, asked: Asked, items: np.ndarray, empty: Empty) -> None:
-        report, longest = asked.report, _longest(state.part)
-        report.cut = 0 if longest is None else int((asked.live.length > longest).sum())
-        report.short = int((items == 0).any(axis=1).sum())
-        report.tell(longest, empty == "popular")
+        Questions share a call where they agree in whether they ask why and whether their events have times and kinds.
+        Scores may differ from those of `lists` in the last digits, as a product of more rows is summed otherwise.
+        """
+        state = self._state
+        found: list[Lists | UsageError | None] = [None] * len(questions)
+        groups: dict[tuple[bool, ...], list[tuple[int, _Read]]] = {}
+        for place, question in enumerate(questions):
+            try:
+                one = _read(state, question)
+            except UsageError as error:
+                found[place] = error
+            else:
+                groups.setdefault(one.alike, []).append((place, one))
+        for group in groups.values():
+            for (place, _), answer in zip(group, _of_group(state, [one for _, one in group])):
+                found[place] = answer
+        return [answer for answer in found if answer is not None]
 
     # --- items -----------------------------------------------------------------------------------------------
 
@@ -312,7 +331,7 @@ class Recommender:
             )
         one = np.ones(len(row), dtype=np.int64)
         asked = Asked(np.array([name_of(n) for n in names], dtype=object), LiveSessions(row, one), Report())
-        choice = self._choice(state, asked, exclude, candidates, True, where)
+        choice = _choice(state, asked, exclude, candidates, True, where)
         vectors = state.scorer.vectors()
         if vectors is None:
             found, scores, _ = _ranked(state, asked.live, choice, k, why=False)
@@ -363,8 +382,73 @@ def load(folder: str | Path, device: str = "cpu") -> Recommender:
 # --- how --------------------------------------------------------------------------------------------------
 
 
+def _read(state: _State, question: Question) -> _Read:
+    """Raises UsageError for what cannot be read."""
+    k, empty = question.k, question.empty
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise UsageError(f"k is {k!r}: write a whole number from 1")
+    if empty not in ("start", "popular"):
+        raise UsageError(f"empty is {empty!r}: write start or popular")
+    asked = questions.asked(question.sessions, question.history, state.catalogue, state.scorer.visitors)
+    choice = _choice(
+        state, asked, question.exclude, question.candidates, question.exclude_seen, question.where
+    )
+    asked.report.unknown_in_choice = choice.unknown
+    return _Read(question, asked, choice)
+
+
+def _choice(
+    state: _State, asked: Asked, exclude: Any, candidates: Any, exclude_seen: bool, where: str | None
+) -> Choice:
+    seen = PerSession(asked.live.item, asked.live.length) if exclude_seen else None
+    meets = None if where is None else state.matching(where)
+    return chosen(exclude, candidates, seen, meets, asked.labels, state.catalogue)
+
+
+def _of_group(state: _State, group: Sequence[_Read]) -> list[Lists | UsageError]:
+    """Answers to questions that one call of the model can answer."""
+    lives = [one.asked.live for one in group]
+    choice = several([one.choice for one in group], [len(live) for live in lives])
+    k, why = max(int(one.question.k) for one in group), bool(group[0].question.why)
+    try:
+        items, scores, evidence = _ranked(state, joined(lives), choice, k, why)
+    except UsageError as error:
+        return [error] * len(group)
+    found: list[Lists | UsageError] = []
+    first = 0
+    for one, live in zip(group, lives):
+        own = slice(first, first + len(live)), slice(int(one.question.k))
+        mine = {name: values[own] for name, values in evidence.items()}
+        found.append(_answered(state, one, items[own], scores[own], mine))
+        first += len(live)
+    return found
+
+
+def _answered(
+    state: _State, read_: _Read, items: np.ndarray, scores: np.ndarray, evidence: dict[str, np.ndarray]
+) -> Lists:
+    """Lists of a question of what the model ranks: (S, k) items and scores, which are overwritten."""
+    question, asked, choice = read_.question, read_.asked, read_.choice
+    if question.empty == "popular":
+        for session in np.flatnonzero(asked.live.length == 0):
+            items[session], scores[session] = 0, np.nan
+            _popular(state, choice, items[session], int(session))
+    found = items != 0
+    if question.fill:
+        for session in np.flatnonzero(~found.all(axis=1)):
+            scores[session, ~found[session]] = np.nan
+            _popular(state, choice, items[session], int(session))
+    if question.why:
+        evidence = {**_plain_evidence(state, asked.live, items), **evidence}
+    report, longest = asked.report, _longest(state.part)
+    report.cut = 0 if longest is None else int((asked.live.length > longest).sum())
+    report.short = int((items == 0).any(axis=1).sum())
+    report.tell(longest, question.empty == "popular")
+    return Lists(asked.labels, items, scores, state.catalogue.item_names, report, evidence)
+
+
 def _ranked(
-    state: _State, live: LiveSessions, choice: Choice, k: int, why: bool
+    state: _State, live: LiveSessions, choice: Choice | Several, k: int, why: bool
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """(S, k) items, 0 = none, their scores and, by column, what the model says for them."""
     items = np.zeros((len(live), k), dtype=np.int64)
@@ -457,4 +541,4 @@ def _feature_columns(features: Any, catalogue: Catalogue) -> dict[str, list[Any]
     return {"item": columns.pop(own), **columns}
 
 
-__all__ = ["Evidence", "Lists", "Recommender", "Report", "Session", "load"]
+__all__ = ["Evidence", "Lists", "Question", "Recommender", "Report", "Session", "load"]
