@@ -19,6 +19,7 @@ COMMANDS = {
     "convert": "raw logs to RecBole's atomic files",
     "compare": "finished runs of one data set side by side: intervals, paired tests, slices",
     "recommend": "lists for live sessions or for those of a file, by the model of a finished run",
+    "serve": "the same over HTTP: requests answered together, another run swapped in under load",
     "settings": "every key of a run or of a model: what it does, what it takes, its default",
 }
 

@@ -161,6 +161,11 @@ class Recommender:
         return self._state.catalogue.item_names[1:]
 
     @property
+    def catalogue(self) -> Catalogue:
+        """What it knows of all items; `add_items` puts another one in its place."""
+        return self._state.catalogue
+
+    @property
     def features(self) -> list[str]:
         """Columns of item features, as `where` and `add_items` know them."""
         return list(self._state.catalogue.features)
