@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,11 +105,15 @@ class _Read:
 
 @dataclass(frozen=True)
 class _State:
-    """What an answer reads; `add_items` puts another one in its place, so that an answer sees one or the other."""
+    """What an answer reads; `add_items` puts another one in its place, so that an answer sees one or the other.
+
+    lock: held while the model computes, as RecBole's encoders are lent their item table for the time of a call.
+    """
 
     catalogue: Catalogue
     part: Part
     scorer: Scorer
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @functools.cached_property
     def matching(self) -> Callable[[str], np.ndarray]:
@@ -132,7 +137,8 @@ class _State:
 
 
 class Recommender:
-    """The model of a run, ready to be asked. Made by `load`; any number of threads may ask at once."""
+    """The model of a run, ready to be asked. Made by `load`; any number of threads may ask, and the model computes for
+    one of them at a time."""
 
     def __init__(self, folder: ModelFolder, device: torch.device):
         self.folder = folder
@@ -281,11 +287,11 @@ class Recommender:
         Raises UsageError, in one sentence, for what cannot be read or would do nothing.
         """
         state = self._state
-        read_ = _read(
-            state,
-            Question(sessions, k, exclude, candidates, exclude_seen, where, history, why, empty, fill),
-        )
-        return _answered(state, read_, *_ranked(state, read_.asked.live, read_.choice, int(k), why))
+        question = Question(sessions, k, exclude, candidates, exclude_seen, where, history, why, empty, fill)
+        read_ = _read(state, question)
+        with state.lock:
+            ranked = _ranked(state, read_.asked.live, read_.choice, int(k), why)
+        return _answered(state, read_, *ranked)
 
     @torch.inference_mode()
     def together(self, questions: Sequence[Question]) -> list[Lists | UsageError]:
@@ -339,7 +345,8 @@ class Recommender:
         choice = _choice(state, asked, exclude, candidates, True, where)
         vectors = state.scorer.vectors()
         if vectors is None:
-            found, scores, _ = _ranked(state, asked.live, choice, k, why=False)
+            with state.lock:
+                found, scores, _ = _ranked(state, asked.live, choice, k, why=False)
         else:
             near = alike(vectors, torch.from_numpy(row).to(vectors.device))
             best, values = choice.best(near, np.arange(len(row)), k)
@@ -416,7 +423,8 @@ def _of_group(state: _State, group: Sequence[_Read]) -> list[Lists | UsageError]
     choice = several([one.choice for one in group], [len(live) for live in lives])
     k, why = max(int(one.question.k) for one in group), bool(group[0].question.why)
     try:
-        items, scores, evidence = _ranked(state, joined(lives), choice, k, why)
+        with state.lock:
+            items, scores, evidence = _ranked(state, joined(lives), choice, k, why)
     except UsageError as error:
         return [error] * len(group)
     found: list[Lists | UsageError] = []

@@ -1,7 +1,9 @@
 """Questions that come at the same time are answered together.
 
 One thread asks the model. While it does, questions wait in a queue; when it is free it takes all that wait, up to a
-number of sessions. Nobody waits for others to come: an idle server answers at once, and a busy one gathers by itself.
+number of sessions. An idle server answers at once. A busy one waits a moment before its next call, until as many have
+come as were there during the last one: clients that ask again as soon as they have their answer would else come in two
+halves, each answered while the other waits.
 """
 
 from __future__ import annotations
@@ -11,8 +13,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+
+PATIENCE, LONGEST = 0.2, 0.005  # share of the last call's time, and seconds, that a busy server waits at most
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -53,6 +58,8 @@ class Batcher(Generic[Q, A]):
         self._answer, self._queue, self._batch, self._watch = answer, queue, batch, watch
         self._waiting: deque[_Waiting[Q, A]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._sessions = 0  # of those that wait
+        self._came = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
         self._began: float | None = None
 
@@ -80,6 +87,8 @@ class Batcher(Generic[Q, A]):
             raise Full
         one: _Waiting[Q, A] = _Waiting(question, sessions, asyncio.get_running_loop().create_future())
         self._waiting.append(one)
+        self._sessions += sessions
+        self._came.set()
         if self._working is None:
             self._working = asyncio.create_task(self._work())
         return await one.answer
@@ -93,15 +102,23 @@ class Batcher(Generic[Q, A]):
     async def _work(self) -> None:
         """Answer until nobody waits."""
         loop = asyncio.get_running_loop()
+        there, patience = 0, 0.0  # clients of the last call
         try:
-            while group := self._taken():
+            while True:
+                if there > 1:
+                    await self._gather(there, patience)
+                group = self._taken()
+                if not group:
+                    return
                 self._began = time.monotonic()
                 answers = await loop.run_in_executor(
                     self._thread, self._answers, [one.question for one in group]
                 )
-                if self._watch is not None:
-                    self._watch.asked(len(group), sum(one.sessions for one in group), self.busy)
+                seconds = self.busy
+                there, patience = len(group) + len(self._waiting), min(PATIENCE * seconds, LONGEST)
                 self._began = None
+                if self._watch is not None:
+                    self._watch.asked(len(group), sum(one.sessions for one in group), seconds)
                 for one, answer in zip(group, answers, strict=True):
                     if one.answer.done():
                         continue  # whoever asked is gone
@@ -112,19 +129,28 @@ class Batcher(Generic[Q, A]):
         finally:
             self._working = self._began = None
 
+    async def _gather(self, questions: int, seconds: float) -> None:
+        """Wait until so many questions wait, or a whole call's sessions, at most some seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while len(self._waiting) < questions and self._sessions < self._batch:
+                    self._came.clear()
+                    await self._came.wait()
+
     def _taken(self) -> list[_Waiting[Q, A]]:
         """The questions of the next call, first come first."""
         found: list[_Waiting[Q, A]] = []
         room = self._batch
         while self._waiting:
             one = self._waiting[0]
-            if one.answer.done():
-                self._waiting.popleft()
-                continue
-            if found and one.sessions > room:
+            gone = one.answer.done()
+            if found and not gone and one.sessions > room:
                 break
-            room -= one.sessions
-            found.append(self._waiting.popleft())
+            self._waiting.popleft()
+            self._sessions -= one.sessions
+            if not gone:
+                room -= one.sessions
+                found.append(one)
         return found
 
     def _answers(self, group: Sequence[Q]) -> Sequence[A | Exception]:

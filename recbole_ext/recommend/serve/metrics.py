@@ -10,6 +10,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -23,6 +24,7 @@ class Metrics:
     """The counts of one process; `text` gives those of all workers of its server."""
 
     def __init__(self) -> None:
+        disable_created_metrics()
         self.registry = registry = CollectorRegistry()
         self.requests = Counter(
             "recbole_ext_requests", "Requests answered", ["path", "status"], registry=registry
