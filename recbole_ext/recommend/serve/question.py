@@ -191,7 +191,10 @@ def _sentence(error: ValidationError, body: bytes) -> str:
         return f"the body is {_kind(whole)}: send an object such as {EXAMPLE}"
     field = first["loc"][0]
     same = [one for one in found if one["loc"][:1] == (field,)]
-    path, one = max(((_path(whole, one["loc"]), one) for one in same), key=lambda pair: len(pair[0]))
+    path, one = max(
+        ((_path(whole, one["loc"]), one) for one in same),
+        key=lambda pair: len(pair[0]) + (pair[1]["type"] == "missing"),
+    )
     at = _value(whole, path)
     if one["type"] == "extra_forbidden":
         *above, name = path
