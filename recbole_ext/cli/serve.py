@@ -86,8 +86,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext serve") -> int:
     )
     token = _token(given.token, given.token_file)
 
-    from recbole_ext.recommend.serve.process import Serving, serve_alone
-    from recbole_ext.recommend.serve.workers import serve_together
+    from recbole_ext.recommend.serve.door import Serving
 
     serving = Serving(
         folder=Path(os.path.abspath(given.run)),  # a link stays one
@@ -99,7 +98,11 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext serve") -> int:
         token=token,
         limits=limits,
     )
-    (serve_alone if given.workers == 1 else serve_together)(serving)
+    if given.workers == 1:
+        from recbole_ext.recommend.serve.process import serve_alone as serve
+    else:
+        from recbole_ext.recommend.serve.workers import serve_together as serve
+    serve(serving)
     return 0
 
 

@@ -15,9 +15,10 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from recbole_ext.recommend.serve.door import COUNTS
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SESSIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where the workers of one server put their counts together
 
 
 class Metrics:
@@ -85,7 +86,7 @@ class Metrics:
 
     def text(self) -> tuple[bytes, str]:
         """The counts and their content type."""
-        if FOLDER not in os.environ:
+        if COUNTS not in os.environ:
             return generate_latest(self.registry), CONTENT_TYPE_LATEST
         registry = CollectorRegistry()
         MultiProcessCollector(registry)

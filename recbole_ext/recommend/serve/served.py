@@ -14,6 +14,7 @@ from typing import Any
 
 from recbole_ext.errors import UsageError
 from recbole_ext.recommend import Lists, Question, Recommender, load
+from recbole_ext.recommend.serve.door import Swap
 from recbole_ext.recommend.serve.items import Shelf
 from recbole_ext.recommend.serve.question import answer_of
 
@@ -34,15 +35,6 @@ class Loaded:
     def said(self) -> str:
         """What it is, in words."""
         return f"{self.recommender.model} of {self.run}, {len(self.recommender.items):,} items"
-
-
-@dataclass(frozen=True)
-class Swap:
-    """An attempt to take another model. when: Unix time. said: the new model, or why the old one stays."""
-
-    done: bool
-    when: float
-    said: str
 
 
 def opened(folder: Path, device: str = "cpu") -> Loaded:

@@ -23,9 +23,7 @@ from types import FrameType
 from typing import Any
 
 from recbole_ext.errors import UsageError
-from recbole_ext.recommend.serve.metrics import FOLDER
-from recbole_ext.recommend.serve.process import Process, Serving, announce, bind, opened, say, tell_swap, url
-from recbole_ext.recommend.serve.served import Swap
+from recbole_ext.recommend.serve.door import COUNTS, Serving, Swap, announce, bind, say, tell_swap, url
 
 PAUSE = 1.0  # seconds between two starts of a worker that does not come up
 
@@ -37,11 +35,11 @@ def serve_together(serving: Serving) -> None:
     bind(serving.host, serving.port).close()  # where somebody else has the port
     with bind(serving.host, serving.port, shared=True) as kept:
         folder = tempfile.mkdtemp(prefix="recbole-ext-serve-")
-        os.environ[FOLDER] = folder  # which the workers inherit
+        os.environ[COUNTS] = folder  # which the workers inherit
         try:
             _Watch(serving, kept).run()
         finally:
-            del os.environ[FOLDER]
+            del os.environ[COUNTS]
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -192,11 +190,11 @@ def _work(serving: Serving, pipe: Any) -> None:
         signal.SIGHUP,
     ):  # which reach all of a terminal's processes; the watcher says when
         signal.signal(number, signal.SIG_IGN)
-    try:
-        process = opened(serving)
-    except UsageError as error:
-        pipe.send(("failed", str(error)))
-        return
+    from recbole_ext.recommend.serve.process import Process, opened
+
+    def tell(kind: str, what: Any) -> None:
+        with suppress(OSError):  # nobody is there any more, which `heed` finds too
+            pipe.send((kind, what))
 
     def heed(process: Process) -> None:
         while True:
@@ -204,15 +202,24 @@ def _work(serving: Serving, pipe: Any) -> None:
                 folder = pipe.recv()
             except (EOFError, OSError):
                 break
-            with suppress(OSError):
-                pipe.send(("swapped", (folder, process.swap(folder))))
+            tell("swapped", (folder, process.swap(folder)))
         os.kill(os.getpid(), signal.SIGTERM)
 
     def listens(process: Process) -> None:
-        pipe.send(("ready", process.service.served.now.said()))
+        tell("ready", process.service.served.now.said())
         threading.Thread(target=heed, args=(process,), daemon=True).start()
 
-    process.run(bind(serving.host, serving.port, shared=True), listens)
+    try:
+        process = opened(serving)
+        if _watched():
+            process.run(bind(serving.host, serving.port, shared=True), listens)
+    except UsageError as error:
+        tell("failed", str(error))
+    if not _watched():
+        shutil.rmtree(os.environ[COUNTS], ignore_errors=True)
+
+
+def _watched() -> bool:
+    """Whether the process that started this one lives."""
     parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
+    return parent is not None and parent.is_alive()
