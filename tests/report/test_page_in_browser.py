@@ -1,54 +1,9 @@
 """The page in a real browser without a window and without a network: what it shows, sorts, prints and logs."""
 
 import base64
-import os
 import re
-import shutil
 
 import pytest
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no name leads anywhere
-    "--window-size=1400,1000",
-    "--hide-scrollbars",
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium or Chrome; the tests skip where there is none, and fail where none starts."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install selenium")
-    programs = [found for name in BROWSERS if (found := shutil.which(name))]
-    driver = shutil.which("chromedriver")
-    if not programs or driver is None:
-        pytest.skip("no browser: apt-get install chromium chromium-driver")
-    os.environ["SE_OFFLINE"] = "true"  # selenium looks for no driver of its own
-    started = _start(webdriver, programs, driver)
-    yield started
-    started.quit()
-
-
-def _start(webdriver, programs, driver):
-    """The first of the programs that the driver can start: two of them may be there, of two versions."""
-    from selenium.common.exceptions import WebDriverException
-
-    for program in programs:
-        options = webdriver.ChromeOptions()
-        options.binary_location = program
-        for argument in ARGUMENTS:
-            options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        try:
-            return webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
-        except WebDriverException:
-            if program == programs[-1]:
-                raise
 
 
 @pytest.fixture
