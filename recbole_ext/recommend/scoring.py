@@ -82,7 +82,7 @@ class _Single:
             from recbole.data.transform import construct_transform
 
             rows = construct_transform(config)(self, rows)
-        return rows.to(config["device"])
+        return rows if config["device"].type == "cpu" else rows.to(config["device"])
 
     def evidence(self, sessions: LiveSessions) -> Evidence:
         return {}
