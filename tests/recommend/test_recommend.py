@@ -470,9 +470,15 @@ def test_new_items_are_ranked_by_their_features_at_once(shop_run, hrnn, label):
     assert asker.add_items([]) == 0
 
 
-def test_a_model_of_ids_says_that_it_cannot_rank_new_items(asked_vstan):
+def test_a_model_of_ids_says_that_it_cannot_rank_new_items(shop_run, asked_vstan):
     with pytest.raises(UsageError, match="VSTAN knows items by their ids alone"):
         asked_vstan.add_items([{"item": "new"}])
+    small = {"hidden_size": 8, "embedding_size": 8, "epochs": 1}
+    pair = {"blend_models": ["HRNNFeat", "GRU4Rec"], "blend_settings": {"HRNNFeat": small, "GRU4Rec": small}}
+    asker = recbole_ext.load(shop_run("Blend", "of ids", **pair, blend_weight=0.5).folder)
+    with pytest.raises(UsageError, match="HRNNFeat or GRU4Rec knows items by their ids alone"):
+        asker.add_items([{"item": "new", "category": "c1"}])
+    assert len(asker.items) == ALL
 
 
 def test_answers_while_items_are_added_know_the_old_or_the_new_ones(hrnn):
