@@ -30,8 +30,8 @@ class Full(Exception):
 class Watch(Protocol):
     """What is told of every call of the model."""
 
-    def asked(self, questions: int, sessions: int, seconds: float) -> None:
-        """A call was answered."""
+    def asked(self, questions: int, sessions: int, seconds: float, waiting: int) -> None:
+        """A call of so many questions and sessions was answered; so many questions wait for the next one."""
 
 
 @dataclass
@@ -118,7 +118,8 @@ class Batcher(Generic[Q, A]):
                 there, patience = len(group) + len(self._waiting), min(PATIENCE * seconds, LONGEST)
                 self._began = None
                 if self._watch is not None:
-                    self._watch.asked(len(group), sum(one.sessions for one in group), seconds)
+                    sessions = sum(one.sessions for one in group)
+                    self._watch.asked(len(group), sessions, seconds, len(self._waiting))
                 for one, answer in zip(group, answers, strict=True):
                     if one.answer.done():
                         continue  # whoever asked is gone

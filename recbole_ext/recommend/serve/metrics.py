@@ -78,8 +78,9 @@ class Metrics:
         counter.inc()
         self.seconds.labels(path).observe(seconds)
 
-    def asked(self, questions: int, sessions: int, seconds: float) -> None:
+    def asked(self, questions: int, sessions: int, seconds: float, waiting: int) -> None:
         """Count a call of the model."""
+        self.waiting.set(waiting)
         self.batch_seconds.observe(seconds)
         self.batch_sessions.observe(sessions)
         self.batch_requests.observe(questions)

@@ -16,6 +16,8 @@ import pytest
 
 import recbole_ext
 from recbole_ext.cli import main
+from recbole_ext.recommend.serve.door import Serving
+from recbole_ext.settings.limits import Limits
 
 WAIT = 120  # seconds after which a test gives up
 
@@ -213,6 +215,11 @@ def test_several_workers_share_the_port_and_outlive_one_another(hrnn, vstan, tmp
         load.end()
         assert load.lost == [] and {status for status, _, _ in load.found} == {200}
 
+        text = client.get("/metrics")[1]  # of both workers
+        counted = float(text.split('requests_total{path="/recommend",status="200"} ')[1].split()[0])
+        assert counted == len(load.found) + 1
+        assert 'swaps_total{result="done"} ' in text
+
         children = psutil.Process(server.process.pid).children()
         workers = [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
         assert len(workers) == 2
@@ -267,6 +274,35 @@ def test_a_wrong_option_is_said(words, said, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["serve", "run", *words])
     assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_every_option_arrives(tmp_path, monkeypatch):
+    got = []
+    monkeypatch.setattr("recbole_ext.recommend.serve.workers.serve_together", got.append)
+    (tmp_path / "token").write_text("secret\n")
+    words = [
+        "--host",
+        "::1",
+        "--port",
+        "81",
+        "--workers",
+        "3",
+        "--threads",
+        "5",
+        "--device",
+        "meta",
+        "--timeout",
+        "1.5",
+        "--grace",
+        "7",
+    ]
+    for place, name in enumerate(("sessions", "events", "k", "queue", "batch"), 11):
+        words += [f"--max-{name}", str(place)]
+    words += ["--max-body", "2000", "--token-file", str(tmp_path / "token")]
+    monkeypatch.chdir(tmp_path)
+    assert main(["serve", "current", *words]) == 0
+    limits = Limits(sessions=11, events=12, k=13, queue=14, batch=15, body=2000, timeout=1.5, grace=7)
+    assert got == [Serving(tmp_path / "current", "::1", 81, 3, 5, "meta", "secret", limits)]
 
 
 def test_without_the_extra_it_says_what_to_install(hrnn, monkeypatch, capsys):
