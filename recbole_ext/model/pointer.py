@@ -127,21 +127,28 @@ class Attention(nn.Module):
 class LookBack(nn.Module):
     """The read-out and the pointers of an encoder with states (…, e) in the space of item vectors.
 
-    unit: the scores are cosines, so the read-out mixes directions.
+    unit: the scores are cosines, so the read-out mixes directions. parts: sizes of the pieces of a vector that networks
+    side by side keep apart (`feature_fusion: parallel`: ids, features), None: one piece. A piece is mixed of itself and
+    of those after it: were the features' piece of a state made of ids too, it would fit trained items, and unseen ones
+    are scored by it alone.
     """
 
-    def __init__(self, settings: LookBackSettings, width: int, unit: bool):
+    def __init__(self, settings: LookBackSettings, width: int, unit: bool, parts: list[int] | None = None):
         super().__init__()
+        self.parts = parts or [width]
         self.window, self.unit = settings.look_back, unit
         self.past_limit = settings.look_back_past if settings.pointer == "user" else 0
         self.points = settings.pointer != "none"
         if settings.readout:
             self.readout = Attention(width, self.window)
-            self.mix = nn.Linear(2 * width, width, bias=False)
+            rests = [sum(self.parts[place:]) for place in range(len(self.parts))]
+            self.mix = nn.ModuleList(
+                nn.Linear(2 * rest, part, bias=False) for rest, part in zip(rests, self.parts, strict=True)
+            )
             self.dropout = nn.Dropout(settings.dropout_readout)
-            eye = torch.eye(width) / 2
             with torch.no_grad():
-                self.mix.weight.copy_(torch.cat((eye, eye), dim=1))
+                for mix, rest in zip(self.mix, rests, strict=True):
+                    mix.weight.copy_(torch.eye(len(mix.weight), rest).repeat(1, 2) / 2)
         if self.points:
             self.session = Attention(width, self.window)
             self.gates = nn.Linear(width, 1 + bool(self.past_limit))
@@ -210,7 +217,11 @@ class LookBack(nn.Module):
             weight = self.readout(states, keys, distance, valid).exp() * valid
             found = self.dropout(weight @ values)
             both = (unit_rows(states), unit_rows(found)) if self.unit else (states, found)
-            read = self.mix(torch.cat(both, dim=-1))
+            pieces = []
+            for mix in self.mix:
+                rest = mix.in_features // 2
+                pieces.append(mix(torch.cat([x[..., -rest:] for x in both], dim=-1)))
+            read = torch.cat(pieces, dim=-1)
         if not self.points:
             return read, None, None, None
         shares = [self.session(states, keys, distance, valid)]
