@@ -9,7 +9,8 @@ the last `look_back` events are looked at, of the past only the last `look_back_
 
     read-out   a_{t,i} = softmax over i <= t of (W_q h_t) · (W_k h_i) / sqrt(e) + w · h_i + r[t - i]
                v_t = sum_i a_{t,i} x_i,   s_t = M [h_t ; v_t], M = [I I] / 2 at first (under `score: cosine` of h_t
-               and v_t at length 1); s_t is scored in the place of h_t
+               and v_t at length 1); s_t is scored in the place of h_t. Under `feature_fusion: parallel` the features'
+               piece of s_t is made of the features' pieces of h_t and v_t alone: unseen items are scored by it
     pointer    b_{t,i}: a second such attention over the session; c_{t,i}: a third over the user's earlier events, whose
                keys are their x_i, and whose distance is how many events ago
     gate       (g_0, g_1, g_2) = softmax(0, w_1 · h_t + c_1, w_2 · h_t + c_2), c = -1 at first; what has nothing to
@@ -136,19 +137,18 @@ class LookBack(nn.Module):
     def __init__(self, settings: LookBackSettings, width: int, unit: bool, parts: list[int] | None = None):
         super().__init__()
         self.parts = parts or [width]
+        self.rests = [sum(self.parts[place:]) for place in range(len(self.parts))]
         self.window, self.unit = settings.look_back, unit
         self.past_limit = settings.look_back_past if settings.pointer == "user" else 0
         self.points = settings.pointer != "none"
         if settings.readout:
             self.readout = Attention(width, self.window)
-            rests = [sum(self.parts[place:]) for place in range(len(self.parts))]
-            self.mix = nn.ModuleList(
-                nn.Linear(2 * rest, part, bias=False) for rest, part in zip(rests, self.parts, strict=True)
-            )
-            self.dropout = nn.Dropout(settings.dropout_readout)
+            mixes = [nn.Linear(2 * rest, part, bias=False) for rest, part in zip(self.rests, self.parts)]
             with torch.no_grad():
-                for mix, rest in zip(self.mix, rests, strict=True):
-                    mix.weight.copy_(torch.eye(len(mix.weight), rest).repeat(1, 2) / 2)
+                for mix, rest, part in zip(mixes, self.rests, self.parts):
+                    mix.weight.copy_(torch.eye(part, rest).repeat(1, 2) / 2)
+            self.mix = nn.ModuleList(mixes)
+            self.dropout = nn.Dropout(settings.dropout_readout)
         if self.points:
             self.session = Attention(width, self.window)
             self.gates = nn.Linear(width, 1 + bool(self.past_limit))
@@ -217,10 +217,10 @@ class LookBack(nn.Module):
             weight = self.readout(states, keys, distance, valid).exp() * valid
             found = self.dropout(weight @ values)
             both = (unit_rows(states), unit_rows(found)) if self.unit else (states, found)
-            pieces = []
-            for mix in self.mix:
-                rest = mix.in_features // 2
-                pieces.append(mix(torch.cat([x[..., -rest:] for x in both], dim=-1)))
+            pieces = [
+                mix(torch.cat([x[..., -rest:] for x in both], dim=-1))
+                for mix, rest in zip(self.mix, self.rests)
+            ]
             read = torch.cat(pieces, dim=-1)
         if not self.points:
             return read, None, None, None
