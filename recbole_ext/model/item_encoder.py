@@ -267,7 +267,7 @@ class ItemsRanked(Factored):
                 self.past = None
         if not settings.readout and settings.pointer == "none":
             return None
-        found = LookBack(settings, sum(self.items.parts), self.scoring.kind == "cosine", self.items.parts)
+        found = LookBack(settings, sum(self.items.parts), self.scoring.kind == "cosine")
         self.past_limit = found.past_limit
         return found
 

@@ -9,8 +9,7 @@ the last `look_back` events are looked at, of the past only the last `look_back_
 
     read-out   a_{t,i} = softmax over i <= t of (W_q h_t) · (W_k h_i) / sqrt(e) + w · h_i + r[t - i]
                v_t = sum_i a_{t,i} x_i,   s_t = M [h_t ; v_t], M = [I I] / 2 at first (under `score: cosine` of h_t
-               and v_t at length 1); s_t is scored in the place of h_t. Under `feature_fusion: parallel` the features'
-               piece of s_t is made of the features' pieces of h_t and v_t alone: unseen items are scored by it
+               and v_t at length 1); s_t is scored in the place of h_t
     pointer    b_{t,i}: a second such attention over the session; c_{t,i}: a third over the user's earlier events, whose
                keys are their x_i, and whose distance is how many events ago
     gate       (g_0, g_1, g_2) = softmax(0, w_1 · h_t + c_1, w_2 · h_t + c_2), c = -1 at first; what has nothing to
@@ -128,27 +127,21 @@ class Attention(nn.Module):
 class LookBack(nn.Module):
     """The read-out and the pointers of an encoder with states (…, e) in the space of item vectors.
 
-    unit: the scores are cosines, so the read-out mixes directions. parts: sizes of the pieces of a vector that networks
-    side by side keep apart (`feature_fusion: parallel`: ids, features), None: one piece. A piece is mixed of itself and
-    of those after it: were the features' piece of a state made of ids too, it would fit trained items, and unseen ones
-    are scored by it alone.
+    unit: the scores are cosines, so the read-out mixes directions.
     """
 
-    def __init__(self, settings: LookBackSettings, width: int, unit: bool, parts: list[int] | None = None):
+    def __init__(self, settings: LookBackSettings, width: int, unit: bool):
         super().__init__()
-        self.parts = parts or [width]
-        self.rests = [sum(self.parts[place:]) for place in range(len(self.parts))]
         self.window, self.unit = settings.look_back, unit
         self.past_limit = settings.look_back_past if settings.pointer == "user" else 0
         self.points = settings.pointer != "none"
         if settings.readout:
             self.readout = Attention(width, self.window)
-            mixes = [nn.Linear(2 * rest, part, bias=False) for rest, part in zip(self.rests, self.parts)]
-            with torch.no_grad():
-                for mix, rest, part in zip(mixes, self.rests, self.parts):
-                    mix.weight.copy_(torch.eye(part, rest).repeat(1, 2) / 2)
-            self.mix = nn.ModuleList(mixes)
+            self.mix = nn.Linear(2 * width, width, bias=False)
             self.dropout = nn.Dropout(settings.dropout_readout)
+            eye = torch.eye(width) / 2
+            with torch.no_grad():
+                self.mix.weight.copy_(torch.cat((eye, eye), dim=1))
         if self.points:
             self.session = Attention(width, self.window)
             self.gates = nn.Linear(width, 1 + bool(self.past_limit))
@@ -217,11 +210,7 @@ class LookBack(nn.Module):
             weight = self.readout(states, keys, distance, valid).exp() * valid
             found = self.dropout(weight @ values)
             both = (unit_rows(states), unit_rows(found)) if self.unit else (states, found)
-            pieces = [
-                mix(torch.cat([x[..., -rest:] for x in both], dim=-1))
-                for mix, rest in zip(self.mix, self.rests)
-            ]
-            read = torch.cat(pieces, dim=-1)
+            read = self.mix(torch.cat(both, dim=-1))
         if not self.points:
             return read, None, None, None
         shares = [self.session(states, keys, distance, valid)]

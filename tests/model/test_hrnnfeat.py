@@ -152,11 +152,7 @@ def by_the_book(model, history, prefix, past=(), allowed=None):
             for (i, _), a in zip(keys, attention(look.readout, out, [h for _, h in keys], ago)):
                 found = found + a * table[prefix[i]]
         both = (F.normalize(out, dim=0), F.normalize(found, dim=0)) if look.unit else (out, found)
-        rests = [sum(model.items.parts[place:]) for place in range(len(model.items.parts))]
-        pieces = [
-            torch.cat([x[-rest:] for x in both]) for rest in rests
-        ]  # a piece of ids is made of features too
-        read = torch.cat([mix.weight @ piece for mix, piece in zip(look.mix, pieces)])
+        read = look.mix.weight @ torch.cat(both)
     else:
         read = out
     if model.scoring.kind == "cosine":

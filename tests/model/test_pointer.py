@@ -73,9 +73,7 @@ def by_hand(look, states, items, vectors, past=()):
         if near:
             found = weights(look.readout, state, states[near], ago) @ vectors[[items[i] for i in near]]
         both = (F.normalize(state, dim=0), F.normalize(found, dim=0)) if look.unit else (state, found)
-        rests = [sum(look.parts[place:]) for place in range(len(look.parts))]  # a piece, and those after it
-        pieces = [torch.cat([x[-rest:] for x in both]) for rest in rests]
-        read = torch.cat([mix.weight.double() @ piece for mix, piece in zip(look.mix, pieces)])
+        read = look.mix.weight.double() @ torch.cat(both)
     copied = torch.zeros(len(vectors), dtype=torch.double)
     if not look.points:
         return read, copied, 1.0
@@ -111,12 +109,12 @@ def problem(lengths=LENGTHS, seed=0):
     return states, items, vectors, past
 
 
-def looking(pointer="user", readout=True, unit=False, window=W, parts=None):
+def looking(pointer="user", readout=True, unit=False, window=W):
     settings = LookBackSettings.read(
         {"pointer": pointer, "readout": readout, "look_back": window, "look_back_past": P}
     )
     torch.manual_seed(1)
-    return shaken(LookBack(settings, WIDTH, unit, parts)).eval()
+    return shaken(LookBack(settings, WIDTH, unit)).eval()
 
 
 def positions(look, states, items, vectors, past=None):
@@ -135,7 +133,7 @@ def rows_of(look, states, items, at, vectors, past=None):
     [("none", True), ("session", False), ("session", True), ("user", False), ("user", True)],
 )
 def test_positions_are_the_equations_of_each_prefix(pointer, readout, unit):
-    look = looking(pointer, readout, unit, parts=[2, WIDTH - 2] if unit else None)
+    look = looking(pointer, readout, unit)
     for lengths in (*((length,) for length in LENGTHS), LENGTHS):
         states, items, vectors, past = problem(lengths)
         compared(look, lengths, states, items, vectors, None)
@@ -212,19 +210,6 @@ def test_at_first_the_state_is_half_kept_and_the_gates_are_alike():
         assert read.looks.log_rest.view(3, 5)[row].exp().tolist() == pytest.approx([1 / gates] * 5, abs=1e-6)
     first = read.states.view(3, 5, -1)[:, 0]  # of one event, which is all that it looks at
     torch.testing.assert_close(first, (states[:, 0] + vectors[items[:, 0]]) / 2, atol=1e-6, rtol=1e-5)
-
-
-def test_the_features_piece_of_a_state_is_read_from_features_alone():
-    """An unseen item is scored by that piece alone; ids in it would make it fit the trained items."""
-    ids, features = 2, WIDTH - 2
-    look = looking(parts=[ids, features])
-    states, items, vectors, _ = problem((5, 5))
-    found = vectors[items].requires_grad_()
-    read = look.positions(states, items, found).states
-    (of_features,) = torch.autograd.grad(read[:, ids:].sum(), found, retain_graph=True)
-    (of_ids,) = torch.autograd.grad(read[:, :ids].sum(), found)
-    assert of_features[..., ids:].any() and not of_features[..., :ids].any()
-    assert of_ids[..., :ids].any() and of_ids[..., ids:].any()
 
 
 def test_dropout_of_the_read_out_acts_in_training_on_what_it_finds():
