@@ -45,8 +45,11 @@ def serve_together(serving: Serving) -> None:
 
 @dataclass
 class _Worker:
+    """swap: number of the last swap that it was asked for; 0: of the model that it starts with."""
+
     process: BaseProcess
     pipe: Connection
+    swap: int
     ready: bool = False
 
 
@@ -63,7 +66,9 @@ class _Watch:
         self.announced = False
         self.stop = 0
         self.hangups = 0
-        self.said: Swap | None = None
+        self.asked = 0  # swaps so far
+        self.accepted = 0  # the last of them that a worker has done
+        self.said: dict[int, bool] = {}  # what was said of each: all workers say the same, as a rule
         self.restart = 0.0  # not before this time
 
     def run(self) -> None:
@@ -112,7 +117,7 @@ class _Watch:
             process = context.Process(target=_work, args=(self.serving, there), name="worker")
             process.start()
             there.close()
-            self.workers.append(_Worker(process, here))
+            self.workers.append(_Worker(process, here, self.accepted))
 
     def _hear(self, worker: _Worker) -> None:
         """What a worker says; nothing more: it has ended."""
@@ -131,7 +136,7 @@ class _Watch:
                 self.announced = True
                 announce(self.serving, f"{what}, by {self.serving.workers} workers", url(self.kept))
         else:
-            self._swapped(what)
+            self._swapped(*what)
 
     def _lost(self, worker: _Worker) -> None:
         self.workers.remove(worker)
@@ -146,19 +151,27 @@ class _Watch:
         self.restart = time.monotonic() + (0.0 if worker.ready else PAUSE)
 
     def _swap(self) -> None:
-        self.said = None
-        folder = self.link.resolve()
+        self.asked += 1
+        folder = self.link.resolve()  # once: all get the same one
         for worker in self.workers:
-            with suppress(OSError):  # it has ended, which is heard next
-                worker.pipe.send(folder)
+            self._ask(worker, self.asked, folder)
 
-    def _swapped(self, what: tuple[Path, Swap]) -> None:
-        folder, swap = what
-        if swap.done:
+    def _ask(self, worker: _Worker, number: int, folder: Path) -> None:
+        worker.swap = number
+        with suppress(OSError):  # it has ended, which is heard next
+            worker.pipe.send((number, folder))
+
+    def _swapped(self, number: int, folder: Path, swap: Swap) -> None:
+        """A worker's answer to a swap, which may come after the next one was asked for."""
+        if swap.done and number > self.accepted:
+            self.accepted = number
             self.serving = replace(self.serving, folder=folder)
-        if self.said is None or self.said.done != swap.done:
+            for worker in self.workers:
+                if worker.swap < number:  # it was started since then
+                    self._ask(worker, number, folder)
+        if self.said.get(number) is not swap.done:
+            self.said[number] = swap.done
             tell_swap(swap)
-        self.said = swap
 
     def _end(self) -> None:
         for worker in self.workers:
@@ -184,7 +197,7 @@ def _forget(process: BaseProcess) -> None:
 
 
 def _work(serving: Serving, pipe: Any) -> None:
-    """Serve, and heed the watcher: a folder swaps the model, the pipe's end ends the process."""
+    """Serve, and heed the watcher: a number and a folder swap the model, the pipe's end ends the process."""
     for number in (
         signal.SIGINT,
         signal.SIGHUP,
@@ -199,10 +212,10 @@ def _work(serving: Serving, pipe: Any) -> None:
     def heed(process: Process) -> None:
         while True:
             try:
-                folder = pipe.recv()
+                number, folder = pipe.recv()
             except (EOFError, OSError):
                 break
-            tell("swapped", (folder, process.swap(folder)))
+            tell("swapped", (number, folder, process.swap(folder)))
         os.kill(os.getpid(), signal.SIGTERM)
 
     def listens(process: Process) -> None:

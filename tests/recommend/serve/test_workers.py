@@ -3,8 +3,10 @@
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,10 +53,10 @@ def talking(serving, pipe):
     pipe.send(("ready", serving.folder.name))
     while True:
         try:
-            folder = pipe.recv()
+            number, folder = pipe.recv()
         except EOFError:
             return
-        pipe.send(("swapped", (folder, Swap(folder.name != "broken", 0.0, folder.name))))
+        pipe.send(("swapped", (number, folder, Swap(folder.name != "broken", 0.0, folder.name))))
 
 
 def test_a_swap_reaches_all_and_a_new_worker_serves_what_the_others_do(heard, monkeypatch, tmp_path):
@@ -134,3 +136,33 @@ def test_workers_that_do_not_come_up_end_the_server(work, said, heard, monkeypat
     with pytest.raises(UsageError, match=said.replace("(", r"\(").replace(")", r"\)")):
         workers.serve_together(Serving(tmp_path, port=0, workers=2))
     assert multiprocessing.active_children() == []
+
+
+def test_late_answers_change_nothing_back(heard, tmp_path):
+    """Two swaps, the first one's answers mixed with the second's; a worker that started between them."""
+    for name in ("first", "second", "third"):
+        (tmp_path / name).mkdir()
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        watch = workers._Watch(Serving(tmp_path / "first", workers=3), kept)
+        sent = [[], [], []]
+        for place in range(2):
+            watch.workers.append(
+                workers._Worker(None, SimpleNamespace(send=sent[place].append), watch.accepted)
+            )
+        for name in ("second", "third"):
+            watch.link = tmp_path / name
+            watch._swap()
+        watch.workers.append(workers._Worker(None, SimpleNamespace(send=sent[2].append), watch.accepted))
+        second, third = ((number, tmp_path / name) for number, name in enumerate(("second", "third"), 1))
+
+        def answer(number, folder):
+            watch._swapped(number, folder, Swap(True, 0.0, folder.name))
+
+        answer(*second)
+        answer(*third)
+        answer(*second)
+        answer(*third)
+    assert watch.serving.folder == tmp_path / "third"
+    assert sent == [[second, third]] * 3
+    assert heard.lines == ["swap True second", "swap True third"]
