@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": "finished runs of one data set side by side: intervals, paired tests, slices",
     "promote": "may a new run's model take the place of the one in use? the exit code says it",
     "recommend": "lists for live sessions or for those of a file, by the model of a finished run",
+    "update": "new days join the log of a finished run, and a new run goes on from it",
     "settings": "every key of a run or of a model: what it does, what it takes, its default",
 }
 

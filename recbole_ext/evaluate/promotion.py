@@ -65,8 +65,8 @@ def promotion(
     session = aligned(runs)
     masks = _masks(runs)
     chosen = _guarded(guarded, masks)
-    values = [gains(run.arrays["rank"], name, k) for run in runs]
-    rows = decided(*values, session, masks, chosen, margin, slice_margin, draws)
+    new_values, old_values = (gains(run.arrays["rank"], name, k) for run in runs)
+    rows = decided(new_values, old_values, session, masks, chosen, margin, slice_margin, draws)
     return {
         "verdict": verdict(rows),
         "reasons": _reasons(rows, f"{name}@{k}", margin, slice_margin),
