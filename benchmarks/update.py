@@ -112,7 +112,7 @@ def replay(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     for day, folder in zip(days[1:], folders[1:]):
         changed = {} if options.epochs is None else {"epochs": options.epochs}
         began = time.perf_counter()
-        updated = update(Path(before["files"]["record"]).parent, [folder], keys=changed)
+        updated = update(Path(before["files"]["record"]).parent, [folder], keys=changed, rank_old=False)
         wall = time.perf_counter() - began
         place = Path(updated["config"]["data_path"]).parent
         fresh, fresh_wall = trained(options.model, dataset, place, keys)

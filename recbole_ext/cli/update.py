@@ -33,6 +33,11 @@ def _parser(prog: str) -> Arguments:
     parser.add_argument(
         "--log", type=Path, metavar="FOLDER", help="where the joined log goes (default <data_path>/updates/…)"
     )
+    parser.add_argument(
+        "--no-parent",
+        action="store_true",
+        help="do not ask the old model for its lists of the new test targets, which promote needs",
+    )
     return parser
 
 
@@ -47,7 +52,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext update") -> int:
     from recbole_ext.report.text import result_table
 
     day = None if given.forget_before is None else _day(given.forget_before)
-    record = update(given.run, given.events, day, given.log, parse_command_line(keys))
+    record = update(given.run, given.events, day, given.log, parse_command_line(keys), not given.no_parent)
     print(result_table(record), flush=True)
     return 0
 

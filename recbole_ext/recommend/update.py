@@ -5,6 +5,7 @@ What is exact and what is warm, by model: docs/update.md.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ from typing import Any
 from recbole_ext.convert import check_options, converted
 from recbole_ext.convert.join import AtomicLog, Columns, inter_file, join, name_of
 from recbole_ext.errors import UsageError
+from recbole_ext.files import write_text
 from recbole_ext.plain import decode
+from recbole_ext.recommend.parent_ranks import rank_parent
 from recbole_ext.run.parent import WARM, kind_of, read_parent
 from recbole_ext.settings.of_model import WORKED_OUT
 
@@ -31,6 +34,7 @@ def update(
     forget_before: date | None = None,
     log: str | Path | None = None,
     keys: Mapping[str, Any] | None = None,
+    rank_old: bool = True,
 ) -> dict[str, Any]:
     """The record of a new run of the same model on the log of `run` with new days behind it.
 
@@ -42,6 +46,7 @@ def update(
         log: folder that the joined log is written to, <data_path>/<dataset>; None: one of its own in
             <data_path>/updates/. One that was made of the same files is used again.
         keys: settings that differ from those of `run`; `epochs` is 1 where a network goes on and nothing is said.
+        rank_old: ask the old model for its lists of the new test targets too, so that `promote` can compare the two.
 
     Raises UsageError where the run cannot go on, the files do not fit its log, or a key cannot be used.
     """
@@ -64,7 +69,15 @@ def update(
     wanted["data_path"] = str(out.parent)
     counts = "; ".join(f"{count:,} × {note}" for note, count in joined["notes"].items())
     notes = [f"updated from {folder} with {', '.join(map(str, events))}{': ' if counts else ''}{counts}"]
-    return new_run(model, dataset, wanted, notes=notes, parent=folder)
+    made = new_run(model, dataset, wanted, notes=notes, parent=folder)
+    if rank_old:
+        child = Path(made["files"]["record"]).parent
+        try:
+            made["files"]["parent"] = str(rank_parent(folder, child, out, columns))
+        except UsageError as error:  # the new run stands all the same
+            made["notes"].append(f"the parent's lists of the new targets are missing: {error}")
+        write_text(child / "record.json", json.dumps(made, indent=1, allow_nan=False) + "\n")
+    return made
 
 
 def _settings(

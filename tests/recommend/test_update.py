@@ -15,6 +15,7 @@ import recbole_ext
 from recbole_ext.bridge.checkpoint import read_checkpoint
 from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
+from recbole_ext.evaluate.promotion import promotion
 from recbole_ext.recommend.update import update
 
 from .conftest import FEATURES, write_shop
@@ -190,6 +191,49 @@ def test_days_are_forgotten_and_a_run_goes_on_twice(shop):
     twice = update(Path(once["files"]["record"]).parent, ["more"])
     assert Path(twice["config"]["data_path"]).parent.parent == Path(once["config"]["data_path"]).parent.parent
     assert twice["counts"]["train_rows"] > once["counts"]["train_rows"]
+
+
+@pytest.mark.parametrize("model, keys", [("VSTAN", {}), ("HRNNFeat", FEATURES)])
+def test_the_parent_is_ranked_on_the_same_targets(shop, model, keys):
+    """The parent's ranks are the places in the lists that a shop would get, the visitor's past and new items told."""
+    parent = shop(model, **keys)
+    record = update(parent, ["new"], keys={"learning_rate": 1e-12} if keys else {})
+    child = Path(record["files"]["record"]).parent
+    assert Path(record["files"]["parent"]) == child / "parent"
+    assert json.loads((child / "record.json").read_text())["files"]["parent"] == str(child / "parent")
+    found = promotion(child, child / "parent", "hit@20")
+    assert found["targets"] == record["counts"]["test_targets"]
+    asked = recbole_ext.load(parent)
+    if keys:
+        items = pd.read_csv("new/shop.item", sep="\t").rename(columns=lambda name: name.partition(":")[0])
+        known = items["item_id"].isin(asked.items)
+        asked.add_items(
+            items[~known].rename(columns={"item_id": "item"}).astype({"category": str, "available": str})
+        )
+    with np.load(child / "parent" / "ranks.npz") as kept:
+        own = {name: kept[name] for name in kept.files}
+    log = pd.read_csv(Path(record["config"]["data_path"]) / "shop.inter", sep="\t", dtype=str)
+    log.columns = [column.partition(":")[0] for column in log.columns]
+    log["timestamp"] = log["timestamp"].astype(float)
+    for target in range(0, len(own["rank"]), 5):
+        session = log[log["session_id"] == own["session_token"][target]].head(int(own["position"][target]))
+        user = session["user_id"].iloc[0]
+        past = log[(log["user_id"] == user) & (log["timestamp"] < session["timestamp"].iloc[0])]
+        question = session.rename(columns={"session_id": "session", "item_id": "item", "timestamp": "time"})
+        past = past.rename(
+            columns={"session_id": "session", "item_id": "item", "timestamp": "time", "user_id": "user"}
+        )
+        origin = json.loads((Path(record["config"]["data_path"]) / "manifest.json").read_text())[
+            "time_origin"
+        ]
+        question["time"] += origin
+        past["time"] += origin
+        question = question.rename(columns={"user_id": "user"})
+        more = {"history": past[["user", "session", "item", "time"]]} if len(past) and keys else {}
+        best = asked.recommend(question, k=20, **more)["item"].tolist()
+        name = own["item_token"][own["item"][target]]
+        rank = best.index(name) + 1 if name in best else 99
+        assert rank == own["rank"][target] or min(rank, own["rank"][target]) > 20
 
 
 def test_the_command(shop, capsys):
