@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,11 +73,15 @@ class Lists:
 
 @dataclass(frozen=True)
 class _State:
-    """What an answer reads; `add_items` puts another one in its place, so that an answer sees one or the other."""
+    """What an answer reads; `add_items` puts another one in its place, so that an answer sees one or the other.
+
+    lock: held while the model computes, as RecBole's encoders are lent their item table for the time of a call.
+    """
 
     catalogue: Catalogue
     part: Part
     scorer: Scorer
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @functools.cached_property
     def matching(self) -> Callable[[str], np.ndarray]:
@@ -100,7 +105,8 @@ class _State:
 
 
 class Recommender:
-    """The model of a run, ready to be asked. Made by `load`; any number of threads may ask at once."""
+    """The model of a run, ready to be asked. Made by `load`; any number of threads may ask, and the model computes for
+    one of them at a time."""
 
     def __init__(self, folder: ModelFolder, device: torch.device):
         self.folder = folder
@@ -251,7 +257,8 @@ class Recommender:
         asked = questions.asked(sessions, history, state.catalogue, state.scorer.visitors)
         choice = self._choice(state, asked, exclude, candidates, exclude_seen, where)
         asked.report.unknown_in_choice = choice.unknown
-        items, scores, evidence = _ranked(state, asked.live, choice, int(k), why)
+        with state.lock:
+            items, scores, evidence = _ranked(state, asked.live, choice, int(k), why)
         if empty == "popular":
             for session in np.flatnonzero(asked.live.length == 0):
                 items[session], scores[session] = 0, np.nan
@@ -315,7 +322,8 @@ class Recommender:
         choice = self._choice(state, asked, exclude, candidates, True, where)
         vectors = state.scorer.vectors()
         if vectors is None:
-            found, scores, _ = _ranked(state, asked.live, choice, k, why=False)
+            with state.lock:
+                found, scores, _ = _ranked(state, asked.live, choice, k, why=False)
         else:
             near = alike(vectors, torch.from_numpy(row).to(vectors.device))
             best, values = choice.best(near, np.arange(len(row)), k)

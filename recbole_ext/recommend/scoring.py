@@ -176,7 +176,7 @@ class _Counting(_Single):
         ask = getattr(self.model, "evidence", None)
         if ask is None:
             return {}
-        found: Evidence = ask(self.rows(sessions)[self.model.ITEM_SEQ].numpy())
+        found: Evidence = ask(self.rows(sessions)[self.model.ITEM_SEQ].cpu().numpy())
         return found
 
 

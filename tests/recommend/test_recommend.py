@@ -116,6 +116,42 @@ def test_a_model_that_cannot_be_asked_says_so(shop_run, model, settings, said):
         recbole_ext.load(run.folder)
 
 
+def test_a_folder_that_cannot_be_written_is_noted_and_the_record_is_there(tmp_path, monkeypatch):
+    from recbole_ext.run import record
+    from recbole_ext.testing import ring_log, write_log
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(record, "write_model_folder", full)
+    monkeypatch.chdir(tmp_path)
+    write_log(tmp_path / "data", "toy", ring_log())
+    split = {"split": {"given": {"valid_share": 0}}}
+    found = recbole_ext.run("AR", "toy", data_path="data", eval_args=split, use_gpu=False)
+    assert any("No space left on device" in note for note in found["notes"]) and "model" not in found["files"]
+    assert Path(found["files"]["record"]).is_file()
+
+
+def test_a_run_on_recbole_s_own_data_set_can_be_asked(shop_run):
+    run = shop_run(
+        "SASRec",
+        "own",
+        data_layout="recbole",
+        hidden_size=8,
+        inner_size=8,
+        epochs=1,
+        eval_args={"split": {"LS": "valid_and_test"}},
+    )
+    asker = recbole_ext.load(run.folder)
+    kept = run.ranks
+    sessions = {name: own["item"].tolist() for name, own in run.log.groupby("session")}
+    prefixes = [sessions[s][: int(n)] for s, n in zip(kept["session_token"], kept["item_length"])]
+    found = lists_of(asker.recommend(prefixes, 20))
+    assert len(found) > 50 and asker.examples == []
+    for number, top in enumerate(kept["top"]):
+        assert found[number] == kept["item_token"][top].tolist()
+
+
 # --- lists --------------------------------------------------------------------------------------------------
 
 
