@@ -110,7 +110,8 @@ def join(
         raise ConvertError(f"{out} holds another log already: name another folder, or delete that one.")
     notes: dict[str, int] = {}
     reports = [
-        RowReport(log.file.name if place else f"{log.file.name}, before") for place, log in enumerate(logs)
+        RowReport(f"{log.file.name}, {f'events {place}' if place else 'the log before'}")
+        for place, log in enumerate(logs)
     ]
     inter = _inter(logs, reports, names, forget_before, notes)
     had = pl.concat([log.inter.select(names.item) for log in logs]).unique()
