@@ -28,8 +28,14 @@ from recbole_ext.segments import owner_of, spans
 class Rows:
     """Where the n rows of a field's new numbering were. before: how many there were. old: (n,) int64, -1: nowhere."""
 
+    field: str
     before: int
     old: np.ndarray
+
+    @property
+    def masked(self) -> Rows:
+        """The same with one row more, of a mask token behind all others, as BERT4Rec has it."""
+        return Rows(self.field, self.before + 1, np.append(self.old, self.before))
 
     @property
     def same(self) -> bool:
@@ -67,9 +73,11 @@ def go_on(trainer: Any, file: str, dataset: Any, trained: np.ndarray | None) -> 
         for name, value in model.named_parameters(remove_duplicate=False):
             place = places[name]
             value.copy_(weights[name] if place is None else place.moved(weights[name], value))
-            if place is items and value.dim() > 1:
+            if place is None:
+                continue
+            if place.field == items.field and value.dim() > 1:
                 value[torch.from_numpy(begun)] = _starts(value, begun, beside, described)
-            elif place is not None and place is not items:
+            elif place.field != items.field:
                 value[torch.from_numpy(np.flatnonzero(place.old < 0))] = 0
         for name, value in model.named_buffers():
             if name in weights and name not in _OF_THE_DATA and value.shape == weights[name].shape:
@@ -104,7 +112,9 @@ def _rows(stored: Mapping[str, Tensor] | None, dataset: Any, file: str) -> dict[
         before = names.cpu().numpy().tobytes().decode("utf-8", "surrogatepass").split("\0")
         number = {name: place for place, name in enumerate(before)}
         now = [str(name) for name in dataset.field2id_token[field]]
-        found[field] = Rows(len(before), np.array([number.get(name, -1) for name in now], dtype=np.int64))
+        found[field] = Rows(
+            field, len(before), np.array([number.get(name, -1) for name in now], dtype=np.int64)
+        )
     return found
 
 
@@ -139,9 +149,8 @@ def _place(
         if was.shape == now.shape:
             return None
         raise _cannot(name, was, now, file)
-    fits = [
-        field for field, own in rows.items() if (was.shape[0], now.shape[0]) == (own.before, len(own.old))
-    ]
+    sizes = was.shape[0], now.shape[0]
+    fits = [field for field, own in rows.items() if sizes == (own.before, len(own.old))]
     named = [field for field in fits if field in name.split(".")]
     if named:
         return rows[named[0]]
@@ -149,6 +158,9 @@ def _place(
         return rows[items]
     if items in fits and was.dim() > 1 and ("item" in name or "ids" in name):
         return rows[items]
+    masked = rows[items].masked
+    if sizes == (masked.before, len(masked.old)) and was.dim() > 1 and "item" in name:
+        return masked
     if was.shape != now.shape:
         raise _cannot(name, was, now, file)
     return None

@@ -236,6 +236,25 @@ def test_the_parent_is_ranked_on_the_same_targets(shop, model, keys):
         assert rank == own["rank"][target] or min(rank, own["rank"][target]) > 20
 
 
+def test_raw_logs_are_read_as_the_first_ones_were(shop):
+    """The shop's own csv, sessions cut by idle time: new days are converted with the run's options, and join."""
+    log = pd.concat([pd.read_csv(f"{place}/shop.inter", sep="\t", dtype=str) for place in ("data/shop", "new")])
+    log.columns = ["session", "user", "item", "time", "event"]
+    log["user"] = log["user"].fillna(log["session"])
+    log["time"] = log["time"].astype(float).astype(int) + 1_500_000_000
+    old = log["session"].str[1:].astype(int) < DAYS
+    for name, rows in (("old", log[old]), ("later", log[~old]), ("all", log)):
+        Path(name).mkdir()
+        rows.drop(columns="session").to_csv(f"{name}/events.csv", index=False)
+    made = {}
+    for name in ("old", "all"):
+        raw = {"source": "csv", "raw_path": f"{name}/events.csv", "convert_options": {"gap_minutes": 20}}
+        made[name] = recbole_ext.run("SR", f"{name}shop", **{**GIVEN, **raw})
+    record = update(Path(made["old"]["files"]["record"]).parent, ["later/events.csv"])
+    assert record["test"] == made["all"]["test"] and record["counts"] == made["all"]["counts"]
+    assert record["data"]["options"]["gap_minutes"] == 20 and "updated from" in record["notes"][0]
+
+
 def test_the_command(shop, capsys):
     folder = shop("VSTAN")
     assert main(["update", str(folder), "--events", "new", "--log", "joined", "--k=50"]) == 0
