@@ -37,18 +37,25 @@ from recbole_ext.evaluate.target_metrics import gains  # noqa: E402
 
 DAY = 86_400
 METRICS = ("ndcg@10", "hit@20")
-SPLIT = {"split": {"session_time": {"test_days": 1, "valid_days": 0}}}
 
 
-def write_days(log: AtomicLog, place: Path, days: int) -> tuple[list[str], list[Path]]:
+def split(test_days: int, valid_days: int) -> dict[str, Any]:
+    """`eval_args` of a run that is tested on the last days."""
+    return {"split": {"session_time": {"test_days": test_days, "valid_days": valid_days}}}
+
+
+def write_days(log: AtomicLog, place: Path, days: int, step: int) -> tuple[list[str], list[Path]]:
     """Atomic files of the log up to its last days, and of each of these: names of the days, and folders.
 
-    The first folder ends with the first tested day, each later one is the next day's. Items have features from the
-    first day on that has an event of theirs.
+    A day is `step` calendar days, the last one ends with the log. The first folder ends with the first of the days,
+    each later one is the next day's. Items have features from the first day on that has an event of theirs.
     """
     events = log.inter.with_columns(_t=pl.col("timestamp").cast(pl.Float64) + (log.origin or 0.0))
     start = (pl.col("_t").min().over("session_id") // DAY).cast(pl.Int64)
-    events = events.with_columns(_day=start)
+    events = events.with_columns(_day=start).with_columns(
+        _day=-((pl.col("_day").max() - pl.col("_day")) // step)
+    )
+    last = int(events.select((pl.col("_t").min().over("session_id") // DAY).max()).item())
     numbers = sorted(events["_day"].unique())[-days:]
     folders = []
     for first, number in enumerate(numbers):
@@ -62,7 +69,7 @@ def write_days(log: AtomicLog, place: Path, days: int) -> tuple[list[str], list[
         manifest = {**log.manifest, "counts": {}, "notes": {}}
         write_dataset(folder, kept.drop("_t", "_day"), item, manifest, log.types)
         folders.append(folder)
-    return [str(datetime.fromtimestamp(n * DAY, UTC).date()) for n in numbers], folders
+    return [str(datetime.fromtimestamp((last + n * step) * DAY, UTC).date()) for n in numbers], folders
 
 
 def trained(model: str, dataset: str, place: Path, keys: dict[str, Any]) -> tuple[dict[str, Any], float]:
@@ -80,7 +87,7 @@ def replay(options: argparse.Namespace, work: Path) -> dict[str, Any]:
 
     log = AtomicLog.read(options.log)
     dataset = options.log.name
-    days, folders = write_days(log, work / "days", options.days + 1)
+    days, folders = write_days(log, work / "days", options.days + 1, options.step)
     keys: dict[str, Any] = {
         "use_gpu": False,
         "state": "WARNING",
@@ -89,14 +96,14 @@ def replay(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         "data_cache": False,  # else the second side would find what the first one has read
         "runs_dir": str(work / "runs"),
         "checkpoint_dir": str(work / "saved"),
-        "eval_args": SPLIT,
+        "eval_args": split(options.step, 0),
     }
     for text in options.key:
         name, _, value = text.partition("=")
         keys[name] = value
     if options.full_epochs is None:
-        validated = {"split": {"session_time": {"test_days": 1, "valid_days": 1}}}
-        chosen, _ = trained(options.model, dataset, folders[0].parent, {**keys, "eval_args": validated})
+        validated = {**keys, "eval_args": split(options.step, options.step)}
+        chosen, _ = trained(options.model, dataset, folders[0].parent, validated)
         if chosen["epochs_run"] > 1:
             options.full_epochs = chosen["best_epoch"] + 1
     if options.full_epochs is not None:
@@ -186,6 +193,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--log", type=Path, required=True, help="folder of atomic files, named as a data set")
     parser.add_argument("--model", default="HRNNFeat")
     parser.add_argument("--days", type=int, default=3, help="tested days, the last ones of the log")
+    parser.add_argument(
+        "--step", type=int, default=1, help="calendar days that are taken for one, of a thin log"
+    )
     parser.add_argument("--epochs", type=int, help="of an update (default: update's own)")
     parser.add_argument("--full_epochs", type=int, help="from nothing (default: what early stopping chooses)")
     parser.add_argument("--seed", type=int, default=2020)
@@ -205,7 +215,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = (
         f"python benchmarks/update.py --log {options.log.name} --model {options.model} --days {options.days}"
     )
-    command += "".join(f" --key {key}" for key in options.key)
+    command += f" --step {options.step}" * (options.step != 1) + "".join(
+        f" --key {key}" for key in options.key
+    )
     if options.epochs is not None:
         command += f" --epochs {options.epochs}"
     full = "" if options.full_epochs is None else f"; {options.full_epochs} epochs from nothing"
