@@ -341,10 +341,11 @@ class Recommender:
         and where the model knows items by their ids alone.
         """
         state = self._state
-        if not state.scorer.knows_features:
+        if not (state.scorer.knows_features and state.scorer.grows):
+            who = " or ".join(part.label for part in state.part.parts) or self.model
             raise UsageError(
-                f"{self.model} knows items by their ids alone, so it cannot rank one that it has not learnt: train it "
-                "again, or a model with item features such as HRNNFeat"
+                f"{self.model} cannot rank items that it has not learnt, as {who} knows items by their ids alone: "
+                "train it again, or a model with item features such as HRNNFeat"
             )
         columns = _feature_columns(features, state.catalogue)
         names = [name_of(name) for name in columns.pop("item")]

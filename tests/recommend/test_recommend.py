@@ -155,12 +155,13 @@ def test_a_run_on_recbole_s_own_data_set_can_be_asked(shop_run):
 # --- lists --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("label", ["HRNNFeat", "VSTAN", "chained", "Blend"])
+@pytest.mark.parametrize("label", ["HRNNFeat", "VSTAN", "chained", "opened", "Blend"])
 def test_the_lists_are_the_record_s(shop_run, hrnn, vstan, label):
     made = {
         "HRNNFeat": lambda: hrnn,
         "VSTAN": lambda: vstan,
         "chained": lambda: shop_run("HRNNFeat", "chained", **HRNN, user_state="all", empty_history=True),
+        "opened": lambda: shop_run("HRNNFeat", "opened", **HRNN, empty_history=True, pointer="none"),
         "Blend": lambda: shop_run(
             "Blend",
             blend_models=["HRNNFeat", "VSTAN"],
@@ -172,7 +173,7 @@ def test_the_lists_are_the_record_s(shop_run, hrnn, vstan, label):
     run = made[label]()
     asker = recbole_ext.load(run.folder)
     asked, past = run.prefixes()
-    if label == "chained":  # first events are targets too: sessions without an event
+    if label in ("chained", "opened"):  # first events are targets too: sessions without an event
         empty = np.flatnonzero(run.ranks["item_length"] == 0)
         assert len(empty) > 5
         rows = [{"session": n, "user": f"new{n}", "item": None, "time": 1e9} for n in empty]
@@ -184,7 +185,7 @@ def test_the_lists_are_the_record_s(shop_run, hrnn, vstan, label):
     same = 0
     for number, top in enumerate(kept["top"]):
         own = expected.get(number, [])
-        if label == "chained" and kept["item_length"][number] == 0:
+        if asker.reads_history and kept["item_length"][number] == 0:
             user = run.log[run.log["session"] == kept["session_token"][number]]["user"].iloc[0]
             if user:  # its visitor's past was not given
                 continue
@@ -469,9 +470,15 @@ def test_new_items_are_ranked_by_their_features_at_once(shop_run, hrnn, label):
     assert asker.add_items([]) == 0
 
 
-def test_a_model_of_ids_says_that_it_cannot_rank_new_items(asked_vstan):
+def test_a_model_of_ids_says_that_it_cannot_rank_new_items(shop_run, asked_vstan):
     with pytest.raises(UsageError, match="VSTAN knows items by their ids alone"):
         asked_vstan.add_items([{"item": "new"}])
+    small = {"hidden_size": 8, "embedding_size": 8, "epochs": 1}
+    pair = {"blend_models": ["HRNNFeat", "GRU4Rec"], "blend_settings": {"HRNNFeat": small, "GRU4Rec": small}}
+    asker = recbole_ext.load(shop_run("Blend", "of ids", **pair, blend_weight=0.5).folder)
+    with pytest.raises(UsageError, match="HRNNFeat or GRU4Rec knows items by their ids alone"):
+        asker.add_items([{"item": "new", "category": "c1"}])
+    assert len(asker.items) == ALL
 
 
 def test_answers_while_items_are_added_know_the_old_or_the_new_ones(hrnn):
