@@ -20,6 +20,7 @@ from recbole_ext.files import write_text
 from recbole_ext.plain import decode
 from recbole_ext.recommend.parent_ranks import rank_parent
 from recbole_ext.run.parent import WARM, kind_of, read_parent
+from recbole_ext.settings.files import merge
 from recbole_ext.settings.of_model import WORKED_OUT
 
 UPDATES = "updates"  # beside the data sets of the first log
@@ -95,7 +96,7 @@ def _settings(
         for key, value in old.items()
         if key not in _OF_ONE_RUN | WORKED_OUT and key in plain and plain[key] != value
     }
-    given = {**inherited, "data_path": str(place), **keys}
+    given = merge({**inherited, "data_path": str(place)}, keys)
     if "epochs" not in keys and kind_of(configure(model, dataset, given)) == WARM:
         given["epochs"] = EPOCHS
     configure(model, dataset, given)
