@@ -238,7 +238,9 @@ def test_the_parent_is_ranked_on_the_same_targets(shop, model, keys):
 
 def test_raw_logs_are_read_as_the_first_ones_were(shop):
     """The shop's own csv, sessions cut by idle time: new days are converted with the run's options, and join."""
-    log = pd.concat([pd.read_csv(f"{place}/shop.inter", sep="\t", dtype=str) for place in ("data/shop", "new")])
+    log = pd.concat(
+        [pd.read_csv(f"{place}/shop.inter", sep="\t", dtype=str) for place in ("data/shop", "new")]
+    )
     log.columns = ["session", "user", "item", "time", "event"]
     log["user"] = log["user"].fillna(log["session"])
     log["time"] = log["time"].astype(float).astype(int) + 1_500_000_000
