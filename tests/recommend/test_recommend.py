@@ -99,6 +99,34 @@ def test_another_version_s_folder_is_refused(vstan, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": "Nobody"}, "there is no model HRNNFeat here: import its class"),
+        ({"embedding_size": 16}, "the weights of HRNNFeat are not those of its settings"),
+        ({"item_features": ["category"]}, "the weights of HRNNFeat lack"),
+        ({"item_features": ["size"]}, "item_features names size"),
+    ],
+)
+def test_a_model_that_the_folder_does_not_describe_is_refused(hrnn, tmp_path, change, said):
+    from recbole_ext import sealed
+
+    model = hrnn.folder / "model"
+    stated = json.loads((model / "model.json").read_text())
+    stated["node"]["config"] |= change
+    files = {f.name: (lambda to, f=f: shutil.copy(f, to)) for f in model.iterdir() if f.name != sealed.SUMS}
+    sealed.write(tmp_path / "model", {**files, "model.json": lambda to: to.write_text(json.dumps(stated))})
+    with pytest.raises(UsageError, match=said):
+        recbole_ext.load(tmp_path)
+
+
+def test_a_column_that_sessions_do_not_say_is_named():
+    from recbole_ext.recommend.scoring import reading
+
+    with pytest.raises(UsageError, match="Mine reads timestamp_list of every session"), reading("Mine"):
+        {}["timestamp_list"]
+
+
+@pytest.mark.parametrize(
     ("model", "settings", "said"),
     [
         ("FPMC", {"epochs": 1, "embedding_size": 4}, "FPMC learns a vector for each session"),
@@ -155,13 +183,14 @@ def test_a_run_on_recbole_s_own_data_set_can_be_asked(shop_run):
 # --- lists --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("label", ["HRNNFeat", "VSTAN", "chained", "opened", "Blend"])
+@pytest.mark.parametrize("label", ["HRNNFeat", "VSTAN", "chained", "opened", "free", "Blend"])
 def test_the_lists_are_the_record_s(shop_run, hrnn, vstan, label):
     made = {
         "HRNNFeat": lambda: hrnn,
         "VSTAN": lambda: vstan,
         "chained": lambda: shop_run("HRNNFeat", "chained", **HRNN, user_state="all", empty_history=True),
         "opened": lambda: shop_run("HRNNFeat", "opened", **HRNN, empty_history=True, pointer="none"),
+        "free": lambda: shop_run("SASRecSQN", hidden_size=8, inner_size=8, epochs=1, supervised_head="free"),
         "Blend": lambda: shop_run(
             "Blend",
             blend_models=["HRNNFeat", "VSTAN"],
@@ -579,3 +608,23 @@ def test_a_checkpoint_refuses_data_that_number_items_otherwise(tmp_path):
     ):
         with pytest.raises(UsageError, match=f"another numbering of item_id .{said}"):
             run(other, epochs=2, resume_from=file)
+
+
+def test_what_a_model_keeps_in_a_form_of_its_own_is_said_and_the_run_has_its_record(tmp_path, monkeypatch):
+    from recbole.model.sequential_recommender.gru4rec import GRU4Rec
+
+    from recbole_ext.bridge.registry import register_model
+    from recbole_ext.testing import ring_log, write_log
+
+    class KeepsAnObject(GRU4Rec):
+        other_parameter_name = ("secret",)
+        secret = object()
+
+    register_model(KeepsAnObject)
+    small = {"embedding_size": 4, "hidden_size": 4, "num_layers": 1, "dropout_prob": 0.0, "loss_type": "CE"}
+    monkeypatch.chdir(tmp_path)
+    write_log(tmp_path / "data", "toy", ring_log())
+    given = {"eval_args": {"split": {"given": {"valid_share": 0}}}, "data_path": "data", "use_gpu": False}
+    found = recbole_ext.run("KeepsAnObject", "toy", **given, **small, epochs=1, trust_pickle=True)
+    with pytest.raises(UsageError, match="KeepsAnObject cannot be kept in a model folder, as its secret"):
+        recbole_ext.load(found["files"]["model"])
