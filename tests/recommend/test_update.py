@@ -18,7 +18,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.promotion import promotion
 from recbole_ext.recommend.update import update
 
-from .conftest import FEATURES, write_shop
+from .conftest import FEATURES, without_curves, write_shop
 
 DAYS = 96  # sessions of the old log; the others are new
 GIVEN = {
@@ -53,10 +53,7 @@ def shop(tmp_path_factory):
             made[label] = Path(record["files"]["record"]).parent
         return made[label]
 
-    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
-        from recbole_ext.run import record
-
-        patch.setattr(record, "plot_learning_curve", lambda *args: args[-1].touch())
+    with contextlib.chdir(folder), without_curves():
         yield run
 
 
