@@ -1,7 +1,7 @@
 """One door: `recbole-ext COMMAND …`. A command is a file here with `main(arguments, prog)`, and a line in COMMANDS.
 
 Exit codes are the same everywhere: 0 done, 1 done in part (a cell of an experiment failed), 2 a mistake that the user
-can mend, in one sentence on stderr, 130 interrupted.
+can mend, in one sentence on stderr, 130 interrupted; `promote` adds 3, worse, and 4, not known.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ COMMANDS = {
     "experiment": "a grid from a file: searches on validation, seeds, tests, one page",
     "convert": "raw logs to RecBole's atomic files",
     "compare": "finished runs of one data set side by side: intervals, paired tests, slices",
+    "promote": "may a new run's model take the place of the one in use? the exit code says it",
     "recommend": "lists for live sessions or for those of a file, by the model of a finished run",
     "serve": "the same over HTTP: requests answered together, another run swapped in under load",
+    "update": "new days join the log of a finished run, and a new run goes on from it",
     "settings": "every key of a run or of a model: what it does, what it takes, its default",
 }
 

@@ -173,6 +173,28 @@ def comparison_text(found: dict[str, Any]) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
+def promotion_text(found: dict[str, Any]) -> str:
+    """Verdict and reasons, then all targets and every slice: both values, the change with interval, what it means."""
+    head = [
+        f"{found['verdict']}: {found['new']} for {found['old']}",
+        *(f"  {reason}" for reason in found["reasons"]),
+        *(f"note: {note}" for note in found["notes"]),
+    ]
+    metric = metric_name(found["metric"])
+    rows = [["targets", "number ", "sessions", f"old {metric}", "new", f"change [{LEVEL} %]", "is"]]
+    for row in found["rows"]:
+        of = "all" if row["dimension"] == row["slice"] else f"{spaced(row['dimension'])}: {row['slice']}"
+        change = "-" if row["change"] is None else f"{100 * row['change']:+.1f} %"
+        if row["low"] is not None:
+            change += f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+        number = f"{row['targets']:,}{'*' if row['small'] else ' '}"
+        values = [f"{row[name]:.4f}" for name in ("old", "new")]
+        state = row["state"] + (" (must be)" if row["guarded"] else "")
+        rows.append([of, number, f"{row['sessions']:,}", *values, change, state])
+    small = [f"* under {SMALL} targets: says little"] if any(row["small"] for row in found["rows"]) else []
+    return "\n".join([*head, "", *_aligned(rows, left=1), *small])
+
+
 def _ranking(found: dict[str, Any]) -> list[str]:
     rows = [["model", "seeds", *(f"{metric_name(metric)} [{LEVEL} %]" for metric in found["metrics"])]]
     for model in found["models"]:

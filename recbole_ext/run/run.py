@@ -23,6 +23,7 @@ def run(
     test: bool = True,
     folder: Path | None = None,
     notes: Sequence[str] = (),
+    parent: Path | None = None,
 ) -> dict[str, Any]:
     """Train `model` on `dataset`, evaluate it on the test part, and return the run's record.
 
@@ -33,6 +34,7 @@ def run(
         test: False leaves the test part alone: the record has no `test`, and a later call with the same folder tests.
         folder: of record and checkpoints; an interrupted run in it goes on. None: a new one in `runs_dir`.
         notes: what a reader of the record has to know of how the run was asked for.
+        parent: folder of a finished run of the model on other days, whose weights training goes on from.
 
     Raises:
         recbole_ext.errors.UsageError: an unknown name or key, or a combination that cannot work.
@@ -47,7 +49,7 @@ def run(
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     getLogger().info(config)
-    return _experiment(config, saved, test, folder, notes)
+    return _experiment(config, saved, test, folder, notes, parent)
 
 
 def configure(
@@ -114,10 +116,13 @@ def build_config(
 
 
 def _experiment(
-    config: Any, saved: bool, tested: bool, folder: Path | None, notes: Sequence[str]
+    config: Any, saved: bool, tested: bool, folder: Path | None, notes: Sequence[str], parent: Path | None
 ) -> dict[str, Any]:
     from recbole_ext.run.checkpoints import Checkpoints, resume
+    from recbole_ext.run.parent import begin, read_parent
     from recbole_ext.run.record import Run
+
+    before = None if parent is None else read_parent(parent)
 
     run = Run(config, folder)
     run.record["notes"] += notes
@@ -125,6 +130,10 @@ def _experiment(
     off_policy = _off_policy(config, *loaders) if tested else None
     trainer = _trainer(config, loaders[0])
     trainer.eval_collector.off_policy = off_policy
+    if parent is not None and before is not None:
+        # RecBole names checkpoints by the second, and this one must not take the place of the parent's
+        trainer.saved_model_file = str(Path(config["checkpoint_dir"]) / f"{run.folder.name}.pth")
+        run.record["parent"] = begin(trainer, loaders[0]._dataset, parent, before)
     if config["resume_from"]:
         resume(trainer, config["resume_from"])
     checkpoints = Checkpoints(trainer, folder, run.epoch(trainer)) if folder is not None else None

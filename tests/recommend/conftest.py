@@ -77,6 +77,16 @@ def write_shop(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return log, items
 
 
+@contextlib.contextmanager
+def without_curves():
+    """Runs draw no learning curve, which takes longer than they do."""
+    with pytest.MonkeyPatch.context() as patch:
+        from recbole_ext.run import record
+
+        patch.setattr(record, "plot_learning_curve", lambda *args: args[-1].touch())
+        yield
+
+
 @pytest.fixture(scope="session")
 def shop_run(tmp_path_factory):
     """Runs of the shop, by model, each made once; the working directory is another one then."""
@@ -91,17 +101,13 @@ def shop_run(tmp_path_factory):
         if label not in made:
             given = {"data_path": "data", "use_gpu": False, "state": "ERROR", "show_progress": False}
             given["eval_args"] = {"split": {"session_time": [0.7, 0.1, 0.2]}}
-            with contextlib.chdir(folder):
+            with contextlib.chdir(folder), without_curves():
                 record = recbole_ext.run(model, "shop", **{**given, **settings})
             place = folder / Path(record["files"]["record"]).parent
             made[label] = Shop(record, place, log, items)
         return made[label]
 
-    with pytest.MonkeyPatch.context() as patch:
-        from recbole_ext.run import record
-
-        patch.setattr(record, "plot_learning_curve", lambda *args: args[-1].touch())
-        yield run
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,143 @@
+"""Tomorrow's model: the new days join the log of a finished run, and a new run goes on from it.
+
+What is exact and what is warm, by model: docs/update.md.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from recbole_ext.convert import check_options, converted
+from recbole_ext.convert.join import AtomicLog, Columns, inter_file, join, name_of
+from recbole_ext.errors import UsageError
+from recbole_ext.files import write_text
+from recbole_ext.plain import decode
+from recbole_ext.recommend.parent_ranks import rank_parent
+from recbole_ext.run.parent import WARM, kind_of, read_parent
+from recbole_ext.settings.files import merge
+from recbole_ext.settings.of_model import WORKED_OUT
+
+UPDATES = "updates"  # beside the data sets of the first log
+EPOCHS = 1
+# keys of a run that say nothing of the next one
+_OF_ONE_RUN = frozenset({"model", "dataset", "data_path", "resume_from", "generate", "raw_path", "epochs"})
+
+
+def update(
+    run: str | Path,
+    events: Sequence[str | Path],
+    forget_before: date | None = None,
+    log: str | Path | None = None,
+    keys: Mapping[str, Any] | None = None,
+    rank_old: bool = True,
+) -> dict[str, Any]:
+    """The record of a new run of the same model on the log of `run` with new days behind it.
+
+    Args:
+        run: folder of a finished run.
+        events: new days, in order: `.inter` files or folders that hold one, or raw logs, which the run's `source` reads
+            with its `convert_options`.
+        forget_before: sessions that start before that day (UTC) leave the log.
+        log: folder that the joined log is written to, <data_path>/<dataset>; None: one of its own in
+            <data_path>/updates/. One that was made of the same files is used again.
+        keys: settings that differ from those of `run`; `epochs` is 1 where a network goes on and nothing is said.
+        rank_old: ask the old model for its lists of the new test targets too, so that `promote` can compare the two.
+
+    Raises UsageError where the run cannot go on, the files do not fit its log, or a key cannot be used.
+    """
+    from recbole_ext.run.run import run as new_run
+
+    folder = Path(run)
+    if not events:
+        raise UsageError("there are no new events: name a file or a folder of them with --events")
+    record = read_parent(folder)
+    settings = decode(record["config"])
+    model, dataset = str(record["model"]), str(record["dataset"])
+    old = Path(settings["data_path"])
+    if inter_file(old) is None:
+        raise UsageError(f"the log of {folder} is not in {old}: update where it is, or put it there")
+    wanted = _settings(model, dataset, old.parent, settings, keys or {})  # a mistake is found before any work
+    with _atomic([Path(path) for path in events], settings) as found:
+        columns = _columns(settings)
+        out = Path(log) / dataset if log is not None else _place(old, found, forget_before, columns)
+        joined = join(old, found, out, forget_before, columns)
+    wanted["data_path"] = str(out.parent)
+    counts = "; ".join(f"{count:,} × {note}" for note, count in joined["notes"].items())
+    notes = [f"updated from {folder} with {', '.join(map(str, events))}{': ' if counts else ''}{counts}"]
+    made = new_run(model, dataset, wanted, notes=notes, parent=folder)
+    if rank_old:
+        child = Path(made["files"]["record"]).parent
+        try:
+            made["files"]["parent"] = str(rank_parent(folder, child, out, columns))
+        except UsageError as error:  # the new run stands all the same
+            made["notes"].append(f"the parent's lists of the new targets are missing: {error}")
+        write_text(child / "record.json", json.dumps(made, indent=1, allow_nan=False) + "\n")
+    return made
+
+
+def _settings(
+    model: str, dataset: str, place: Path, old: Mapping[str, Any], keys: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the new run is given: the old run's values where they are no defaults, and `keys` over them, all checked."""
+    from recbole_ext.run.run import build_config, configure
+
+    for key in ("model", "dataset", "data_path", "resume_from"):
+        if key in keys:
+            raise UsageError(f"{key} cannot be changed in an update: leave it out, or train anew")
+    plain = build_config(model, dataset, {"data_path": str(place)})
+    inherited = {
+        key: value
+        for key, value in old.items()
+        if key not in _OF_ONE_RUN | WORKED_OUT and key in plain and plain[key] != value
+    }
+    given = merge({**inherited, "data_path": str(place)}, keys)
+    if "epochs" not in keys and kind_of(configure(model, dataset, given)) == WARM:
+        given["epochs"] = EPOCHS
+    configure(model, dataset, given)
+    return given
+
+
+def _columns(settings: Mapping[str, Any]) -> Columns:
+    return Columns(
+        settings["USER_ID_FIELD"],
+        settings["ITEM_ID_FIELD"],
+        settings["TIME_FIELD"],
+        settings.get("EVENT_FIELD") or "event",
+        settings.get("LINK_USER_FIELD") or "user_id",
+    )
+
+
+@contextmanager
+def _atomic(paths: Sequence[Path], settings: Mapping[str, Any]) -> Iterator[list[Path]]:
+    """The paths as atomic files; raw logs are converted for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="recbole-ext-") as scratch:
+        found = []
+        for number, path in enumerate(paths):
+            if inter_file(path) is not None:
+                found.append(path)
+                continue
+            if not path.exists():
+                raise UsageError(f"--events names {path}, which does not exist")
+            source = settings.get("source")
+            if not source:
+                raise UsageError(
+                    f"{path} holds no .inter file, and the run's data set names no source that would read it: convert "
+                    "it first, and give the .inter file"
+                )
+            out = Path(scratch) / f"{number}-events"
+            converted(str(source), path, out, check_options(source, settings.get("convert_options")))
+            found.append(out)
+        yield found
+
+
+def _place(old: Path, events: Sequence[Path], forget_before: date | None, columns: Columns) -> Path:
+    """A folder of the joined log's own, beside that of the first log, named as the data set is."""
+    base = old.parent.parent.parent if old.parent.parent.name == UPDATES else old.parent
+    logs = [AtomicLog.read(path) for path in (old, *events)]
+    return base / UPDATES / name_of(logs, forget_before, columns) / old.name

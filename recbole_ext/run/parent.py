@@ -1,0 +1,85 @@
+"""The run that another one goes on from: its folder read, and what the new run takes over from it.
+
+exact: the model learns in one pass, so the new run is what a fit on its log is. warm: training goes on from the
+parent's weights, optimizer and moving average.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_ext.bridge.choice import dataset_class, path_of
+from recbole_ext.bridge.description import SESSION_VECTOR_MODELS
+from recbole_ext.bridge.warm import go_on
+from recbole_ext.data.session_dataset import SessionDataset
+from recbole_ext.errors import UsageError
+
+EXACT, WARM = "exact", "warm"
+
+
+def read_parent(folder: Path) -> dict[str, Any]:
+    """record.json of a finished run; UsageError where the folder holds none."""
+    try:
+        record = dict(json.loads((folder / "record.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"{folder} is not the folder of a finished run, as it has no record.json that can be read"
+        ) from error
+    if not isinstance(record.get("config"), dict) or "test" not in record:
+        raise UsageError(f"{folder} is of a run that is not finished: finish it, or name another one")
+    return record
+
+
+def kind_of(config: Any) -> str:
+    """EXACT or WARM; UsageError where a run of this model cannot go on with other days."""
+    name = config["model"]
+    encoder = getattr(config.model_class, "encoder_name", name)
+    if encoder in SESSION_VECTOR_MODELS:
+        raise UsageError(
+            f"{name} cannot go on: {encoder} learns a vector for each session of the log, so train it anew"
+        )
+    cls = dataset_class(config)
+    if cls is None or not issubclass(cls, SessionDataset):
+        raise UsageError(f"{name} cannot go on, as it runs on RecBole's own data set here: train it anew")
+    if name == "Blend":
+        raise UsageError("a Blend is made of finished runs: update those, and blend them anew")
+    return EXACT if path_of(config).one_pass else WARM
+
+
+def begin(trainer: Any, train: Any, folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a fresh trainer what the run in `folder` had learnt; what the new record says of its parent.
+
+    train: the training part. Raises UsageError where the two do not fit together.
+    """
+    kind = kind_of(trainer.config)
+    found = {
+        "folder": str(folder),
+        "started": record["started"],
+        "commit": record.get("commit"),
+        "kind": kind,
+    }
+    if kind == EXACT:
+        return found
+    file = record.get("checkpoint")
+    if not file or not Path(file).is_file():
+        raise UsageError(
+            f"{folder} has no checkpoint to go on from, as {file or 'none'} does not exist: put it there, or train anew"
+        )
+    counts = go_on(trainer, str(file), train, _trained(folder))
+    getLogger().info(f"goes on from {file}: {counts}")
+    return {**found, "checkpoint": str(file), **counts}
+
+
+def _trained(folder: Path) -> np.ndarray | None:
+    """Names of the items that the run in `folder` had training events of; None where its ranks do not say."""
+    try:
+        with np.load(folder / "ranks.npz", allow_pickle=False) as stored:
+            return stored["item_token"][stored["item_count"] > 0]
+    except (OSError, KeyError, ValueError):
+        return None
