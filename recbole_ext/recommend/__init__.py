@@ -1,8 +1,30 @@
-"""A model folder used: `load` one, ask it for lists. `recbole_ext.load` is the same function."""
+"""A model folder used: `load` one, ask it for lists. `recbole_ext.load` is the same function.
+
+Importing it loads neither torch nor RecBole, and a folder that was exported is opened and asked without them.
+"""
 
 from __future__ import annotations
 
-from recbole_ext.recommend.asked import Report, Session
-from recbole_ext.recommend.recommender import Lists, Recommender, load
+from pathlib import Path
 
-__all__ = ["Lists", "Recommender", "Report", "Session", "load"]
+from recbole_ext.recommend.asked import Report, Session
+from recbole_ext.recommend.lists import Lister, Lists
+
+__all__ = ["Lister", "Lists", "Report", "Session", "load"]
+
+
+def load(folder: str | Path, device: str = "cpu") -> Lister:
+    """Open the model of a run's folder, a model folder, or a folder that `export` wrote, to ask it; no data set is
+    needed.
+
+    device: where it computes, as torch names it; an exported folder computes on the CPU. Raises UsageError in one
+    sentence: there is no model, a file was cut or changed, another version wrote it, or the model cannot be asked for a
+    new session.
+    """
+    from recbole_ext.recommend import exported
+
+    if exported.is_one(folder):
+        return exported.load(folder, device)
+    from recbole_ext.recommend import recommender
+
+    return recommender.load(folder, device)
