@@ -19,6 +19,7 @@ COMMANDS = {
     "convert": "raw logs to RecBole's atomic files",
     "compare": "finished runs of one data set side by side: intervals, paired tests, slices",
     "recommend": "lists for live sessions or for those of a file, by the model of a finished run",
+    "export": "the model of a finished run as a folder that answers without torch",
     "settings": "every key of a run or of a model: what it does, what it takes, its default",
 }
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -24,14 +24,10 @@ from recbole_ext.recommend.choice import Best, Choice, PerSession, chosen
 from recbole_ext.recommend.where import matching
 from recbole_ext.segments import owner_of, start_of
 
-if TYPE_CHECKING:
-    import scipy.sparse as sp
-
 BATCH = 1024  # sessions that are scored at a time
 CONDITIONS = 64  # of `where`, whose items are remembered
 
 Empty = Literal["start", "popular"]
-Evidence = dict[str, "sp.csr_matrix"]  # (B, n_items) by name of the column
 
 
 class Ranking(Protocol):
@@ -53,8 +49,8 @@ class Ranking(Protocol):
         live: the sessions to rank. sessions: (S,) what `choice` calls them.
         """
 
-    def evidence(self, live: LiveSessions) -> Evidence:
-        """What speaks for items, by column; empty where the model cannot say."""
+    def evidence(self, live: LiveSessions, items: np.ndarray) -> dict[str, np.ndarray]:
+        """(S, k) what speaks for items (S, k), 0 = none, by column; empty where the model cannot say."""
 
     def alike(self, items: np.ndarray, choice: Choice, k: int) -> Best | None:
         """The best of items by the cosine of their vectors with those of `items` (B,); None: it has no vectors."""
@@ -360,9 +356,8 @@ def _ranked(
         for some, best in state.ranking.best(batch, sessions, choice, k):
             _put(items, scores, some, best)
         if why:
-            for name, matrix in state.ranking.evidence(batch).items():
-                column = evidence.setdefault(name, np.zeros((len(live), k)))
-                column[sessions] = _looked_up(matrix, items[sessions])
+            for name, values in state.ranking.evidence(batch, items[sessions]).items():
+                evidence.setdefault(name, np.zeros((len(live), k)))[sessions] = values
     return items, scores, evidence
 
 
@@ -372,12 +367,6 @@ def _put(items: np.ndarray, scores: np.ndarray, rows: np.ndarray, best: Best) ->
     there, width = values > -np.inf, found.shape[1]
     items[rows, :width] = found * there
     scores[rows, :width] = np.where(there, values, np.nan)
-
-
-def _looked_up(matrix: Any, items: np.ndarray) -> np.ndarray:
-    """(B, k) values of a csr matrix (B, n_items) at items (B, k)."""
-    row = np.repeat(np.arange(len(items)), items.shape[1])
-    return np.asarray(matrix.tocsr()[row, items.reshape(-1)]).reshape(items.shape)
 
 
 def _popular(state: State, choice: Choice, row: np.ndarray, session: int) -> None:

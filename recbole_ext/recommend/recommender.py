@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -17,8 +18,8 @@ from recbole_ext.errors import UsageError
 from recbole_ext.recommend.asked import Report, Session, name_of
 from recbole_ext.recommend.choice import Best, Choice, Means
 from recbole_ext.recommend.folder import ModelFolder, Part, read
-from recbole_ext.recommend.lists import Evidence, Lister, Lists, State
-from recbole_ext.recommend.scoring import alike, scorer_of
+from recbole_ext.recommend.lists import Lister, Lists, State
+from recbole_ext.recommend.scoring import Evidence, alike, scorer_of
 from recbole_ext.scores.top import best_items
 
 
@@ -47,8 +48,8 @@ class _Ranking:
         ]
 
     @torch.inference_mode()
-    def evidence(self, live: LiveSessions) -> Evidence:
-        return self.scorer.evidence(live)
+    def evidence(self, live: LiveSessions, items: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: _looked_up(matrix, items) for name, matrix in self.scorer.evidence(live).items()}
 
     @torch.inference_mode()
     def alike(self, items: np.ndarray, choice: Choice, k: int) -> Best | None:
@@ -129,6 +130,12 @@ def _add(scores: Tensor, bias: np.ndarray) -> None:
 
 
 TENSORS = Means(_best, _add)
+
+
+def _looked_up(matrix: sp.csr_matrix, items: np.ndarray) -> np.ndarray:
+    """(B, k) values of a csr matrix (B, n_items) at items (B, k)."""
+    row = np.repeat(np.arange(len(items)), items.shape[1])
+    return np.asarray(matrix.tocsr()[row, items.reshape(-1)]).reshape(items.shape)
 
 
 def _longest(part: Part) -> int | None:

@@ -21,12 +21,13 @@ from recbole_ext.model.factored import DotProductModel, Factored, Scoring
 from recbole_ext.model.item_encoder import ItemsRanked
 from recbole_ext.model.pointer import Looks
 from recbole_ext.recommend.folder import Part
-from recbole_ext.recommend.lists import Evidence
 from recbole_ext.scores.dense import DenseScores, RowScores
 from recbole_ext.scores.factored import FactoredScores
 from recbole_ext.scores.table import ItemTable
 from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.settings.training import Training
+
+Evidence = dict[str, sp.csr_matrix]  # (B, n_items) by name of the column
 
 
 class Scorer(Protocol):
