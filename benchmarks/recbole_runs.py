@@ -235,32 +235,29 @@ def evaluate_rows(
     return {"rows_per_second": limit.seen / seconds, "rows": limit.seen, "seconds": seconds}
 
 
-def list_rows(
-    data: str, model: str, settings: dict[str, Any], rows: int, batch: int, k: int = 20
+def ask(
+    data: str, model: str, settings: dict[str, Any], rows: int, batch: int, requests: int, k: int = 20
 ) -> dict[str, float]:
-    """Rows a second of RecBole's `full_sort_topk` over test rows, `batch` sessions a call, with untrained weights."""
-    run = open_run(False, data, model, settings, anomaly=False)
-    from recbole.utils.case_study import full_sort_topk
+    """RecBole asked for lists, with untrained weights.
 
-    test = run["test"]
-    sessions = test.dataset.inter_feat[test.dataset.uid_field].numpy()
-    full_sort_topk(sessions[:batch], run["model"], test, k)
-    chosen = sessions[:rows]
-    listed = 0
-    began = time.perf_counter()
-    for first in range(0, len(chosen), batch):
-        _, items = full_sort_topk(chosen[first : first + batch], run["model"], test, k)
-        listed += len(items)
-    seconds = time.perf_counter() - began
-    return {"rows_per_second": listed / seconds, "rows": listed, "seconds": seconds}
-
-
-def one_row(data: str, model: str, settings: dict[str, Any], requests: int, k: int = 20) -> dict[str, float]:
-    """Milliseconds of one row's `full_sort_predict` and its k best, the row being made already."""
+    rows_per_second: of its `full_sort_topk` over test rows, `batch` sessions a call. p50, p99: milliseconds of one
+    row's `full_sort_predict` and its k best, on one thread, the row being made already.
+    """
     run = open_run(False, data, model, settings, anomaly=False)
     import torch
+    from recbole.utils.case_study import full_sort_topk
 
-    dataset, network = run["test"].dataset, run["model"].eval()
+    test, network = run["test"], run["model"]
+    dataset = test.dataset
+    sessions = dataset.inter_feat[dataset.uid_field].numpy()[:rows]
+    full_sort_topk(sessions[:batch], network, test, k)
+    listed = 0
+    began = time.perf_counter()
+    for first in range(0, len(sessions), batch):
+        _, items = full_sort_topk(sessions[first : first + batch], network, test, k)
+        listed += len(items)
+    seconds = time.perf_counter() - began
+    torch.set_num_threads(1)
     taken = []
     with torch.no_grad():
         for number in range(requests + 5):
@@ -268,7 +265,7 @@ def one_row(data: str, model: str, settings: dict[str, Any], requests: int, k: i
             began = time.perf_counter()
             network.full_sort_predict(row).view(1, -1).topk(k)
             taken.append((time.perf_counter() - began) * 1e3)
-    return percentiles(taken[5:])
+    return {"rows_per_second": listed / seconds, "rows": listed, **percentiles(taken[5:])}
 
 
 def percentiles(taken: list[float]) -> dict[str, float]:

@@ -5,8 +5,8 @@
 
 The whole job: the top 20 of every test prefix, from a file of prefixes to one of lists, the model opened on the way.
 Beside it RecBole's `full_sort_topk` on its own SASRec over as many items, batch for batch, in a process that never
-imports us; it is given some of the rows, as it takes the same time for each. One request, in process, one thread: beside
-it the same model by RecBole's way to ask, `full_sort_predict`, and RecBole's SASRec by it.
+imports us; it is given some of the rows, as it takes the same time for each. One request, in process, one thread:
+beside it the same model by RecBole's way to ask, `full_sort_predict`, and RecBole's SASRec by it.
 Every run is a process of its own and the sides take turns.
 """
 
@@ -29,6 +29,7 @@ from side_by_side import MB, ROOT, Measured, Side, alternate, conditions, peak_b
 
 PACKAGES = ("torch", "numpy", "pandas", "recbole", "safetensors")
 BATCH = 1024  # of both sides
+WARM = 5  # requests that are not timed
 
 
 # --- what our processes do -----------------------------------------------------------------------------------
@@ -75,14 +76,38 @@ def one_request(run: str, prefixes: str, requests: int, k: int = 20) -> dict[str
 
     torch.set_num_threads(1)
     recommender = recbole_ext.load(run)
-    with Path(prefixes).open(encoding="utf-8") as stream:
-        sessions = [json.loads(line)["items"] for _, line in zip(range(requests + 20), stream)]
     taken = []
-    for items in sessions:
+    for items in _sessions(prefixes, requests + WARM):
         began = time.perf_counter()
         recommender.lists([items], k).of(0)
         taken.append((time.perf_counter() - began) * 1e3)
-    return percentiles(taken[20:])
+    return percentiles(taken[WARM:])
+
+
+def same_model(run: str, prefixes: str, requests: int, k: int = 20) -> dict[str, float]:
+    """Milliseconds of the same by the model's `full_sort_predict`, as RecBole asks any model, its row being made."""
+    import torch
+
+    import recbole_ext
+    from recbole_ext.recommend.asked import asked
+
+    torch.set_num_threads(1)
+    state = recbole_ext.load(run)._state
+    taken = []
+    with torch.no_grad():
+        for items in _sessions(prefixes, requests + WARM):
+            row = state.scorer.rows(asked([items], None, state.catalogue, False).live)
+            began = time.perf_counter()
+            state.part.model.full_sort_predict(row).view(1, -1).topk(k)
+            taken.append((time.perf_counter() - began) * 1e3)
+    return percentiles(taken[WARM:])
+
+
+def _sessions(prefixes: str, count: int) -> list[list[str]]:
+    """Some of the prefixes, all over the file, at least one after the first WARM."""
+    lines = Path(prefixes).read_text(encoding="utf-8").splitlines()
+    step = max(len(lines) // count, 1)
+    return [json.loads(line)["items"] for line in lines[::step][:count]]
 
 
 def opened(run: str) -> dict[str, float]:
@@ -138,35 +163,29 @@ def measure(given: argparse.Namespace, folder: Path) -> str:
                 "ours", f"{me}:whole_job", {"run": given.run, "prefixes": prefixes, "out": out}, given.repeats
             ),
             Side(
-                "full_sort_topk",
-                f"{theirs}:list_rows",
-                {**peer, "rows": given.peer_rows, "batch": BATCH},
+                "RecBole",
+                f"{theirs}:ask",
+                {**peer, "rows": given.peer_rows, "batch": BATCH, "requests": given.requests},
                 given.repeats,
             ),
         ],
         given.threads,
     )
-    once, predict, first = alternate(
+    request = {"run": given.run, "prefixes": prefixes, "requests": given.requests}
+    once, same, first = alternate(
         [
-            Side(
-                "one request",
-                f"{me}:one_request",
-                {"run": given.run, "prefixes": prefixes, "requests": given.requests},
-                given.repeats,
-            ),
-            Side(
-                "full_sort_predict", f"{theirs}:one_row", {**peer, "requests": given.requests}, given.repeats
-            ),
+            Side("one request", f"{me}:one_request", request, given.repeats),
+            Side("same model", f"{me}:same_model", request, given.repeats),
             Side("load", f"{me}:opened", {"run": given.run}, given.repeats),
         ],
         1,
     )
-    rows = [*_job_rows(job, topk, count), *_request_rows(once, predict), *_load_rows(first)]
+    rows = [*_job_rows(job, topk, count), *_request_rows(once, same, topk), *_load_rows(first)]
     if given.million:
         wide = {"items": 1_000_000, "width": 64, "requests": 30}
         (million,) = alternate([Side("million", f"{me}:many_items", wide, given.repeats)], 1)
         rows.append(("1,000,000 items × 64, product and top 20", _ms(million.result), "", ""))
-    head = ("what", "ours", "RecBole's SASRec", "times faster")
+    head = ("what", "ours", "RecBole", "times faster")
     said = conditions(given.threads, PACKAGES)
     return f"{Path(given.run).name}. {said}. Single requests: one thread.\n\n{table(head, rows)}"
 
@@ -186,9 +205,15 @@ def _job_rows(job: Measured, topk: Measured, count: int) -> list[tuple[str, ...]
     ]
 
 
-def _request_rows(once: Measured, predict: Measured) -> list[tuple[str, ...]]:
-    faster = predict.result["p50"] / once.result["p50"]
-    return [("one request", _ms(once.result), _ms(predict.result), f"{faster:.1f}")]
+def _request_rows(once: Measured, same: Measured, other: Measured) -> list[tuple[str, ...]]:
+    own = once.result["p50"]
+    return [
+        (f"one request; {what}", _ms(once.result), _ms(peer.result), f"{peer.result['p50'] / own:.1f}")
+        for what, peer in (
+            ("the same model by full_sort_predict", same),
+            ("RecBole's SASRec by it", other),
+        )
+    ]
 
 
 def _load_rows(first: Measured) -> list[tuple[str, ...]]:

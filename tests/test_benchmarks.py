@@ -219,6 +219,9 @@ def test_the_released_side_is_recbole_alone_and_sees_the_same_targets(tmp_path, 
     for ours in (False, True):
         common = {"ours": ours, "data": str(recbole_data), "model": "GRU4Rec", "settings": SMALL}
         calls = {name: {**common, **more} for name, more in functions.items()}
+        if not ours:
+            alone = {key: common[key] for key in ("data", "model", "settings")}
+            calls["ask"] = {**alone, "rows": 40, "batch": 16, "requests": 3}
         found, imported = run_side(tmp_path, calls)
         assert imported is ours
         sides.append(found)
@@ -228,6 +231,8 @@ def test_the_released_side_is_recbole_alone_and_sees_the_same_targets(tmp_path, 
     assert mine["train_steps"]["loss"] == pytest.approx(theirs["train_steps"]["loss"], rel=0.01)
     assert min(side["train_steps"]["targets_per_second"] for side in sides) > 0
     assert min(side["evaluate_rows"]["rows"] for side in sides) >= 100
+    asked = theirs["ask"]
+    assert asked["rows"] == 40 and asked["rows_per_second"] > 0 and 0 < asked["p50"] <= asked["p99"]
 
 
 def test_a_report_keeps_its_other_sections(tmp_path, monkeypatch):

@@ -58,8 +58,8 @@ def _groups(vectors: Tensor, raw: Tensor, own: int) -> tuple[Tensor, Tensor, Ten
     """(G, e - own) what groups of items share, (n_items,) int64 the group of each, (n_items,) float by what its shared
     part is multiplied; None where there are many groups."""
     part = raw[:, own:]
-    mark = torch.randn(part.shape[1], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    keys = part.double() @ mark.to(part.device)
+    mark = torch.randn(part.shape[1], generator=torch.Generator().manual_seed(1))
+    keys = part @ mark.to(part.device, part.dtype)  # what differs by rounding only is a group more
     _, group = torch.unique(keys, return_inverse=True)
     count = int(group.max()) + 1
     if count > SHARED * len(part):

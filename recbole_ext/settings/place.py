@@ -48,7 +48,7 @@ class Place(Settings):
     data_path: Text = key("dataset/", "folder of the atomic files, <data_path>/<dataset>/<dataset>.inter")
     raw_path: Text | None = key(None, "folder of the raw logs, used once when the atomic files are missing")
     generate: dict[str, Any] | None = key(None, "makes generated logs in raw_path when that does not exist")
-    runs_dir: Text = key("runs", "one folder a run: record.json, ranks.npz, learning_curve.png")
+    runs_dir: Text = key("runs", "one folder a run: record.json, ranks.npz, model/, learning_curve.png")
     checkpoint_dir: Text = key("saved", "folder of checkpoints")
     resume_from: Text | None = key(None, "checkpoint to continue from, exactly")
     data_cache: Flag | None = key(

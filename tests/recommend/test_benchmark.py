@@ -1,0 +1,60 @@
+"""benchmarks/recommend.py on a small run: it measures what it says, and writes its table."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import recommend
+
+    return recommend
+
+
+def test_its_table(benchmark, hrnn, asked_hrnn, tmp_path, monkeypatch, write_log):
+    rows = [
+        {"session_id": f"s{n}", "item_id": f"i{(n + step) % 30}", "split": "train" if n < 5 else "test"}
+        for n in range(12)
+        for step in range(1 + n % 4)
+    ]
+    write_log(rows)
+    data, done = tmp_path / "data" / "toy", []
+
+    def in_this_process(sides, threads):
+        """The sides once; of RecBole's a made-up result, tests/test_benchmarks.py runs them."""
+        found = []
+        for side in sides:
+            module, name = side.function.split(":")
+            done.append(name)
+            made_up = {"rows_per_second": 2.0, "p50": 50.0, "p99": 90.0}
+            own = module == "recommend"
+            result = getattr(benchmark, name)(**side.arguments) if own else made_up
+            found.append(benchmark.Measured(side.name, [2.0], [100.0], result))
+        return found
+
+    monkeypatch.setattr(benchmark, "alternate", in_this_process)
+    monkeypatch.setattr(benchmark, "many_items", lambda items, width, requests: {"p50": 1.0, "p99": 2.0})
+    given = {"run": str(hrnn.folder), "data": str(data), "threads": 1, "repeats": 1}
+    text = benchmark.measure(argparse.Namespace(**given, requests=3, peer_rows=5, million=True), tmp_path)
+    targets = sum(n % 4 for n in range(5, 12))
+    lines = [json.loads(line) for line in (tmp_path / "prefixes.jsonl").read_text().splitlines()]
+    assert len(lines) == targets and [len(line["items"]) for line in lines][:3] == [1, 1, 2]
+    lists = pl.read_parquet(tmp_path / "lists.parquet")
+    expected = asked_hrnn.recommend([line["items"] for line in lines], 20)
+    assert lists["item"].to_list() == expected["item"].tolist()
+    assert f"lists of {targets} prefixes" in text and f"| {targets / 2:.0f} s" in text
+    assert text.count("p50 50.0 ms, p99 90.0 ms") == 1 and "1,000,000 items" in text
+    assert done == ["whole_job", "ask", "one_request", "same_model", "opened", "many_items"]
+
+
+def test_percentiles_and_many_items(benchmark):
+    assert benchmark.percentiles(list(map(float, range(101)))) == {"p50": 50.0, "p99": 99.0}
+    assert 0 < benchmark.many_items(500, 4, 3)["p50"] < np.inf
