@@ -28,7 +28,7 @@ from recbole_ext import sealed
 from recbole_ext.data.live import LiveSessions, Reads, past_items
 from recbole_ext.data.shelf import Shelf
 from recbole_ext.errors import UsageError
-from recbole_ext.recommend.arrays import ARRAYS, Copied, Raised, exact, in_order
+from recbole_ext.recommend.arrays import ARRAYS, Copied, Raised, best_items, exact, in_order
 from recbole_ext.recommend.choice import Best, Choice
 from recbole_ext.recommend.lists import Lister, Ranking, State
 from recbole_ext.segments import place_in, spans, start_of
@@ -245,17 +245,20 @@ class _Network:
         (scores,) = self.scan.run(None, {"states": rounded, "size": (largest / 127).astype(np.float32)})
         scores += self.bias
         scores[:, self.hidden] = -np.inf
-        named = np.zeros((len(states), 0), dtype=np.int64)
+        count = min(max(ROUGHLY * k, k + AT_LEAST), scores.shape[1])
+        row = np.arange(len(states))[:, None]
+        known = np.zeros((len(states), 0), dtype=np.int64)  # items whose scores are exact
         if terms is not None:
-            named = terms.items
-            row = np.arange(len(states))[:, None]
-            own = exact(states, self.table, self.scale, self.bias, named)
-            scores[row, named] = np.where(np.isneginf(scores[row, named]), -np.inf, own)
+            known = terms.items
+            if isinstance(terms, Copied):  # the sum over all items is next to that over the best of them
+                known = np.concatenate((best_items(scores, count)[0], known), axis=1)
+            own = exact(states, self.table, self.scale, self.bias, known)
+            scores[row, known] = np.where(np.isneginf(scores[row, known]), -np.inf, own)
             terms.add_to(scores)
-        items, values = choice.best(scores, sessions, max(ROUGHLY * k, k + AT_LEAST), ARRAYS)
-        has_term = (items[:, :, None] == named[:, None, :]).any(axis=2)
+        items, values = choice.best(scores, sessions, count, ARRAYS)
         again = exact(states, self.table, self.scale, self.bias, items)
-        return in_order(items, np.where(has_term | np.isneginf(values), values, again), k)
+        done = (items[:, :, None] == known[:, None, :]).any(axis=2) | np.isneginf(values)
+        return in_order(items, np.where(done, values, again), k)
 
     def evidence(self, live: LiveSessions, items: np.ndarray) -> dict[str, np.ndarray]:
         """from_session, from_past: the chance that the pointer copies the item from the session, from the past."""
