@@ -19,13 +19,14 @@ from recbole_ext.data.catalogue import Catalogue
 from recbole_ext.errors import UsageError
 from recbole_ext.recommend import exported, recommender
 from recbole_ext.recommend.asked import Session
+from recbole_ext.recommend.counted import COUNTED, described
 from recbole_ext.recommend.encoders import NETWORKS, Encoder, encoder_of, write_encoder
 from recbole_ext.recommend.exported import ARRAYS_FILE, ENCODER, FORMAT, ITEMS, SCAN, STATED, VECTORS
 from recbole_ext.recommend.folder import ModelFolder, Part, read
 from recbole_ext.recommend.lists import Lister
 
 REQUIREMENTS = "requirements.txt"
-NEEDS = {"network": ("numpy", "pandas", "onnxruntime")}
+NEEDS = {"network": ("numpy", "pandas", "onnxruntime"), "counted": ("numpy", "pandas", "scipy")}
 CHECKED = 256  # made-up sessions whose lists are compared
 CLOSE = 1e-4  # share of a list's largest score by which its scores may differ
 LEAST = {False: 0.999, True: 0.99}  # share of lists that are the same, by int8
@@ -54,8 +55,6 @@ def export(run: str | Path, out: str | Path, int8: bool = False) -> Summary:
     folder, out = read(run), Path(out)
     if out.exists() and not exported.is_one(out):
         raise UsageError(f"{out} is there already and no exported folder: name another one")
-    if importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxruntime") is None:
-        raise UsageError("export needs onnx and onnxruntime: pip install recbole-ext[onnx]")
     files = _files(folder, folder.part(folder.catalogue, torch.device("cpu")), int8)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{out.name}.") as place:
@@ -78,10 +77,19 @@ def _copy_of(source: Path) -> _Write:
 
 
 def _files(folder: ModelFolder, part: Part, int8: bool) -> dict[str, _Write]:
+    if part.name in COUNTED:
+        if int8:
+            raise UsageError(f"{part.name} has no item vectors, which int8 is about: leave it out")
+        told, arrays = described(part.model, part.reads.longest)
+        return _with_items(folder, part, "counted", told, arrays, {})
     if part.name not in NETWORKS:
         raise UsageError(
-            f"{part.name} cannot be exported: {', '.join(NETWORKS)} can, so load the run itself, or train one of these"
+            f"{part.name} cannot be exported, only {', '.join((*NETWORKS, *COUNTED))}: load the run itself, or train "
+            "one of these"
         )
+    missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"export needs {' and '.join(missing)}: pip install recbole-ext[onnx]")
     encoder = encoder_of(part)
     arrays = {name: getattr(encoder, name).numpy().copy() for name in ("scale", "bias", "rankable", "unseen")}
     vectors = encoder.vectors.float().numpy().copy()

@@ -300,4 +300,53 @@ def _session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-_RANKINGS: dict[str, Callable[..., Ranking]] = {"network": _Network}
+class _Counted:
+    """Of a model that counts: scores of the items that have one, others below them or no candidates."""
+
+    def __init__(self, place: Path, stated: Mapping[str, Any], arrays: Mapping[str, np.ndarray]):
+        from recbole_ext.recommend.counted import scoring_of
+
+        self.reads = Reads(**stated["reads"])
+        self.filled = stated["fill"] == "popularity"
+        self.scoring = scoring_of(stated, arrays)
+        self.below = self.scoring.popularity - 1  # (n_items,)
+        self.below[0] = -np.inf
+
+    @property
+    def visitors(self) -> bool:
+        return self.reads.visitors
+
+    @property
+    def longest(self) -> int | None:
+        return self.reads.longest
+
+    def best(
+        self, live: LiveSessions, sessions: np.ndarray, choice: Choice, k: int
+    ) -> Iterator[tuple[np.ndarray, Best]]:
+        prefixes = _rows(live, self.reads).prefix
+        known = self.scoring.score(prefixes)  # csr
+        follow = self.filled | ~(prefixes != 0).any(axis=1)
+        step = max(ENTRIES // len(self.below), 1)
+        for first in range(0, len(prefixes), step):
+            piece = slice(first, first + step)
+            scores = np.where(follow[piece, None], self.below, np.float32(-np.inf))
+            pointers = known.indptr[first : first + len(scores) + 1]
+            stored = slice(pointers[0], pointers[-1])
+            scores[np.repeat(np.arange(len(scores)), np.diff(pointers)), known.indices[stored]] = known.data[
+                stored
+            ]
+            yield sessions[piece], choice.best(scores, sessions[piece], k, ARRAYS)
+
+    def evidence(self, live: LiveSessions, items: np.ndarray) -> dict[str, np.ndarray]:
+        found = self.scoring.evidence(_rows(live, self.reads).prefix)
+        row = np.repeat(np.arange(len(items)), items.shape[1])
+        return {
+            name: np.asarray(matrix.tocsr()[row, items.reshape(-1)]).reshape(items.shape)
+            for name, matrix in found.items()
+        }
+
+    def alike(self, items: np.ndarray, choice: Choice, k: int) -> Best | None:
+        return None
+
+
+_RANKINGS: dict[str, Callable[..., Ranking]] = {"network": _Network, "counted": _Counted}
