@@ -29,6 +29,9 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext export") -> int:
     given = _parser(prog).parse_args(arguments)
     if not given.onnx:
         raise UsageError("say the format: --onnx is the one that there is")
+    from recbole_ext.recommend import require_torch
+
+    require_torch("a run is exported")
     from recbole_ext.recommend.export import export
 
     out = given.out or Path(given.run) / ("onnx-int8" if given.int8 else "onnx")

@@ -5,8 +5,10 @@ Importing it loads neither torch nor RecBole, and a folder that was exported is 
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
+from recbole_ext.errors import UsageError
 from recbole_ext.recommend.asked import Report, Session
 from recbole_ext.recommend.lists import Lister, Lists
 
@@ -25,6 +27,17 @@ def load(folder: str | Path, device: str = "cpu") -> Lister:
 
     if exported.is_one(folder):
         return exported.load(folder, device)
+    require_torch(f"{folder} is no exported folder, and a run is opened")
     from recbole_ext.recommend import recommender
 
     return recommender.load(folder, device)
+
+
+def require_torch(what: str) -> None:
+    """UsageError where torch and RecBole are not there; what: a clause that ends in the verb that they do."""
+    missing = [name for name in ("torch", "recbole") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"{what} by {' and '.join(missing)}, not installed here: export the run where it was trained, or pip "
+            "install recbole-ext with what it needs"
+        )
