@@ -11,24 +11,36 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
+from torch import Tensor
 
 from recbole_ext.data.live import PAST_ITEMS, Earlier, LiveSessions, Reads, past_items
 from recbole_ext.data.rows import gathered
 from recbole_ext.data.user_sequences import UserBatch, pack
-from recbole_ext.segments import earlier_of_group, pointers_of, spans, start_of
+from recbole_ext.segments import earlier_of_group, owner_of, place_in, pointers_of, spans, start_of
 
 
 class LiveRows(Interaction):
-    """Rows of sessions that end where the next event is asked for; user_batch: the same, packed for HRNNFeat."""
+    """Rows of sessions that end where the next event is asked for, and for a model that reads sessions from their first
+    event on (HRNNFeat) one of two more ways to read them.
 
-    def __init__(self, columns: dict[str, Any], user_batch: UserBatch | None = None):
+    whole: items (B, M) of each session, 0 = padding on the right, and how many steps each has (B,), 1 or more.
+    user_batch: each packed after its visitor's earlier ones, where the model reads these one by one.
+    """
+
+    def __init__(
+        self,
+        columns: dict[str, Any],
+        whole: tuple[Tensor, Tensor] | None = None,
+        user_batch: UserBatch | None = None,
+    ):
         super().__init__(columns)
-        self.user_batch = user_batch
+        self.whole, self.user_batch = whole, user_batch
 
     def to(self, device: Any, selected_field: Any = None) -> LiveRows:
         """As Interaction's."""
+        whole = None if self.whole is None else (self.whole[0].to(device), self.whole[1].to(device))
         batch = None if self.user_batch is None else self.user_batch.to(device)
-        return LiveRows({name: column.to(device) for name, column in self.interaction.items()}, batch)
+        return LiveRows({name: column.to(device) for name, column in self.interaction.items()}, whole, batch)
 
 
 def live_rows(sessions: LiveSessions, reads: Reads, config: Any) -> LiveRows:
@@ -47,13 +59,23 @@ def live_rows(sessions: LiveSessions, reads: Reads, config: Any) -> LiveRows:
     rows[config["ITEM_LIST_LENGTH_FIELD"]] = length.clamp_min(1)  # models look for their state at length - 1
     if reads.past and sessions.earlier is not None:
         rows[PAST_ITEMS] = torch.from_numpy(past_items(sessions.earlier, len(sessions), reads.past))
-    return LiveRows(rows, user_batch(sessions, reads) if reads.whole else None)
+    if reads.chain:
+        return LiveRows(rows, user_batch=user_batch(sessions, reads))
+    return LiveRows(rows, _whole(sessions, reads.start_step) if reads.whole else None)
+
+
+def _whole(sessions: LiveSessions, start_step: bool) -> tuple[Tensor, Tensor]:
+    """See LiveRows; a start step is a step of padding, and so is all of a session without events."""
+    lead = int(start_step)
+    width = max(int(sessions.length.max(initial=0)) + lead, 1)
+    items = np.zeros((len(sessions), width), dtype=np.int64)
+    items[owner_of(sessions.length), lead + place_in(sessions.length)] = sessions.item
+    return torch.from_numpy(items), torch.from_numpy(np.maximum(sessions.length + lead, 1))
 
 
 def user_batch(sessions: LiveSessions, reads: Reads) -> UserBatch:
-    """The sessions packed, each whole and after its visitor's earlier ones where the model reads these one by one."""
-    count, lead = len(sessions), int(reads.start_step)
-    earlier = sessions.earlier if reads.chain else None
+    """The sessions packed, each whole and after its visitor's earlier ones."""
+    count, lead, earlier = len(sessions), int(reads.start_step), sessions.earlier
     # without a start step an empty session is one step of padding
     own_length = np.maximum(sessions.length, 1 - lead)
     own_item = np.zeros(int(own_length.sum()), dtype=np.int64)

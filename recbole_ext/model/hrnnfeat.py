@@ -278,12 +278,29 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def read_rows(self, interaction: Any, vectors: Tensor) -> Read:
         """State and pointers at the end of every row's prefix, its user's earlier sessions included."""
+        whole = getattr(interaction, "whole", None)
+        if whole is not None:
+            items, length = whole
+            return self._read_whole(items, length, vectors, self.past_of(interaction, vectors))
         batch = self._rows(interaction)
         return self._ends(batch, batch.rows, vectors, self.past_of(interaction, vectors))
 
     def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
         """(B, sum(parts)) state at the end of every row's prefix, its user's earlier sessions included."""
         return self.read_rows(interaction, vectors).states
+
+    def _read_whole(self, items: Tensor, length: Tensor, vectors: Tensor, past: Earlier | None) -> Read:
+        """What is read of sessions (B, M) of `length` (B,) steps, of visitors whose earlier sessions are not read."""
+        found = F.embedding(items, vectors)
+        states = self._encoded(found).flatten(0, 1)
+        row = torch.arange(len(items), device=items.device)
+        first = row * items.shape[1]
+        if self.look_back is None:
+            return Read(states[first + length - 1])
+        width = min(self.look_back.window, items.shape[1])
+        place = (length - 1).unsqueeze(1) - torch.arange(width - 1, -1, -1, device=items.device)
+        at = torch.where(place >= 0, first.unsqueeze(1) + place, -1)
+        return self.look_back.rows(states, items.flatten(), at, found.flatten(0, 1), past)
 
     def _ends(self, batch: UserBatch, events: Tensor, vectors: Tensor, past: Earlier | None) -> Read:
         """What is read of the prefixes that `events` (B,) of a UserBatch end."""

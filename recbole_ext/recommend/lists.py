@@ -123,7 +123,7 @@ class State:
 
 
 class Lister(ABC):
-    """What answers with lists. Any number of threads may ask at once."""
+    """What answers with lists. Any number of threads may ask."""
 
     _state: State
     stated: Mapping[str, Any]  # what the folder says of its model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ class _Ranking:
 
     def __init__(self, part: Part):
         self.part, self.scorer = part, scorer_of(part)
+        # RecBole's encoders are lent their item table for the time of a call
+        self.computes = threading.Lock()
 
     @property
     def visitors(self) -> bool:
@@ -41,15 +44,19 @@ class _Ranking:
     def best(
         self, live: LiveSessions, sessions: np.ndarray, choice: Choice, k: int
     ) -> list[tuple[np.ndarray, Best]]:
-        found = self.scorer.scores(live)
-        ranked = getattr(found, "ranked_chunks", found.chunks)
-        return [
-            (sessions[piece], choice.best(chunk, sessions[piece], k, TENSORS)) for piece, chunk in ranked()
-        ]
+        with self.computes:
+            found = self.scorer.scores(live)
+            ranked = getattr(found, "ranked_chunks", found.chunks)
+            return [
+                (sessions[piece], choice.best(chunk, sessions[piece], k, TENSORS))
+                for piece, chunk in ranked()
+            ]
 
     @torch.inference_mode()
     def evidence(self, live: LiveSessions, items: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: _looked_up(matrix, items) for name, matrix in self.scorer.evidence(live).items()}
+        with self.computes:
+            found = self.scorer.evidence(live)
+        return {name: _looked_up(matrix, items) for name, matrix in found.items()}
 
     @torch.inference_mode()
     def alike(self, items: np.ndarray, choice: Choice, k: int) -> Best | None:
@@ -69,7 +76,8 @@ class _Made(State):
 
 
 class Recommender(Lister):
-    """The model of a run, ready to be asked. Made by `load`; any number of threads may ask at once."""
+    """The model of a run, ready to be asked. Made by `load`; any number of threads may ask, and the model computes for
+    one of them at a time."""
 
     def __init__(self, folder: ModelFolder, device: torch.device):
         self.folder, self.stated = folder, folder.stated
@@ -93,16 +101,18 @@ class Recommender(Lister):
         and where the model knows items by their ids alone.
         """
         state = self._state
-        if not state.ranking.scorer.knows_features:
+        part, scorer = state.ranking.part, state.ranking.scorer
+        if not (scorer.knows_features and scorer.grows):
+            who = " or ".join(own.label for own in part.parts) or self.model
             raise UsageError(
-                f"{self.model} knows items by their ids alone, so it cannot rank one that it has not learnt: train it "
-                "again, or a model with item features such as HRNNFeat"
+                f"{self.model} cannot rank items that it has not learnt, as {who} knows items by their ids alone: "
+                "train it again, or a model with item features such as HRNNFeat"
             )
         columns = _feature_columns(features, state.catalogue)
         names = [name_of(name) for name in columns.pop("item")]
         if not names:
             return 0
-        scaled = [key for key in ("normalize_field", "normalize_all") if state.ranking.part.config[key]]
+        scaled = [key for key in ("normalize_field", "normalize_all") if part.config[key]]
         if scaled:
             raise UsageError(
                 f"add_items does not know how {scaled[0]} has scaled the numbers: train without it"

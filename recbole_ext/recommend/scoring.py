@@ -41,6 +41,10 @@ class Scorer(Protocol):
     def knows_features(self) -> bool:
         """Whether it ranks an item that training never saw, by its features."""
 
+    @property
+    def grows(self) -> bool:
+        """Whether it may be made again with items more, which it ranks by their features or not at all."""
+
     def scores(self, sessions: LiveSessions) -> RowScores:
         """Scores of all items for S sessions."""
 
@@ -76,6 +80,10 @@ class _Single:
     def knows_features(self) -> bool:
         return False
 
+    @property
+    def grows(self) -> bool:
+        return self.knows_features
+
     def rows(self, sessions: LiveSessions) -> LiveRows:
         config = self.part.config
         rows = live_rows(sessions, self.reads, config)
@@ -83,7 +91,7 @@ class _Single:
             from recbole.data.transform import construct_transform
 
             rows = construct_transform(config)(self, rows)
-        return rows.to(config["device"])
+        return rows if config["device"].type == "cpu" else rows.to(config["device"])
 
     def evidence(self, sessions: LiveSessions) -> Evidence:
         return {}
@@ -168,6 +176,10 @@ def _copied(looks: Looks, places: slice, n_items: int) -> sp.csr_matrix:
 class _Counting(_Single):
     """A model that learns at once."""
 
+    @property
+    def grows(self) -> bool:
+        return True  # of an item that never was in a session it knows nothing, as after training
+
     def scores(self, sessions: LiveSessions) -> RowScores:
         with reading(self.part.name):
             found: RowScores = self.model.sparse_scores(self.rows(sessions))
@@ -177,7 +189,7 @@ class _Counting(_Single):
         ask = getattr(self.model, "evidence", None)
         if ask is None:
             return {}
-        found: Evidence = ask(self.rows(sessions)[self.model.ITEM_SEQ].numpy())
+        found: Evidence = ask(self.rows(sessions)[self.model.ITEM_SEQ].cpu().numpy())
         return found
 
 
@@ -215,6 +227,10 @@ class _Blended:
     @property
     def knows_features(self) -> bool:
         return any(side.knows_features for side in self.sides)
+
+    @property
+    def grows(self) -> bool:
+        return all(side.grows for side in self.sides)
 
     def scores(self, sessions: LiveSessions) -> RowScores:
         first, second = (side.scores(sessions) for side in self.sides)

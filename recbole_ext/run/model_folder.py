@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from recbole_ext import sealed
-from recbole_ext.bridge.checkpoint import _encoded_other_parameter, encode, split_tensors
+from recbole_ext.bridge.checkpoint import encode, split_tensors
 from recbole_ext.bridge.description import SESSION_VECTOR_MODELS
 from recbole_ext.data.catalogue import Catalogue
 from recbole_ext.data.session_dataset import SessionDataset
@@ -46,8 +46,8 @@ def write_model_folder(
 ) -> None:
     """Write the model of a tested run, with the weights that were tested, to `folder`, whole or not at all.
 
-    record: the run's, of which versions, commit and names are kept. train, test: the data sets of these parts. Raises
-    OSError as writing does, and UsageError where what the model keeps has no plain form.
+    record: the run's, of which versions, commit and names are kept. train, test: the data sets of these parts. Of a
+    model that cannot be asked, or keeps what has no plain form, the folder says so. Raises OSError as writing does.
     """
     cannot = refusal(config, test)
     tensors: dict[str, Tensor] = {}
@@ -66,10 +66,11 @@ def write_model_folder(
         with nullcontext() if average is None else average.applied():
             stated["node"] = _node(trainer.model, config, trainer, test, "model", tensors)
             tensors = {name: _own(value) for name, value in tensors.items()}
+        described, names, features = Catalogue.of(train).to_plain()
     except UsageError as error:  # a user's own model may keep what has no plain form
+        stated.pop("node", None)
         sealed.write(folder, {MODEL: _json({**stated, "cannot": str(error)})})
         return
-    described, names, features = Catalogue.of(train).to_plain()
     stated["items"] = described
     stated["examples"] = _examples(test)
     sealed.write(
@@ -138,10 +139,13 @@ def _node(
         node["temperatures"] = None if model.temperatures is None else list(model.temperatures)
         return node
     weights = model.ranking_state() if hasattr(model, "ranking_state") else model.state_dict()
-    if hasattr(model, "ranking_kept"):
-        kept = {name: _encoded(name, value, config["model"]) for name, value in model.ranking_kept().items()}
-    else:
-        kept = _encoded_other_parameter(model, False)
+    keeps = model.ranking_kept() if hasattr(model, "ranking_kept") else model.other_parameter()
+    children = list(model.children())  # whose parameters are among the weights
+    kept = {
+        name: _encoded(name, value, config["model"])
+        for name, value in (keeps or {}).items()
+        if not any(value is child for child in children)
+    }
     node["kept"], arrays = split_tensors(kept, f"{prefix}.kept")
     node["weights"] = sorted(weights)
     tensors.update(arrays)

@@ -167,9 +167,16 @@ class Run:
             self.record["test_reward"] = reward_at(rank, kind, rewards, topk)
 
     def keep_model(self, trainer: Any, train: Any, test: Any) -> None:
-        """Write the model folder with the weights that were tested; train, test: the loaders."""
+        """Write the model folder with the weights that were tested; train, test: the loaders.
+
+        Where the disk takes no more, the record says so and is what the run leaves.
+        """
         folder = self.folder / FOLDER
-        write_model_folder(folder, self.record, self.config, trainer, train._dataset, test._dataset)
+        try:
+            write_model_folder(folder, self.record, self.config, trainer, train._dataset, test._dataset)
+        except OSError as error:
+            self.record["notes"].append(f"no model folder, as {folder} cannot be written: {error.strerror}")
+            return
         self.files["model"] = folder
 
     def write(self) -> dict[str, Any]:

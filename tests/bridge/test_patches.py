@@ -380,6 +380,7 @@ CHECKPOINT_KEYS = [
         "cur_step",
         "epoch",
         "epoch_values",
+        "numbering",
         "optimizer",
         "optimizers",
     ),

@@ -24,7 +24,8 @@ def write(place, end):
     if end == ".csv":
         frame().to_csv(file, index=False)
     elif end == ".parquet":
-        pl.DataFrame({name: frame()[name].tolist() for name in ("session", "item")}).write_parquet(file)
+        rows = [(f"s{n}", i) for n, one in enumerate(SESSIONS) for i in one or [None]]
+        pl.DataFrame(rows, schema=["session", "item"], orient="row").write_parquet(file)
     else:
         lines = [json.dumps({"session": f"s{n}", "items": one}) for n, one in enumerate(SESSIONS)]
         file.write_text("\n".join(lines) + "\n")

@@ -99,6 +99,34 @@ def test_another_version_s_folder_is_refused(vstan, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": "Nobody"}, "there is no model HRNNFeat here: import its class"),
+        ({"embedding_size": 16}, "the weights of HRNNFeat are not those of its settings"),
+        ({"item_features": ["category"]}, "the weights of HRNNFeat lack"),
+        ({"item_features": ["size"]}, "item_features names size"),
+    ],
+)
+def test_a_model_that_the_folder_does_not_describe_is_refused(hrnn, tmp_path, change, said):
+    from recbole_ext import sealed
+
+    model = hrnn.folder / "model"
+    stated = json.loads((model / "model.json").read_text())
+    stated["node"]["config"] |= change
+    files = {f.name: (lambda to, f=f: shutil.copy(f, to)) for f in model.iterdir() if f.name != sealed.SUMS}
+    sealed.write(tmp_path / "model", {**files, "model.json": lambda to: to.write_text(json.dumps(stated))})
+    with pytest.raises(UsageError, match=said):
+        recbole_ext.load(tmp_path)
+
+
+def test_a_column_that_sessions_do_not_say_is_named():
+    from recbole_ext.recommend.scoring import reading
+
+    with pytest.raises(UsageError, match="Mine reads timestamp_list of every session"), reading("Mine"):
+        {}["timestamp_list"]
+
+
+@pytest.mark.parametrize(
     ("model", "settings", "said"),
     [
         ("FPMC", {"epochs": 1, "embedding_size": 4}, "FPMC learns a vector for each session"),
@@ -116,15 +144,53 @@ def test_a_model_that_cannot_be_asked_says_so(shop_run, model, settings, said):
         recbole_ext.load(run.folder)
 
 
+def test_a_folder_that_cannot_be_written_is_noted_and_the_record_is_there(tmp_path, monkeypatch):
+    from recbole_ext.run import record
+    from recbole_ext.testing import ring_log, write_log
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(record, "write_model_folder", full)
+    monkeypatch.chdir(tmp_path)
+    write_log(tmp_path / "data", "toy", ring_log())
+    split = {"split": {"given": {"valid_share": 0}}}
+    found = recbole_ext.run("AR", "toy", data_path="data", eval_args=split, use_gpu=False)
+    assert any("No space left on device" in note for note in found["notes"]) and "model" not in found["files"]
+    assert Path(found["files"]["record"]).is_file()
+
+
+def test_a_run_on_recbole_s_own_data_set_can_be_asked(shop_run):
+    run = shop_run(
+        "SASRec",
+        "own",
+        data_layout="recbole",
+        hidden_size=8,
+        inner_size=8,
+        epochs=1,
+        eval_args={"split": {"LS": "valid_and_test"}},
+    )
+    asker = recbole_ext.load(run.folder)
+    kept = run.ranks
+    sessions = {name: own["item"].tolist() for name, own in run.log.groupby("session")}
+    prefixes = [sessions[s][: int(n)] for s, n in zip(kept["session_token"], kept["item_length"])]
+    found = lists_of(asker.recommend(prefixes, 20))
+    assert len(found) > 50 and asker.examples == []
+    for number, top in enumerate(kept["top"]):
+        assert found[number] == kept["item_token"][top].tolist()
+
+
 # --- lists --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("label", ["HRNNFeat", "VSTAN", "chained", "Blend"])
+@pytest.mark.parametrize("label", ["HRNNFeat", "VSTAN", "chained", "opened", "free", "Blend"])
 def test_the_lists_are_the_record_s(shop_run, hrnn, vstan, label):
     made = {
         "HRNNFeat": lambda: hrnn,
         "VSTAN": lambda: vstan,
         "chained": lambda: shop_run("HRNNFeat", "chained", **HRNN, user_state="all", empty_history=True),
+        "opened": lambda: shop_run("HRNNFeat", "opened", **HRNN, empty_history=True, pointer="none"),
+        "free": lambda: shop_run("SASRecSQN", hidden_size=8, inner_size=8, epochs=1, supervised_head="free"),
         "Blend": lambda: shop_run(
             "Blend",
             blend_models=["HRNNFeat", "VSTAN"],
@@ -136,7 +202,7 @@ def test_the_lists_are_the_record_s(shop_run, hrnn, vstan, label):
     run = made[label]()
     asker = recbole_ext.load(run.folder)
     asked, past = run.prefixes()
-    if label == "chained":  # first events are targets too: sessions without an event
+    if label in ("chained", "opened"):  # first events are targets too: sessions without an event
         empty = np.flatnonzero(run.ranks["item_length"] == 0)
         assert len(empty) > 5
         rows = [{"session": n, "user": f"new{n}", "item": None, "time": 1e9} for n in empty]
@@ -148,7 +214,7 @@ def test_the_lists_are_the_record_s(shop_run, hrnn, vstan, label):
     same = 0
     for number, top in enumerate(kept["top"]):
         own = expected.get(number, [])
-        if label == "chained" and kept["item_length"][number] == 0:
+        if asker.reads_history and kept["item_length"][number] == 0:
             user = run.log[run.log["session"] == kept["session_token"][number]]["user"].iloc[0]
             if user:  # its visitor's past was not given
                 continue
@@ -433,9 +499,15 @@ def test_new_items_are_ranked_by_their_features_at_once(shop_run, hrnn, label):
     assert asker.add_items([]) == 0
 
 
-def test_a_model_of_ids_says_that_it_cannot_rank_new_items(asked_vstan):
+def test_a_model_of_ids_says_that_it_cannot_rank_new_items(shop_run, asked_vstan):
     with pytest.raises(UsageError, match="VSTAN knows items by their ids alone"):
         asked_vstan.add_items([{"item": "new"}])
+    small = {"hidden_size": 8, "embedding_size": 8, "epochs": 1}
+    pair = {"blend_models": ["HRNNFeat", "GRU4Rec"], "blend_settings": {"HRNNFeat": small, "GRU4Rec": small}}
+    asker = recbole_ext.load(shop_run("Blend", "of ids", **pair, blend_weight=0.5).folder)
+    with pytest.raises(UsageError, match="HRNNFeat or GRU4Rec knows items by their ids alone"):
+        asker.add_items([{"item": "new", "category": "c1"}])
+    assert len(asker.items) == ALL
 
 
 def test_answers_while_items_are_added_know_the_old_or_the_new_ones(hrnn):
@@ -536,3 +608,23 @@ def test_a_checkpoint_refuses_data_that_number_items_otherwise(tmp_path):
     ):
         with pytest.raises(UsageError, match=f"another numbering of item_id .{said}"):
             run(other, epochs=2, resume_from=file)
+
+
+def test_what_a_model_keeps_in_a_form_of_its_own_is_said_and_the_run_has_its_record(tmp_path, monkeypatch):
+    from recbole.model.sequential_recommender.gru4rec import GRU4Rec
+
+    from recbole_ext.bridge.registry import register_model
+    from recbole_ext.testing import ring_log, write_log
+
+    class KeepsAnObject(GRU4Rec):
+        other_parameter_name = ("secret",)
+        secret = object()
+
+    register_model(KeepsAnObject)
+    small = {"embedding_size": 4, "hidden_size": 4, "num_layers": 1, "dropout_prob": 0.0, "loss_type": "CE"}
+    monkeypatch.chdir(tmp_path)
+    write_log(tmp_path / "data", "toy", ring_log())
+    given = {"eval_args": {"split": {"given": {"valid_share": 0}}}, "data_path": "data", "use_gpu": False}
+    found = recbole_ext.run("KeepsAnObject", "toy", **given, **small, epochs=1, trust_pickle=True)
+    with pytest.raises(UsageError, match="KeepsAnObject cannot be kept in a model folder, as its secret"):
+        recbole_ext.load(found["files"]["model"])
