@@ -11,19 +11,33 @@ from recbole_ext.recommend.choice import Best, Means
 LATER = 1e-3  # as scores.terms.LATER
 
 
+BLOCKS = 4  # times k, and at least
+FEWEST = 256  # blocks that rows are cut into
+
+
 def best_items(scores: np.ndarray, k: int) -> Best:
     """(B, k) items of the highest scores, best first, equal ones by their number, and their scores; k is at most the
     width of `scores` (B, n). Where there are fewer than k candidates, item 0 with -inf follows."""
     items = np.zeros((len(scores), k), dtype=np.int64)
     values = np.full((len(scores), k), -np.inf, dtype=np.float32)
-    width = scores.shape[1]
-    for row, own in enumerate(scores):
-        least = np.partition(own, width - k)[width - k]
+    for row, (own, least) in enumerate(zip(scores, _least(scores, k))):
         place = np.flatnonzero(own >= least)
         kept = place[own[place] > -np.inf]
         kept = kept[np.argsort(-own[kept], kind="stable")[:k]]
         items[row, : len(kept)], values[row, : len(kept)] = kept, own[kept]
     return items, values
+
+
+def _least(scores: np.ndarray, k: int) -> np.ndarray:
+    """(B,) scores that k items of each row reach at least, and few more do: the highest of many blocks of items are
+    scores of different items."""
+    width = scores.shape[1]
+    blocks = max(BLOCKS * k, FEWEST)
+    size = width // blocks
+    if size > 1:
+        scores = scores[:, : size * blocks].reshape(len(scores), size, blocks).max(axis=1)
+    place = scores.shape[1] - k
+    return np.asarray(np.partition(scores, place, axis=1)[:, place])
 
 
 def _add(scores: np.ndarray, bias: np.ndarray) -> None:

@@ -62,7 +62,7 @@ def pair(shop_run, hrnn, vstan, tmp_path_factory):
     def of(label, int8=False):
         if (label, int8) not in made:
             run = {"HRNNFeat": hrnn, "VSTAN": vstan}.get(label) or shop_run(
-                RUNS[label][0], label, **RUNS[label][1]
+                RUNS[label][0], f"to export: {label}", **RUNS[label][1]
             )
             out = tmp_path_factory.mktemp("exported") / "folder"
             assert export(run.folder, out, int8).same == 256
@@ -257,9 +257,12 @@ def test_best_items_are_those_of_tensors():
     scores = random.integers(0, 6, (40, 30)).astype(np.float32)  # many ties
     scores[random.random(scores.shape) < 0.3] = -np.inf
     scores[0] = -np.inf
-    for k in (1, 7, 30):
-        items, values = arrays.best_items(scores, k)
-        expected, expected_values = best_items(torch.from_numpy(scores), k)
+    wide = np.concatenate([scores] * 90, axis=1) + (
+        random.random((40, 2700)) < 0.01
+    )  # looked through by blocks
+    for given, k in ((scores, 1), (scores, 7), (scores, 30), (wide.astype(np.float32), 20)):
+        items, values = arrays.best_items(given, k)
+        expected, expected_values = best_items(torch.from_numpy(given), k)
         np.testing.assert_array_equal(values, expected_values.numpy())
         there = values > -np.inf
         np.testing.assert_array_equal(items[there], expected.numpy()[there])
