@@ -162,7 +162,7 @@ def _json(value: Any, indent: int | None) -> _Write:
 
 
 def _write_scan(vectors: np.ndarray, scale: np.ndarray, path: Path) -> None:
-    """states (B, e) int8 and size (B, 1), what one of their steps is, to scores (B, n_items) * scale."""
+    """states (B, e) uint8 above ZERO and size (B, 1), what one of their steps is, to scores (B, n_items) * scale."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -171,19 +171,20 @@ def _write_scan(vectors: np.ndarray, scale: np.ndarray, path: Path) -> None:
     count = len(vectors)
     graph = helper.make_graph(
         [
-            helper.make_node("MatMulInteger", ["states", "vectors"], ["sums"]),
+            helper.make_node("MatMulInteger", ["states", "vectors", "zero"], ["sums"]),
             helper.make_node("Cast", ["sums"], ["floats"], to=TensorProto.FLOAT),
             helper.make_node("Mul", ["floats", "step"], ["by_item"]),
             helper.make_node("Mul", ["by_item", "size"], ["scores"]),
         ],
         "scan",
         [
-            helper.make_tensor_value_info("states", TensorProto.INT8, ["B", vectors.shape[1]]),
+            helper.make_tensor_value_info("states", TensorProto.UINT8, ["B", vectors.shape[1]]),
             helper.make_tensor_value_info("size", TensorProto.FLOAT, ["B", 1]),
         ],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["B", count])],
         [
             numpy_helper.from_array(rounded, "vectors"),
+            numpy_helper.from_array(np.array(exported.ZERO, dtype=np.uint8), "zero"),
             numpy_helper.from_array((step * scale).astype(np.float32), "step"),
         ],
     )
