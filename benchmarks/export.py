@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from recommend import _sessions, write_prefixes
+from recommend import WARM, _sessions, write_prefixes
 from report import write_section
 from side_by_side import MB, ROOT, THREADS, Side, alternate, conditions, table
 
@@ -43,11 +43,11 @@ def one_request(folder: str, prefixes: str, requests: int) -> dict[str, float]:
 
     asker = recbole_ext.load(folder)
     taken = []
-    for items in _sessions(prefixes, requests + 20):
+    for items in _sessions(prefixes, requests + WARM):
         began = time.perf_counter()
         asker.lists([items], K).of(0)
         taken.append((time.perf_counter() - began) * 1e3)
-    return {**percentiles(taken[20:]), "torch": float("torch" in sys.modules)}
+    return {**percentiles(taken[WARM:]), "torch": float("torch" in sys.modules)}
 
 
 def whole_job(folder: str, prefixes: str, out: str) -> float:
@@ -110,7 +110,7 @@ def measure(given: argparse.Namespace, folder: Path) -> str:
                 f"{once[number].peak_mb:,.0f} MB",
                 f"{sizes[number] / MB:,.0f} MB",
                 f"{count / jobs[number].result:,.0f}",
-                f"{same_lists(lists[0], lists[number]):.3%}" if number else "",
+                "{:.3%} ({:.3%} in one order)".format(*same_lists(lists[0], lists[number])) if number else "",
             )
         )
     head = ("", "cold start", "one request", "peak memory", "folder", "prefixes a second", "same top 20")
@@ -118,18 +118,16 @@ def measure(given: argparse.Namespace, folder: Path) -> str:
     return f"{Path(given.run).name}, {count:,} test prefixes. {said}.\n\n{table(head, rows)}"
 
 
-def same_lists(first: str, second: str) -> float:
-    """Share of the sessions that have the same items in the same order, but for those of equal scores."""
-    import numpy as np
+def same_lists(first: str, second: str) -> tuple[float, float]:
+    """Shares of the sessions that have the same items, and that have them in the same order."""
     import polars as pl
 
     ours, theirs = (pl.read_parquet(file).sort("session", "rank") for file in (first, second))
-    assert ours["session"].equals(theirs["session"])
-    differ = (ours["item"] != theirs["item"]).to_numpy()
-    near = np.isclose(ours["score"].to_numpy(), theirs["score"].to_numpy(), rtol=1e-6)
-    session = ours["session"].to_numpy()
-    different = np.unique(session[differ & ~near])
-    return 1 - len(different) / len(np.unique(session))
+    lists = [one.group_by("session", maintain_order=True).agg("item") for one in (ours, theirs)]
+    assert lists[0]["session"].equals(lists[1]["session"])
+    pairs = list(zip(lists[0]["item"].to_list(), lists[1]["item"].to_list()))
+    same = sum(set(one) == set(other) for one, other in pairs)
+    return same / len(pairs), sum(one == other for one, other in pairs) / len(pairs)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -132,7 +132,7 @@ def _with_items(
     return {
         STATED: _json(stated, 1),
         ITEMS: _json(items, None),
-        ARRAYS_FILE: lambda path: np.savez(path, allow_pickle=False, **own),  # type: ignore[arg-type]
+        ARRAYS_FILE: lambda path: np.savez(path, **own),
         REQUIREMENTS: lambda path: path.write_text(needs, encoding="ascii"),
         **files,
     }

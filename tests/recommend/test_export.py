@@ -1,5 +1,6 @@
 """Exported folders: the run's lists without torch, and what is refused."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -235,6 +236,26 @@ def test_new_items_and_foreign_folders_are_refused(pair, vstan, tmp_path):
         export(vstan.folder, tmp_path / "folder", int8=True)
     with pytest.raises(UsageError, match="there is no folder"):
         export(tmp_path / "nowhere", tmp_path / "folder")
+
+
+def test_without_torch_a_run_is_refused(vstan, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "torch" else find(name, *more)
+    )
+    with pytest.raises(UsageError, match="a run is opened by torch, not installed here: export the run"):
+        recbole_ext.load(vstan.folder)
+    assert main(["export", str(vstan.folder), "--onnx"]) == 2
+    assert "a run is exported by torch, not installed here" in capsys.readouterr().err
+
+
+def test_without_onnx_a_network_is_refused(hrnn, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "onnx" else find(name, *more)
+    )
+    with pytest.raises(UsageError, match=r"export needs onnx: pip install recbole-ext\[onnx\]"):
+        export(hrnn.folder, tmp_path / "folder")
 
 
 def test_the_command_writes_beside_the_run_and_again(vstan, capsys):
