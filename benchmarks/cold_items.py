@@ -46,6 +46,9 @@ GRU = {**PEER, "learning_rate": 0.005}
 POSITIONS = {"train_targets": "all_positions"}
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "HRNNFeat": ("HRNNFeat", TRAINED),
+    "HRNNFeat pointer alone": ("HRNNFeat", {**TRAINED, "readout": False}),
+    "HRNNFeat read-out alone": ("HRNNFeat", {**TRAINED, "pointer": "none"}),
+    "HRNNFeat neither": ("HRNNFeat", {**TRAINED, "readout": False, "pointer": "none"}),
     "HRNNFeat repeat_bias 0": ("HRNNFeat", {**TRAINED, "repeat_bias": 0.0, "pointer": "none"}),
     "SASRecFeat": ("SASRecFeat", TRAINED),
     "GRU4RecFeat": ("GRU4RecFeat", TRAINED),
@@ -59,8 +62,16 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "Random": ("Random", {}),
 }
 OURS = ("HRNNFeat", "SASRecFeat", "GRU4RecFeat")
-# the same model without what serves unseen items; HRNNFeat has no such twin, so without its last part
-PLAIN = {"HRNNFeat": "HRNNFeat repeat_bias 0", "SASRecFeat": "SASRec", "GRU4RecFeat": "GRU4Rec"}
+# the same model with less: what its parts bring, and what those that serve unseen items do
+PAIRS = [
+    ("HRNNFeat pointer alone", "HRNNFeat neither"),
+    ("HRNNFeat", "HRNNFeat read-out alone"),
+    ("HRNNFeat", "HRNNFeat neither"),
+    ("HRNNFeat", "HRNNFeat pointer alone"),
+    ("HRNNFeat", "HRNNFeat repeat_bias 0"),
+    ("SASRecFeat", "SASRec"),
+    ("GRU4RecFeat", "GRU4Rec"),
+]
 MEAN_DRAWS, TEST_DRAWS = 2000, 20_000  # of sessions, and of the signs of their differences
 
 
@@ -71,6 +82,14 @@ def expected_gains(higher: np.ndarray, tied: np.ndarray, k: int = K) -> tuple[np
     harmonic = np.concatenate(([0.0], np.cumsum(1 / np.arange(1, k + 1))))
     first = np.minimum(higher, k)
     return seats / (tied + 1), (harmonic[first + seats] - harmonic[first]) / (tied + 1)
+
+
+def expected_ndcg(higher: np.ndarray, tied: np.ndarray, k: int = 10) -> np.ndarray:
+    """(T,) expected NDCG@k of the same targets, each the only one of its row."""
+    seats = np.clip(k - higher, 0, tied + 1)
+    gain = np.concatenate(([0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))))
+    first = np.minimum(higher, k)
+    return (gain[first + seats] - gain[first]) / (tied + 1)
 
 
 def counted(scores: torch.Tensor, own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -168,7 +187,7 @@ def measure(
             found["session"] = found.pop(config["USER_ID_FIELD"])
             columns.update({f"{part}_{name}": column for name, column in found.items()})
         biases = {}
-        if isinstance(getattr(network, "scoring", None), ColdScoring):
+        if fold == 0 and isinstance(getattr(network, "scoring", None), ColdScoring):  # where it is chosen
             for tried in BIASES:
                 network.scoring.bias, network.scoring.repeat_bias = tried
                 trainer.evaluate(valid, load_best_model=True, show_progress=False)
@@ -204,6 +223,8 @@ def run(
 
     recbole_ext.install()
     folder.mkdir(parents=True, exist_ok=True)
+    if not torch.cuda.is_available():
+        extra = {"precision": "fp32", **extra}
     for dataset in datasets:
         for fold in folds:
             for variant in variants:
@@ -232,7 +253,7 @@ def summary(columns: dict[str, np.ndarray], part: str = "valid") -> str:
 
 
 class Gains:
-    """(T,) each, over the targets of all folds: expected hit and reciprocal rank, session, cold, held_out."""
+    """(T,) each, over the targets of all folds: expected hit, reciprocal rank and ndcg, session, cold, held_out."""
 
     def __init__(self, folder: Path, dataset: str, variant: str, folds: list[int], part: str):
         self.facts: list[dict[str, Any]] = []
@@ -251,6 +272,7 @@ class Gains:
         self.cold, self.held_out = columns["cold"], columns["held_out"]
         self.session = columns["session"]
         self.hit, self.reciprocal = expected_gains(columns["higher"], columns["tied"])
+        self.ndcg = expected_ndcg(columns["higher"], columns["tied"])
 
     KEYS = ("higher", "tied", "cold", "held_out", "session")
 
@@ -260,16 +282,19 @@ def mean_columns(found: dict[str, Gains]) -> tuple[list[str], list[list[str]]]:
     first = next(iter(found.values()))
     hits = np.stack([gains.hit for gains in found.values()], axis=1)
     reciprocals = np.stack([gains.reciprocal for gains in found.values()], axis=1)
+    ndcgs = np.stack([gains.ndcg for gains in found.values()], axis=1)
     natural = first.cold & ~first.held_out
     heads, cells = [], []
     for head, values, chosen in (
         (f"Overall HR@{K}", hits, np.ones_like(first.cold)),
         (f"Overall MRR@{K}", reciprocals, np.ones_like(first.cold)),
+        ("Overall NDCG@10", ndcgs, np.ones_like(first.cold)),
         (f"Warm HR@{K}", hits, ~first.cold),
         (f"Cold HR@{K}", hits, first.cold),
         ("held out", hits, first.held_out),
         ("natural", hits, natural),
         (f"Cold MRR@{K}", reciprocals, first.cold),
+        ("Cold NDCG@10", ndcgs, first.cold),
     ):
         heads.append(head)
         if not chosen.any():
@@ -295,20 +320,25 @@ def p_columns(found: dict[str, Gains]) -> tuple[list[str], list[list[str]]]:
     return [f"p, {name}" for name in ours], rows
 
 
-def plain_table(found: dict[str, Gains]) -> str:
-    """What our models gain or lose in all against the same model with less or nothing for unseen items."""
-    head = ["model", "against", f"overall HR@{K}", "relative", "p", f"warm HR@{K}", "relative", "p"]
+def pairs_table(found: dict[str, Gains]) -> str:
+    """What models gain or lose against the same model with less, over all, warm and cold targets."""
+    parts = ("overall", "warm", "cold")
+    head = ["model", "against", *(f"{part} {metric}" for metric in (f"HR@{K}", "NDCG@10") for part in parts)]
     rows = []
-    for name, plain in PLAIN.items():
+    for name, plain in PAIRS:
         if name not in found or plain not in found:
             continue
         mine, other = found[name], found[plain]
-        row = [f"**{name}**", plain]
-        for chosen in (np.ones_like(mine.cold), ~mine.cold):
-            values, before = mine.hit[chosen], other.hit[chosen]
-            got = paired_test(values, before, mine.session[chosen], draws=TEST_DRAWS)
-            row.append(f"{got['difference']:+.4f} [{got['low']:+.4f}, {got['high']:+.4f}]")
-            row += [f"{got['difference'] / before.mean():+.1%}".replace("%", " %"), f"{got['p']:.2g}"]
+        row = [f"**{name}**" if name in OURS else name, plain]
+        for values, before in ((mine.hit, other.hit), (mine.ndcg, other.ndcg)):
+            for chosen in (np.ones_like(mine.cold), ~mine.cold, mine.cold):
+                if not chosen.any():
+                    row.append("-")
+                    continue
+                got = paired_test(values[chosen], before[chosen], mine.session[chosen], draws=TEST_DRAWS)
+                row.append(
+                    f"{got['difference']:+.4f} [{got['low']:+.4f}, {got['high']:+.4f}], p {got['p']:.2g}"
+                )
         rows.append(row)
     return markdown(head, rows) if rows else ""
 
@@ -365,7 +395,7 @@ def table(folder: Path, dataset: str, variants: list[str], folds: list[int], par
         for place, v in enumerate(found)
     ]
     lines = markdown(["model", *heads, "epochs", *p_heads], rows)
-    return "\n\n".join(part for part in (text, lines, plain_table(found), made_with(found)) if part)
+    return "\n\n".join(part for part in (text, lines, pairs_table(found), made_with(found)) if part)
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ class Side:
     """One thing to measure: `function` is "module:name", called with `arguments`, and returns what JSON can carry.
 
     `data_limit`: bytes of private memory (RLIMIT_DATA: heap and anonymous maps, touched or not) the process may have.
+    `root`: the checkout whose packages it imports, another than this one to compare with an older commit.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Side:
     arguments: Mapping[str, Any]
     repeats: int = 3
     data_limit: int | None = None
+    root: Path = ROOT
 
 
 @dataclass
@@ -102,7 +104,7 @@ def run_once(side: Side, threads: int = 2) -> dict[str, Any]:
     Raises SideFailed where the process does not end well.
     """
     environment = {**os.environ, **dict.fromkeys(THREADS, str(threads))}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(side.root), environment.get("PYTHONPATH")]))
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"

@@ -2,6 +2,7 @@
 
     python benchmarks/train.py            # 2 threads, CPU
     python benchmarks/train.py --gpu --data atomic_data/diginetica-sessions --out results/speed_gpu.md
+    python benchmarks/train.py --beside CHECKOUT   # HRNNFeat beside that of another commit, unpacked there
 
 Every run is a process of its own and the sides take turns. The released side has RecBole's own data set, loader and
 trainer, with anomaly detection, which importing its models switches on, and once more without.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,6 +103,42 @@ def training(data: Path, repeats: int, batches: int, threads: int) -> tuple[str,
             ratios[f"{model}: {line.label}"] = speed / base
     head = ("model", "what", "targets/s, median (least–most)", "ratio", "peak GB")
     return table(head, rows), ratios
+
+
+BESIDE = {"load_col": None, "user_state": "none"}
+NOW = (
+    ("neither", {"readout": False, "pointer": "none"}),
+    ("session pointer", {"readout": False, "pointer": "session"}),
+    ("read-out and session pointer", {"pointer": "session"}),
+)
+
+
+def beside(data: Path, checkout: Path, repeats: int, batches: int, threads: int) -> str:
+    """The table of HRNNFeat here, with and without what it looks back with, beside the one of another commit."""
+    order = {"ours": True, "data": str(data), "model": "HRNNFeat", "batches": batches}
+    old = subprocess.run(
+        ["git", "log", "-1", "--format=%h", "--", "."], cwd=checkout, capture_output=True, text=True
+    ).stdout.strip()
+    first = Line(f"HRNNFeat of {old or checkout.name}", True, "HRNNFeat", BESIDE)
+    sides = [
+        (
+            first,
+            Side(first.label, f"{RUNS}:train_steps", {**order, "settings": dict(BESIDE)}, root=checkout),
+        )
+    ]
+    for label, settings in NOW:
+        line = Line(f"here, {label}", True, "HRNNFeat", {**BESIDE, **settings})
+        arguments = {**order, "settings": dict(line.settings)}
+        sides.append((line, Side(line.label, f"{RUNS}:train_steps", arguments)))
+    found = measure(sides, repeats, threads)
+    base = median(found[first.label], "targets_per_second")
+    rows = []
+    for line, _ in sides:
+        runs = [run["targets_per_second"] for run in found[line.label]]
+        speed = median(found[line.label], "targets_per_second")
+        text = f"{speed:,.0f} ({min(runs):,.0f}–{max(runs):,.0f})" if runs else "failed"
+        rows.append((line.label, text, f"{speed / base:.2f}×", f"{median(found[line.label], 'peak_gb'):.1f}"))
+    return table(("what", "targets/s, median (least–most)", "ratio", "peak GB"), rows)
 
 
 def starting(data: Path, repeats: int, threads: int) -> str:
@@ -225,6 +263,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--gpu", action="store_true", help="whole epochs on a GPU instead")
     parser.add_argument("--start-only", action="store_true", help="only what comes before the first step")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="HRNNFeat beside that of this folder")
     options = parser.parse_args(argv)
     sys.path.insert(0, str(ROOT))
     data = (options.data or real_data(ROOT / "atomic_data")).resolve()
@@ -234,6 +273,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         text = f"{torch.cuda.get_device_name()}; {where}\n\n{on_gpu(data, options.epochs)}\n"
         write_section(options.out, "Training on a GPU", text)
+        return
+    if options.beside:
+        checkout = options.beside.resolve()
+        steps = beside(data, checkout, options.repeats, options.batches * 4, options.threads)
+        text = f"`python benchmarks/train.py --beside CHECKOUT`; data {data.name}; {where}\n\n{steps}\n"
+        write_section(options.out, "HRNNFeat beside an older commit", text)
         return
     if options.start_only:
         text = f"{where}\n\n{starting(data, options.repeats, options.threads)}\n"

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.errors import UsageError
@@ -196,6 +196,9 @@ def _noisy_copy(model: Any) -> Any:
     for parameter in twin.parameters():
         drawn = torch.randn(parameter.shape, generator=noise) * 0.1
         parameter.add_(drawn.to(parameter.device, parameter.dtype))
+    for module in twin.modules():
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()  # a copy's weights lie apart, which cuDNN complains of
     twin.eval()
     return twin
 

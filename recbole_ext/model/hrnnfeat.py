@@ -77,6 +77,9 @@ class HRNNFeatSettings(ItemEncoderSettings):
         "learner": "adamw",
         "learning_rate": 0.001,
         "weight_decay": 0.01,
+        "clip_grad_norm": {
+            "max_norm": 10.0
+        },  # chains of user states blow up once in a while; else norms are below 3
         "epochs": 20,
         "stopping_step": 3,
     }

@@ -7,6 +7,9 @@ teach nothing. What cannot be captured runs as before.
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from logging import getLogger
 from typing import Any
@@ -69,7 +72,7 @@ class GraphedSteps:
             torch.cuda.current_stream().wait_stream(stream)
             trainer.optimizer.zero_grad(set_to_none=True)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self.pool):
+            with _nothing_freed(first=not self.graphs), torch.cuda.graph(graph, pool=self.pool):
                 loss = trainer._backward(replace(still), trainer._loss_of, select=False)
                 trainer.update()
             self.pool = graph.pool()
@@ -78,6 +81,8 @@ class GraphedSteps:
             self.failed = True
             torch.cuda.synchronize()
             trainer.optimizer.zero_grad(set_to_none=True)
+            self.graphs.clear()
+            _renew_generator()
             reason = str(error).splitlines()[0]
             getLogger().warning(
                 f"steps run without CUDA graphs: {reason} (cuda_graphs: False says so at once)"
@@ -87,6 +92,27 @@ class GraphedSteps:
                 tensor.copy_(before)
             torch.cuda.set_rng_state(random)  # a resumed run captures again and has to draw the same
         return not self.failed
+
+
+@contextmanager
+def _nothing_freed(first: bool) -> Iterator[None]:
+    """Freeing an older run's graph breaks a capture: what is dead goes before the first, and nothing during one."""
+    if first:
+        gc.collect()
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _renew_generator() -> None:
+    """Give the device's generator a state that no graph knows: a broken capture leaves it waiting for its end."""
+    device = torch.cuda.current_device()
+    fresh = torch.Generator(device=f"cuda:{device}")
+    torch.cuda.default_generators[device].graphsafe_set_state(fresh)
 
 
 def _fill(still: PositionBatch, batch: PositionBatch) -> None:

@@ -847,6 +847,7 @@ clean_rows = st.lists(
 )
 
 
+@pytest.mark.base_only  # slow: once is enough
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=clean_rows,

@@ -153,6 +153,14 @@ def test_settings_that_a_protocol_would_ignore_are_refused(toy):
         recbole_ext.run("GRU4RecF", "toy", **toy)
 
 
+@pytest.mark.parametrize(("model", "told"), [("GRU4Rec", True), ("Pop", False)])
+def test_a_small_log_trains_in_small_batches_where_our_rows_do(toy, model, told):
+    import recbole_ext
+
+    record = recbole_ext.run(model, "toy", **{**toy, "epochs": 1})
+    assert any(note.startswith("train_batch_size auto: 256") for note in record["notes"]) == told
+
+
 def test_ties_fall_alike_in_metrics_and_ranks(toy):
     import recbole_ext
 

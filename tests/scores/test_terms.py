@@ -85,6 +85,20 @@ def test_where_nothing_else_is_rankable_the_copied_are_ranked():
     assert (found[1] == -INF).all()
 
 
+def test_what_is_not_copied_loses_no_more_places_than_items_are_copied():
+    """The most that a pointer can cost an item that training never saw, and the least that it gives one it names."""
+    scores, hidden, copied = drawn(3)
+    before = scores.index_fill(1, hidden, -INF)
+    after = hide_and_add(scores.clone(), hidden, copied)
+    for row in range(len(before)):
+        named = set(copied.items[row].tolist()) - {0}
+        others = torch.tensor([item for item in range(before.shape[1]) if item not in named])
+        assert torch.equal(after[row, others], before[row, others])  # seen by training or not
+        assert (after[row] >= before[row]).all()
+        places = [(x[row] > x[row, others].unsqueeze(1)).sum(1) for x in (before, after)]
+        assert ((places[1] - places[0] >= 0) & (places[1] - places[0] <= len(named))).all()
+
+
 @pytest.mark.parametrize("away", [-100.0, 100.0])
 def test_a_gate_that_saturates_keeps_every_item_in_its_place(away):
     """In log space: a share of e^-200 still tells a copied item from one that is no candidate, and from another."""
