@@ -38,7 +38,7 @@ STATED, ITEMS, ARRAYS_FILE, VECTORS = "export.json", "items.json", "arrays.npz",
 ENCODER, SCAN = "encoder.onnx", "scan.onnx"
 ENTRIES = 1 << 20  # scores that exist at a time, 4 MB of them
 ROUGHLY = 4  # times k items that 8 bits choose, and at least
-AT_LEAST = 100  # more than k
+AT_LEAST = 600  # more than k
 ZERO = 128  # of states in 8 bits, which onnxruntime multiplies many times faster without a sign
 
 
@@ -259,8 +259,9 @@ class _Network:
             terms.add_to(scores)
         items, values = choice.best(scores, sessions, count, ARRAYS)
         again = exact(states, self.table, self.scale, self.bias, items)
-        done = (items[:, :, None] == known[:, None, :]).any(axis=2) | np.isneginf(values)
-        return in_order(items, np.where(done, values, again), k)
+        done = np.zeros(scores.shape, dtype=bool)
+        done[row, known] = True
+        return in_order(items, np.where(done[row, items] | np.isneginf(values), values, again), k)
 
     def evidence(self, live: LiveSessions, items: np.ndarray) -> dict[str, np.ndarray]:
         """from_session, from_past: the chance that the pointer copies the item from the session, from the past."""
