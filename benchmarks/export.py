@@ -78,6 +78,11 @@ def measure(given: argparse.Namespace, folder: Path) -> str:
 
     prefixes = str(folder / "prefixes.jsonl")
     count = write_prefixes(given.data, prefixes)
+    if given.prefixes and given.prefixes < count:
+        lines = Path(prefixes).read_text(encoding="utf-8").splitlines(keepends=True)
+        some = lines[:: -(-count // given.prefixes)]
+        Path(prefixes).write_text("".join(some), encoding="utf-8")
+        count = len(some)
     folders = [given.run, str(folder / "onnx"), str(folder / "int8")]
     sizes = [export(given.run, place, int8=place.endswith("int8")).size for place in folders[1:]]
     sizes.insert(0, sum(file.stat().st_size for file in (Path(given.run) / "model").iterdir()))
@@ -139,6 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", default="atomic_data/diginetica-sessions", help="its atomic files")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "export.md")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--prefixes", type=int, default=0, help="of the whole job, all over; 0: all")
     parser.add_argument("--requests", type=int, default=300)
     given = parser.parse_args(arguments)
     given.run, given.data = (str(Path(place).resolve()) for place in (given.run, given.data))
