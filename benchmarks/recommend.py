@@ -96,9 +96,9 @@ def same_model(run: str, prefixes: str, requests: int, k: int = 20) -> dict[str,
     taken = []
     with torch.no_grad():
         for items in _sessions(prefixes, requests + WARM):
-            row = state.scorer.rows(asked([items], None, state.catalogue, False).live)
+            row = state.ranking.scorer.rows(asked([items], None, state.catalogue, False).live)
             began = time.perf_counter()
-            state.part.model.full_sort_predict(row).view(1, -1).topk(k)
+            state.ranking.part.model.full_sort_predict(row).view(1, -1).topk(k)
             taken.append((time.perf_counter() - began) * 1e3)
     return percentiles(taken[WARM:])
 

@@ -41,7 +41,7 @@ def convert(source: str, raw: Any, out: Any, **options: Any) -> dict[str, Any]:
 
 
 def load(folder: Any, device: str = "cpu") -> Any:
-    """Open the model of a finished run to ask it for lists, without its data set (see recommend.recommender.load)."""
-    from recbole_ext.recommend.recommender import load as load_model
+    """Open the model of a finished run to ask it for lists, without its data set (see recommend.load)."""
+    from recbole_ext.recommend import load as load_model
 
     return load_model(folder, device)

@@ -20,8 +20,8 @@ from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.model.counting.ages import ages, note_of, unit_of_age
 from recbole_ext.model.counting.base import CountingModel, CountingSettings, TrainingSessions, wider
+from recbole_ext.model.counting.counted import linked
 from recbole_ext.model.counting.linear import Normal, similarity, solve, transitions
-from recbole_ext.model.counting.neighbours import exponential
 from recbole_ext.settings.base import Number, Text, Whole, key
 
 LARGE = 1e9
@@ -110,12 +110,4 @@ class LINK(CountingModel):
         return {**super().enlarged(learnt, n_items), "weights": wider(learnt["weights"], n_items)}
 
     def score(self, prefixes: np.ndarray, sessions: np.ndarray | None) -> sp.csr_matrix:
-        row, step = np.nonzero(prefixes)
-        length = (prefixes != 0).sum(axis=1)[row]
-        weight = exponential(self.settings.predict_decay)(step + 1.0, length)
-        shape = (len(prefixes), self.n_items)
-        views = sp.csr_matrix((weight, (row, prefixes[row, step])), shape=shape)  # repeats add up
-        scores = (views @ self.learnt["weights"]).tocsr()
-        scores.data[scores.data <= 0] = 0
-        scores.eliminate_zeros()
-        return scores
+        return linked(prefixes, self.learnt["weights"], self.settings.predict_decay)

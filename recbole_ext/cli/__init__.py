@@ -22,6 +22,7 @@ COMMANDS = {
     "recommend": "lists for live sessions or for those of a file, by the model of a finished run",
     "serve": "the same over HTTP: requests answered together, another run swapped in under load",
     "update": "new days join the log of a finished run, and a new run goes on from it",
+    "export": "the model of a finished run as a folder that answers without torch",
     "settings": "every key of a run or of a model: what it does, what it takes, its default",
 }
 

@@ -18,7 +18,8 @@ from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
 from recbole_ext.data.manifest import has_times, manifest
-from recbole_ext.errors import UsageError, did_you_mean
+from recbole_ext.data.shelf import Shelf, numbered
+from recbole_ext.errors import UsageError
 
 RECENT_DAYS = 7.0
 RECENT_SHARE = 0.1  # of the training events, where the log has no times
@@ -29,7 +30,7 @@ SEPARATOR = " "  # between the values of a sequence, as RecBole's atomic files h
 
 
 @dataclass(frozen=True, eq=False)
-class Catalogue:
+class Catalogue(Shelf):
     """n_items items, item 0 the padding.
 
     It answers what the constructors of models ask of RecBole's data set, and holds no event.
@@ -108,25 +109,6 @@ class Catalogue:
             returns=_anybody_returns(dataset),
         )
 
-    # --- names ---------------------------------------------------------------------------------------------
-
-    @cached_property
-    def rows(self) -> dict[str, int]:
-        """Row of each item by its name."""
-        return _numbered(self.names[self.item_field])
-
-    @cached_property
-    def item_names(self) -> np.ndarray:
-        """(n_items,) names, of objects."""
-        found = np.empty(self.item_num, dtype=object)
-        found[:] = self.names[self.item_field]
-        return found
-
-    @cached_property
-    def events(self) -> dict[str, int]:
-        """Number of each event kind by its name; empty where the log has none."""
-        return {} if self.event_field is None else _numbered(self.names[self.event_field])
-
     # --- what constructors ask of a data set -----------------------------------------------------------------
 
     def for_model(self, config: Any) -> Catalogue:
@@ -142,11 +124,6 @@ class Catalogue:
     def uid_field(self) -> str:
         """The sessions' column."""
         return self.session_field
-
-    @property
-    def item_num(self) -> int:
-        """Items, the padding included."""
-        return len(self.names[self.item_field])
 
     @property
     def user_num(self) -> int:
@@ -232,9 +209,7 @@ class Catalogue:
 
         Raises UsageError for a column that there is not.
         """
-        if name not in self.features:
-            hint = did_you_mean(name, self.features) or f": there are {', '.join(self.features) or 'none'}"
-            raise UsageError(f"the items have no feature {name}{hint}")
+        self.require(name)
         values, kind = self.features[name], self.field2type[name]
         if kind == FeatureType.TOKEN:
             tokens = np.array([*self.names[name]], dtype=object)
@@ -298,7 +273,7 @@ class Catalogue:
         old, kind = self.features[column], self.field2type[column]
         rows = torch.zeros((len(given), *old.shape[1:]), dtype=old.dtype)
         gap = torch.zeros((len(given), *old.shape[1:2]), dtype=torch.bool)
-        known = _numbered(self.names[column]) if kind in TOKENS else {}
+        known = numbered(self.names[column]) if kind in TOKENS else {}
         for place, (value, name) in enumerate(zip(given, names)):
             parts = _parts(value, kind in (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ))
             if kind == FeatureType.TOKEN:
@@ -357,13 +332,6 @@ _DESCRIBED = (
     "time_origin",
     "returns",
 )
-
-
-def _numbered(tokens: Sequence[str]) -> dict[str, int]:
-    """Number of each name, the padding's left out."""
-    found = dict(zip(tokens, range(len(tokens))))
-    found.pop(tokens[0], None)
-    return found
 
 
 def _counts(dataset: Any) -> Tensor:

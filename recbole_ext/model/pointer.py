@@ -182,7 +182,7 @@ class LookBack(nn.Module):
         items (E,) and vectors (E, e) of all events."""
         known, at = at >= 0, at.clamp_min(0)
         look = self._look(states[at[:, -1:]], states[at], items[at] * known, found[at], past)
-        return self._flat(look, len(at), 1)
+        return self._flat(look, at.shape[0], 1)  # no `len`, which a tracer takes for a constant
 
     def _look(
         self, states: Tensor, keys: Tensor, items: Tensor, values: Tensor, past: Earlier | None

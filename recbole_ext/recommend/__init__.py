@@ -1,21 +1,43 @@
 """A model folder used: `load` one, ask it for lists. `recbole_ext.load` is the same function.
 
-torch is loaded with the first name that is used, so that what only watches others needs none.
+Importing it loads neither torch nor RecBole, and a folder that was exported is opened and asked without them.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import importlib.util
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from recbole_ext.recommend.asked import Report, Session
-    from recbole_ext.recommend.recommender import Lists, Question, Recommender, load
+from recbole_ext.errors import UsageError
+from recbole_ext.recommend.asked import Report, Session
+from recbole_ext.recommend.lists import Lister, Lists, Question
 
-__all__ = ["Lists", "Question", "Recommender", "Report", "Session", "load"]
+__all__ = ["Lister", "Lists", "Question", "Report", "Session", "load"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__} has no attribute {name}")
-    return getattr(importlib.import_module("recbole_ext.recommend.recommender"), name)
+def load(folder: str | Path, device: str = "cpu") -> Lister:
+    """Open the model of a run's folder, a model folder, or a folder that `export` wrote, to ask it; no data set is
+    needed.
+
+    device: where it computes, as torch names it; an exported folder computes on the CPU. Raises UsageError in one
+    sentence: there is no model, a file was cut or changed, another version wrote it, or the model cannot be asked for a
+    new session.
+    """
+    from recbole_ext.recommend import exported
+
+    if exported.is_one(folder):
+        return exported.load(folder, device)
+    require_torch(f"{folder} is no exported folder, and a run is opened")
+    from recbole_ext.recommend import recommender
+
+    return recommender.load(folder, device)
+
+
+def require_torch(what: str) -> None:
+    """UsageError where torch and RecBole are not there; what: a clause that ends in the verb that they do."""
+    missing = [name for name in ("torch", "recbole") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"{what} by {' and '.join(missing)}, not installed here: export the run where it was trained, or pip "
+            "install recbole-ext with what it needs"
+        )

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_ext.data.catalogue import Catalogue
 from recbole_ext.data.live import Earlier, LiveSessions
+from recbole_ext.data.shelf import Shelf
 from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.segments import owner_of, runs, spans, start_of
 
@@ -105,7 +105,7 @@ class Asked:
     report: Report
 
 
-def asked(sessions: Any, history: Any, catalogue: Catalogue, visitors: bool) -> Asked:
+def asked(sessions: Any, history: Any, catalogue: Shelf, visitors: bool) -> Asked:
     """Sessions in any of the ways of `Recommender.recommend`.
 
     visitors: whether the model reads a visitor's past. Raises UsageError for what cannot be read.
@@ -133,7 +133,7 @@ def _session(given: Any, place: int) -> Session:
     return Session(list(given))
 
 
-def _of_lists(sessions: list[Session], history: Any, catalogue: Catalogue, visitors: bool) -> Asked:
+def _of_lists(sessions: list[Session], history: Any, catalogue: Shelf, visitors: bool) -> Asked:
     report = Report(sessions=len(sessions))
     labels = np.empty(len(sessions), dtype=object)
     labels[:] = [place if one.id is None else one.id for place, one in enumerate(sessions)]
@@ -159,7 +159,7 @@ def _listed(sessions: list[Session], name: str, length: np.ndarray) -> np.ndarra
 
 
 def _earlier_of_lists(
-    sessions: list[Session], history: Any, catalogue: Catalogue, visitors: bool
+    sessions: list[Session], history: Any, catalogue: Shelf, visitors: bool
 ) -> Earlier | None:
     if history is None:
         pasts: list[Any] = [one.history for one in sessions]
@@ -216,7 +216,7 @@ def _column(frame: Any, name: str) -> np.ndarray:
     return np.asarray(frame[name].to_numpy())
 
 
-def _names(frame: Any, catalogue: Catalogue, user_field: str = "user_id") -> dict[str, str]:
+def _names(frame: Any, catalogue: Shelf, user_field: str = "user_id") -> dict[str, str]:
     """Columns of a frame by what they are: session, item, time, event, user, or as the log calls them."""
     known = {
         "session": catalogue.session_field,
@@ -242,7 +242,7 @@ def _require(columns: Mapping[str, str], wanted: Sequence[str], frame: Any, what
             raise UsageError(f"{what} have no column {name}{hint}")
 
 
-def _of_frame(frame: Any, history: Any, catalogue: Catalogue, visitors: bool) -> Asked:
+def _of_frame(frame: Any, history: Any, catalogue: Shelf, visitors: bool) -> Asked:
     columns = _names(frame, catalogue)
     _require(columns, ("session", "item"), frame, "the sessions")
     code, labels = pd.factorize(_column(frame, columns["session"]))
@@ -279,7 +279,7 @@ def _earlier_of_frame(
     order: np.ndarray,
     labels: np.ndarray,
     opened: np.ndarray,
-    catalogue: Catalogue,
+    catalogue: Shelf,
 ) -> Earlier:
     """What `history` has of the visitors, before `opened` (S,) and in other sessions than theirs.
 
@@ -339,7 +339,7 @@ def _asked(
     time: np.ndarray | None,
     kinds: np.ndarray | None,
     earlier: Earlier | None,
-    catalogue: Catalogue,
+    catalogue: Shelf,
     report: Report,
 ) -> Asked:
     """Unknown items left out and counted."""
@@ -360,7 +360,7 @@ def _asked(
     return Asked(labels, LiveSessions(row, length.astype(np.int64), time, event, earlier), report)
 
 
-def item_rows(items: Any, catalogue: Catalogue) -> np.ndarray:
+def item_rows(items: Any, catalogue: Shelf) -> np.ndarray:
     """(E,) int64 row of each item, 0 where it is unknown."""
     known = catalogue.rows
     if isinstance(items, np.ndarray) and len(items) > 64:  # each name once
@@ -381,7 +381,7 @@ def name_of(item: Any) -> str:
     return str(item)
 
 
-def _seconds(time: np.ndarray | None, catalogue: Catalogue) -> np.ndarray | None:
+def _seconds(time: np.ndarray | None, catalogue: Shelf) -> np.ndarray | None:
     """(E,) float64 timestamps of the log: seconds since its origin, or running numbers where it has no times."""
     if time is None:
         return None

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from recbole_ext.data.catalogue import Catalogue
+from recbole_ext.data.shelf import Shelf
 from recbole_ext.errors import UsageError
 from recbole_ext.recommend.asked import item_rows
-from recbole_ext.scores.top import best_items
 from recbole_ext.segments import owner_of, spans, start_of
 
 FEW = 0.25  # share of the items up to which the scores of those that may stand are taken out
 MANY_HIDDEN = 0.05  # share from which hiding all items' scores at once is quicker than one by one
+
+Best = tuple[np.ndarray, np.ndarray]  # (n, K) int64 items and (n, K) float32 scores
+
+
+class Means(NamedTuple):
+    """What tensors and arrays do each in their own way.
+
+    best: `scores.top.best_items` of scores (n, n_items) and k. add: a bias (n_items,) onto scores, in place.
+    """
+
+    best: Callable[[Any, int], Best]
+    add: Callable[[Any, np.ndarray], None]
 
 
 @dataclass(frozen=True)
@@ -46,38 +55,36 @@ class Choice:
     only: PerSession | None = None
     unknown: int = 0
 
-    def best(self, scores: Tensor, sessions: np.ndarray, k: int) -> tuple[Tensor, Tensor]:
-        """(n, K) items and scores of the best that may stand, K at most k; what may not, or is no candidate, has -inf.
+    def best(self, scores: Any, sessions: np.ndarray, k: int, means: Means) -> Best:
+        """The best that may stand: (n, K) items and scores, K at most k; what may not, or is no candidate, has -inf.
 
-        scores: (n, n_items) of `sessions` (n,), which are overwritten.
+        scores: (n, n_items) of `sessions` (n,), a tensor or an array, which are overwritten. means: of what they
+        are.
         """
-        device = scores.device
         for part in self.without:
-            row, item = (torch.from_numpy(x).to(device) for x in part.pairs(sessions))
-            scores[row, item] = -torch.inf
+            row, item = part.pairs(sessions)
+            scores[row, item] = -np.inf
         if self.only is not None:
-            row, item = (torch.from_numpy(x).to(device) for x in self.only.pairs(sessions))
-            alone = torch.full_like(scores, -torch.inf)
-            alone[row, item] = scores[row, item]
-            scores = alone
+            row, item = self.only.pairs(sessions)
+            own = scores[row, item]
+            scores[:] = -np.inf
+            scores[row, item] = own
         if self.open is None:
-            return best_items(scores, min(k, scores.shape[1]))
+            return means.best(scores, min(k, scores.shape[1]))
         count = int(self.open.sum())
         if count <= FEW * scores.shape[1]:
-            kept = torch.from_numpy(np.flatnonzero(self.open)).to(device)
+            kept = np.flatnonzero(self.open)
             if not count:
-                nothing = scores.new_empty(len(scores), 0)
-                return nothing.long(), nothing
-            items, values = best_items(scores[:, kept], min(k, count))
+                return np.zeros((len(scores), 0), dtype=np.int64), np.zeros(
+                    (len(scores), 0), dtype=np.float32
+                )
+            items, values = means.best(scores[:, kept], min(k, count))
             return kept[items], values
-        hidden = torch.from_numpy(np.flatnonzero(~self.open)).to(device)
-        if len(hidden) > MANY_HIDDEN * scores.shape[1]:
-            bias = torch.zeros(scores.shape[1], device=device)
-            bias[hidden] = -torch.inf
-            scores.add_(bias)
+        if scores.shape[1] - count > MANY_HIDDEN * scores.shape[1]:
+            means.add(scores, np.where(self.open, np.float32(0), np.float32(-np.inf)))
         else:
-            scores[:, hidden] = -torch.inf
-        return best_items(scores, min(k, scores.shape[1]))
+            scores[:, np.flatnonzero(~self.open)] = -np.inf
+        return means.best(scores, min(k, scores.shape[1]))
 
     def allowed(self, session: int) -> np.ndarray | None:
         """(n_items,) bool, items that may stand in one session's list; None: all."""
@@ -111,21 +118,20 @@ class Several:
     which: np.ndarray
     place: np.ndarray
 
-    def best(self, scores: Tensor, sessions: np.ndarray, k: int) -> tuple[Tensor, Tensor]:
+    def best(self, scores: Any, sessions: np.ndarray, k: int, means: Means) -> Best:
         """As that of Choice."""
         which, place = self.which[sessions], self.place[sessions]
         if len(self.choices) == 1:
-            return self.choices[0].best(scores, place, k)
+            return self.choices[0].best(scores, place, k, means)
         width = min(k, scores.shape[1])
-        items = torch.zeros(len(scores), width, dtype=torch.int64, device=scores.device)
-        values = torch.full((len(scores), width), -torch.inf, dtype=scores.dtype, device=scores.device)
+        items = np.zeros((len(scores), width), dtype=np.int64)
+        values = np.full((len(scores), width), -np.inf, dtype=np.float32)
         for number, choice in enumerate(self.choices):
             own = np.flatnonzero(which == number)
             if not len(own):
                 continue
-            rows = torch.from_numpy(own).to(scores.device)
-            best, worth = choice.best(scores[rows], place[own], k)
-            items[rows, : best.shape[1]], values[rows, : best.shape[1]] = best, worth
+            best, worth = choice.best(scores[own], place[own], k, means)
+            items[own, : best.shape[1]], values[own, : best.shape[1]] = best, worth
         return items, values
 
 
@@ -174,7 +180,7 @@ def chosen(
     seen: PerSession | None,
     where: np.ndarray | None,
     labels: np.ndarray,
-    catalogue: Catalogue,
+    catalogue: Shelf,
 ) -> Choice:
     """What the arguments of `Recommender.recommend` say.
 
@@ -208,7 +214,7 @@ def chosen(
 
 
 def _items(
-    given: Any, name: str, labels: np.ndarray, catalogue: Catalogue
+    given: Any, name: str, labels: np.ndarray, catalogue: Shelf
 ) -> tuple[np.ndarray, PerSession | None, int]:
     """(P,) rows of items for all, or those of each session, and how many are unknown."""
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):

@@ -22,7 +22,7 @@ from recbole_ext.convert.progress import progress
 from recbole_ext.errors import UsageError
 from recbole_ext.files import write_beside
 from recbole_ext.recommend.asked import Report, Session
-from recbole_ext.recommend.recommender import Lists, Recommender
+from recbole_ext.recommend.lists import Lister, Lists
 
 BLOCK = 8192  # sessions at a time
 ROWS = 1 << 16  # rows of a parquet file that are read at a time
@@ -30,7 +30,7 @@ READ, WRITTEN = (".csv", ".jsonl", ".parquet"), (".csv", ".jsonl", ".parquet")
 
 
 def recommend_file(
-    recommender: Recommender,
+    recommender: Lister,
     source: Path,
     out: Path,
     k: int,
@@ -42,7 +42,7 @@ def recommend_file(
     """Write the lists of all sessions of `source` to `out`, whole or not at all; what became of them.
 
     history: a file of events with the column user, of what the visitors did before; it is held in memory. options: as
-    of `Recommender.lists`. Raises UsageError for a file that cannot be read, a session whose events do not stand
+    of `Lister.lists`. Raises UsageError for a file that cannot be read, a session whose events do not stand
     together, and a name whose end says no format.
     """
     _check_ends(source, READ, "read")
@@ -79,7 +79,7 @@ def _check_ends(file: Path, known: tuple[str, ...], what: str) -> None:
 
 
 def _blocks(source: Path) -> Iterator[Any]:
-    """About BLOCK sessions at a time, as `Recommender.lists` takes them."""
+    """About BLOCK sessions at a time, as `Lister.lists` takes them."""
     if source.suffix == ".jsonl":
         yield from _lines(source)
         return

@@ -2,359 +2,96 @@
 
 from __future__ import annotations
 
-import functools
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import pandas as pd
+import scipy.sparse as sp
 import torch
+from torch import Tensor
 
 from recbole_ext.data.catalogue import Catalogue
-from recbole_ext.data.live import LiveSessions, joined
+from recbole_ext.data.live import LiveSessions
 from recbole_ext.errors import UsageError
-from recbole_ext.recommend import asked as questions
-from recbole_ext.recommend.asked import Asked, Item, Report, Session, item_rows, name_of
-from recbole_ext.recommend.choice import Choice, PerSession, Several, chosen, several
+from recbole_ext.recommend.asked import Report, Session, name_of
+from recbole_ext.recommend.choice import Best, Choice, Means, Several
 from recbole_ext.recommend.folder import ModelFolder, Part, read
-from recbole_ext.recommend.scoring import Evidence, Scorer, alike, scorer_of
-from recbole_ext.recommend.where import matching
-from recbole_ext.segments import owner_of, start_of
-
-BATCH = 1024  # sessions that are scored at a time
-CONDITIONS = 64  # of `where`, whose items are remembered
-
-Empty = Literal["start", "popular"]
+from recbole_ext.recommend.lists import Lister, Lists, State
+from recbole_ext.recommend.scoring import Evidence, alike, scorer_of
+from recbole_ext.scores.top import best_items
 
 
-@dataclass(frozen=True)
-class Lists:
-    """Lists of S sessions, at most K items each.
+class _Ranking:
+    """Of a model of torch's."""
 
-    labels: (S,) what the sessions are called. items: (S, K) int64 rows of the catalogue, 0 = none. scores: (S, K)
-    float32, nan where an item stands for its popularity alone. evidence: (S, K) float64 by column, empty where nobody
-    asked why. names: (n_items,) names of the items. report: what became of the question.
-    """
-
-    labels: np.ndarray
-    items: np.ndarray
-    scores: np.ndarray
-    names: np.ndarray
-    report: Report
-    evidence: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def of(self, session: int) -> list[tuple[str, float]]:
-        """Name and score of the items of one list, best first; session: its place, from 0."""
-        row, there = self.items[session], self.items[session] != 0
-        return list(zip(self.names[row[there]].tolist(), self.scores[session][there].tolist()))
-
-    def frame(self) -> pd.DataFrame:
-        """One row an item: session, rank (1 = best), item, score, and the evidence; attrs["report"]: the report."""
-        row, place = np.nonzero(self.items)
-        columns: dict[str, Any] = {
-            "session": self.labels[row],
-            "rank": place + 1,
-            "item": self.names[self.items[row, place]],
-            "score": self.scores[row, place],
-        }
-        for name, values in self.evidence.items():
-            columns[name] = values[row, place]
-        found = pd.DataFrame(columns)
-        found["session"] = found["session"].infer_objects()
-        found.attrs["report"] = self.report
-        return found
-
-
-@dataclass(frozen=True)
-class Question:
-    """One question: the arguments of `Recommender.lists`, where they are explained."""
-
-    sessions: Any
-    k: int = 20
-    exclude: Any = None
-    candidates: Any = None
-    exclude_seen: bool = False
-    where: str | None = None
-    history: Any = None
-    why: bool = False
-    empty: Empty = "start"
-    fill: bool = False
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A question as arrays: its sessions, and what may stand in their lists."""
-
-    question: Question
-    asked: Asked
-    choice: Choice
+    def __init__(self, part: Part):
+        self.part, self.scorer = part, scorer_of(part)
+        # RecBole's encoders are lent their item table for the time of a call
+        self.computes = threading.Lock()
 
     @property
-    def alike(self) -> tuple[bool, ...]:
-        """What questions share that one call of the model can answer."""
-        live = self.asked.live
-        dated = live.earlier is not None and live.earlier.time is not None
-        return bool(self.question.why), live.time is None, live.event is None, dated
+    def visitors(self) -> bool:
+        return self.scorer.visitors
+
+    @property
+    def longest(self) -> int | None:
+        return _longest(self.part)
+
+    @torch.inference_mode()
+    def best(
+        self, live: LiveSessions, sessions: np.ndarray, choice: Choice | Several, k: int
+    ) -> list[tuple[np.ndarray, Best]]:
+        with self.computes:
+            found = self.scorer.scores(live)
+            ranked = getattr(found, "ranked_chunks", found.chunks)
+            return [
+                (sessions[piece], choice.best(chunk, sessions[piece], k, TENSORS))
+                for piece, chunk in ranked()
+            ]
+
+    @torch.inference_mode()
+    def evidence(self, live: LiveSessions, items: np.ndarray) -> dict[str, np.ndarray]:
+        with self.computes:
+            found = self.scorer.evidence(live)
+        return {name: _looked_up(matrix, items) for name, matrix in found.items()}
+
+    @torch.inference_mode()
+    def alike(self, items: np.ndarray, choice: Choice, k: int) -> Best | None:
+        vectors = self.scorer.vectors()
+        if vectors is None:
+            return None
+        near = alike(vectors, torch.from_numpy(items).to(vectors.device))
+        return choice.best(near, np.arange(len(items)), k, TENSORS)
 
 
 @dataclass(frozen=True)
-class _State:
-    """What an answer reads; `add_items` puts another one in its place, so that an answer sees one or the other.
-
-    lock: held while the model computes, as RecBole's encoders are lent their item table for the time of a call.
-    """
+class _Made(State):
+    """State of a model of torch's, which may be made again with items more."""
 
     catalogue: Catalogue
-    part: Part
-    scorer: Scorer
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-
-    @functools.cached_property
-    def matching(self) -> Callable[[str], np.ndarray]:
-        """(n_items,) bool, items that meet a condition; the last conditions are remembered."""
-        return functools.lru_cache(CONDITIONS)(lambda condition: matching(condition, self.catalogue))
-
-    @functools.cached_property
-    def popular(self) -> np.ndarray:
-        """(n_items - 1,) all items by recent training events, then by all of them, then by row."""
-        recent, counts = self.catalogue.recent.numpy()[1:], self.catalogue.counts.numpy()[1:]
-        return np.lexsort((-counts, -recent)) + 1
-
-    @functools.cached_property
-    def categories(self) -> list[frozenset[Any]] | None:
-        """Categories of each item; None where the items have none."""
-        name = self.part.config["category_field"]
-        if name not in self.catalogue.features:
-            return None
-        column = self.catalogue.column(name)
-        return [frozenset(v if isinstance(v, tuple) else (v,)) - {""} for v in column]
+    ranking: _Ranking
 
 
-class Recommender:
+class Recommender(Lister):
     """The model of a run, ready to be asked. Made by `load`; any number of threads may ask, and the model computes for
     one of them at a time."""
 
     def __init__(self, folder: ModelFolder, device: torch.device):
-        self.folder = folder
+        self.folder, self.stated = folder, folder.stated
         self.device = device
-        self._state = self._made(folder.catalogue)
+        self._state: _Made = self._made(folder.catalogue)
 
-    def _made(self, catalogue: Catalogue) -> _State:
+    def _made(self, catalogue: Catalogue) -> _Made:
         part = self.folder.part(catalogue, self.device)
-        return _State(catalogue, part, scorer_of(part))
-
-    # --- what it is ------------------------------------------------------------------------------------------
+        return _Made(catalogue, _Ranking(part), str(part.config["category_field"]))
 
     @property
     def path(self) -> Path:
         """The model folder."""
         return self.folder.path
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        return str(self.folder.stated["model"])
-
-    @property
-    def items(self) -> np.ndarray:
-        """(n,) names of all items, added ones last."""
-        return self._state.catalogue.item_names[1:]
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """What it knows of all items; `add_items` puts another one in its place."""
-        return self._state.catalogue
-
-    @property
-    def features(self) -> list[str]:
-        """Columns of item features, as `where` and `add_items` know them."""
-        return list(self._state.catalogue.features)
-
-    @property
-    def reads_history(self) -> bool:
-        """Whether it reads what a visitor did before the session."""
-        return self._state.scorer.visitors
-
-    @property
-    def examples(self) -> list[list[str]]:
-        """Items of a few test sessions of the run."""
-        return [list(items) for items in self.folder.stated["examples"]]
-
-    def category(self, item: Item) -> str:
-        """An item's category as text, such as "category 12"; empty where it has none."""
-        state = self._state
-        row = state.catalogue.rows.get(name_of(item), 0)
-        if state.categories is None or not state.categories[row]:
-            return ""
-        return f"{state.part.config['category_field']} {' '.join(sorted(map(str, state.categories[row])))}"
-
-    def tell(self, report: Report, popular: bool) -> None:
-        """Write the notes of a report that counts several answers together; popular: `empty` was so."""
-        report.tell(_longest(self._state.part), popular)
-
-    def about(self) -> dict[str, Any]:
-        """What it is, as plain values: model, data set, seed, when and by which versions it was trained, its items."""
-        keys = ("model", "dataset", "seed", "started", "split", "versions", "commit")
-        return {
-            **{key: self.folder.stated[key] for key in keys},
-            "items": len(self.items),
-            "features": self.features,
-            "events": list(self._state.catalogue.events),
-            "reads_history": self.reads_history,
-            "longest": self._state.part.reads.longest,
-        }
-
-    def __repr__(self) -> str:
-        return f"<Recommender {self.model}, {len(self.items):,} items, {self.path}>"
-
-    # --- lists -----------------------------------------------------------------------------------------------
-
-    def recommend(
-        self,
-        sessions: Any,
-        k: int = 20,
-        *,
-        exclude: Any = None,
-        candidates: Any = None,
-        exclude_seen: bool = False,
-        where: str | None = None,
-        history: Any = None,
-        why: bool = False,
-        empty: Empty = "start",
-        fill: bool = False,
-    ) -> pd.DataFrame:
-        """The k best items of each session: a frame of session, rank, item, score; arguments and errors as for `lists`.
-
-        attrs["report"] of the frame is a `Report` of what was left out.
-        """
-        return self.lists(
-            sessions,
-            k,
-            exclude=exclude,
-            candidates=candidates,
-            exclude_seen=exclude_seen,
-            where=where,
-            history=history,
-            why=why,
-            empty=empty,
-            fill=fill,
-        ).frame()
-
-    @torch.inference_mode()
-    def lists(
-        self,
-        sessions: Any,
-        k: int = 20,
-        *,
-        exclude: Any = None,
-        candidates: Any = None,
-        exclude_seen: bool = False,
-        where: str | None = None,
-        history: Any = None,
-        why: bool = False,
-        empty: Empty = "start",
-        fill: bool = False,
-    ) -> Lists:
-        """The k best items of each session, as arrays.
-
-        Args:
-            sessions: a list of sessions, each a list of items (the shop's own ids), oldest first, or a `Session`; or a
-                pandas or polars frame with one row an event and the columns session and item, and where they are
-                known time, event, user, or as the log calls these. Events of a frame with times are put in order,
-                others come as they stand; a row without an item is a session without events. Times are dates or Unix
-                seconds, or running numbers where the log has such.
-            k: items of a list, 1 or more.
-            exclude, candidates: items that may not, and that alone may, stand in the lists: a list for all sessions, a
-                list of lists, one a session, or a mapping from a session's name to its list.
-            exclude_seen: items of the session may not stand in its list.
-            where: a condition on item features, such as "available == 1 and price < 50" (recommend/where.py).
-            history: what the visitors did before: a list, one entry a session, of the visitor's earlier sessions,
-                oldest first; or with a frame of sessions another one with user, session, item, and where known time.
-                Events after the session's first one and events of the session itself are no past.
-            why: say what speaks for each item: `in_session`, `same_category` (as the session's last item), and from the
-                model `from_session`, `from_past` (the pointer's chance of copying it), `neighbours` (how many of the
-                nearest sessions hold it), `pairs` (weight of the rule from the last item).
-            empty: what a session without any known item gets: `start`, what the model ranks before a first event, or
-                `popular`, the most frequent items of the log's last days.
-            fill: fill lists that the model leaves short with popular items, whose scores are nan.
-
-        Raises UsageError, in one sentence, for what cannot be read or would do nothing.
-        """
-        state = self._state
-        question = Question(sessions, k, exclude, candidates, exclude_seen, where, history, why, empty, fill)
-        read_ = _read(state, question)
-        with state.lock:
-            ranked = _ranked(state, read_.asked.live, read_.choice, int(k), why)
-        return _answered(state, read_, *ranked)
-
-    @torch.inference_mode()
-    def together(self, questions: Sequence[Question]) -> list[Lists | UsageError]:
-        """What `lists` gives for each question, or the error that it raises, by as few calls of the model as can be.
-
-        Questions share a call where they agree in whether they ask why and whether their events have times and kinds.
-        Scores may differ from those of `lists` in the last digits, as a product of more rows is summed otherwise.
-        """
-        state = self._state
-        found: list[Lists | UsageError | None] = [None] * len(questions)
-        groups: dict[tuple[bool, ...], list[tuple[int, _Read]]] = {}
-        for place, question in enumerate(questions):
-            try:
-                one = _read(state, question)
-            except UsageError as error:
-                found[place] = error
-            else:
-                groups.setdefault(one.alike, []).append((place, one))
-        for group in groups.values():
-            for (place, _), answer in zip(group, _of_group(state, [one for _, one in group])):
-                found[place] = answer
-        return [answer for answer in found if answer is not None]
-
-    # --- items -----------------------------------------------------------------------------------------------
-
-    @torch.inference_mode()
-    def similar(
-        self,
-        items: Item | Sequence[Item],
-        k: int = 20,
-        *,
-        exclude: Any = None,
-        candidates: Any = None,
-        where: str | None = None,
-    ) -> pd.DataFrame:
-        """The k items most like each of `items`: a frame of item, rank, similar, score.
-
-        Of a model with item vectors the score is their cosine; of one that counts it is what a session of that item
-        alone is given, without the item itself. exclude, candidates, where: as for `lists`. Raises UsageError for an
-        item that the model does not know.
-        """
-        names = [items] if isinstance(items, str | int | np.integer) else list(items)
-        state = self._state
-        row = item_rows(names, state.catalogue)
-        if (row == 0).any():
-            raise UsageError(
-                f"item {name_of(names[int(np.argmax(row == 0))])} is not known to the model: add_items adds new ones"
-            )
-        one = np.ones(len(row), dtype=np.int64)
-        asked = Asked(np.array([name_of(n) for n in names], dtype=object), LiveSessions(row, one), Report())
-        choice = _choice(state, asked, exclude, candidates, True, where)
-        vectors = state.scorer.vectors()
-        if vectors is None:
-            with state.lock:
-                found, scores, _ = _ranked(state, asked.live, choice, k, why=False)
-        else:
-            near = alike(vectors, torch.from_numpy(row).to(vectors.device))
-            best, values = choice.best(near, np.arange(len(row)), k)
-            found = np.zeros((len(row), k), dtype=np.int64)
-            scores = np.full((len(row), k), np.nan, dtype=np.float32)
-            _put(found, scores, np.arange(len(row)), best, values)
-        frame = Lists(asked.labels, found, scores, state.catalogue.item_names, asked.report).frame()
-        return frame.rename(columns={"item": "similar"}).rename(columns={"session": "item"})
 
     def add_items(self, features: Any) -> int:
         """Rank new items from now on, by their features; how many there are more.
@@ -364,8 +101,9 @@ class Recommender:
         and where the model knows items by their ids alone.
         """
         state = self._state
-        if not (state.scorer.knows_features and state.scorer.grows):
-            who = " or ".join(part.label for part in state.part.parts) or self.model
+        part, scorer = state.ranking.part, state.ranking.scorer
+        if not (scorer.knows_features and scorer.grows):
+            who = " or ".join(own.label for own in part.parts) or self.model
             raise UsageError(
                 f"{self.model} cannot rank items that it has not learnt, as {who} knows items by their ids alone: "
                 "train it again, or a model with item features such as HRNNFeat"
@@ -374,7 +112,7 @@ class Recommender:
         names = [name_of(name) for name in columns.pop("item")]
         if not names:
             return 0
-        scaled = [key for key in ("normalize_field", "normalize_all") if state.part.config[key]]
+        scaled = [key for key in ("normalize_field", "normalize_all") if part.config[key]]
         if scaled:
             raise UsageError(
                 f"add_items does not know how {scaled[0]} has scaled the numbers: train without it"
@@ -392,144 +130,22 @@ def load(folder: str | Path, device: str = "cpu") -> Recommender:
     return Recommender(read(folder), torch.device(device))
 
 
-# --- how --------------------------------------------------------------------------------------------------
+def _best(scores: Tensor, k: int) -> Best:
+    items, values = best_items(scores, k)
+    return items.cpu().numpy(), values.float().cpu().numpy()
 
 
-def _read(state: _State, question: Question) -> _Read:
-    """Raises UsageError for what cannot be read."""
-    k, empty = question.k, question.empty
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise UsageError(f"k is {k!r}: write a whole number from 1")
-    if empty not in ("start", "popular"):
-        raise UsageError(f"empty is {empty!r}: write start or popular")
-    asked = questions.asked(question.sessions, question.history, state.catalogue, state.scorer.visitors)
-    choice = _choice(
-        state, asked, question.exclude, question.candidates, question.exclude_seen, question.where
-    )
-    asked.report.unknown_in_choice = choice.unknown
-    return _Read(question, asked, choice)
+def _add(scores: Tensor, bias: np.ndarray) -> None:
+    scores.add_(torch.from_numpy(bias).to(scores.device))
 
 
-def _choice(
-    state: _State, asked: Asked, exclude: Any, candidates: Any, exclude_seen: bool, where: str | None
-) -> Choice:
-    seen = PerSession(asked.live.item, asked.live.length) if exclude_seen else None
-    meets = None if where is None else state.matching(where)
-    return chosen(exclude, candidates, seen, meets, asked.labels, state.catalogue)
+TENSORS = Means(_best, _add)
 
 
-def _of_group(state: _State, group: Sequence[_Read]) -> list[Lists | UsageError]:
-    """Answers to questions that one call of the model can answer."""
-    lives = [one.asked.live for one in group]
-    choice = several([one.choice for one in group], [len(live) for live in lives])
-    k, why = max(int(one.question.k) for one in group), bool(group[0].question.why)
-    try:
-        with state.lock:
-            items, scores, evidence = _ranked(state, joined(lives), choice, k, why)
-    except UsageError as error:
-        return [error] * len(group)
-    found: list[Lists | UsageError] = []
-    first = 0
-    for one, live in zip(group, lives):
-        own = slice(first, first + len(live)), slice(int(one.question.k))
-        mine = {name: values[own] for name, values in evidence.items()}
-        found.append(_answered(state, one, items[own], scores[own], mine))
-        first += len(live)
-    return found
-
-
-def _answered(
-    state: _State, read_: _Read, items: np.ndarray, scores: np.ndarray, evidence: dict[str, np.ndarray]
-) -> Lists:
-    """Lists of a question of what the model ranks: (S, k) items and scores, which are overwritten."""
-    question, asked, choice = read_.question, read_.asked, read_.choice
-    if question.empty == "popular":
-        for session in np.flatnonzero(asked.live.length == 0):
-            items[session], scores[session] = 0, np.nan
-            _popular(state, choice, items[session], int(session))
-    found = items != 0
-    if question.fill:
-        for session in np.flatnonzero(~found.all(axis=1)):
-            scores[session, ~found[session]] = np.nan
-            _popular(state, choice, items[session], int(session))
-    if question.why:
-        evidence = {**_plain_evidence(state, asked.live, items), **evidence}
-    report, longest = asked.report, _longest(state.part)
-    report.cut = 0 if longest is None else int((asked.live.length > longest).sum())
-    report.short = int((items == 0).any(axis=1).sum())
-    report.tell(longest, question.empty == "popular")
-    return Lists(asked.labels, items, scores, state.catalogue.item_names, report, evidence)
-
-
-def _ranked(
-    state: _State, live: LiveSessions, choice: Choice | Several, k: int, why: bool
-) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """(S, k) items, 0 = none, their scores and, by column, what the model says for them."""
-    items = np.zeros((len(live), k), dtype=np.int64)
-    scores = np.full((len(live), k), np.nan, dtype=np.float32)
-    evidence: dict[str, np.ndarray] = {}
-    in_order = np.argsort(live.length, kind="stable")  # batches hold little padding
-    for first in range(0, len(live), BATCH):
-        sessions = in_order[first : first + BATCH]
-        batch = live if len(sessions) == len(live) == 1 else live.chosen(sessions)
-        found = state.scorer.scores(batch)
-        for piece, chunk in getattr(found, "ranked_chunks", found.chunks)():
-            best, values = choice.best(chunk, sessions[piece], k)
-            _put(items, scores, sessions[piece], best, values)
-        if why:
-            for name, matrix in state.scorer.evidence(batch).items():
-                column = evidence.setdefault(name, np.zeros((len(live), k)))
-                column[sessions] = _looked_up(matrix, items[sessions])
-    return items, scores, evidence
-
-
-def _put(
-    items: np.ndarray, scores: np.ndarray, rows: np.ndarray, best: torch.Tensor, values: torch.Tensor
-) -> None:
-    """Write lists down, less what is no candidate."""
-    there = (values > -torch.inf).cpu().numpy()
-    width = best.shape[1]
-    items[rows, :width] = best.cpu().numpy() * there
-    scores[rows, :width] = np.where(there, values.float().cpu().numpy(), np.nan)
-
-
-def _looked_up(matrix: Any, items: np.ndarray) -> np.ndarray:
+def _looked_up(matrix: sp.csr_matrix, items: np.ndarray) -> np.ndarray:
     """(B, k) values of a csr matrix (B, n_items) at items (B, k)."""
     row = np.repeat(np.arange(len(items)), items.shape[1])
     return np.asarray(matrix.tocsr()[row, items.reshape(-1)]).reshape(items.shape)
-
-
-def _popular(state: _State, choice: Choice, row: np.ndarray, session: int) -> None:
-    """Fill the free places of one list (k,), which come last, with popular items."""
-    have = row[row != 0]
-    free = len(row) - len(have)
-    allowed = choice.allowed(session)
-    popular = state.popular
-    if allowed is not None:
-        whole = np.ones(state.catalogue.item_num, dtype=bool)
-        whole[: len(allowed)] = allowed
-        if choice.only is not None or choice.open is not None:
-            whole[len(allowed) :] = False
-        popular = popular[whole[popular]]
-    more = popular[~np.isin(popular, have)][:free]
-    row[len(have) : len(have) + len(more)] = more
-
-
-def _plain_evidence(state: _State, live: LiveSessions, items: np.ndarray) -> dict[str, np.ndarray]:
-    """in_session, and same_category as the session's last item, where items have categories."""
-    sets: list[set[int]] = [set() for _ in range(len(live))]
-    for session, item in zip(owner_of(live.length).tolist(), live.item.tolist()):
-        sets[session].add(item)
-    found = {
-        "in_session": np.array([[i in own for i in row] for own, row in zip(sets, items.tolist())], bool)
-    }
-    categories = state.categories
-    if categories is not None:
-        last = np.where(live.length > 0, start_of(live.length) + live.length - 1, -1)
-        own = [categories[live.item[place]] if place >= 0 else frozenset() for place in last]
-        same = [[bool(mine & categories[i]) for i in row] for mine, row in zip(own, items.tolist())]
-        found["same_category"] = np.array(same, dtype=bool)
-    return {name: values.reshape(items.shape) for name, values in found.items()}
 
 
 def _longest(part: Part) -> int | None:
@@ -555,4 +171,4 @@ def _feature_columns(features: Any, catalogue: Catalogue) -> dict[str, list[Any]
     return {"item": columns.pop(own), **columns}
 
 
-__all__ = ["Evidence", "Lists", "Question", "Recommender", "Report", "Session", "load"]
+__all__ = ["Evidence", "Lists", "Recommender", "Report", "Session", "load"]

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_ext.blend.scores import BlendScores
-from recbole_ext.data.live import PAST_ITEMS, LiveRows, LiveSessions, live_rows
+from recbole_ext.data.live import PAST_ITEMS, LiveSessions
+from recbole_ext.data.live_rows import LiveRows, live_rows
 from recbole_ext.errors import UsageError
 from recbole_ext.model.counting.base import CountingModel
 from recbole_ext.model.factored import DotProductModel, Factored, Scoring

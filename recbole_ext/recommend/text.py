@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recbole_ext.recommend.recommender import Lists, Recommender
+from recbole_ext.recommend.lists import Lister, Lists
 
 
-def lists_text(recommender: Recommender, sessions: Sequence[Sequence[str]], lists: Lists) -> str:
+def lists_text(recommender: Lister, sessions: Sequence[Sequence[str]], lists: Lists) -> str:
     """Each session's items, and below its list: rank, item, category where there is one, score, evidence."""
     lines = [f"{recommender.model} of {recommender.path.parent}, {len(recommender.items):,} items"]
     for place, session in enumerate(sessions):

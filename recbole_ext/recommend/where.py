@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_ext.data.catalogue import Catalogue
+from recbole_ext.data.shelf import Shelf
 from recbole_ext.errors import UsageError
 
 LONGEST = 10_000  # characters of a condition
@@ -26,7 +26,7 @@ _ORDER: dict[type, Callable[[Any, Any], Any]] = {
 _TURNED: dict[type, type] = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
 
 
-def matching(condition: str, catalogue: Catalogue) -> np.ndarray:
+def matching(condition: str, catalogue: Shelf) -> np.ndarray:
     """(n_items,) bool: the items that meet the condition, never the padding.
 
     Raises UsageError, in one sentence, for a condition that cannot be read and a feature that there is not.
@@ -51,7 +51,7 @@ def matching(condition: str, catalogue: Catalogue) -> np.ndarray:
     return found
 
 
-def _truth(node: ast.AST, catalogue: Catalogue) -> np.ndarray:
+def _truth(node: ast.AST, catalogue: Shelf) -> np.ndarray:
     if isinstance(node, ast.BoolOp):
         parts = [_truth(value, catalogue) for value in node.values]
         join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
@@ -68,7 +68,7 @@ def _truth(node: ast.AST, catalogue: Catalogue) -> np.ndarray:
     raise _unreadable(node)
 
 
-def _compared(left: ast.AST, sign: ast.cmpop, right: ast.AST, catalogue: Catalogue) -> np.ndarray:
+def _compared(left: ast.AST, sign: ast.cmpop, right: ast.AST, catalogue: Shelf) -> np.ndarray:
     if isinstance(sign, ast.In | ast.NotIn):
         return _contained(left, isinstance(sign, ast.In), right, catalogue)
     if isinstance(right, ast.Name) and not isinstance(left, ast.Name):  # 50 > price
@@ -89,7 +89,7 @@ def _compared(left: ast.AST, sign: ast.cmpop, right: ast.AST, catalogue: Catalog
         return np.asarray(_ORDER[type(sign)](numbers, value))
 
 
-def _contained(left: ast.AST, inside: bool, right: ast.AST, catalogue: Catalogue) -> np.ndarray:
+def _contained(left: ast.AST, inside: bool, right: ast.AST, catalogue: Shelf) -> np.ndarray:
     if isinstance(left, ast.Name) and isinstance(right, ast.List | ast.Tuple | ast.Set):
         column = catalogue.column(left.id)
         found = np.zeros(catalogue.item_num, dtype=bool)

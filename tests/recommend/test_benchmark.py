@@ -58,3 +58,52 @@ def test_its_table(benchmark, hrnn, asked_hrnn, tmp_path, monkeypatch, write_log
 def test_percentiles_and_many_items(benchmark):
     assert benchmark.percentiles(list(map(float, range(101)))) == {"p50": 50.0, "p99": 99.0}
     assert 0 < benchmark.many_items(500, 4, 3)["p50"] < np.inf
+
+
+def test_the_table_of_exported_runs(benchmark, hrnn, write_log, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    import export
+
+    write_log(
+        [{"session_id": f"s{n}", "item_id": f"i{n + s}", "split": "test"} for n in range(9) for s in range(3)]
+    )
+
+    def in_this_process(sides, threads):
+        results = [getattr(export, side.function.partition(":")[2])(**side.arguments) for side in sides]
+        return [benchmark.Measured(side.name, [2.0], [100.0], result) for side, result in zip(sides, results)]
+
+    monkeypatch.setattr(export, "alternate", in_this_process)
+    monkeypatch.setattr(export, "cold_start", lambda folder, session: 1.5)
+    given = {
+        "run": str(hrnn.folder),
+        "data": str(tmp_path / "data" / "toy"),
+        "repeats": 1,
+        "requests": 3,
+        "prefixes": 9,
+    }
+    lines = export.measure(argparse.Namespace(**given), tmp_path).splitlines()
+    assert "9 test prefixes" in lines[0] and len(lines) == 7
+    assert [line.count("1.50 s (1.50–1.50)") for line in lines[4:]] == [1, 1, 1]
+    assert [line.count("100.000% (") for line in lines[4:]] == [0, 1, 1]
+
+
+def test_lists_that_differ_are_counted(benchmark, tmp_path):
+    import export
+
+    lists = pl.DataFrame(
+        {
+            "session": [0, 0, 1, 1, 2, 2],
+            "rank": [1, 2] * 3,
+            "item": ["a", "b"] * 3,
+            "score": [2.0, 1.0, 2.0, 1.0, 2.0, 2.0],
+        }
+    )
+    lists.write_parquet(tmp_path / "ours.parquet")
+    other = lists.with_columns(
+        item=pl.Series(["a", "b", "a", "c", "b", "a"]), score=pl.col("score") * 1.0000001
+    )
+    other.write_parquet(tmp_path / "theirs.parquet")
+    assert export.same_lists(*(str(tmp_path / f"{name}.parquet") for name in ("ours", "theirs"))) == (
+        2 / 3,
+        1 / 3,
+    )

@@ -441,7 +441,7 @@ def test_why_of_counts(vstan, asked_vstan, shop_run):
 def test_similar(asked_hrnn, asked_vstan):
     frame = asked_hrnn.similar("i3", 5)
     assert frame.columns.tolist() == ["item", "rank", "similar", "score"] and (frame["item"] == "i3").all()
-    vectors = asked_hrnn._state.scorer.vectors().numpy()
+    vectors = asked_hrnn._state.ranking.scorer.vectors().numpy()
     rows = asked_hrnn._state.catalogue.rows
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
     cosine = unit @ unit[rows["i3"]]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
+from recbole_ext.model.counting.counted import highest_one, popularity_of
 from recbole_ext.scores.sparse import SparseScores
 from recbole_ext.segments import pointers_of, spans
 from recbole_ext.settings.base import ModelSettings, NoneWord, key
@@ -143,11 +144,7 @@ class CountingModel(SequentialRecommender, ABC):
 
     def _prepare(self) -> None:
         """Work out from `learnt` what need not be stored."""
-        counts, place = np.unique(self.learnt["popularity"], return_inverse=True)
-        # a place among the different counts, as float32 does not tell large counts' shares apart
-        self.popularity = ((place.reshape(-1) + 1) / (len(counts) + 1)).astype(
-            np.float32
-        )  # (n_items,) in (0, 1)
+        self.popularity = popularity_of(self.learnt["popularity"])
 
     # --- RecBole's ways to ask -------------------------------------------------------------------------
 
@@ -155,17 +152,9 @@ class CountingModel(SequentialRecommender, ABC):
         """Scores of all items for the prefixes of a batch, a row's highest being 1 (see `SparseScores`)."""
         prefixes = interaction[self.ITEM_SEQ].cpu().numpy().astype(np.int64)
         session = interaction[self.USER_ID].cpu().numpy() if self.USER_ID in interaction else None
-        known = self._highest_one(self.score(prefixes, session))
+        known = highest_one(self.score(prefixes, session))
         blank = ~(prefixes != 0).any(axis=1)
         return SparseScores(known, self.popularity - 1, blank | (self.fill == "popularity"), self.device)
-
-    def _highest_one(self, scores: sp.csr_matrix) -> sp.csr_matrix:
-        # before float32, whose smallest number decays would reach
-        filled = np.diff(scores.indptr) > 0
-        highest = np.ones(len(filled))
-        highest[filled] = np.maximum.reduceat(scores.data, scores.indptr[:-1][filled]) if filled.any() else 1
-        scores.data /= np.repeat(highest, np.diff(scores.indptr))
-        return scores
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """(B * n_items,) scores of all items for each prefix; the padding's is -inf."""
@@ -179,12 +168,6 @@ class CountingModel(SequentialRecommender, ABC):
     def calculate_loss(self, interaction: Any) -> Tensor:
         """0: there is nothing left to learn."""
         return torch.zeros((), device=self.device, requires_grad=True)
-
-
-def last_items(prefixes: np.ndarray) -> np.ndarray:
-    """(B,) each row's last item, 0 in a row of padding only."""
-    length = (prefixes != 0).sum(axis=1)
-    return np.where(length > 0, prefixes[np.arange(len(prefixes)), np.maximum(length, 1) - 1], 0)
 
 
 def longer(column: np.ndarray, size: int) -> np.ndarray:

@@ -18,9 +18,9 @@ from recbole_ext.model.counting.base import (
     CountingModel,
     CountingSettings,
     TrainingSessions,
-    last_items,
     wider,
 )
+from recbole_ext.model.counting.counted import last_items
 from recbole_ext.segments import owner_of, place_in
 from recbole_ext.settings.base import Whole, key
 

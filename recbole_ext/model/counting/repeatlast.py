@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recbole_ext.model.counting.base import CountingModel, TrainingSessions, last_items
+from recbole_ext.model.counting.base import CountingModel, TrainingSessions
+from recbole_ext.model.counting.counted import last_items
 
 
 class RepeatLast(CountingModel):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_ext.recommend import Recommender
+from recbole_ext.recommend import Lister
 
 NAMES = ("name", "title", "item_name", "product_name")  # columns that call an item
 
@@ -23,7 +23,7 @@ class Described:
 class Shelf:
     """The items of a model, as a person looks for them."""
 
-    def __init__(self, recommender: Recommender):
+    def __init__(self, recommender: Lister):
         catalogue = recommender.catalogue
         self._recommender = recommender
         self._rows = catalogue.rows

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext.errors import UsageError
-from recbole_ext.recommend import Lists, Question, Recommender, load
+from recbole_ext.recommend import Lister, Lists, Question, load
 from recbole_ext.recommend.serve.door import Swap
 from recbole_ext.recommend.serve.items import Shelf
 from recbole_ext.recommend.serve.question import answer_of
@@ -23,7 +23,7 @@ from recbole_ext.recommend.serve.question import answer_of
 class Loaded:
     """A model that was opened. run: name of its run's folder. since: Unix time when it was."""
 
-    recommender: Recommender
+    recommender: Lister
     run: str
     since: float
 

@@ -281,10 +281,10 @@ CASES += [(*case, split) for case in SETTINGS[9:11] for split in ({"RS": [6, 2, 
 
 @pytest.mark.parametrize("model, settings, split", CASES, ids=str)
 def test_scores_are_those_of_one_prefix_at_a_time(build, random_log, monkeypatch, model, settings, split):
-    import recbole_ext.model.counting.neighbours as neighbours
+    import recbole_ext.model.counting.nearest as nearest
 
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    monkeypatch.setattr(neighbours, "CHUNK_PAIRS", 40)  # many pieces
+    monkeypatch.setattr(nearest, "CHUNK_PAIRS", 40)  # many pieces
     from one_prefix import peer
 
     loaders, network, trainer = build(model, random_log(sessions=70, items=15, seed=3), split, **settings)
