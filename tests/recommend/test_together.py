@@ -68,9 +68,9 @@ def test_each_is_answered_as_alone(which, request):
 
 def test_like_questions_share_a_call(asked_hrnn, monkeypatch):
     calls = []
-    scores = type(asked_hrnn._state.scorer).scores
+    scores = type(asked_hrnn._state.ranking.scorer).scores
     monkeypatch.setattr(
-        type(asked_hrnn._state.scorer),
+        type(asked_hrnn._state.ranking.scorer),
         "scores",
         lambda self, live: calls.append(len(live)) or scores(self, live),
     )
