@@ -15,7 +15,6 @@ from recbole_ext.bridge.choice import (
 )
 from recbole_ext.data.splits import refits
 from recbole_ext.errors import UsageError
-from recbole_ext.settings.training import LARGE_BATCH
 
 
 def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
@@ -27,8 +26,6 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     cls = dataset_class(config)
     refits(config)  # RecBole's own data sets would pass over it
     _refuse_training_settings(config, cls)
-    if config["train_batch_size"] == "auto" and not _trains_on_our_rows(config, cls):
-        config["train_batch_size"] = LARGE_BATCH  # RecBole's own
     if config["source"]:
         prepare_atomic_files(config)  # for RecBole's own run_recbole; recbole_ext.run has done it before
     check_columns(config)
@@ -48,23 +45,17 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     return dataset
 
 
-def _trains_on_our_rows(config: Any, cls: type | None) -> bool:
-    from recbole_ext.data.session_dataset import SessionDataset
-
-    return _has_session_trainer(config) and cls is not None and issubclass(cls, SessionDataset)
-
-
 def _refuse_training_settings(config: Any, cls: type | None) -> None:
     """Raise UsageError for a setting of training that this model's trainer or data would pass over."""
-    if _trains_on_our_rows(config, cls):
+    from recbole_ext.data.session_dataset import SessionDataset
+
+    if _has_session_trainer(config) and cls is not None and issubclass(cls, SessionDataset):
         return
     settings = {
         "train_targets: all_positions": config["train_targets"] == "all_positions",
         "train_loss": config["train_loss"] is not None,
         "score: cosine": config["score"] == "cosine",
-        "train_batch_size: auto": config["train_batch_size"] == "auto"
-        and "train_batch_size"
-        in config.external_config_dict,  # else it is what sessions.yaml says for our rows
+        "train_batch_size: auto": config["train_batch_size"] == "auto",
     }
     for setting in (name for name, given in settings.items() if given):
         raise UsageError(

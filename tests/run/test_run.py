@@ -153,11 +153,14 @@ def test_settings_that_a_protocol_would_ignore_are_refused(toy):
         recbole_ext.run("GRU4RecF", "toy", **toy)
 
 
-@pytest.mark.parametrize(("model", "told"), [("GRU4Rec", True), ("Pop", False)])
-def test_a_small_log_trains_in_small_batches_where_our_rows_do(toy, model, told):
+@pytest.mark.parametrize(
+    ("model", "given", "told"),
+    [("GRU4Rec", {"train_batch_size": "auto"}, True), ("GRU4Rec", {}, False), ("HRNNFeat", {}, True)],
+)
+def test_a_small_log_trains_in_small_batches(toy, model, given, told):
     import recbole_ext
 
-    record = recbole_ext.run(model, "toy", **{**toy, "epochs": 1})
+    record = recbole_ext.run(model, "toy", **{**toy, "epochs": 1, **given})
     assert any(note.startswith("train_batch_size auto: 256") for note in record["notes"]) == told
 
 
