@@ -382,6 +382,9 @@ def _text(value: Any) -> str:
 
 def _number(value: Any, column: str, name: str) -> float:
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{column} of item {name} is {value!r}: write a number, or nothing") from error
+    if np.isinf(number):
+        raise UsageError(f"{column} of item {name} is {value!r}: write a finite number, or nothing")
+    return number

@@ -62,6 +62,13 @@ def promotion(
             )
     name, k = parse_metric(metric)
     runs = load([new, old], ["new", "old"])
+    places = min(
+        int(run.record.get("places", k)) for run in runs
+    )  # of a parent's lists, see recommend/parent_ranks.py
+    if k > places:
+        raise UsageError(
+            f"metric is {metric}, and ranks below {places} are not told apart: write @{places} or less"
+        )
     session = aligned(runs)
     masks = _masks(runs)
     chosen = _guarded(guarded, masks)

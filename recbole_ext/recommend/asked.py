@@ -127,6 +127,10 @@ def asked(sessions: Any, history: Any, catalogue: Shelf, visitors: bool) -> Aske
 
 def _session(given: Any, place: int) -> Session:
     if isinstance(given, Session):
+        if isinstance(given.items, str | bytes):
+            raise UsageError(
+                f"items of session {place} are {given.items!r:.60}: write a list, such as ['4711', '42']"
+            )
         return given
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise UsageError(f"session {place} is {given!r:.60}: write a list of items, such as ['4711', '42']")

@@ -220,7 +220,14 @@ def _items(
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise UsageError(f"{name} is {given!r:.60}: give a list of items, or one a session")
     if isinstance(given, Mapping):
-        lists = [list(given.get(label, ())) for label in labels]
+        own = {str(label): one for label, one in given.items()}  # JSON's keys are text
+        strange = own.keys() - {str(label) for label in labels}
+        if strange:
+            raise UsageError(
+                f"{name} names session {min(strange)!r:.60}, which is none of those asked for: call them by their ids, "
+                "or by their places from 0 where they have none"
+            )
+        lists = [list(own.get(str(label), ())) for label in labels]
     else:
         given = list(given)
         if not any(_is_list(one) for one in given):

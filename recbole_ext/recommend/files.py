@@ -49,6 +49,9 @@ def recommend_file(
     _check_ends(out, WRITTEN, "written")
     if not source.is_file():
         raise UsageError(f"there is no file {source}: name one with the columns session and item")
+    for read in filter(None, (source, history)):
+        if out.exists() and out.samefile(read):
+            raise UsageError(f"out is {out}, which is read: name another file")
     past = None if history is None else _whole(history)
     total = Report()
     try:
@@ -57,17 +60,32 @@ def recommend_file(
             advance = stack.enter_context(progress("sessions ranked:"))
             for sessions in _blocks(source):
                 lists = recommender.lists(
-                    sessions, k, history=past, empty="popular" if empty_popular else "start", **options
+                    sessions,
+                    k,
+                    history=past,
+                    empty="popular" if empty_popular else "start",
+                    **_of_block(options, sessions),
                 )
                 writer.add(lists)
                 total.add(lists.report)
                 advance(len(lists))
+            if not total.sessions:
+                raise UsageError(f"{source} holds no session")
     except OSError as error:
         raise UsageError(f"{error.filename or source}: {error.strerror or error}") from error
-    if not total.sessions:
-        raise UsageError(f"{source} holds no session")
     recommender.tell(total, empty_popular)
     return total
+
+
+def _of_block(options: Mapping[str, Any], sessions: Any) -> dict[str, Any]:
+    """Options of some sessions of a file: what names other sessions is theirs."""
+    named = [name for name in ("exclude", "candidates") if isinstance(options.get(name), Mapping)]
+    if not named:
+        return dict(options)
+    ids = sessions["session"] if hasattr(sessions, "columns") else [one.id for one in sessions]
+    here = {str(label) for label in ids}
+    less = {name: {key: one for key, one in options[name].items() if str(key) in here} for name in named}
+    return {**options, **less}
 
 
 def _check_ends(file: Path, known: tuple[str, ...], what: str) -> None:

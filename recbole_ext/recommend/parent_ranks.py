@@ -147,6 +147,7 @@ def _record(before: Mapping[str, Any], child: Mapping[str, Any], note: str) -> d
         **{key: before[key] for key in kept if key in before},
         **{key: child[key] for key in same if key in child},
         "label": "parent",
+        "places": PLACES,
         "seconds": {},
         "notes": [note],
     }

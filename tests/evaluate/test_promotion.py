@@ -122,6 +122,15 @@ def test_verdicts_and_exit_codes(write_run, capsys, tmp_path):
     assert "cannot be compared" in capsys.readouterr().err
 
 
+def test_ranks_below_a_parent_s_lists_are_not_compared(write_run):
+    from recbole_ext.errors import UsageError
+
+    new, old = write_run("a", [1, 2, 3, 4]), write_run("b", [1, 2, 3, 4], places=100)
+    assert promotion(new, old, "ndcg@100", draws=200)["metric"] == "ndcg@100"
+    with pytest.raises(UsageError, match="write @100 or less"):
+        promotion(new, old, "ndcg@101")
+
+
 @pytest.mark.parametrize(
     "options, says",
     [

@@ -193,3 +193,23 @@ def test_the_command_writes_a_file(vstan, tmp_path, capsys):
 def test_a_wrong_command_ends_in_a_sentence(vstan, capsys, words, said):
     code, out, err = call(capsys, vstan.folder, *words)
     assert code == 2 and out == "" and said in err and err.count("\n") == 1
+
+
+def test_a_source_without_sessions_leaves_what_stood_there(asked_hrnn, tmp_path):
+    source, out = tmp_path / "none.csv", tmp_path / "lists.csv"
+    source.write_text("session,item\n")
+    out.write_text("kept")
+    with pytest.raises(UsageError, match="holds no session"):
+        recommend_file(asked_hrnn, source, out, 3)
+    assert out.read_text() == "kept"
+    with pytest.raises(UsageError, match="which is read"):
+        recommend_file(asked_hrnn, source, source, 3)
+
+
+def test_items_of_single_sessions_are_left_out_of_a_file_s_lists(asked_hrnn, tmp_path, small):
+    source, out = write(tmp_path, ".csv"), tmp_path / "lists.csv"
+    recommend_file(asked_hrnn, source, out, 3)
+    first = {session: item for session, item, _ in reversed(read(out))}
+    recommend_file(asked_hrnn, source, out, 3, exclude={"s5": [first["s5"]]})
+    again = {session: item for session, item, _ in reversed(read(out))}
+    assert {session for session in first if first[session] != again[session]} == {"s5"}

@@ -578,6 +578,21 @@ def test_mistakes(asked_hrnn, given, said):
         asked_hrnn.recommend(**{"sessions": [["i1"]], **given})
 
 
+def test_a_session_is_named_by_its_place_as_text_too(asked_hrnn):
+    (first,) = asked_hrnn.recommend([["i1"]], k=1)["item"]
+    for key in (0, "0"):
+        assert first not in set(asked_hrnn.recommend([["i1"]], k=3, exclude={key: [first]})["item"])
+    with pytest.raises(UsageError, match="names session 'zz'"):
+        asked_hrnn.recommend([["i1"]], exclude={"zz": [first]})
+
+
+def test_what_is_no_list_of_items_and_no_finite_number_is_refused(asked_hrnn, shop_run):
+    with pytest.raises(UsageError, match="write a list"):
+        asked_hrnn.recommend([Session("i1")])
+    with pytest.raises(UsageError, match="price of item new is inf: write a finite number"):
+        asked_hrnn.add_items([{"item": "new", "price": float("inf")}])
+
+
 def test_a_past_that_nobody_reads_is_refused(asked_vstan):
     with pytest.raises(UsageError, match="reads no visitor's past"):
         asked_vstan.recommend([["i1"]], history=[[["i2"]]])
