@@ -339,6 +339,9 @@ class Lister(ABC):
         alone is given, without the item itself. exclude, candidates, where: as for `lists`. Raises UsageError for an
         item that the model does not know.
         """
+        _check_k(k)
+        if not isinstance(items, str | int | Iterable):
+            raise UsageError(f"items is {items!r:.60}: write an item or a list of items")
         names = [items] if isinstance(items, str | int | np.integer) else list(items)
         state = self._state
         row = item_rows(names, state.catalogue)
@@ -366,8 +369,7 @@ class Lister(ABC):
 def _read(state: State, question: Question) -> _Read:
     """Raises UsageError for what cannot be read."""
     k, empty = question.k, question.empty
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise UsageError(f"k is {k!r}: write a whole number from 1")
+    _check_k(k)
     if empty not in ("start", "popular"):
         raise UsageError(f"empty is {empty!r}: write start or popular")
     asked = questions.asked(question.sessions, question.history, state.catalogue, state.ranking.visitors)
@@ -376,6 +378,11 @@ def _read(state: State, question: Question) -> _Read:
     )
     asked.report.unknown_in_choice = choice.unknown
     return _Read(question, asked, choice)
+
+
+def _check_k(k: Any) -> None:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise UsageError(f"k is {k!r}: write a whole number from 1")
 
 
 def _choice(

@@ -31,6 +31,10 @@ def matching(condition: str, catalogue: Shelf) -> np.ndarray:
 
     Raises UsageError, in one sentence, for a condition that cannot be read and a feature that there is not.
     """
+    if not isinstance(condition, str):
+        raise UsageError(
+            f"where is {condition!r:.60}: write a condition such as 'available == 1 and price < 50'"
+        )
     if len(condition) > LONGEST:
         raise UsageError(
             f"where has {len(condition):,} characters: write at most {LONGEST:,}, or give candidates"

@@ -183,7 +183,7 @@ def promotion_text(found: dict[str, Any]) -> str:
     metric = metric_name(found["metric"])
     rows = [["targets", "number ", "sessions", f"old {metric}", "new", f"change [{LEVEL} %]", "is"]]
     for row in found["rows"]:
-        of = "all" if row["dimension"] == row["slice"] else f"{spaced(row['dimension'])}: {row['slice']}"
+        of = "all" if row["slice"] == "all" else f"{spaced(row['dimension'])}: {row['slice']}"
         change = "-" if row["change"] is None else f"{100 * row['change']:+.1f} %"
         if row["low"] is not None:
             change += f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"

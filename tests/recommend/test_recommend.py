@@ -591,6 +591,12 @@ def test_what_is_no_list_of_items_and_no_finite_number_is_refused(asked_hrnn, sh
         asked_hrnn.recommend([Session("i1")])
     with pytest.raises(UsageError, match="price of item new is inf: write a finite number"):
         asked_hrnn.add_items([{"item": "new", "price": float("inf")}])
+    with pytest.raises(UsageError, match="k is 0"):
+        asked_hrnn.similar("i1", k=0)
+    with pytest.raises(UsageError, match="write an item"):
+        asked_hrnn.similar(None)
+    with pytest.raises(UsageError, match="where is 5"):
+        asked_hrnn.recommend([["i1"]], where=5)
 
 
 def test_a_past_that_nobody_reads_is_refused(asked_vstan):
