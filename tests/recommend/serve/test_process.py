@@ -195,6 +195,7 @@ def test_one_process_swaps_refuses_and_stops_with_work_under_way(hrnn, vstan, br
         server.end(signal.SIGKILL)
 
 
+@pytest.mark.base_only  # slow: once is enough
 def test_several_workers_share_the_port_and_outlive_one_another(hrnn, vstan, tmp_path, monkeypatch, capsys):
     link = tmp_path / "current"
     link.symlink_to(hrnn.folder)
