@@ -185,7 +185,11 @@ def _table(file: Path) -> tuple[pl.DataFrame, dict[str, str]]:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ConvertError(f"{file} cannot be read ({reason}): mend it, or convert the raw log.") from error
     typed = [column.partition(":") for column in table.columns]
-    table.columns = [name for name, _, _ in typed]
+    columns = [name for name, _, _ in typed]
+    if len(set(columns)) < len(columns):
+        twice = next(name for name in columns if columns.count(name) > 1)
+        raise ConvertError(f"{file} has two columns {twice}: leave one out.")
+    table.columns = columns
     return table, {name: kind for name, _, kind in typed}
 
 
@@ -230,7 +234,7 @@ def _inter(
             notes[UNKNOWN_KIND] = notes.get(UNKNOWN_KIND, 0) + strange.height
         joined = pl.concat([joined, events], how="diagonal")
     if joined.height == logs[0].inter.height:
-        raise _no_news(logs)
+        raise _no_news(logs[1:])
     if forget_before is not None:
         first = _unix(forget_before) - (logs[0].origin or 0.0)
         start = pl.col(names.time).min().over(names.session)
@@ -304,8 +308,9 @@ def _check_rows(log: AtomicLog, names: Columns) -> None:
         file = log.file.with_suffix(suffix)
         _check_fields(file)
         for name in ids:
-            if table[name].null_count():
-                line = _line(table[name].is_null())
+            blank = table[name].is_null() | (table[name].str.strip_chars() == "").fill_null(True)
+            if blank.any():
+                line = _line(blank)
                 raise ConvertError(f"{file}, line {line}: {name} is empty: write one, or leave the row out.")
         for name in table.columns:
             if log.types[name] != "float" or (name == names.time and suffix == ".inter"):
@@ -370,16 +375,25 @@ def _check_place(log: AtomicLog, old: AtomicLog, names: Columns) -> None:
 
 
 def _check_news(logs: list[AtomicLog]) -> None:
-    """ConvertError where all the new files are, byte by byte, the log itself or part of what it was joined of."""
+    """ConvertError where all the new files are, byte by byte, the log itself or part of what it was joined of.
+
+    Of running numbers not one may be: moved behind the others, its events would not be found there already.
+    """
     joined = logs[0].manifest.get("joined") or {}
     known = {one[0] for one in (joined.get("log"), *joined.get("events", [])) if one}
     known.add(sha256(logs[0].file))
-    if all(sha256(log.file) in known for log in logs[1:]):
-        raise _no_news(logs)
+    held = []
+    for log in logs[1:]:
+        digest = sha256(log.file)
+        if digest in known:
+            held.append(log)
+        known.add(digest)
+    if len(held) == len(logs) - 1 or (held and logs[0].origin is None):
+        raise _no_news(held)
 
 
-def _no_news(logs: list[AtomicLog]) -> ConvertError:
-    files = ", ".join(str(log.file) for log in logs[1:])
+def _no_news(held: Sequence[AtomicLog]) -> ConvertError:
+    files = ", ".join(str(log.file) for log in held)
     return ConvertError(f"there is no new event in {files}, as the log holds all already: give newer days.")
 
 

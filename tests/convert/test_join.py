@@ -118,6 +118,12 @@ def test_what_cannot_be_joined(tmp_path):
     bare.write_text("session_id:token\titem_id:token\ttimestamp:float\tcolour:token\ns9\ta\t5\tred\n")
     with pytest.raises(ConvertError, match="has a column colour, which the log does not have"):
         join(old, [bare], tmp_path / "c" / "log")
+    bare.write_text("session_id:token\titem_id:token\titem_id:token\ns9\ta\ta\n")
+    with pytest.raises(ConvertError, match="has two columns item_id"):
+        join(old, [bare], tmp_path / "c" / "log")
+    bare.write_text("")
+    with pytest.raises(ConvertError, match="cannot be read"):
+        join(old, [bare], tmp_path / "c" / "log")
     with pytest.raises(ConvertError, match="nowhere holds no"):
         join(old, [tmp_path / "nowhere"], tmp_path / "d" / "log")
     assert not list(tmp_path.glob("[abcd]"))
@@ -138,6 +144,9 @@ def test_running_numbers_go_on(tmp_path):
     found = join(files[0], files[1:], tmp_path / "joined" / "log")
     assert text(tmp_path / "joined" / "log", "inter")[1:] == ["s1\ta\t1", "s1\tc\t2", "s2\tb\t3", "s2\tc\t4"]
     assert found["time_origin"] is None
+    for again in ([files[0]], [files[1], files[1]]):
+        with pytest.raises(ConvertError, match="no new event in"):
+            join(files[0], again, tmp_path / "again" / "log")
     with pytest.raises(ConvertError, match="no days to forget"):
         join(files[0], files[1:], tmp_path / "again" / "log", date(2016, 5, 27))
 
@@ -188,6 +197,7 @@ def test_logs_without_a_manifest_go_on_without_one(tmp_path):
         ("inter", "", "it has 1 tab-separated fields, and the header 5"),
         ("inter", "s9\tu9\t\t5\tview", "item_id is empty"),
         ("inter", "\tu9\ta\t5\tview", "session_id is empty"),
+        ("inter", "s9\tu9\t \t5\tview", "item_id is empty"),
         ("item", "\t1", "item_id is empty"),
         ("item", "z\tinf", "price is 'inf': write a finite number, or nothing"),
         ("item", "z\tdear", "price is 'dear': write a finite number, or nothing"),
