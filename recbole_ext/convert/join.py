@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recbole_ext.convert.atomic import Conversion, RowReport, read_manifest, write_conversion
 from recbole_ext.convert.engine import pl
 from recbole_ext.convert.sessions import FLOAT32_EXACT
+from recbole_ext.convert.times import LATEST
 from recbole_ext.errors import ConvertError
 from recbole_ext.files import sha256
 
 HELD, FORGOTTEN = "the log holds it already", "its session starts before the first day that is kept"
+UNKNOWN_KIND = "event of a kind that the log did not have"
 _NUMBERED = "_row"
 
 
@@ -65,7 +70,14 @@ class AtomicLog:
         if not self.manifest:
             return 0.0
         found = self.manifest.get("time_origin")
-        return None if found is None else float(found)
+        if found is None:
+            return None
+        if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+            raise ConvertError(
+                f"{self.file.parent / 'manifest.json'}: time_origin is {found!r}: write the Unix time in seconds that "
+                "timestamps count from."
+            )
+        return float(found)
 
     @property
     def numbers_sessions(self) -> bool:
@@ -98,7 +110,7 @@ def join(
     they had. An item that is in several files has the newest known value of each feature; old items come first.
     A folder `out` that was made of the same files stays as it is.
 
-    Raises ConvertError where the files do not fit together, or nothing is left.
+    Raises ConvertError where the files do not fit together, hold no new event, or nothing is left.
     """
     names = columns or Columns()
     logs = [AtomicLog.read(path) for path in (old, *new)]
@@ -139,16 +151,19 @@ def join(
 
 
 def name_of(logs: Sequence[AtomicLog], forget_before: date | None, columns: Columns | None = None) -> str:
-    """A name for the log that `join` makes: its last day, where it has days, and a sum of all that it is made of."""
+    """A name for the log that `join` makes: its last day, where it has days, and a sum of all that it is made of.
+
+    Raises ConvertError where the files cannot be one log.
+    """
+    names = columns or Columns()
+    _check(logs, names, forget_before)
     text = json.dumps(_made_of(logs, forget_before), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     if logs[0].origin is None:
         return digest
-    time = (columns or Columns()).time
     last = max(
-        float(log.inter[time].cast(pl.Float64).max() or 0.0) + (log.origin or 0.0)  # type: ignore[arg-type]
+        float(log.inter[names.time].cast(pl.Float64).max()) + (log.origin or 0.0)  # type: ignore[arg-type]
         for log in logs
-        if time in log.inter.columns
     )
     return f"{datetime.fromtimestamp(last, UTC).date()}-{digest}"
 
@@ -162,10 +177,19 @@ def _made_of(logs: Sequence[AtomicLog], forget_before: date | None) -> dict[str,
 
 
 def _table(file: Path) -> tuple[pl.DataFrame, dict[str, str]]:
-    """Columns as text, null where empty, and their types."""
-    table = pl.read_csv(file, separator="\t", quote_char=None, infer_schema=False)
+    """Columns as text, null where empty, and their types. ConvertError where it is no such table."""
+    try:
+        table = pl.read_csv(file, separator="\t", quote_char=None, infer_schema=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        _check_fields(file)
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConvertError(f"{file} cannot be read ({reason}): mend it, or convert the raw log.") from error
     typed = [column.partition(":") for column in table.columns]
-    table.columns = [name for name, _, _ in typed]
+    columns = [name for name, _, _ in typed]
+    if len(set(columns)) < len(columns):
+        twice = next(name for name in columns if columns.count(name) > 1)
+        raise ConvertError(f"{file} has two columns {twice}: leave one out.")
+    table.columns = columns
     return table, {name: kind for name, _, kind in typed}
 
 
@@ -178,6 +202,7 @@ def _inter(
 ) -> pl.DataFrame:
     """All events in order, `names.time` as float64 seconds since the old log's origin."""
     _check(logs, names, forget_before)
+    _check_news(logs)
     joined = _timed(logs[0].inter, names, 0.0)
     reports[0].read = joined.height
     for log, report in zip(logs[1:], reports[1:]):
@@ -196,6 +221,7 @@ def _inter(
                 joined, on=events.columns, how="semi", nulls_equal=True, maintain_order="left"
             )
             report.drop_rows(again, HELD)
+            notes[f"event left out, as {HELD}"] = notes.get(f"event left out, as {HELD}", 0) + again.height
             events = events.join(
                 joined, on=events.columns, how="anti", nulls_equal=True, maintain_order="left"
             )
@@ -203,7 +229,12 @@ def _inter(
         notes["session that goes on in the new events"] = (
             notes.get("session that goes on in the new events", 0) + both
         )
+        if names.event in events.columns:
+            strange = events.join(logs[0].inter, on=names.event, how="anti", nulls_equal=True)
+            notes[UNKNOWN_KIND] = notes.get(UNKNOWN_KIND, 0) + strange.height
         joined = pl.concat([joined, events], how="diagonal")
+    if joined.height == logs[0].inter.height:
+        raise _no_news(logs[1:])
     if forget_before is not None:
         first = _unix(forget_before) - (logs[0].origin or 0.0)
         start = pl.col(names.time).min().over(names.session)
@@ -220,7 +251,7 @@ def _inter(
     return ordered.sort("_start", "_first", names.time, _NUMBERED).drop("_start", "_first", _NUMBERED)
 
 
-def _check(logs: list[AtomicLog], names: Columns, forget_before: date | None) -> None:
+def _check(logs: Sequence[AtomicLog], names: Columns, forget_before: date | None) -> None:
     """ConvertError where the files cannot be one log."""
     old = logs[0]
     if "split" in old.inter.columns:
@@ -259,6 +290,120 @@ def _check(logs: list[AtomicLog], names: Columns, forget_before: date | None) ->
         if set(old.inter.columns) - set(log.inter.columns):
             missing = next(name for name in old.inter.columns if name not in log.inter.columns)
             raise ConvertError(f"{log.file} has no column {missing}, which the log has: convert both alike.")
+        if log is not old:
+            _check_rows(log, names)
+        _check_times(log, names, new=log is not old)
+    for log in logs[1:]:
+        _check_place(log, old, names)
+
+
+def _check_rows(log: AtomicLog, names: Columns) -> None:
+    """ConvertError where a row of new files has another number of fields, no id, or a number that is none."""
+    for table, suffix, ids in (
+        (log.inter, ".inter", (names.session, names.item)),
+        (log.item, ".item", (names.item,)),
+    ):
+        if table is None:
+            continue
+        file = log.file.with_suffix(suffix)
+        _check_fields(file)
+        for name in ids:
+            blank = table[name].is_null() | (table[name].str.strip_chars() == "").fill_null(True)
+            if blank.any():
+                line = _line(blank)
+                raise ConvertError(f"{file}, line {line}: {name} is empty: write one, or leave the row out.")
+        for name in table.columns:
+            if log.types[name] != "float" or (name == names.time and suffix == ".inter"):
+                continue
+            value = table[name].str.strip_chars().cast(pl.Float64, strict=False)
+            bad = table[name].is_not_null() & (value.is_null() | value.is_infinite().fill_null(False))
+            if bad.any():
+                raise ConvertError(
+                    f"{file}, line {_line(bad)}: {name} is {table[name].filter(bad)[0]!r}: write a finite number, or "
+                    "nothing."
+                )
+
+
+def _check_fields(file: Path) -> None:
+    """ConvertError for the first line of a file that has not as many fields as its header."""
+    text = np.frombuffer(file.read_bytes(), dtype=np.uint8)
+    ends = np.flatnonzero(text == ord("\n"))
+    if len(text) and text[-1] != ord("\n"):
+        ends = np.append(ends, len(text))
+    fields = np.diff(np.searchsorted(np.flatnonzero(text == ord("\t")), ends), prepend=0) + 1
+    bad = np.flatnonzero(fields != fields[:1])
+    if len(bad):
+        raise ConvertError(
+            f"{file}, line {bad[0] + 1}: it has {fields[bad[0]]} tab-separated fields, and the header {fields[0]}: "
+            "mend that row, or leave it out."
+        )
+
+
+def _check_times(log: AtomicLog, names: Columns, new: bool) -> None:
+    """ConvertError for a time that is no number, not finite, later than a log can be or, in new files, negative."""
+    text = log.inter[names.time]
+    value = text.cast(pl.Float64, strict=False)
+    latest = math.inf if log.origin is None else _unix(LATEST) - log.origin
+    good = value.is_finite() & (value < latest) & (value >= (0.0 if new else -math.inf))
+    bad = ~good.fill_null(False)
+    if bad.any():
+        found = text.filter(bad)[0]
+        what = "a running number" if log.origin is None else f"a time in seconds, before {LATEST}"
+        raise ConvertError(
+            f"{log.file}, line {_line(bad)}: {names.time} is {'empty' if found is None else repr(found)}: write {what}"
+            f"{', not negative' if new else ''}."
+        )
+
+
+def _check_place(log: AtomicLog, old: AtomicLog, names: Columns) -> None:
+    """ConvertError where new files do not say what their times count from, or end before the log begins."""
+    if log.origin is None or old.origin is None:
+        return
+    # a log that began without a manifest counts from 0, and so do new days without one
+    if not log.manifest and old.manifest and old.manifest.get("converter") != "atomic":
+        raise ConvertError(
+            f"{log.file} has no manifest.json beside it, which is required, as its time_origin says what moment times "
+            "count from: give the folder that the conversion wrote."
+        )
+    last = float(log.inter[names.time].cast(pl.Float64).max()) + log.origin  # type: ignore[arg-type]
+    first = float(old.inter[names.time].cast(pl.Float64).min()) + old.origin  # type: ignore[arg-type]
+    if last < first:
+        raise ConvertError(
+            f"{log.file} ends at {_moment(last)}, before the log begins, at {_moment(first)}: give days after those of "
+            "the log, with the manifest.json that says what moment their times count from."
+        )
+
+
+def _check_news(logs: list[AtomicLog]) -> None:
+    """ConvertError where all the new files are, byte by byte, the log itself or part of what it was joined of.
+
+    Of running numbers not one may be: moved behind the others, its events would not be found there already.
+    """
+    joined = logs[0].manifest.get("joined") or {}
+    known = {one[0] for one in (joined.get("log"), *joined.get("events", [])) if one}
+    known.add(sha256(logs[0].file))
+    held = []
+    for log in logs[1:]:
+        digest = sha256(log.file)
+        if digest in known:
+            held.append(log)
+        known.add(digest)
+    if len(held) == len(logs) - 1 or (held and logs[0].origin is None):
+        raise _no_news(held)
+
+
+def _no_news(held: Sequence[AtomicLog]) -> ConvertError:
+    files = ", ".join(str(log.file) for log in held)
+    return ConvertError(f"there is no new event in {files}, as the log holds all already: give newer days.")
+
+
+def _line(bad: pl.Series) -> int:
+    """The line of the first row that is bad, of a file with a header."""
+    return int(bad.arg_true()[0]) + 2
+
+
+def _moment(time: float) -> str:
+    return (datetime(1970, 1, 1) + timedelta(seconds=time)).isoformat(" ", "seconds")
 
 
 def _timed(events: pl.DataFrame, names: Columns, shift: float) -> pl.DataFrame:
@@ -272,10 +417,7 @@ def _renumbered(
     first, last = float(events[names.time].min()), float(joined[names.time].max())  # type: ignore[arg-type]
     if first <= last:
         began, ends = (
-            f"{moment:g}"
-            if origin is None
-            else datetime.fromtimestamp(moment + origin, UTC).isoformat(" ", "seconds")
-            for moment in (first, last)
+            f"{moment:g}" if origin is None else _moment(moment + origin) for moment in (first, last)
         )
         raise ConvertError(
             f"{log.file.name} of the new events begins at {began}, and the log ends at {ends}: its sessions are cut by "

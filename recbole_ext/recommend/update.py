@@ -27,6 +27,13 @@ UPDATES = "updates"  # beside the data sets of the first log
 EPOCHS = 1
 # keys of a run that say nothing of the next one
 _OF_ONE_RUN = frozenset({"model", "dataset", "data_path", "resume_from", "generate", "raw_path", "epochs"})
+# keys that say how many weights a network has, which go on
+_OF_WEIGHTS = frozenset(
+    {
+        *("embedding_size", "hidden_size", "inner_size", "kernel_size"),
+        *("num_layers", "n_layers", "block_num"),
+    }
+)
 
 
 def update(
@@ -97,8 +104,15 @@ def _settings(
         if key not in _OF_ONE_RUN | WORKED_OUT and key in plain and plain[key] != value
     }
     given = merge({**inherited, "data_path": str(place)}, keys)
-    if "epochs" not in keys and kind_of(configure(model, dataset, given)) == WARM:
-        given["epochs"] = EPOCHS
+    if kind_of(configure(model, dataset, given)) == WARM:
+        for key in sorted(_OF_WEIGHTS & set(keys) & set(old)):
+            if keys[key] != old[key]:
+                raise UsageError(
+                    f"{key} is {old[key]} in the run that goes on, and its weights have that size: leave {key} out, or "
+                    "train anew"
+                )
+        if "epochs" not in keys:
+            given["epochs"] = EPOCHS
     configure(model, dataset, given)
     return given
 

@@ -282,6 +282,28 @@ def test_what_cannot_be_done(shop, capsys, words, says):
     assert main(words) == 2 and says in capsys.readouterr().err
 
 
+def test_a_key_of_other_weights_is_named_before_any_work(shop, capsys):
+    words = ["update", str(shop("HRNNFeat", **FEATURES)), "--events", "new", "--log", "nothing"]
+    assert main([*words, "--embedding_size=64"]) == 2
+    assert "embedding_size is 8 in the run that goes on" in capsys.readouterr().err
+    assert not Path("nothing").exists()
+
+
+def test_new_days_that_are_wrong_end_in_one_sentence(shop, capsys):
+    """Times in milliseconds, and those that are none; a log that has all events; nothing is left behind."""
+    lines = (Path("new") / "shop.inter").read_text().splitlines()
+    Path("wrong").mkdir()
+    for time in ("1464220800000", "abc", "inf"):
+        row = lines[1].split("\t")
+        row[3] = time
+        Path("wrong/shop.inter").write_text("\n".join([lines[0], "\t".join(row), *lines[2:]]) + "\n")
+        assert main(["update", str(shop("VSTAN")), "--events", "wrong", "--log", "nothing"]) == 2
+        said = capsys.readouterr().err
+        assert f"line 2: timestamp is '{time}'" in said and "Traceback" not in said
+    assert main(["update", str(shop("VSTAN")), "--events", "data/shop", "--log", "nothing"]) == 2
+    assert "no new event" in capsys.readouterr().err and not Path("nothing").exists()
+
+
 def test_other_models_cannot_go_on(shop):
     with pytest.raises(UsageError, match="update those"):
         from recbole_ext.run.parent import kind_of
