@@ -20,7 +20,7 @@ class Described:
     about: str
 
 
-class Shelf:
+class ItemSearch:
     """The items of a model, as a person looks for them."""
 
     def __init__(self, recommender: Lister):

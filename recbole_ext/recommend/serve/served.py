@@ -15,7 +15,7 @@ from typing import Any
 from recbole_ext.errors import UsageError
 from recbole_ext.recommend import Lister, Lists, Question, load
 from recbole_ext.recommend.serve.door import Swap
-from recbole_ext.recommend.serve.items import Shelf
+from recbole_ext.recommend.serve.items import ItemSearch
 from recbole_ext.recommend.serve.question import answer_of
 
 
@@ -28,9 +28,9 @@ class Loaded:
     since: float
 
     @cached_property
-    def shelf(self) -> Shelf:
+    def shelf(self) -> ItemSearch:
         """Its items, to be looked for."""
-        return Shelf(self.recommender)
+        return ItemSearch(self.recommender)
 
     def said(self) -> str:
         """What it is, in words."""
