@@ -73,6 +73,38 @@ class LiveSessions:
         earlier = None if self.earlier is None else _chosen_earlier(self.earlier, sessions, len(self))
         return LiveSessions(self.item[place], length, time, event, earlier)
 
+    def distinct(self) -> tuple[np.ndarray, np.ndarray]:
+        """(D,) one session of each that differ, in order, and (S,) which of these each equals.
+
+        Sessions with times, kinds of events or earlier sessions all count as different.
+        """
+        everyone = np.arange(len(self))
+        if len(self) < 2 or not (self.time is None and self.event is None and self.earlier is None):
+            return everyone, everyone
+        order, same = _equals_the_one_before(self.item, self.length)
+        first = order[~same]
+        group = np.empty(len(self), dtype=np.int64)
+        group[order] = np.cumsum(~same) - 1
+        by_place = np.argsort(first)
+        number = np.empty(len(first), dtype=np.int64)
+        number[by_place] = np.arange(len(first))
+        return first[by_place], number[group]
+
+
+def _equals_the_one_before(item: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(S,) an order of sessions in which equal ones stand together, and whether each equals the one before it."""
+    mixed = (item * np.int64(-7046029254386353131)) ^ (place_in(length) * np.int64(-4417276706812531889))
+    sums = np.append(0, np.cumsum(mixed * (mixed >> 29 | 1)))  # they wrap around, which does no harm
+    key = sums[start_of(length) + length] - sums[start_of(length)]
+    order = np.lexsort((key, length))
+    size, start = length[order], start_of(length)[order]
+    same = np.append(False, (size[1:] == size[:-1]) & (key[order][1:] == key[order][:-1]))
+    later = np.flatnonzero(same)
+    here, there = spans(start[later], size[later]), spans(start[later - 1], size[later])
+    other = owner_of(size[later])[item[here] != item[there]]
+    same[later[other]] = False  # equal sums alone
+    return order, same
+
 
 def joined(several: Sequence[LiveSessions]) -> LiveSessions:
     """The sessions of all, in order.

@@ -55,6 +55,11 @@ class Choice:
     only: PerSession | None = None
     unknown: int = 0
 
+    @property
+    def alike(self) -> bool:
+        """Whether it is the same for every session."""
+        return not self.without and self.only is None
+
     def best(self, scores: Any, sessions: np.ndarray, k: int, means: Means) -> Best:
         """The best that may stand: (n, K) items and scores, K at most k; what may not, or is no candidate, has -inf.
 
@@ -89,7 +94,7 @@ class Choice:
     def allowed(self, session: int) -> np.ndarray | None:
         """(n_items,) bool, items that may stand in one session's list; None: all."""
         one = np.array([session])
-        if self.open is None and not self.without and self.only is None:
+        if self.open is None and self.alike:
             return None
         size = len(self.open) if self.open is not None else self._size()
         found = np.ones(size, dtype=bool) if self.open is None else self.open.copy()

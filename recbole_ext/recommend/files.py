@@ -24,7 +24,7 @@ from recbole_ext.files import write_beside
 from recbole_ext.recommend.asked import Report, Session
 from recbole_ext.recommend.lists import Lister, Lists
 
-BLOCK = 8192  # sessions at a time
+BLOCK = 16384  # sessions at a time
 ROWS = 1 << 16  # rows of a parquet file that are read at a time
 READ, WRITTEN = (".csv", ".jsonl", ".parquet"), (".csv", ".jsonl", ".parquet")
 

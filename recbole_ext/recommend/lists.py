@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -25,6 +25,8 @@ from recbole_ext.recommend.where import matching
 from recbole_ext.segments import owner_of, start_of
 
 BATCH = 1024  # sessions that are scored at a time
+PADDED = 1.5  # times as long as the shortest of them the longest may be
+SHORT = 8  # events up to which sessions count as of one length
 CONDITIONS = 64  # of `where`, whose items are remembered
 
 Empty = Literal["start", "popular"]
@@ -442,9 +444,12 @@ def _ranked(
     items = np.zeros((len(live), k), dtype=np.int64)
     scores = np.full((len(live), k), np.nan, dtype=np.float32)
     evidence: dict[str, np.ndarray] = {}
-    in_order = np.argsort(live.length, kind="stable")  # batches hold little padding
-    for first in range(0, len(live), BATCH):
-        sessions = in_order[first : first + BATCH]
+    if isinstance(choice, Choice) and choice.alike:
+        some, which = live.distinct()
+        if len(some) < len(live):
+            items, scores, evidence = _ranked(state, live.chosen(some), choice, k, why)
+            return items[which], scores[which], {name: values[which] for name, values in evidence.items()}
+    for sessions in _batches(live.length):
         batch = live if len(sessions) == len(live) == 1 else live.chosen(sessions)
         for some, best in state.ranking.best(batch, sessions, choice, k):
             _put(items, scores, some, best)
@@ -452,6 +457,18 @@ def _ranked(
             for name, values in state.ranking.evidence(batch, items[sessions]).items():
                 evidence.setdefault(name, np.zeros((len(live), k)))[sessions] = values
     return items, scores, evidence
+
+
+def _batches(length: np.ndarray) -> Iterator[np.ndarray]:
+    """Numbers of some sessions of lengths (S,) at a time, short ones first, so that they hold little padding."""
+    in_order = np.argsort(length, kind="stable")
+    ordered = length[in_order]
+    first = 0
+    while first < len(in_order):
+        most = PADDED * max(int(ordered[first]), SHORT)
+        last = min(first + BATCH, int(np.searchsorted(ordered, most, side="right")))
+        yield in_order[first:last]
+        first = last
 
 
 def _put(items: np.ndarray, scores: np.ndarray, rows: np.ndarray, best: Best) -> None:

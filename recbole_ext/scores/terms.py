@@ -70,7 +70,7 @@ class Copied:
         """As RowTerms'."""
         # on a CPU what it makes on the way stays in cache
         rows = len(scores) if scores.is_cuda else AT_A_TIME
-        log_total = torch.cat([part.logsumexp(1, keepdim=True) for part in scores.split(max(rows, 1))])
+        log_total = torch.cat([_log_total(part) for part in scores.split(max(rows, 1))])
         log_total = torch.where(log_total > -torch.inf, log_total, 0.0)
         items, log_share = self._by_item()
         raised = log_share + (log_total - self.log_rest.unsqueeze(1)).to(log_share.dtype)
@@ -90,6 +90,16 @@ class Copied:
         summed = highest + torch.zeros_like(parts).scatter_add_(1, group, parts).log()
         named = torch.zeros_like(items).scatter_(1, group, items)
         return named, summed.masked_fill(named == 0, -torch.inf)
+
+
+def _log_total(scores: Tensor) -> Tensor:
+    """(B, 1) log of the sum of exp(scores), as torch.logsumexp; on a CPU without its two passes for the highest score,
+    where the sum is a number that float32 holds well."""
+    if not scores.is_cuda and scores.dtype == torch.float32:
+        total = scores.exp().sum(1, keepdim=True)
+        if bool(((total > 1e-20) & (total < 1e30)).all()):
+            return total.log_()
+    return scores.logsumexp(1, keepdim=True)
 
 
 def hide_and_add(scores: Tensor, hidden: Tensor, terms: RowTerms | None) -> Tensor:

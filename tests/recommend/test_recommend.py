@@ -285,6 +285,19 @@ def test_sessions_are_called_as_they_are(asked_vstan):
     assert named["session"].tolist() == ["x", 1]
 
 
+def test_equal_sessions_get_the_lists_that_each_gets_alone(asked_hrnn, asked_vstan):
+    for asked in (asked_hrnn, asked_vstan):
+        first, second = asked.items[:2].tolist()
+        sessions = [[first], [first, second], [first], [second], [first, second], []]
+        together = asked.recommend(sessions, k=5, why=True)
+        for place, session in enumerate(sessions):
+            alone = asked.recommend([session], k=5, why=True)
+            own = together[together["session"] == place]
+            assert own["item"].tolist() == alone["item"].tolist()
+            np.testing.assert_allclose(own["score"], alone["score"], rtol=1e-5)
+            assert own["in_session"].tolist() == alone["in_session"].tolist()
+
+
 def test_unknown_items_are_left_out_and_counted(asked_hrnn):
     known = asked_hrnn.recommend([["i1", "i2"], ["i3"]], k=5)
     found = asked_hrnn.recommend([["nope", "i1", "never", "i2", "nope"], ["i3", 99]], k=5)
