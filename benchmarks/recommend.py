@@ -90,15 +90,17 @@ def same_model(run: str, prefixes: str, requests: int, k: int = 20) -> dict[str,
 
     import recbole_ext
     from recbole_ext.recommend.asked import asked
+    from recbole_ext.recommend.folder import read
 
     torch.set_num_threads(1)
-    state = recbole_ext.load(run)._state
+    state, folder = recbole_ext.load(run)._state, read(run)
+    model = folder.part(folder.catalogue, torch.device("cpu")).model
     taken = []
     with torch.no_grad():
         for items in _sessions(prefixes, requests + WARM):
             row = state.ranking.scorer.rows(asked([items], None, state.catalogue, False).live)
             began = time.perf_counter()
-            state.ranking.part.model.full_sort_predict(row).view(1, -1).topk(k)
+            model.full_sort_predict(row).view(1, -1).topk(k)
             taken.append((time.perf_counter() - began) * 1e3)
     return percentiles(taken[WARM:])
 

@@ -168,6 +168,8 @@ class ItemEncoder(nn.Module):
 
     def table(self) -> Tensor:
         """(n_items, sum(parts)) vectors of all items, row 0 (padding) zero."""
+        if not self.ids.num_embeddings:
+            raise IndexError("the id vectors were given up: load the model again")
         keep = self.seen
         if self.training and self.id_dropout > 0:
             keep = keep & (torch.rand(self.n_items, device=keep.device) >= self.id_dropout)
@@ -182,6 +184,10 @@ class ItemEncoder(nn.Module):
             return e + f
         g = torch.sigmoid(self.gate(torch.cat((e, f), dim=1))) * mask
         return g * e + (1 - g) * f
+
+    def forget(self) -> None:
+        """Give up the id vectors, when the table was made for good; `table` raises IndexError from then on."""
+        self.ids = nn.Embedding(0, self.parts[0])
 
     def clear_padding(self) -> None:
         """Make the vectors of padding and of missing tokens zero, whatever has initialised them."""

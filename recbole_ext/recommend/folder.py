@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +43,28 @@ class Part:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder that was read and found whole. stated: what model.json says. tensors: weights and what was learnt."""
+    """A folder that was read and found whole. stated: what model.json says. sums: of its files."""
 
     path: Path
     stated: Mapping[str, Any]
     catalogue: Catalogue
-    tensors: Mapping[str, Tensor]
+    sums: Mapping[str, str]
+    _weights: list[Mapping[str, Tensor]] = field(default_factory=list, repr=False)  # of the first part alone
 
     def part(self, catalogue: Catalogue, device: torch.device) -> Part:
         """The model over the items of `catalogue`, which is the folder's or one grown from it.
 
-        Raises UsageError where its class is not known here, or cannot do with more items.
+        Raises UsageError where its class is not known here, or cannot do with more items, and where the folder is read
+        again, for a second part, and has changed.
         """
+        tensors = self._weights.pop() if self._weights else self._read_again()
         with torch.random.fork_rng(devices=[]):  # constructors draw first weights
-            return _part(self.stated["node"], "model", catalogue, self.tensors, device, "")
+            return _part(self.stated["node"], "model", catalogue, tensors, device, "")
+
+    def _read_again(self) -> Mapping[str, Tensor]:
+        if not self.path.is_dir() or sealed.check(self.path) != self.sums:
+            raise UsageError(f"{self.path} is not the folder that was loaded any more: load it again")
+        return load_file(self.path / WEIGHTS)
 
 
 def place_of(folder: str | Path) -> Path:
@@ -102,7 +110,7 @@ def read(folder: str | Path) -> ModelFolder:
         raise UsageError(
             f"{place} lacks a part of its model ({error}; it has {', '.join(files)}): train the model again"
         ) from error
-    return ModelFolder(place, stated, catalogue, tensors)
+    return ModelFolder(place, stated, catalogue, files, [tensors])
 
 
 def _part(
@@ -176,7 +184,7 @@ def _made(
         shapes = {key: value.shape for key, value in model.state_dict().items()}
         more = catalogue.item_num - node["items"]
         grown = {key: _grown(value, shapes.get(key), more) for key, value in weights.items()}
-        missing, unknown = model.load_state_dict(grown, strict=False)
+        missing, unknown = model.load_state_dict(grown, strict=False, assign=True)
     except AttributeError as error:
         raise UsageError(
             f"{name} asks its data set for what a model folder does not hold ({error}): a model that is to be asked "

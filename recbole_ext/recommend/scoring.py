@@ -18,7 +18,7 @@ from recbole_ext.data.live_rows import LiveRows, live_rows
 from recbole_ext.errors import UsageError
 from recbole_ext.model.counting.base import CountingModel
 from recbole_ext.model.factored import DotProductModel, Factored, Scoring
-from recbole_ext.model.item_encoder import ItemsRanked
+from recbole_ext.model.item_encoder import ItemEncoder, ItemsRanked
 from recbole_ext.model.pointer import Looks
 from recbole_ext.recommend.folder import Part
 from recbole_ext.scores.dense import DenseScores, RowScores
@@ -112,14 +112,14 @@ class _Factored(_Single):
             if isinstance(model, Factored)
             else DotProductModel(model, Scoring(settings_of(part.config, Training)))
         )
-        self.raw = self.factored.item_vectors().detach()
-        parts = getattr(getattr(model, "items", None), "parts", [])
-        self.table = ItemTable(
-            self.factored.scoring.vectors(self.raw),
-            self.factored.rankable(),
-            self.raw,
-            own=parts[0] if len(parts) == 2 else 0,
-        )
+        raw = self.factored.item_vectors().detach()
+        items = getattr(model, "items", None)
+        parts = items.parts if isinstance(items, ItemEncoder) else []
+        own = parts[0] if len(parts) == 2 else 0
+        self.table = ItemTable(self.factored.scoring.vectors(raw), self.factored.rankable(), raw, own)
+        self.raw = raw if self.table.raw is None else self.table.raw
+        if isinstance(items, ItemEncoder):
+            items.forget()  # the table is made, and takes as much memory
 
     @property
     def knows_features(self) -> bool:

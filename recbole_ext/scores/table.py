@@ -13,7 +13,8 @@ class ItemTable:
 
     They are kept column by column, as a product with one state then reads memory in order, which takes two thirds of
     the time. Where the last dimensions are those of groups of items (item features that many items share), they are
-    multiplied once a group.
+    multiplied once a group; then `columns` holds `raw` and what `vectors` has beyond it, and products are multiplied
+    with a number an item, so that a raw table needs no memory of its own.
 
     hidden: (H,) int64 items that are no candidates, the padding among them.
     """
@@ -29,17 +30,33 @@ class ItemTable:
         """rankable: (n_items,) bool; None: all. raw: (n_items, e) whose rows `vectors` are, each times a number, in the
         first e of d columns; own: the columns before those that groups of items may share, 0: there are none. lay_out:
         False leaves the vectors as they lie, for one question."""
-        self.columns = vectors.T.contiguous() if lay_out else vectors.T  # (d, n_items)
         allowed = torch.ones(len(vectors), dtype=torch.bool) if rankable is None else rankable.cpu().clone()
         allowed[0] = False
         self.hidden = torch.nonzero(~allowed).squeeze(1).to(vectors.device)
         self._own = own
         self._groups = _groups(vectors, raw, own) if raw is not None and own else None
+        if raw is not None and self._groups is not None:
+            self.columns = vectors.new_empty(vectors.shape[1], len(vectors))  # (d, n_items)
+            self.columns[: raw.shape[1]] = raw.T
+            self.columns[raw.shape[1] :] = vectors[:, raw.shape[1] :].T
+            self._raw: Tensor | None = self.columns[: raw.shape[1]].T
+        else:
+            self.columns = vectors.T.contiguous() if lay_out else vectors.T
+            self._raw = raw
+
+    @property
+    def raw(self) -> Tensor | None:
+        """(n_items, e) as it was given."""
+        return self._raw
 
     @property
     def vectors(self) -> Tensor:
         """(n_items, d)."""
-        return self.columns.T
+        if self._groups is None:
+            return self.columns.T
+        found = self.columns.T.clone()
+        found[:, : self._own + self._groups[0].shape[1]] *= self._groups[2].unsqueeze(1)
+        return found
 
     def product(self, states: Tensor, out: Tensor) -> Tensor:
         """(B, n_items) products of states (B, d) with all vectors, written to `out`."""
@@ -47,8 +64,8 @@ class ItemTable:
             return torch.mm(states, self.columns, out=out)
         shared, group, factor = self._groups
         own, end = self._own, self._own + shared.shape[1]
-        torch.index_select(states[:, own:end] @ shared.T, 1, group, out=out).mul_(factor)
-        out.addmm_(states[:, :own], self.columns[:own])
+        torch.index_select(states[:, own:end] @ shared.T, 1, group, out=out)
+        out.addmm_(states[:, :own], self.columns[:own]).mul_(factor)
         for place in range(end, states.shape[1]):  # a bias
             out.addcmul_(states[:, place : place + 1], self.columns[place])
         return out

@@ -22,7 +22,8 @@ def test_as_the_plain_product(groups, rows, bias):
     assert (table._groups is None) == (groups == 60)
     expected = states @ vectors.T
     torch.testing.assert_close(table.product(states, torch.empty(rows, 60)), expected, rtol=1e-5, atol=1e-5)
-    assert torch.equal(table.vectors, vectors)
+    torch.testing.assert_close(table.vectors, vectors)
+    assert torch.equal(table.raw, raw)
     plain, laid_out = FactoredScores(states, vectors, rankable), FactoredScores(states, table)
     torch.testing.assert_close(laid_out.dense(), plain.dense(), rtol=1e-5, atol=1e-5)
     assert (plain.dense()[:, 0] == -torch.inf).all() and plain.width == laid_out.width == 60
