@@ -17,6 +17,7 @@ import torch
 from recbole_ext import sealed
 from recbole_ext.data.catalogue import Catalogue
 from recbole_ext.errors import UsageError
+from recbole_ext.model.item_encoder import ItemsRanked
 from recbole_ext.recommend import exported, recommender
 from recbole_ext.recommend.asked import Session
 from recbole_ext.recommend.counted import COUNTED, described
@@ -24,6 +25,7 @@ from recbole_ext.recommend.encoders import NETWORKS, Encoder, encoder_of, write_
 from recbole_ext.recommend.exported import ARRAYS_FILE, ENCODER, FORMAT, ITEMS, SCAN, STATED, VECTORS
 from recbole_ext.recommend.folder import ModelFolder, Part, read
 from recbole_ext.recommend.lists import Lister
+from recbole_ext.scores.table import groups
 
 REQUIREMENTS = "requirements.txt"
 NEEDS = {"network": ("numpy", "pandas", "onnxruntime"), "counted": ("numpy", "pandas", "scipy")}
@@ -93,6 +95,7 @@ def _files(folder: ModelFolder, part: Part, int8: bool) -> dict[str, _Write]:
     encoder = encoder_of(part)
     arrays = {name: getattr(encoder, name).numpy().copy() for name in ("scale", "bias", "rankable", "unseen")}
     vectors = encoder.vectors.float().numpy().copy()
+    arrays |= _groups(part.model, encoder.vectors.float())
     files: dict[str, _Write] = {
         ENCODER: lambda path: write_encoder(encoder, path),
         VECTORS: lambda path: np.save(path, vectors, allow_pickle=False),
@@ -101,6 +104,15 @@ def _files(folder: ModelFolder, part: Part, int8: bool) -> dict[str, _Write]:
         files[SCAN] = lambda path: _write_scan(vectors, arrays["scale"], path)
     more = {"int8": int8, "repeat_bias": encoder.repeat_bias}
     return _with_items(folder, part, "network", more, arrays, files)
+
+
+def _groups(model: Any, vectors: torch.Tensor) -> dict[str, np.ndarray]:
+    """Where many items share what is behind the first columns: `group` (n_items,) of each, and `shared` (G, …)."""
+    own = model.items.parts[0] if isinstance(model, ItemsRanked) and len(model.items.parts) == 2 else 0
+    found = groups(vectors, vectors, own) if own else None
+    if found is None:
+        return {}
+    return {"group": found[1].numpy().astype(np.int32), "shared": found[0].numpy().copy()}
 
 
 def _with_items(

@@ -183,8 +183,10 @@ class _Network:
 
     def __init__(self, place: Path, stated: Mapping[str, Any], arrays: Mapping[str, np.ndarray]):
         self.reads = Reads(**stated["reads"])
-        self.table = np.load(place / VECTORS, mmap_mode="r" if stated["int8"] else None)  # (n_items, e)
+        self.table = np.load(place / VECTORS, mmap_mode="r")  # (n_items, e)
         self.scale, self.bias = arrays["scale"], arrays["bias"]
+        self.shared = arrays.get("shared")  # (G, e - own)
+        self.group = arrays.get("group", np.zeros(0, dtype=np.int32))  # (n_items,)
         self.biased = bool(self.bias.any())
         self.hidden, self.unseen = np.flatnonzero(~arrays["rankable"]), arrays["unseen"]
         self.repeat_bias = float(stated["repeat_bias"])
@@ -192,6 +194,14 @@ class _Network:
         self.inputs = {one.name for one in self.encoder.get_inputs()}
         self.points = len(self.encoder.get_outputs()) > 1
         self.scan = _session(place / SCAN) if stated["int8"] else None
+        # column by column a product with one state reads memory in order
+        self.columns = None if self.scan else self.table.T[: self._own].copy()
+
+    @property
+    def _own(self) -> int:
+        """Columns before those that groups of items share."""
+        width: int = self.table.shape[1]
+        return width if self.shared is None else width - self.shared.shape[1]
 
     @property
     def visitors(self) -> bool:
@@ -233,7 +243,7 @@ class _Network:
         sessions: np.ndarray,
         k: int,
     ) -> Best:
-        scores = states @ self.table.T
+        scores = self._products(states)
         scores *= self.scale
         if self.biased:
             scores += self.bias
@@ -241,6 +251,14 @@ class _Network:
         if terms is not None:
             terms.add_to(scores)
         return choice.best(scores, sessions, k, ARRAYS)
+
+    def _products(self, states: np.ndarray) -> np.ndarray:
+        """(B, n_items) of states and item vectors; what many items share is multiplied once."""
+        assert self.columns is not None
+        scores: np.ndarray = states[:, : self._own] @ self.columns
+        if self.shared is not None:
+            scores += np.take(states[:, self._own :] @ self.shared.T, self.group, axis=1)
+        return scores
 
     def _roughly_best(
         self,

@@ -34,7 +34,7 @@ class ItemTable:
         allowed[0] = False
         self.hidden = torch.nonzero(~allowed).squeeze(1).to(vectors.device)
         self._own = own
-        self._groups = _groups(vectors, raw, own) if raw is not None and own else None
+        self._groups = groups(vectors, raw, own) if raw is not None and own else None
         if raw is not None and self._groups is not None:
             self.columns = vectors.new_empty(vectors.shape[1], len(vectors))  # (d, n_items)
             self.columns[: raw.shape[1]] = raw.T
@@ -71,7 +71,7 @@ class ItemTable:
         return out
 
 
-def _groups(vectors: Tensor, raw: Tensor, own: int) -> tuple[Tensor, Tensor, Tensor] | None:
+def groups(vectors: Tensor, raw: Tensor, own: int) -> tuple[Tensor, Tensor, Tensor] | None:
     """(G, e - own) what groups of items share, (n_items,) int64 the group of each, (n_items,) float by what its shared
     part is multiplied; None where there are many groups."""
     part = raw[:, own:]

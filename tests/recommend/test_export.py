@@ -104,6 +104,19 @@ def test_the_top_20_of_every_test_prefix_are_the_run_s(pair, label, int8):
     same(expected, theirs.recommend(asked, 20, history=history))
 
 
+@pytest.mark.parametrize("label", ["HRNNFeat", "SASRec"])
+def test_what_groups_of_items_share_is_multiplied_once(pair, label):
+    _, _, theirs = pair(label)
+    ranking = theirs._state.ranking
+    if label == "SASRec":
+        assert ranking.shared is None
+    else:
+        assert len(ranking.shared) < len(ranking.table) / 4  # categories
+    states = np.random.default_rng(1).standard_normal((3, ranking.table.shape[1])).astype(np.float32)
+    expected = states.astype(np.float64) @ np.asarray(ranking.table, dtype=np.float64).T
+    np.testing.assert_allclose(ranking._products(states), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("label", ["HRNNFeat", "HRNNFeat, session", "HRNNFeat, raised", "CORE", "VSTAN"])
 def test_it_is_asked_in_every_way(pair, label):
     _, ours, theirs = pair(label)
