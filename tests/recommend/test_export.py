@@ -104,17 +104,17 @@ def test_the_top_20_of_every_test_prefix_are_the_run_s(pair, label, int8):
     same(expected, theirs.recommend(asked, 20, history=history))
 
 
-@pytest.mark.parametrize("label", ["HRNNFeat", "SASRec"])
-def test_what_groups_of_items_share_is_multiplied_once(pair, label):
-    _, _, theirs = pair(label)
-    ranking = theirs._state.ranking
-    if label == "SASRec":
-        assert ranking.shared is None
-    else:
-        assert len(ranking.shared) < len(ranking.table) / 4  # categories
-    states = np.random.default_rng(1).standard_normal((3, ranking.table.shape[1])).astype(np.float32)
-    expected = states.astype(np.float64) @ np.asarray(ranking.table, dtype=np.float64).T
-    np.testing.assert_allclose(ranking._products(states), expected, rtol=1e-4, atol=1e-5)
+def test_what_groups_of_items_share_is_multiplied_once(pair, hrnn, tmp_path, monkeypatch):
+    run, ours, plain = pair("HRNNFeat")
+    monkeypatch.setattr("recbole_ext.scores.table.SHARED", 1.0)  # the shop has few items a category
+    export(hrnn.folder, tmp_path / "out")
+    grouped = recbole_ext.load(tmp_path / "out")
+    first, second = plain._state.ranking, grouped._state.ranking
+    assert first.shared is None and len(second.shared) < len(second.table)
+    states = np.random.default_rng(1).standard_normal((3, first.table.shape[1])).astype(np.float32)
+    np.testing.assert_allclose(second._products(states), states @ first.table.T, rtol=1e-4, atol=1e-5)
+    asked, past = run.prefixes()
+    same(ours.recommend(asked, 20, history=past), grouped.recommend(asked, 20, history=past))
 
 
 @pytest.mark.parametrize("label", ["HRNNFeat", "HRNNFeat, session", "HRNNFeat, raised", "CORE", "VSTAN"])
