@@ -104,17 +104,18 @@ def test_the_top_20_of_every_test_prefix_are_the_run_s(pair, label, int8):
     same(expected, theirs.recommend(asked, 20, history=history))
 
 
-def test_what_groups_of_items_share_is_multiplied_once(pair, hrnn, tmp_path, monkeypatch):
-    run, ours, plain = pair("HRNNFeat")
-    monkeypatch.setattr("recbole_ext.scores.table.SHARED", 1.0)  # the shop has few items a category
-    export(hrnn.folder, tmp_path / "out")
-    grouped = recbole_ext.load(tmp_path / "out")
+def test_what_groups_of_items_share_is_multiplied_once(shop_run, tmp_path, monkeypatch):
+    run = shop_run("HRNNFeat", "categories alone", **HRNN, item_features=["category"])
+    export(run.folder, tmp_path / "grouped")
+    monkeypatch.setattr("recbole_ext.scores.table.SHARED", 0.0)
+    export(run.folder, tmp_path / "plain")
+    plain, grouped = recbole_ext.load(tmp_path / "plain"), recbole_ext.load(tmp_path / "grouped")
     first, second = plain._state.ranking, grouped._state.ranking
     assert first.shared is None and len(second.shared) < len(second.table)
     states = np.random.default_rng(1).standard_normal((3, first.table.shape[1])).astype(np.float32)
     np.testing.assert_allclose(second._products(states), states @ first.table.T, rtol=1e-4, atol=1e-5)
-    asked, past = run.prefixes()
-    same(ours.recommend(asked, 20, history=past), grouped.recommend(asked, 20, history=past))
+    asked, _ = run.prefixes()
+    same(recbole_ext.load(run.folder).recommend(asked, 20), grouped.recommend(asked, 20))
 
 
 @pytest.mark.parametrize("label", ["HRNNFeat", "HRNNFeat, session", "HRNNFeat, raised", "CORE", "VSTAN"])
