@@ -157,6 +157,11 @@ class SessionDataset(PrefixRows):
 
     # --- splits ----------------------------------------------------------------------------------------
 
+    @property
+    def of_pairs(self) -> bool:
+        """Whether its test sessions are published (prefix, target) pairs."""
+        return splits.of_pairs(self.config, self.dataset_path)
+
     def build(self) -> list[SessionDataset]:
         """Split into train, valid, test as `eval_args.split` and `eval_targets` say; valid may be empty."""
         name, _ = splits.split_of(self.config)

@@ -209,9 +209,12 @@ def eval_targets(config: Any, folder: str) -> str:
     Some published (prefix, target) pairs are not all prefixes of a session; the converter then writes each
     pair as a session and says so in manifest.json.
     """
-    if split_of(config)[0] == "given" and manifest(folder).get("eval_targets") == "last":
-        return "last"
-    return str(config["eval_targets"] or "all")
+    return "last" if of_pairs(config, folder) else str(config["eval_targets"] or "all")
+
+
+def of_pairs(config: Any, folder: str) -> bool:
+    """Whether the data's own test sessions are published pairs, several of which may be of one visit."""
+    return split_of(config)[0] == "given" and manifest(folder).get("eval_targets") == "last"
 
 
 def session_labels(

@@ -47,6 +47,7 @@ def target_facts(dataset: Any, targets: Mapping[str, np.ndarray], config: Any) -
             log: the history that a model of users could read. Sessions that start at one instant count in the order of
             the log, as HRNNFeat chains them. -1: the user is not known.
         session_type: (T,) 0 only views before the target, 1 a cart, 2 a purchase; where the log has such events at all.
+        visit: (T,) which visit a target is of, where test sessions are published (prefix, target) pairs, see `visits`.
         item_category: (n_items,) category, 0 = unknown; the first one where an item has several.
     """
     place = targets.get("event_index")
@@ -61,6 +62,7 @@ def target_facts(dataset: Any, targets: Mapping[str, np.ndarray], config: Any) -
         "repeat": _repeats(dataset, place, session),
         "earlier_sessions": _earlier_sessions(dataset, session, config["LINK_USER_FIELD"]),
         "session_type": _session_types(dataset, place, session, config),
+        "visit": visits(dataset, session) if dataset.of_pairs else None,
         "item_category": _item_categories(dataset, config["category_field"]),
     }
     return {
@@ -68,6 +70,22 @@ def target_facts(dataset: Any, targets: Mapping[str, np.ndarray], config: Any) -
         for name, fact in found.items()
         if fact is not None
     }
+
+
+def visits(dataset: Any, session: np.ndarray) -> np.ndarray:
+    """(T,) number of the visit that each target's session (T,) was cut from, in the order of the log.
+
+    Published pairs of a visit stand together, longest or shortest first, each a session of its own here: one of two
+    neighbours then begins with all of the other. What drops some of the pairs (COTREC those of one item) leaves that.
+    """
+    asked, place = np.unique(session, return_inverse=True)
+    start, length = dataset.session_start[asked], dataset.session_length[asked]
+    item = dataset.events[dataset.iid_field].numpy()
+    shorter = np.minimum(length[1:], length[:-1])
+    differ = item[spans(start[1:], shorter)] != item[spans(start[:-1], shorter)]
+    other = np.bincount(owner_of(shorter)[differ], minlength=len(shorter)) > 0
+    opens = np.append(True, other | (length[1:] == length[:-1]))[: len(asked)]
+    return (np.cumsum(opens) - 1)[place.reshape(-1)]
 
 
 def _repeats(dataset: Any, place: np.ndarray, session: np.ndarray) -> np.ndarray:

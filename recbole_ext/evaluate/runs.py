@@ -62,6 +62,8 @@ def _read(folder: Path) -> Run:
 def aligned(runs: list[Run]) -> np.ndarray:
     """Bring the targets of all runs into one order, and return the session of each, (T,) int64.
 
+    Pairs that were cut from one visit are of one session, where a run knows it: to count them as drawn by themselves
+    would make intervals too narrow.
     Raises UsageError naming two runs that did not rank the same targets, or not among the same candidates.
     """
     first = runs[0]
@@ -79,6 +81,9 @@ def aligned(runs: list[Run]) -> np.ndarray:
     for run in runs[1:]:
         if (run.arrays["session_token"] != session).any() or (_item_tokens(run) != item).any():
             raise _differ(first, run, "targets")
+    visit = next((run.arrays["visit"] for run in runs if "visit" in run.arrays), None)
+    if visit is not None:
+        return np.unique(visit, return_inverse=True)[1].reshape(-1)
     return np.searchsorted(names[0], session)
 
 
@@ -164,6 +169,11 @@ def differences(runs: list[Run]) -> list[str]:
     splits = list(dict.fromkeys(run.record["split"] for run in runs))
     if len(splits) > 1:
         notes.append(f"the runs' splits differ, though their test targets do not: {' / '.join(splits)}")
+    visit = next((run.arrays["visit"] for run in runs if "visit" in run.arrays), None)
+    if visit is not None and len(visit) > 1 and len(np.unique(visit)) == len(visit):
+        notes.append(
+            "the test pairs could not be put together into visits, so intervals are too narrow if some are of one visit"
+        )
     known = [run for run in runs if "item_count" in run.arrays]
     counts = {run.folder: run.arrays["item_count"][run.arrays["item"]] for run in known}
     for run in known[1:]:

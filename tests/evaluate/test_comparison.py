@@ -180,6 +180,33 @@ def test_slices_are_those_of_the_run_that_knows_most(write_run):
     comparison_text(found)
 
 
+def test_pairs_of_one_visit_are_drawn_together(write_run):
+    """Every target is a session of its own, cut from two visits: the first three targets, and the others."""
+    alone = {"session_token": np.array(["p1", "p2", "p3", "p4", "p5"])}
+    visit = np.array([0, 0, 0, 1, 1])
+    ranks = {"Weak": [3, 30, 1, 30, 2], "Strong": [1, 2, 2, 30, 30]}
+    knows = [write_run(name, rank, visit=visit, **alone) for name, rank in ranks.items()]
+    found = compare(knows, ["hit@1"])
+    assert (found["targets"], found["sessions"], found["notes"]) == (5, 2, [])
+    strong = found["models"][0]["metrics"]["hit@1"]
+    hits = np.array([1.0, 0, 0, 0, 0])
+    assert (strong["mean"], strong["low"], strong["high"]) == pytest.approx(bootstrap_mean(hits, visit))
+    # one run that knows it is enough
+    old = write_run("Old", [1, 1, 1, 1, 1], **alone)
+    assert (
+        compare([old, knows[0]], ["hit@1"])["sessions"]
+        == compare([knows[0], old], ["hit@1"])["sessions"]
+        == 2
+    )
+    # a record in another order is joined before
+    turned = write_run("Turned", ranks["Strong"], order=[4, 2, 0, 1, 3], visit=visit, **alone)
+    again = compare([turned], ["hit@1"])["models"][0]["metrics"]["hit@1"]
+    assert (again["low"], again["high"]) == pytest.approx((strong["low"], strong["high"]))
+    apart = write_run("Apart", ranks["Weak"], visit=np.arange(5), **alone)
+    (note,) = compare([apart], ["hit@1"])["notes"]
+    assert "too narrow" in note
+
+
 def test_old_records_compare(write_run):
     folders = [
         write_run(name, rank, facts={}) for name, rank in (("A", [1, 2, 3, 4, 5]), ("B", [2, 1, 9, 9, 9]))

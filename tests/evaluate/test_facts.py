@@ -48,8 +48,8 @@ def paper(write_log, make_config):
     """Facts of the log above, with settings and columns as asked for, and the test part."""
     from recbole.data import create_dataset, data_preparation
 
-    def facts(log=None, items=ITEMS, model="GRU4Rec", **settings):
-        write_log(log or rows(), items=items)
+    def facts(log=None, items=ITEMS, model="GRU4Rec", manifest=None, **settings):
+        write_log(log or rows(), items=items, manifest=manifest)
         config = make_config(
             model, split={"given": {"valid_share": 0}}, MAX_ITEM_LIST_LENGTH=2, data_cache=False, **settings
         )
@@ -82,6 +82,36 @@ def test_on_paper(paper, model):
         **dict.fromkeys(found, np.dtype("int32")),
         "repeat": np.dtype(bool),
     }
+
+
+@pytest.mark.parametrize(
+    ("pairs", "visit"),
+    [
+        ("abcd abc ab", [0, 0, 0]),  # longest first, as SR-GNN writes them
+        ("ab abc abcd", [0, 0, 0]),  # shortest first
+        ("abc abc", [0, 1]),  # two visits alike
+        ("abcd ab", [0, 0]),  # a pair between them was dropped
+        ("ab bc ab abd cab", [0, 1, 2, 2, 3]),
+        ("ab", [0]),
+    ],
+)
+def test_pairs_of_one_visit(paper, pairs, visit):
+    log = rows()[:5] + [
+        {
+            "session_id": f"p{number}",
+            "user_id": "u1",
+            "item_id": item,
+            "timestamp": 100 + number,
+            "event": "view",
+            "split": "test",
+        }
+        for number, own in enumerate(pairs.split())
+        for item in own
+    ]
+    facts, _ = paper(log, manifest={"eval_targets": "last"})
+    assert facts["visit"].tolist() == visit
+    plain, _ = paper(log, manifest={"eval_targets": "all"})  # nobody says that its sessions are pairs
+    assert "visit" not in plain
 
 
 def test_first_events_are_targets_under_empty_history(paper):
