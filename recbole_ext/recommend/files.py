@@ -153,24 +153,42 @@ def _session(line: str, number: int, source: Path) -> Session:
 def _csv_rows(source: Path) -> Iterator[pd.DataFrame]:
     """Rows of a csv file as frames of text."""
     with source.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(_decoded(stream, source))
-        head = next(reader, [])
+        numbered = _csv_lines(stream, source)
+        _, head = next(numbered, (1, []))
         rows: list[list[str]] = []
-        try:
-            for row in reader:
-                if len(row) != len(head):
-                    if not row:
-                        continue
-                    raise UsageError(
-                        f"{source}, line {reader.line_num} has {len(row)} fields, and the head has {len(head)}"
-                    )
-                rows.append(row)
-                if len(rows) == ROWS:
-                    yield _frame(head, rows)
-                    rows = []
-        except csv.Error as error:
-            raise UsageError(f"{source}, line {reader.line_num} cannot be read: {error}") from error
+        for line, row in numbered:
+            if len(row) != len(head):
+                raise UsageError(f"{source}, line {line} has {len(row)} fields, and the head has {len(head)}")
+            rows.append(row)
+            if len(rows) == ROWS:
+                yield _frame(head, rows)
+                rows = []
     yield _frame(head, rows)
+
+
+def _csv_lines(stream: Any, source: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number and fields of each line that is not blank.
+
+    UsageError where a field goes on in the next line: a quotation mark that nobody closed would swallow sessions.
+    """
+    reader = csv.reader(_decoded(stream, source), strict=True)
+    while True:
+        line, why = reader.line_num + 1, "a field goes on in the next line"
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            row, why = [], why if reader.line_num > line else str(error)
+        else:
+            if row is None:
+                return
+            if reader.line_num == line:
+                if row:
+                    yield line, row
+                continue
+        raise UsageError(
+            f"{source}, line {line} cannot be read, as {why}: close each quotation mark on its line, and double those "
+            "inside a text"
+        )
 
 
 def _frame(head: list[str], rows: list[list[str]]) -> pd.DataFrame:

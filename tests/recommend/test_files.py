@@ -98,6 +98,11 @@ WRONG = [
     ("a.csv", "", "has no column session"),
     ("a.csv", "session,item\n", "holds no session"),
     ("a.csv", b"session,item\na,\xff\n", "not written in UTF-8"),
+    ("a.csv", 'session,item\na,"i1\nb,i2\nc,i3\n', "a.csv, line 2 cannot be read, as a field goes on"),
+    ("a.csv", 'session,item\n\na,i1\nb,"i2\nc,"i3"\n', "line 4 cannot be read, as a field goes on"),
+    ("a.csv", 'session,item,title\na,i1,"x\nb,i2,y"\n', "line 2 cannot be read, as a field goes on"),
+    ("a.csv", 'session,item\na,i1\nb,"i2', "line 3 cannot be read, as unexpected end"),
+    ("a.csv", '"session,item\na,i1\n', "line 1 cannot be read, as a field goes on"),
     ("a.jsonl", "[1, 2\n", "line 1 is no JSON"),
     ("a.jsonl", '["i1"]\n{"item": []}\n', "line 2 is no session"),
     ("a.jsonl", '["i1"]\n{"items": [], "mood": 1}\n', "line 2 is no session"),
@@ -105,6 +110,14 @@ WRONG = [
     ("a.parquet", "no parquet", "cannot be read"),
     ("a.txt", "", "ends in .csv"),
 ]
+
+
+def test_quotation_marks_that_are_closed_are_read(asked_vstan, tmp_path):
+    (tmp_path / "a.csv").write_text('session,item,title\n"a, of now","i1","a ""b"" c"\n"a, of now",i2,5" wide\n')
+    recommend_file(asked_vstan, tmp_path / "a.csv", tmp_path / "b.jsonl", 3)
+    (line,) = (tmp_path / "b.jsonl").read_text().splitlines()
+    assert json.loads(line)["session"] == "a, of now"
+    assert json.loads(line)["items"] == asked_vstan.recommend([["i1", "i2"]], 3)["item"].tolist()
 
 
 @pytest.mark.parametrize(("name", "text", "said"), WRONG, ids=range(len(WRONG)))
