@@ -15,6 +15,7 @@ from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.segments import owner_of, runs, spans, start_of
 
 NAMED = 5  # unknown items that a report names
+LATEST = 7_258_118_400  # Unix time of the first second after 2199, which milliseconds of today are behind
 
 Item = str | int
 
@@ -386,25 +387,51 @@ def name_of(item: Any) -> str:
 
 
 def _seconds(time: np.ndarray | None, catalogue: Shelf) -> np.ndarray | None:
-    """(E,) float64 timestamps of the log: seconds since its origin, or running numbers where it has no times."""
+    """(E,) float64 timestamps of the log: seconds since its origin, or running numbers where it has no times.
+
+    time: dates, texts of dates as ISO 8601 writes them (UTC where no zone is named), or Unix seconds.
+    """
     if time is None:
         return None
-    if time.dtype.kind == "M":
-        if catalogue.time_origin is None:
-            raise UsageError(
-                "the times are dates, and the log has running numbers: leave the column time out"
-            )
+    dates = time.dtype.kind == "M"
+    if dates:
         seconds = time.astype("datetime64[ns]").astype(np.int64) / 1e9
+        seconds[np.isnat(time)] = np.nan
     else:
         try:
             seconds = time.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise UsageError(
-                f"the times hold {time.flat[0]!r:.40}: write Unix seconds, or dates of the frame's own type"
-            ) from error
-    if np.isnan(seconds).any() or (time.dtype.kind == "M" and np.isnat(time).any()):
+        except (TypeError, ValueError):
+            seconds, dates = _seconds_of_texts(time), True
+    if dates and catalogue.time_origin is None:
+        raise UsageError("the times are dates, and the log has running numbers: leave the column time out")
+    if np.isnan(seconds).any():
         raise UsageError("an event has no time: fill the column time, or leave it out")
-    return seconds - (catalogue.time_origin or 0.0)
+    if catalogue.time_origin is None:
+        return seconds
+    late = np.abs(seconds) > LATEST
+    if late.any():
+        raise UsageError(
+            f"the times hold {time[np.argmax(late)]!s:.40}, which is after 2199: write Unix seconds, not milliseconds"
+        )
+    return seconds - catalogue.time_origin
+
+
+def _seconds_of_texts(time: np.ndarray) -> np.ndarray:
+    """(E,) float64 Unix seconds, nan where there is no time, of texts of dates; UsageError where one is none."""
+    texts = pd.Series(time, dtype=object)
+    given = texts.notna()
+    texts = texts[given].astype(str).str.strip().str.replace(r" ?UTC$", "Z", regex=True)
+    # pandas would read 1000 as a year
+    whole = texts.str.fullmatch(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
+    read = pd.to_datetime(texts.where(whole), utc=True, format="ISO8601", errors="coerce")
+    if read.isna().any():
+        raise UsageError(
+            f"the times hold {str(time[given.to_numpy()][int(np.argmax(read.isna()))])!r:.40}: write all as Unix seconds, "
+            "or all as dates such as 2026-11-28 or 2026-11-28T21:45:00+01:00 (UTC where no zone is named)"
+        )
+    seconds = np.full(len(time), np.nan)
+    seconds[given.to_numpy()] = read.dt.tz_localize(None).to_numpy("datetime64[ns]").astype(np.int64) / 1e9
+    return seconds
 
 
 def _require_visitors(visitors: bool) -> None:

@@ -89,7 +89,20 @@ def test_a_history_file(asked_hrnn, asked_vstan, tmp_path):
     assert not (tmp_path / "x.csv").exists()
 
 
+def test_dates_as_text_are_times(asked_hrnn, tmp_path):
+    """Each event's moment, UTC where no zone is named: the later one is the session's last."""
+    for number, times in enumerate((("30", "20"), ("1970-01-01T00:00:30Z", "1970-01-01 01:00:20+01:00"))):
+        rows = [f"a,{item},{time}" for item, time in zip(("i1", "i2"), times)]
+        (tmp_path / f"{number}.csv").write_text("\n".join(["session,item,time", *rows]) + "\n")
+        recommend_file(asked_hrnn, tmp_path / f"{number}.csv", tmp_path / f"lists{number}.csv", 5)
+    assert (tmp_path / "lists0.csv").read_text() == (tmp_path / "lists1.csv").read_text()
+    expected = asked_hrnn.recommend([["i2", "i1"]], 5)["item"].tolist()
+    assert pd.read_csv(tmp_path / "lists1.csv")["item"].tolist() == expected
+
+
 WRONG = [
+    ("a.csv", "session,item,time\na,i1,28.11.2026\n", "hold '28.11.2026': write all as Unix seconds"),
+    ("a.csv", "session,item,time\na,i1,2026-11-28\na,i1,\n", "an event has no time"),
     ("a.csv", "session,item\na,i1\nb,i1\na,i2\n", "session a of .* do not stand together"),
     ("a.csv", "session,item\n" + "a,i1\nb,i1\nc,i1\nd,i1\ne,i1\nf,i1\n" * 2, "session a of .* together"),
     ("a.csv", "visit,item\na,i1\n", "has no column session"),

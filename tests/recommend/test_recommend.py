@@ -237,6 +237,7 @@ def test_a_list_holds_all_that_the_model_ranks_and_no_more(asked_hrnn, asked_vst
     assert filled["score"].notna().tolist() == [True] * len(few) + [False] * (ALL - len(few))
 
 
+ZONES = ["", "+01:00", "+02:00"]  # an hour later on the clock each, at the same moment
 FORMS = {
     "lists": lambda s: s,
     "tuples": lambda s: tuple(tuple(one) for one in s),
@@ -255,6 +256,24 @@ FORMS = {
         ],
         columns=["session", "item", "time"],
     ),
+    "shuffled with texts of dates": lambda s: pd.DataFrame(
+        [
+            (n, i, f"2026-01-01T{1 + z:02}:{t:02}:00.5{ZONES[z]}")
+            for n, one in enumerate(s)
+            for t, i in reversed(list(enumerate(one)))
+            for z in [t % len(ZONES)]
+        ],
+        columns=["session", "item", "time"],
+    ),
+    "with dates of a zone": lambda s: pd.DataFrame(
+        [
+            (n, i, pd.Timestamp("2026-01-01", tz="Asia/Tokyo") + pd.Timedelta(seconds=60 * t))
+            for n, one in enumerate(s)
+            for t, i in reversed(list(enumerate(one)))
+        ],
+        columns=["session", "item", "time"],
+    ),
+    "texts beside": lambda s: [Session(one, times=["2026-01-01"] * len(one)) for one in s],
     "with kinds": lambda s: [Session(one, events=["view"] * len(one)) for one in s],
 }
 
@@ -547,6 +566,9 @@ WRONG = [
         "the times hold 'noon'",
     ),
     (dict(sessions=pd.DataFrame({"session": [1], "item": ["i1"], "time": [np.nan]})), "has no time"),
+    (dict(sessions=[Session(["i1"] * 2, times=["2026-01-01", "1767225600"])]), "the times hold '1767225600'"),
+    (dict(sessions=[Session(["i1"], times=["2026-13-01"])]), "the times hold '2026-13-01'.*write all as"),
+    (dict(sessions=[Session(["i1"], times=[1767225600000])]), "which is after 2199: write Unix seconds"),
     (dict(sessions=[Session(["i1"], times=[1, 2])]), "1 items and 2 times"),
     (dict(k=0), "k is 0"),
     (dict(k=True), "k is True"),
