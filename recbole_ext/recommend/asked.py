@@ -15,6 +15,7 @@ from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.segments import owner_of, runs, spans, start_of
 
 NAMED = 5  # unknown items that a report names
+SHOWN = 3  # names that show what names look like
 LATEST = 7_258_118_400  # Unix time of the first second after 2199, which milliseconds of today are behind
 
 Item = str | int
@@ -40,13 +41,14 @@ class Session:
 class Report:
     """What became of a question.
 
-    unknown_items: events whose item the model does not know; they were left out. unknown: some of these items.
+    items: events with an item. unknown_items: events whose item the model does not know; they were left out. unknown: some of these items.
     unknown_in_choice: items of exclude and candidates that it does not know. without_known_item: sessions of which
     nothing was left. cut: sessions longer than the model reads. short: lists with fewer than k items. unknown_events:
     events of a kind that the log does not have. notes: the same in sentences.
     """
 
     sessions: int = 0
+    items: int = 0
     unknown_items: int = 0
     unknown: list[str] = field(default_factory=list)
     unknown_in_choice: int = 0
@@ -56,8 +58,21 @@ class Report:
     unknown_events: int = 0
     notes: list[str] = field(default_factory=list)
 
-    def tell(self, longest: int | None, popular: bool) -> None:
-        """Write the notes. longest: events that the model reads. popular: a session without a known item gets these."""
+    @property
+    def nothing_known(self) -> bool:
+        """Whether there are items, and the model knows none of them."""
+        return 0 < self.items == self.unknown_items
+
+    def of_none(self, names: np.ndarray) -> str:
+        """What to say where nothing is known; names: (n_items,) of the model's items."""
+        return (
+            f"none of the {self.items:,} items is known to this model: yours look like "
+            f"{', '.join(self.unknown[:SHOWN])}, its own like {', '.join(names[1 : 1 + SHOWN])}"
+        )
+
+    def tell(self, longest: int | None, popular: bool, names: np.ndarray) -> None:
+        """Write the notes. longest: events that the model reads. popular: a session without a known item gets these.
+        names: (n_items,) of the model's items."""
         said = (
             (
                 self.unknown_items,
@@ -81,11 +96,14 @@ class Report:
             (self.short, "lists shorter than asked: no more items can stand there; fill takes popular ones"),
         )
         self.notes = [f"{count:,} {sentence}" for count, sentence in said if count]
+        if self.nothing_known:
+            self.notes[0] = self.of_none(names)
 
     def add(self, other: Report) -> None:
         """Count what became of another question too."""
         for name in (
             "sessions",
+            "items",
             "unknown_items",
             "unknown_in_choice",
             "without_known_item",
@@ -111,7 +129,7 @@ def asked(sessions: Any, history: Any, catalogue: Shelf, visitors: bool) -> Aske
 
     visitors: whether the model reads a visitor's past. Raises UsageError for what cannot be read.
     """
-    if _is_frame(sessions):
+    if is_frame(sessions):
         return _of_frame(sessions, history, catalogue, visitors)
     if isinstance(sessions, str | bytes | Mapping | Session) or not isinstance(sessions, Iterable):
         raise UsageError(
@@ -170,7 +188,7 @@ def _earlier_of_lists(
         pasts: list[Any] = [one.history for one in sessions]
         if not any(len(past) for past in pasts):
             return None
-    elif _is_frame(history):
+    elif is_frame(history):
         raise UsageError(
             "history is a frame, and the sessions are lists: give frames both, with a column user"
         )
@@ -185,7 +203,7 @@ def _earlier_of_lists(
     owner, length, item = [], [], []
     for place, past in enumerate(pasts):
         for session in _sessions_of(past):
-            known = [catalogue.rows[name] for name in map(name_of, session) if name in catalogue.rows]
+            known = [row for row in item_rows(session, catalogue).tolist() if row]
             if known:
                 owner.append(place)
                 length.append(len(known))
@@ -213,7 +231,7 @@ def _sessions_of(past: Any) -> list[list[Any]]:
 # --- frames -------------------------------------------------------------------------------------------------
 
 
-def _is_frame(value: Any) -> bool:
+def is_frame(value: Any) -> bool:
     return hasattr(value, "columns") and hasattr(value, "shape")
 
 
@@ -290,7 +308,7 @@ def _earlier_of_frame(
 
     code: (E,) ascending session of each row of `frame` in `order`.
     """
-    if not _is_frame(history):
+    if not is_frame(history):
         raise UsageError(
             "the sessions are a frame, and history is none: give a frame with user, session and item"
         )
@@ -350,6 +368,7 @@ def _asked(
     """Unknown items left out and counted."""
     row = item_rows(items, catalogue)
     known = row > 0
+    report.items = len(row)
     if not known.all():
         report.unknown_items = int((~known).sum())
         names = [str(items[place]) for place in np.flatnonzero(~known)[: 10 * NAMED]]
@@ -367,12 +386,21 @@ def _asked(
 
 def item_rows(items: Any, catalogue: Shelf) -> np.ndarray:
     """(E,) int64 row of each item, 0 where it is unknown."""
-    known = catalogue.rows
     if isinstance(items, np.ndarray) and len(items) > 64:  # each name once
         code, names = pd.factorize(items)
-        rows = np.array([*(known.get(name_of(name), 0) for name in names), 0], dtype=np.int64)
+        rows = np.array([*(row_of(name, catalogue) for name in names), 0], dtype=np.int64)
         return rows[code]
-    return np.array([known.get(name_of(item), 0) for item in items], dtype=np.int64)
+    return np.array([row_of(item, catalogue) for item in items], dtype=np.int64)
+
+
+def row_of(item: Any, catalogue: Shelf) -> int:
+    """Row of an item, 0 where it is unknown. A text such as 17.0, which pandas makes of 17 where a column has blanks,
+    is item 17 where there is no item of that very name."""
+    name = name_of(item)
+    row = catalogue.rows.get(name, 0)
+    if row or not name.endswith(".0"):
+        return row
+    return catalogue.rows.get(name[:-2], 0) if name[:-2].removeprefix("-").isdecimal() else 0
 
 
 def name_of(item: Any) -> str:
@@ -406,7 +434,7 @@ def _seconds(time: np.ndarray | None, catalogue: Shelf) -> np.ndarray | None:
         raise UsageError("the times are dates, and the log has running numbers: leave the column time out")
     if np.isnan(seconds).any():
         raise UsageError("an event has no time: fill the column time, or leave it out")
-    if catalogue.time_origin is None:
+    if not catalogue.time_origin:  # running numbers, or a log without a manifest, whose unit is its own
         return seconds
     late = np.abs(seconds) > LATEST
     if late.any():

@@ -10,10 +10,10 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,10 +22,11 @@ from recbole_ext.convert.progress import progress
 from recbole_ext.errors import UsageError
 from recbole_ext.files import write_beside
 from recbole_ext.recommend.asked import Report, Session
-from recbole_ext.recommend.lists import Lister, Lists
+from recbole_ext.recommend.lists import Empty, Lister, Lists, Question
 
 BLOCK = 8192  # sessions at a time
 ROWS = 1 << 16  # rows of a parquet file that are read at a time
+_Block = TypeVar("_Block")
 READ, WRITTEN = (".csv", ".jsonl", ".parquet"), (".csv", ".jsonl", ".parquet")
 
 
@@ -43,7 +44,7 @@ def recommend_file(
 
     history: a file of events with the column user, of what the visitors did before; it is held in memory. options: as
     of `Lister.lists`. Raises UsageError for a file that cannot be read, a session whose events do not stand
-    together, and a name whose end says no format.
+    together, items of which the model knows none, and a name whose end says no format.
     """
     _check_ends(source, READ, "read")
     _check_ends(out, WRITTEN, "written")
@@ -59,18 +60,16 @@ def recommend_file(
             writer = stack.enter_context(_writer(out))
             advance = stack.enter_context(progress("sessions ranked:"))
             for sessions in _blocks(source):
-                lists = recommender.lists(
-                    sessions,
-                    k,
-                    history=past,
-                    empty="popular" if empty_popular else "start",
-                    **_of_block(options, sessions),
+                empty: Empty = "popular" if empty_popular else "start"
+                lists = recommender.answer(
+                    Question(sessions, k, history=past, empty=empty, **_of_block(options, sessions))
                 )
                 writer.add(lists)
                 total.add(lists.report)
                 advance(len(lists))
             if not total.sessions:
                 raise UsageError(f"{source} holds no session")
+            recommender.require_known(total)
     except OSError as error:
         raise UsageError(f"{error.filename or source}: {error.strerror or error}") from error
     recommender.tell(total, empty_popular)
@@ -106,6 +105,7 @@ def _blocks(source: Path) -> Iterator[Any]:
 
 
 def _lines(source: Path) -> Iterator[list[Session]]:
+    met = _Met(f"comes twice in {source}: write each session on one line")
     held: list[Session] = []
     with source.open(encoding="utf-8") as stream:
         for number, line in enumerate(_decoded(stream, source), 1):
@@ -113,10 +113,10 @@ def _lines(source: Path) -> Iterator[list[Session]]:
                 continue
             held.append(_session(line, number, source))
             if len(held) == BLOCK:
-                yield held
+                yield met.new(held, [one.id for one in held])
                 held = []
     if held:
-        yield held
+        yield met.new(held, [one.id for one in held])
 
 
 def _decoded(stream: Any, source: Path) -> Iterator[str]:
@@ -211,25 +211,39 @@ def _parquet_rows(source: Path) -> Iterator[pd.DataFrame]:
 
 def _whole_sessions(parts: Iterator[pd.DataFrame], source: Path) -> Iterator[pd.DataFrame]:
     """Frames of whole sessions; UsageError where the events of one do not stand together."""
-    met = _Met()
+    met = _Met(f"has events of {source} that do not stand together: sort the file by session")
     held: list[pd.DataFrame] = []
-    count = 0
+    count = before = 0
     column = ""
     for part in parts:
         column = column or _session_column(part, source)
         names = part[column].to_numpy()
         if not len(names):
             continue
+        nameless = pd.isna(names)
+        if nameless.any():
+            raise UsageError(
+                f"row {before + int(np.argmax(nameless)) + 1:,} of {source} names no session: fill the column {column}"
+            )
+        before += len(names)
         opens = np.flatnonzero(names[1:] != names[:-1]) + 1
         count += len(opens)
         if count < BLOCK or not len(opens):
             held.append(part)
             continue
         last = opens[-1]  # the last session may go on in the next rows
-        yield met.checked(pd.concat([*held, part.iloc[:last]], ignore_index=True), column, source)
+        whole = pd.concat([*held, part.iloc[:last]], ignore_index=True)
+        yield met.new(whole, _opening(whole, column))
         held, count = [part.iloc[last:]], 0
     if held:
-        yield met.checked(pd.concat(held, ignore_index=True), column, source)
+        whole = pd.concat(held, ignore_index=True)
+        yield met.new(whole, _opening(whole, column))
+
+
+def _opening(frame: pd.DataFrame, column: str) -> np.ndarray:
+    """Names of sessions in order, one for each stretch of rows that have the same."""
+    names = frame[column].to_numpy()
+    return np.asarray(names[np.append(True, names[1:] != names[:-1])])
 
 
 def _session_column(part: pd.DataFrame, source: Path) -> str:
@@ -240,17 +254,16 @@ def _session_column(part: pd.DataFrame, source: Path) -> str:
 
 
 class _Met:
-    """Which sessions have been met, by a hash of 8 bytes each."""
+    """Which sessions have been met, by a hash of 8 bytes each. wrong: what to say behind one that comes again."""
 
-    def __init__(self) -> None:
+    def __init__(self, wrong: str) -> None:
+        self._wrong = wrong
         self._known = np.zeros(0, dtype=np.uint64)
 
-    def checked(self, frame: pd.DataFrame, column: str, source: Path) -> pd.DataFrame:
-        """The frame; UsageError where one of its sessions was met before, or stands in it twice."""
-        names = frame[column].to_numpy()
-        opens = np.append(True, names[1:] != names[:-1])
-        runs = names[opens]
-        hashed = pd.util.hash_array(np.array([str(name) for name in runs], dtype=object), categorize=False)
+    def new(self, block: _Block, names: Iterable[Any]) -> _Block:
+        """The block of these sessions; UsageError where one of them was met before, or is among them twice."""
+        named = np.array([str(name) for name in names], dtype=object)
+        hashed = pd.util.hash_array(named, categorize=False)
         order = np.argsort(hashed, kind="stable")
         ordered = hashed[order]
         again = np.append(False, ordered[1:] == ordered[:-1])
@@ -258,12 +271,9 @@ class _Met:
         inside = place < len(self._known)
         again[inside] |= self._known[place[inside]] == ordered[inside]
         if again.any():
-            raise UsageError(
-                f"the events of session {runs[order[np.argmax(again)]]} of {source} do not stand together: sort the "
-                "file by session"
-            )
+            raise UsageError(f"session {named[order[np.argmax(again)]]} {self._wrong}")
         self._known = np.insert(self._known, place, ordered)
-        return frame
+        return block
 
 
 def _whole(file: Path) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from recbole_ext.data.live import LiveSessions, joined
 from recbole_ext.data.shelf import Shelf
 from recbole_ext.errors import UsageError
 from recbole_ext.recommend import asked as questions
-from recbole_ext.recommend.asked import Asked, Item, Report, item_rows, name_of
+from recbole_ext.recommend.asked import Asked, Item, Report, is_frame, item_rows, name_of, row_of
 from recbole_ext.recommend.choice import Best, Choice, PerSession, Several, chosen, several
 from recbole_ext.recommend.where import matching
 from recbole_ext.segments import owner_of, start_of
@@ -202,14 +202,15 @@ class Lister(ABC):
     def category(self, item: Item) -> str:
         """An item's category as text, such as "category 12"; empty where it has none."""
         state = self._state
-        row = state.catalogue.rows.get(name_of(item), 0)
+        row = row_of(item, state.catalogue)
         if state.categories is None or not state.categories[row]:
             return ""
         return f"{state.category_field} {' '.join(sorted(map(str, state.categories[row])))}"
 
     def tell(self, report: Report, popular: bool) -> None:
         """Write the notes of a report that counts several answers together; popular: `empty` was so."""
-        report.tell(self._state.ranking.longest, popular)
+        state = self._state
+        report.tell(state.ranking.longest, popular, state.catalogue.item_names)
 
     def about(self) -> dict[str, Any]:
         """What it is, as plain values: model, data set, seed, when and by which versions it was trained, its items."""
@@ -296,12 +297,26 @@ class Lister(ABC):
                 `popular`, the most frequent items of the log's last days.
             fill: fill lists that the model leaves short with popular items, whose scores are nan.
 
-        Raises UsageError, in one sentence, for what cannot be read or would do nothing.
+        Raises UsageError, in one sentence, for what cannot be read or would do nothing, and for a frame of whose items
+        the model knows none; of lists, which may be one visitor who looks at new items, the report says so.
         """
+        found = self.answer(
+            Question(sessions, k, exclude, candidates, exclude_seen, where, history, why, empty, fill)
+        )
+        if is_frame(sessions):
+            self.require_known(found.report)
+        return found
+
+    def require_known(self, report: Report) -> None:
+        """UsageError where the model knows none of the items that a report is about."""
+        if report.nothing_known:
+            raise UsageError(report.of_none(self._state.catalogue.item_names))
+
+    def answer(self, question: Question) -> Lists:
+        """As `lists`, which has the arguments one by one, also where the model knows none of the items of a frame."""
         state = self._state
-        question = Question(sessions, k, exclude, candidates, exclude_seen, where, history, why, empty, fill)
         read = _read(state, question)
-        return _answered(state, read, *_ranked(state, read.asked.live, read.choice, int(k), why))
+        return _answered(state, read, *_ranked(state, read.asked.live, read.choice, int(question.k), question.why))
 
     def together(self, questions: Sequence[Question]) -> list[Lists | UsageError]:
         """What `lists` gives for each question, or the error that it raises, by as few calls of the model as can be.
@@ -431,7 +446,7 @@ def _answered(
     report, longest = asked.report, state.ranking.longest
     report.cut = 0 if longest is None else int((asked.live.length > longest).sum())
     report.short = int((items == 0).any(axis=1).sum())
-    report.tell(longest, question.empty == "popular")
+    report.tell(longest, question.empty == "popular", state.catalogue.item_names)
     return Lists(asked.labels, items, scores, state.catalogue.item_names, report, evidence)
 
 
