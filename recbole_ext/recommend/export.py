@@ -23,7 +23,7 @@ from recbole_ext.recommend.counted import COUNTED, described
 from recbole_ext.recommend.encoders import NETWORKS, Encoder, encoder_of, write_encoder
 from recbole_ext.recommend.exported import ARRAYS_FILE, ENCODER, FORMAT, ITEMS, SCAN, STATED, VECTORS
 from recbole_ext.recommend.folder import ModelFolder, Part, read
-from recbole_ext.recommend.lists import Lister
+from recbole_ext.recommend.lists import Lister, run_of
 
 REQUIREMENTS = "requirements.txt"
 NEEDS = {"network": ("numpy", "pandas", "onnxruntime"), "counted": ("numpy", "pandas", "scipy")}
@@ -119,6 +119,7 @@ def _with_items(
     stated = {
         "format": FORMAT,
         "kind": kind,
+        "run": run_of(folder.stated, folder.path),
         **{key: folder.stated[key] for key in kept},
         "reads": asdict(part.reads),
         "category_field": str(part.config["category_field"]),

@@ -175,6 +175,11 @@ class Lister(ABC):
         return str(self.stated["model"])
 
     @property
+    def run(self) -> str:
+        """Name of the run that the model is of."""
+        return run_of(self.stated, self.path)
+
+    @property
     def items(self) -> np.ndarray:
         """(n,) names of all items, added ones last."""
         return self._state.catalogue.item_names[1:]
@@ -376,6 +381,14 @@ class Lister(ABC):
             _put(found, scores, np.arange(len(row)), near)
         frame = Lists(asked.labels, found, scores, state.catalogue.item_names, asked.report).frame()
         return frame.rename(columns={"item": "similar"}).rename(columns={"session": "item"})
+
+
+def run_of(stated: Mapping[str, Any], path: Path) -> str:
+    """Name of the run that a folder's model is of, by what it says; folders of before said nothing."""
+    if "run" in stated:
+        return str(stated["run"])
+    place = path.resolve()
+    return place.parent.name if place.name == "model" else place.name
 
 
 # --- how --------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
 from recbole_ext.recommend import Session, arrays
 from recbole_ext.recommend.export import export
+from recbole_ext.recommend.lists import run_of
 from recbole_ext.scores import terms
 from recbole_ext.scores.top import best_items
 
@@ -267,7 +268,19 @@ def test_the_command_writes_beside_the_run_and_again(vstan, capsys):
     assert main(["export", str(vstan.folder)]) == 2
     assert "--onnx is the one" in capsys.readouterr().err
     assert main(["recommend", str(vstan.folder / "onnx"), "--session", "i1,i2", "--k", "3"]) == 0
-    assert "after i1, i2" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"VSTAN of {vstan.folder.name}, ") and "after i1, i2" in shown
+
+
+def test_it_says_which_run_it_is_of(pair, tmp_path):
+    pytest.importorskip("starlette")
+    from recbole_ext.recommend.serve.served import Served
+
+    run, ours, theirs = pair("HRNNFeat")
+    assert ours.run == theirs.run == Served(theirs.path).now.run == run.folder.name
+    assert json.loads((run.folder / "model" / "model.json").read_text())["run"] == run.folder.name
+    stated = {k: v for k, v in theirs.stated.items() if k != "run"}  # as folders of before
+    assert [run_of(stated, tmp_path / name) for name in ("a/onnx", "a/model")] == ["onnx", "a"]
 
 
 # --- arrays as tensors ----------------------------------------------------------------------------------------
