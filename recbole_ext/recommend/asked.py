@@ -41,10 +41,10 @@ class Session:
 class Report:
     """What became of a question.
 
-    items: events with an item. unknown_items: events whose item the model does not know; they were left out. unknown: some of these items.
-    unknown_in_choice: items of exclude and candidates that it does not know. without_known_item: sessions of which
-    nothing was left. cut: sessions longer than the model reads. short: lists with fewer than k items. unknown_events:
-    events of a kind that the log does not have. notes: the same in sentences.
+    items: events with an item. unknown_items: of these, events whose item the model does not know; they were left out.
+    unknown: some of these items. unknown_in_choice: items of exclude and candidates that it does not know.
+    without_known_item: sessions of which nothing was left. cut: sessions longer than the model reads. short: lists with
+    fewer than k items. unknown_events: events of a kind that the log does not have. notes: the same in sentences.
     """
 
     sessions: int = 0
@@ -453,8 +453,9 @@ def _seconds_of_texts(time: np.ndarray) -> np.ndarray:
     whole = texts.str.fullmatch(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
     read = pd.to_datetime(texts.where(whole), utc=True, format="ISO8601", errors="coerce")
     if read.isna().any():
+        wrong = str(time[given.to_numpy()][int(np.argmax(read.isna()))])
         raise UsageError(
-            f"the times hold {str(time[given.to_numpy()][int(np.argmax(read.isna()))])!r:.40}: write all as Unix seconds, "
+            f"the times hold {wrong!r:.40}: write all as Unix seconds, "
             "or all as dates such as 2026-11-28 or 2026-11-28T21:45:00+01:00 (UTC where no zone is named)"
         )
     seconds = np.full(len(time), np.nan)

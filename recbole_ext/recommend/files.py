@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_ext.convert.progress import progress
-from recbole_ext.errors import UsageError
+from recbole_ext.errors import UsageError, needs
 from recbole_ext.files import write_beside
 from recbole_ext.recommend.asked import Report, Session
 from recbole_ext.recommend.lists import Empty, Lister, Lists, Question
@@ -200,8 +200,7 @@ def _frame(head: list[str], rows: list[list[str]]) -> pd.DataFrame:
 
 
 def _parquet_rows(source: Path) -> Iterator[pd.DataFrame]:
-    import polars as pl
-
+    pl = needs("polars", "a .parquet file")
     try:
         for part in pl.scan_parquet(source).collect_batches(chunk_size=ROWS, maintain_order=True):
             yield pd.DataFrame({name: part[name].to_numpy() for name in part.columns})
@@ -347,6 +346,7 @@ class _ParquetWriter:
     """The rows of a csv file as a parquet file, sessions as text: parts beside it, which polars joins as a stream."""
 
     def __init__(self, out: Path):
+        self._pl = needs("polars", "a .parquet file")  # before any work
         self._out, self._beside = out, out.with_name(f"{out.name}.parts")
 
     def __enter__(self) -> _ParquetWriter:
@@ -358,16 +358,13 @@ class _ParquetWriter:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         try:
             if kind is None and self._parts:
-                import polars as pl
-
                 with write_beside(self._out) as waiting:
-                    pl.scan_parquet(self._parts).sink_parquet(waiting)
+                    self._pl.scan_parquet(self._parts).sink_parquet(waiting)
         finally:
             shutil.rmtree(self._beside, ignore_errors=True)
 
     def add(self, lists: Lists) -> None:
-        import polars as pl
-
+        pl = self._pl
         frame = lists.frame()
         columns = {name: frame[name].to_numpy() for name in frame.columns}
         columns["session"] = np.array([str(label) for label in columns["session"]], dtype=object)

@@ -321,7 +321,9 @@ class Lister(ABC):
         """As `lists`, which has the arguments one by one, also where the model knows none of the items of a frame."""
         state = self._state
         read = _read(state, question)
-        return _answered(state, read, *_ranked(state, read.asked.live, read.choice, int(question.k), question.why))
+        return _answered(
+            state, read, *_ranked(state, read.asked.live, read.choice, int(question.k), question.why)
+        )
 
     def together(self, questions: Sequence[Question]) -> list[Lists | UsageError]:
         """What `lists` gives for each question, or the error that it raises, by as few calls of the model as can be.

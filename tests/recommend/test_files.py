@@ -1,6 +1,7 @@
 """Lists of the sessions of a file: the same whatever the format and the size of what is read at a time."""
 
 import json
+import sys
 
 import pandas as pd
 import polars as pl
@@ -104,7 +105,11 @@ WRONG = [
     ("a.csv", "session,item,time\na,i1,28.11.2026\n", "hold '28.11.2026': write all as Unix seconds"),
     ("a.csv", "session,item,time\na,i1,2026-11-28\na,i1,\n", "an event has no time"),
     ("a.csv", "session,item\na,i1\nb,i1\na,i2\n", "session a has events of .* that do not stand together"),
-    ("a.csv", "session,item\n" + "a,i1\nb,i1\nc,i1\nd,i1\ne,i1\nf,i1\n" * 2, "session a has events of .* together"),
+    (
+        "a.csv",
+        "session,item\n" + "a,i1\nb,i1\nc,i1\nd,i1\ne,i1\nf,i1\n" * 2,
+        "session a has events of .* together",
+    ),
     ("a.csv", "visit,item\na,i1\n", "has no column session"),
     ("a.csv", "session,thing\na,i1\n", "no column item"),
     ("a.csv", "session,item\na\n", "line 2 has 1 fields"),
@@ -117,9 +122,21 @@ WRONG = [
     ("a.csv", 'session,item\na,i1\nb,"i2', "line 3 cannot be read, as unexpected end"),
     ("a.csv", '"session,item\na,i1\n', "line 1 cannot be read, as a field goes on"),
     ("a.csv", "session,item\n" + "a,i1\n" * 9 + ",i1\n", "row 10 of .*a.csv names no session"),
-    ("a.csv", "session,item\na,9.0\nb,9.5\nc,\n", r"none of the 2 items .* look like 9.0, 9.5, its own like i\d"),
-    ("a.jsonl", '["no"]\n' * 7 + "[]", "none of the 7 items is known to this model: yours look like no, its own"),
-    ("a.jsonl", '{"session": "a", "items": ["i1"]}\n' * 2, "session a comes twice in .*: write each session on one"),
+    (
+        "a.csv",
+        "session,item\na,9.0\nb,9.5\nc,\n",
+        r"none of the 2 items .* look like 9.0, 9.5, its own like i\d",
+    ),
+    (
+        "a.jsonl",
+        '["no"]\n' * 7 + "[]",
+        "none of the 7 items is known to this model: yours look like no, its own",
+    ),
+    (
+        "a.jsonl",
+        '{"session": "a", "items": ["i1"]}\n' * 2,
+        "session a comes twice in .*: write each session on one",
+    ),
     ("a.jsonl", '["i1"]\n' * 7 + '{"session": "2", "items": ["i1"]}\n', "session 2 comes twice"),
     ("a.jsonl", "[1, 2\n", "line 1 is no JSON"),
     ("a.jsonl", '["i1"]\n{"item": []}\n', "line 2 is no session"),
@@ -131,7 +148,9 @@ WRONG = [
 
 
 def test_quotation_marks_that_are_closed_are_read(asked_vstan, tmp_path):
-    (tmp_path / "a.csv").write_text('session,item,title\n"a, of now","i1","a ""b"" c"\n"a, of now",i2,5" wide\n')
+    (tmp_path / "a.csv").write_text(
+        'session,item,title\n"a, of now","i1","a ""b"" c"\n"a, of now",i2,5" wide\n'
+    )
     recommend_file(asked_vstan, tmp_path / "a.csv", tmp_path / "b.jsonl", 3)
     (line,) = (tmp_path / "b.jsonl").read_text().splitlines()
     assert json.loads(line)["session"] == "a, of now"
@@ -155,6 +174,17 @@ def test_places_that_are_not_there(asked_vstan, tmp_path):
         recommend_file(asked_vstan, file, tmp_path / "nowhere" / "out.csv", 5)
     with pytest.raises(UsageError, match="ends in"):
         recommend_file(asked_vstan, file, tmp_path / "out.xlsx", 5)
+
+
+def test_without_polars_a_parquet_file_is_refused_before_any_work(asked_vstan, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "polars", None)
+    said = "a .parquet file needs polars, which is not installed: pip install polars"
+    file = write(tmp_path, ".csv")
+    with pytest.raises(UsageError, match=said):
+        recommend_file(asked_vstan, file, tmp_path / "out.parquet", 5)
+    with pytest.raises(UsageError, match=said):
+        recommend_file(asked_vstan, file.rename(tmp_path / "a.parquet"), tmp_path / "out.csv", 5)
+    assert [f.name for f in tmp_path.iterdir()] == ["a.parquet"]
 
 
 # --- the command --------------------------------------------------------------------------------------------

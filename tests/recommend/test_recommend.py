@@ -346,7 +346,7 @@ def test_milliseconds_are_refused_where_the_log_has_seconds():
 
     now = np.array([1_764_000_000.0])
     assert _seconds(now, SimpleNamespace(time_origin=1_764_000_000.0)).tolist() == [0.0]
-    with pytest.raises(UsageError, match="hold 1764000000000.*after 2199: write Unix seconds"):
+    with pytest.raises(UsageError, match=r"hold 1764000000000.*after 2199: write Unix seconds"):
         _seconds(now * 1000, SimpleNamespace(time_origin=1.0))
     for own in (0.0, None):
         assert _seconds(now * 1000, SimpleNamespace(time_origin=own)).tolist() == [1_764_000_000_000.0]
