@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,13 @@ SHOWN = 3  # names that show what names look like
 LATEST = 7_258_118_400  # Unix time of the first second after 2199, which milliseconds of today are behind
 
 Item = str | int
+Start = Literal["popular", "learnt", "not learnt"]
+_STARTS: Mapping[Start, str] = {
+    "popular": "was popular last",
+    "learnt": "the model ranks first of all; empty popular is another way",
+    "not learnt": "the model ranks first of all, which it never learnt (networks do under empty_history): take empty "
+    "popular",
+}
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,8 @@ class Report:
             f"{', '.join(self.unknown[:SHOWN])}, its own like {', '.join(names[1 : 1 + SHOWN])}"
         )
 
-    def tell(self, longest: int | None, popular: bool, names: np.ndarray) -> None:
-        """Write the notes. longest: events that the model reads. popular: a session without a known item gets these.
+    def tell(self, longest: int | None, start: Start, names: np.ndarray) -> None:
+        """Write the notes. longest: events that the model reads. start: what a session without a known item gets.
         names: (n_items,) of the model's items."""
         said = (
             (
@@ -82,12 +89,7 @@ class Report:
             (self.unknown_in_choice, "items of exclude and candidates that the model does not know"),
             (
                 self.without_known_item,
-                "sessions without a known item: they get what "
-                + (
-                    "was popular last"
-                    if popular
-                    else "the model ranks first of all; empty popular is another way"
-                ),
+                f"sessions without a known item: they get what {_STARTS[start]}",
             ),
             (
                 self.cut,

@@ -121,6 +121,7 @@ def _with_items(
         "kind": kind,
         "run": run_of(folder.stated, folder.path),
         **{key: folder.stated[key] for key in kept},
+        "starts": part.starts,
         "reads": asdict(part.reads),
         "category_field": str(part.config["category_field"]),
         "columns": {name: getattr(catalogue, name) for name in columns},

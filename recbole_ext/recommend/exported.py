@@ -187,6 +187,7 @@ class _Network:
         self.scale, self.bias = arrays["scale"], arrays["bias"]
         self.biased = bool(self.bias.any())
         self.hidden, self.unseen = np.flatnonzero(~arrays["rankable"]), arrays["unseen"]
+        self.starts = bool(stated.get("starts", True))  # older folders do not say
         self.repeat_bias = float(stated["repeat_bias"])
         self.encoder = _session(place / ENCODER)
         self.inputs = {one.name for one in self.encoder.get_inputs()}
@@ -315,6 +316,8 @@ def _session(path: Path) -> Any:
 
 class _Counted:
     """Of a model that counts: scores of the items that have one, others below them or no candidates."""
+
+    starts = True
 
     def __init__(self, place: Path, stated: Mapping[str, Any], arrays: Mapping[str, np.ndarray]):
         from recbole_ext.recommend.counted import scoring_of

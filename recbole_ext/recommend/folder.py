@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recbole.utils import ModelType
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -20,6 +21,8 @@ from recbole_ext.data.live import Reads
 from recbole_ext.errors import UsageError
 from recbole_ext.plain import config_to_plain
 from recbole_ext.run.model_folder import FEATURES, FOLDER, FORMAT, ITEMS, MODEL, WEIGHTS
+
+_POPULAR_FIRST = ("Pop", "CategoryPop")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,16 @@ class Part:
     weight: float = 0.0
     scale: str = ""
     temperatures: tuple[float, float] | None = None
+
+
+    @property
+    def starts(self) -> bool:
+        """Whether it has learnt what it ranks before a first event: by such targets, or as what is popular."""
+        if self.parts:
+            return all(own.starts for own in self.parts)
+        counts = self.name in _POPULAR_FIRST or getattr(self.model, "learns_in_one_pass", False)
+        trained = self.config["empty_history"] and self.config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+        return bool(counts or trained)
 
 
 @dataclass(frozen=True)

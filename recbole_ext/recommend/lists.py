@@ -19,7 +19,7 @@ from recbole_ext.data.live import LiveSessions, joined
 from recbole_ext.data.shelf import Shelf
 from recbole_ext.errors import UsageError
 from recbole_ext.recommend import asked as questions
-from recbole_ext.recommend.asked import Asked, Item, Report, is_frame, item_rows, name_of, row_of
+from recbole_ext.recommend.asked import Asked, Item, Report, Start, is_frame, item_rows, name_of, row_of
 from recbole_ext.recommend.choice import Best, Choice, PerSession, Several, chosen, several
 from recbole_ext.recommend.where import matching
 from recbole_ext.segments import owner_of, start_of
@@ -40,6 +40,10 @@ class Ranking(Protocol):
     @property
     def longest(self) -> int | None:
         """Events that it reads of a session; None: all of them."""
+
+    @property
+    def starts(self) -> bool:
+        """Whether it has learnt what it ranks before a first event."""
 
     def best(
         self, live: LiveSessions, sessions: np.ndarray, choice: Choice | Several, k: int
@@ -215,7 +219,7 @@ class Lister(ABC):
     def tell(self, report: Report, popular: bool) -> None:
         """Write the notes of a report that counts several answers together; popular: `empty` was so."""
         state = self._state
-        report.tell(state.ranking.longest, popular, state.catalogue.item_names)
+        _tell(state, report, popular)
 
     def about(self) -> dict[str, Any]:
         """What it is, as plain values: model, data set, seed, when and by which versions it was trained, its items."""
@@ -298,8 +302,8 @@ class Lister(ABC):
             why: say what speaks for each item: `in_session`, `same_category` (as the session's last item), and from the
                 model `from_session`, `from_past` (the pointer's chance of copying it), `neighbours` (how many of the
                 nearest sessions hold it), `pairs` (weight of the rule from the last item).
-            empty: what a session without any known item gets: `start`, what the model ranks before a first event, or
-                `popular`, the most frequent items of the log's last days.
+            empty: what a session without any known item gets: `start`, what the model ranks before a first event,
+                which it has learnt under `empty_history` alone, as the report says, or `popular`, the most frequent items of the log's last days.
             fill: fill lists that the model leaves short with popular items, whose scores are nan.
 
         Raises UsageError, in one sentence, for what cannot be read or would do nothing, and for a frame of whose items
@@ -461,8 +465,13 @@ def _answered(
     report, longest = asked.report, state.ranking.longest
     report.cut = 0 if longest is None else int((asked.live.length > longest).sum())
     report.short = int((items == 0).any(axis=1).sum())
-    report.tell(longest, question.empty == "popular", state.catalogue.item_names)
+    _tell(state, report, question.empty == "popular")
     return Lists(asked.labels, items, scores, state.catalogue.item_names, report, evidence)
+
+
+def _tell(state: State, report: Report, popular: bool) -> None:
+    start: Start = "popular" if popular else "learnt" if state.ranking.starts else "not learnt"
+    report.tell(state.ranking.longest, start, state.catalogue.item_names)
 
 
 def _ranked(

@@ -18,6 +18,8 @@ import recbole_ext
 from recbole_ext.errors import UsageError
 from recbole_ext.recommend import Session
 
+from .conftest import FEATURES
+
 ALL = 40  # items of the shop
 HRNN = {"embedding_size": 8, "hidden_size": 8, "epochs": 1}
 
@@ -350,6 +352,29 @@ def test_milliseconds_are_refused_where_the_log_has_seconds():
         _seconds(now * 1000, SimpleNamespace(time_origin=1.0))
     for own in (0.0, None):
         assert _seconds(now * 1000, SimpleNamespace(time_origin=own)).tolist() == [1_764_000_000_000.0]
+
+
+@pytest.mark.parametrize(
+    ("model", "label", "settings", "learnt"),
+    [
+        ("HRNNFeat", "HRNNFeat", FEATURES, False),
+        ("HRNNFeat", "starts", {**FEATURES, "empty_history": True, "epochs": 1}, True),
+        ("VSTAN", "VSTAN", {}, True),
+        ("Pop", "Pop", {}, True),
+        ("EASE", "EASE", {}, False),
+    ],
+)
+def test_a_start_that_was_not_learnt_is_said(shop_run, model, label, settings, learnt):
+    asker = recbole_ext.load(shop_run(model, label, **settings).folder)
+    said = "1 sessions without a known item: they get what the model ranks first of all"
+    (note,) = asker.recommend([[], ["i1"]], 3).attrs["report"].notes
+    assert note.startswith(said) and ("never learnt" in note) == (not learnt)
+    assert "never" not in asker.recommend([[]], 3, empty="popular").attrs["report"].notes[0]
+    assert asker.recommend([["i1"]], 3).attrs["report"].notes == []
+    if learnt and model != "HRNNFeat":
+        counts = np.asarray(asker.catalogue.counts)
+        best = asker.recommend([[]], 3)["item"]
+        assert [counts[asker.catalogue.rows[item]] for item in best] == sorted(counts)[::-1][:3]
 
 
 def test_a_session_of_nothing_gets_the_start_or_what_was_popular(hrnn, asked_hrnn, asked_vstan):
