@@ -51,11 +51,7 @@ def write_prefixes(data: str, out: str, run: str) -> int:
     else:
         with np.load(Path(run) / "ranks.npz") as ranks:
             tested = pl.col("session_id").is_in(np.unique(ranks["session_token"]).tolist())
-    sessions = (
-        log.filter(tested)
-        .group_by("session_id", maintain_order=True)
-        .agg(pl.col("item_id"))
-    )
+    sessions = log.filter(tested).group_by("session_id", maintain_order=True).agg(pl.col("item_id"))
     lines = [
         json.dumps({"session": f"{name}-{n}", "items": items[:n]})
         for name, items in sessions.rows()

@@ -26,7 +26,7 @@ from recbole_ext.recommend.folder import ModelFolder, Part, read
 from recbole_ext.recommend.lists import Lister, run_of
 
 REQUIREMENTS = "requirements.txt"
-NEEDS = {"network": ("numpy", "pandas", "onnxruntime"), "counted": ("numpy", "pandas", "scipy")}
+NEEDS = {"network": ("numpy", "pandas", "onnxruntime"), "counted": ("numpy", "pandas")}
 CHECKED = 256  # made-up sessions whose lists are compared
 CLOSE = 1e-4  # share of a list's largest score by which its scores may differ
 LEAST = {False: 0.999, True: 0.99}  # share of lists that are the same, by int8
@@ -155,7 +155,7 @@ def _features(catalogue: Catalogue) -> tuple[dict[str, Any], dict[str, np.ndarra
 
 def _version(package: str) -> str:
     """The oldest version that pyproject.toml asks for."""
-    return {"numpy": "1.26", "pandas": "2.2", "onnxruntime": "1.20", "scipy": "1.12"}[package]
+    return {"numpy": "1.26", "pandas": "2.2", "onnxruntime": "1.20"}[package]
 
 
 def _json(value: Any, indent: int | None) -> _Write:

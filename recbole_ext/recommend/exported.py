@@ -1,4 +1,4 @@
-"""A folder that `export` wrote, asked as a run's folder is: numpy and onnxruntime alone, without torch and RecBole.
+"""A folder that `export` wrote, asked as a run's folder is: numpy, pandas and onnxruntime, no torch, no RecBole.
 
 export.json          format, what it was exported from, what the model reads, how its scores are made up
 items.json           names of items and of event kinds by row, item features

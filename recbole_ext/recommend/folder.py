@@ -44,7 +44,6 @@ class Part:
     scale: str = ""
     temperatures: tuple[float, float] | None = None
 
-
     @property
     def starts(self) -> bool:
         """Whether it has learnt what it ranks before a first event: by such targets, or as what is popular."""
@@ -71,7 +70,6 @@ class ModelFolder:
         """
         with torch.random.fork_rng(devices=[]):  # constructors draw first weights
             return _part(self.stated["node"], "model", catalogue, self.tensors, device, "")
-
 
     def shapes(self, config: Any) -> dict[str, torch.Size]:
         """By name the shapes of the weights that the model would have with the settings of another Config of its class,

@@ -303,7 +303,8 @@ class Lister(ABC):
                 model `from_session`, `from_past` (the pointer's chance of copying it), `neighbours` (how many of the
                 nearest sessions hold it), `pairs` (weight of the rule from the last item).
             empty: what a session without any known item gets: `start`, what the model ranks before a first event,
-                which it has learnt under `empty_history` alone, as the report says, or `popular`, the most frequent items of the log's last days.
+                which it has learnt under `empty_history` alone, as the report says, or `popular`, the most frequent
+                items of the log's last days.
             fill: fill lists that the model leaves short with popular items, whose scores are nan.
 
         Raises UsageError, in one sentence, for what cannot be read or would do nothing, and for a frame of whose items

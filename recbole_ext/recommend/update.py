@@ -156,8 +156,8 @@ def _check_weights(
         return
     names = [key for key in sorted(keys) if other({key: keys[key]})] or sorted(keys)
     raise UsageError(
-        f"{' and '.join(names)} would give the model other weights than those of {folder}, which go on: leave it out, or "
-        "train anew"
+        f"{' and '.join(names)} would give the model other weights than those of {folder}, which go on: leave it "
+        "out, or train anew"
     )
 
 

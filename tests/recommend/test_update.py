@@ -322,7 +322,11 @@ def test_keys_of_the_same_weights_are_taken(shop, capsys):
 
 def test_bad_rows_of_new_days_are_borne_where_it_is_said(shop, capsys):
     log = pd.DataFrame(
-        {"session": np.arange(40) // 4, "item": np.arange(40) % 7, "time": 1_500_000_000 + 600 * np.arange(40)}
+        {
+            "session": np.arange(40) // 4,
+            "item": np.arange(40) % 7,
+            "time": 1_500_000_000 + 600 * np.arange(40),
+        }
     )
     for name in ("good", "bad"):
         Path(name).mkdir()

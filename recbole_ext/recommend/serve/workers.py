@@ -1,7 +1,8 @@
 """Several processes that serve one port, and the one that watches them.
 
 Each worker has a socket of its own on the port; the kernel shares the connections out. A worker that dies is started
-again, up to QUICK times where none comes up. Of a watcher that dies the workers notice, finish what they have and end, so that nothing holds the port.
+again, up to QUICK times where none comes up. Of a watcher that dies the workers notice, finish what they have and end,
+so that nothing holds the port.
 """
 
 from __future__ import annotations
