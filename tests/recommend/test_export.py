@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,14 +47,19 @@ RUNS = {
     "AR": ("AR", {"fill": "popularity"}),
     "LINK": ("LINK", {}),
 }
-WITHOUT = """
+# what the package asks for, less what docs/export.md has installed
+BLOCKED = ("torch", "recbole", "scipy", "sklearn", "polars", "yaml", "safetensors", "matplotlib", "filelock")
+WITHOUT = (
+    f"BLOCKED = {BLOCKED}"
+    + """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "recbole"):
+        if name.partition(".")[0] in BLOCKED:
             raise ImportError(f"{name} is not to be imported")
 sys.meta_path.insert(0, Blocked())
 """
+)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +164,7 @@ def test_neither_torch_nor_recbole_is_imported(pair, tmp_path, label):
         "from pathlib import Path\n"
         "assert opened(Serving(Path(sys.argv[1]))).service.served.now.recommender.model == asker.model\n"
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"
-        "assert not loaded & {'torch', 'recbole', 'sklearn'}, loaded\n"
+        "assert not loaded & set(BLOCKED), loaded\n"
         "print(found['item'].tolist())\n"
     )
     done = subprocess.run(
@@ -174,6 +180,26 @@ def test_neither_torch_nor_recbole_is_imported(pair, tmp_path, label):
     assert len((tmp_path / "lists.jsonl").read_text().splitlines()) == 2
     needs = (theirs.path / "requirements.txt").read_text()
     assert ("onnxruntime" in needs) == (label == "HRNNFeat") and "torch" not in needs
+
+
+def test_what_the_page_has_installed_is_what_is_needed():
+    import tomllib
+
+    from recbole_ext.recommend.serve import PACKAGES
+
+    text = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if line.startswith("| [serving]")]
+    listed = line.split("pip install ")[1].split("`")[0].split()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    def names(wanted):
+        return {re.match(r"[\w-]+", one)[0] for one in wanted}
+
+    assert {name.replace("_", "-") for name in PACKAGES} <= set(listed)
+    assert set(listed) - {"pydantic", "jinja2"} == names(project["optional-dependencies"]["serve"])
+    imported = {"yaml": "pyyaml"}
+    blocked = {imported.get(name, name) for name in BLOCKED} - {"scipy", "sklearn"}  # RecBole's
+    assert names(project["dependencies"]) - blocked == {"numpy", "pandas", "pydantic", "jinja2"}
 
 
 # --- refused ------------------------------------------------------------------------------------------------
