@@ -50,6 +50,7 @@ class Report:
 
     items: events with an item. unknown_items: of these, events whose item the model does not know; they were left out.
     unknown: some of these items. unknown_in_choice: items of exclude and candidates that it does not know.
+    unknown_in_history: events of the visitors' pasts whose item it does not know; they were left out.
     without_known_item: sessions of which nothing was left. cut: sessions longer than the model reads. short: lists with
     fewer than k items. unknown_events: events of a kind that the log does not have. notes: the same in sentences.
     """
@@ -59,6 +60,7 @@ class Report:
     unknown_items: int = 0
     unknown: list[str] = field(default_factory=list)
     unknown_in_choice: int = 0
+    unknown_in_history: int = 0
     without_known_item: int = 0
     cut: int = 0
     short: int = 0
@@ -86,6 +88,10 @@ class Report:
                 f"events of items that the model does not know left out: {', '.join(self.unknown)}",
             ),
             (self.unknown_events, "events of a kind that the log does not have"),
+            (
+                self.unknown_in_history,
+                "events of the visitors' pasts left out, as the model does not know their items",
+            ),
             (self.unknown_in_choice, "items of exclude and candidates that the model does not know"),
             (
                 self.without_known_item,
@@ -108,6 +114,7 @@ class Report:
             "items",
             "unknown_items",
             "unknown_in_choice",
+            "unknown_in_history",
             "without_known_item",
             "cut",
             "short",
@@ -166,7 +173,7 @@ def _of_lists(sessions: list[Session], history: Any, catalogue: Shelf, visitors:
     length = np.array([len(one.items) for one in sessions], dtype=np.int64)
     time = _listed(sessions, "times", length)
     kinds = _listed(sessions, "events", length)
-    earlier = _earlier_of_lists(sessions, history, catalogue, visitors)
+    earlier = _earlier_of_lists(sessions, history, catalogue, visitors, report)
     return _asked(labels, flat, length, _seconds(time, catalogue), kinds, earlier, catalogue, report)
 
 
@@ -184,7 +191,7 @@ def _listed(sessions: list[Session], name: str, length: np.ndarray) -> np.ndarra
 
 
 def _earlier_of_lists(
-    sessions: list[Session], history: Any, catalogue: Shelf, visitors: bool
+    sessions: list[Session], history: Any, catalogue: Shelf, visitors: bool, report: Report
 ) -> Earlier | None:
     if history is None:
         pasts: list[Any] = [one.history for one in sessions]
@@ -206,6 +213,7 @@ def _earlier_of_lists(
     for place, past in enumerate(pasts):
         for session in _sessions_of(past):
             known = [row for row in item_rows(session, catalogue).tolist() if row]
+            report.unknown_in_history += len(session) - len(known)
             if known:
                 owner.append(place)
                 length.append(len(known))
@@ -292,7 +300,7 @@ def _of_frame(frame: Any, history: Any, catalogue: Shelf, visitors: bool) -> Ask
         opened = np.full(len(labels), np.inf)
         if time is not None:
             np.minimum.at(opened, code[there], time)
-        earlier = _earlier_of_frame(frame, columns, history, code, order, owned, opened, catalogue)
+        earlier = _earlier_of_frame(frame, columns, history, code, order, owned, opened, catalogue, report)
     return _asked(owned, items[there], length, time, kinds, earlier, catalogue, report)
 
 
@@ -305,6 +313,7 @@ def _earlier_of_frame(
     labels: np.ndarray,
     opened: np.ndarray,
     catalogue: Shelf,
+    report: Report,
 ) -> Earlier:
     """What `history` has of the visitors, before `opened` (S,) and in other sessions than theirs.
 
@@ -324,7 +333,9 @@ def _earlier_of_frame(
     whose = user.get_indexer(_column(history, past["user"]))
     session, session_labels = pd.factorize(_column(history, past["session"]))
     time = _seconds(_column(history, past["time"]), catalogue) if "time" in past else None
-    kept = (row > 0) & (whose >= 0) & (session >= 0)
+    kept = (whose >= 0) & (session >= 0)
+    report.unknown_in_history = int((kept & (row == 0)).sum())
+    kept &= row > 0
     row, whose, session = row[kept], whose[kept], session[kept]
     begin = np.full(len(session_labels), np.inf)
     if time is None:

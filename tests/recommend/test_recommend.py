@@ -328,6 +328,18 @@ def test_nothing_known_is_an_error_of_a_frame_and_a_note_of_lists(asked_hrnn):
     assert asked_hrnn.recommend(half, 3).attrs["report"].notes[0].startswith("2 events of items")
 
 
+def test_unknown_items_of_the_past_are_counted(asked_hrnn):
+    """Of the visitors that are asked about alone."""
+    said = "2 events of the visitors' pasts left out, as the model does not know their items"
+    lists = asked_hrnn.recommend([Session(["i1"], history=[["no", "i3"], ["never"]]), ["i2"]], 3)
+    columns = ["user", "session", "item"]
+    past = [("u", "p", "no"), ("u", "p", "i3"), ("u", "q", "never"), ("w", "r", "no")]
+    now = pd.DataFrame([("u", 0, "i1"), ("v", 1, "i2")], columns=columns)
+    frame = asked_hrnn.recommend(now, 3, history=pd.DataFrame(past, columns=columns))
+    assert lists.attrs["report"].notes == frame.attrs["report"].notes == [said]
+    pd.testing.assert_frame_equal(lists, frame)
+
+
 def test_whole_numbers_with_a_point_are_read_where_they_are_known():
     """pandas writes 6882.0 into a file where a column of numbers has blanks; an item of that very name comes first."""
     from types import SimpleNamespace
