@@ -69,7 +69,7 @@ def recommend_file(
                 advance(len(lists))
             if not total.sessions:
                 raise UsageError(f"{source} holds no session")
-            recommender.require_known(total)
+            recommender.require_known(total, str(source))
     except OSError as error:
         raise UsageError(f"{error.filename or source}: {error.strerror or error}") from error
     recommender.tell(total, empty_popular)

@@ -317,10 +317,10 @@ class Lister(ABC):
             self.require_known(found.report)
         return found
 
-    def require_known(self, report: Report) -> None:
-        """UsageError where the model knows none of the items that a report is about."""
+    def require_known(self, report: Report, of: str = "") -> None:
+        """UsageError where the model knows none of the items that a report is about. of: what the sentence names."""
         if report.nothing_known:
-            raise UsageError(report.of_none(self._state.catalogue.item_names))
+            raise UsageError(f"{of and f'{of}: '}{report.of_none(self._state.catalogue.item_names)}")
 
     def answer(self, question: Question) -> Lists:
         """As `lists`, which has the arguments one by one, also where the model knows none of the items of a frame."""

@@ -125,7 +125,7 @@ WRONG = [
     (
         "a.csv",
         "session,item\na,9.0\nb,9.5\nc,\n",
-        r"none of the 2 items .* look like 9.0, 9.5, its own like i\d",
+        r"a.csv: none of the 2 items .* look like 9.0, 9.5, its own like i\d",
     ),
     (
         "a.jsonl",
