@@ -2,7 +2,12 @@
 
 import sys
 
-from recbole_ext.cli import command
-
 if __name__ == "__main__":
-    raise SystemExit(command("run", sys.argv[1:], "python run.py"))
+    try:
+        from recbole_ext.cli import command
+
+        code = command("run", sys.argv[1:], "python run.py")
+    except KeyboardInterrupt:  # while the command line itself is imported
+        print("interrupted", file=sys.stderr)
+        code = 130
+    raise SystemExit(code)

@@ -77,7 +77,7 @@ def measure(given: argparse.Namespace, folder: Path) -> str:
     from recbole_ext.recommend.export import export
 
     prefixes = str(folder / "prefixes.jsonl")
-    count = write_prefixes(given.data, prefixes)
+    count = write_prefixes(given.data, prefixes, given.run)
     if given.prefixes and given.prefixes < count:
         lines = Path(prefixes).read_text(encoding="utf-8").splitlines(keepends=True)
         some = lines[:: -(-count // given.prefixes)]

@@ -1,4 +1,4 @@
-"""How fast a finished run answers, beside RecBole 1.2.1 as released. Writes results/recommend.md.
+"""How fast a finished run answers, beside RecBole 1.2.1 as released. Writes results/recommend.md, or --out FILE.
 
     python benchmarks/recommend.py --run runs/diginetica-sessions/HRNNFeat-… --data atomic_data/diginetica-sessions
     python benchmarks/recommend.py … --threads 1 --repeats 5 --million
@@ -35,18 +35,23 @@ WARM = 5  # requests that are not timed
 # --- what our processes do -----------------------------------------------------------------------------------
 
 
-def write_prefixes(data: str, out: str) -> int:
-    """Write every prefix of the sessions of the part `test` that has a next event, a line each; how many."""
+def write_prefixes(data: str, out: str, run: str) -> int:
+    """Write every prefix of the test sessions that has a next event, a line each; how many.
+
+    Test sessions are those of the part `test`, or in data without a column split those that the run was tested on.
+    """
+    import numpy as np
     import polars as pl
 
     folder = Path(data)
     log = pl.read_csv(folder / f"{folder.name}.inter", separator="\t", infer_schema_length=0, quote_char=None)
     log = log.rename({name: name.partition(":")[0] for name in log.columns})
-    sessions = (
-        log.filter(pl.col("split") == "test")
-        .group_by("session_id", maintain_order=True)
-        .agg(pl.col("item_id"))
-    )
+    if "split" in log.columns:
+        tested = pl.col("split") == "test"
+    else:
+        with np.load(Path(run) / "ranks.npz") as ranks:
+            tested = pl.col("session_id").is_in(np.unique(ranks["session_token"]).tolist())
+    sessions = log.filter(tested).group_by("session_id", maintain_order=True).agg(pl.col("item_id"))
     lines = [
         json.dumps({"session": f"{name}-{n}", "items": items[:n]})
         for name, items in sessions.rows()
@@ -157,7 +162,7 @@ def measure(given: argparse.Namespace, folder: Path) -> str:
     """The section of the report."""
     me, theirs = "recommend", "recbole_runs"
     prefixes, out = str(folder / "prefixes.jsonl"), str(folder / "lists.parquet")
-    count = write_prefixes(given.data, prefixes)
+    count = write_prefixes(given.data, prefixes, given.run)
     peer: dict[str, Any] = {"data": given.data, "model": "SASRec", "settings": {"use_gpu": False}}
     job, topk = alternate(
         [

@@ -1,6 +1,13 @@
 """`python -m recbole_ext …`: the same as `recbole-ext …`."""
 
-from recbole_ext.cli import main
+import sys
 
 if __name__ == "__main__":
-    raise SystemExit(main(prog="python -m recbole_ext"))
+    try:
+        from recbole_ext.cli import main
+
+        code = main(prog="python -m recbole_ext")
+    except KeyboardInterrupt:  # while the command line itself is imported
+        print("interrupted", file=sys.stderr)
+        code = 130
+    raise SystemExit(code)

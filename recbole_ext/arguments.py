@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from recbole_ext.errors import did_you_mean
@@ -48,3 +51,52 @@ class Arguments(argparse.ArgumentParser):
         known = [str(choice) for choice in action.choices]
         hint = did_you_mean(str(value), known) or f": write one of {', '.join(known)}"
         raise argparse.ArgumentError(action, f"{value!r} is not known{hint}")
+
+
+class _Out:
+    """stdout as it is; where who reads it goes away, as `… | head -1` does, the rest is written to nowhere.
+
+    The command itself goes on: it may be half way through its work, or its exit code a verdict.
+    """
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """As a stream's."""
+        try:
+            self._stream.write(text)
+        except BrokenPipeError:
+            _to_nowhere(self._stream)
+        return len(text)
+
+    def flush(self) -> None:
+        """As a stream's."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            _to_nowhere(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def exit_code(do: Callable[[], int]) -> int:
+    """What a command returns, whether or not somebody reads to the end what it prints."""
+    out = sys.stdout
+    if out is None or isinstance(out, _Out):  # within another command's
+        return do()
+    sys.stdout = _Out(out)  # type: ignore[assignment]
+    try:
+        return do()
+    finally:
+        sys.stdout.flush()  # Python would complain of a closed pipe at its end
+        sys.stdout = out
+
+
+def _to_nowhere(stream: Any) -> None:
+    """Lead what is written to a stream, and what waits in it, to nowhere."""
+    with suppress(OSError, ValueError):  # a stream that is no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

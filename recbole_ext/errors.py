@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Iterable
+from importlib.util import find_spec
+from types import ModuleType
 
 
 class UsageError(Exception):
@@ -12,6 +15,42 @@ class UsageError(Exception):
 
 class ConvertError(UsageError):
     """What stops a conversion: the UsageError of raw logs and converters' options."""
+
+
+# what brings a package: an extra of ours, all of it, or the package by its own name
+_EXTRAS = {
+    **dict.fromkeys(("starlette", "uvicorn", "httptools", "uvloop", "prometheus_client"), "serve"),
+    **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
+}
+_WHOLE = ("torch", "recbole")
+_NAMES = {"yaml": "pyyaml", "sklearn": "scikit-learn", "prometheus_client": "prometheus-client"}
+
+
+def needs(package: str, what: str) -> ModuleType:
+    """The package, imported; UsageError, saying what to install, where it is not there. what: it is needed for."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise missing(error, what) from error
+
+
+def missing(error: ModuleNotFoundError, what: str, whole: bool = False) -> UsageError:
+    """The error of a package that is not there. what: it is needed for; whole: which needs all that we do.
+
+    Raises `error` again where it is a module of ours.
+    """
+    name = str(error.name or "").partition(".")[0]
+    if name in ("", "recbole_ext"):
+        raise error
+    install = f"pip install {_NAMES.get(name, name)}"
+    if whole or name in _WHOLE:
+        install = "pip install recbole-ext"
+    elif name in _EXTRAS:
+        extra = f"pip install 'recbole-ext[{_EXTRAS[name]}]'"
+        install = (
+            extra if find_spec("torch") else f"{install}, as docs/export.md has it, or with torch {extra}"
+        )
+    return UsageError(f"{what} needs {name}, which is not installed: {install}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+OURS = ("python ", "recbole-ext ")
 TESTS = ("make test", "make test-newest", "make lint")  # they run these tests, or .ci/run runs them beside
 
 
@@ -24,8 +25,8 @@ def blocks(language):
 
 def commands():
     lines = [re.sub(r"\s+#.*", "", line) for block in blocks("") for line in block.splitlines()]
-    inline = re.findall(r"`(make [a-z-]+|python -m [^`]+)`", TEXT)
-    return [line for line in dict.fromkeys([*lines, *inline]) if line.startswith(("make", "python"))]
+    inline = re.findall(r"`(make [a-z-]+|recbole-ext (?:compare|export|settings) [^`]+)`", TEXT)
+    return [line for line in dict.fromkeys([*lines, *inline]) if line.startswith(("make", *OURS))]
 
 
 COMMANDS = [command for command in commands() if command not in TESTS]
@@ -77,28 +78,34 @@ def run(command, cwd):
 
 
 def test_the_readme_has_commands_to_run():
-    assert "make demo" in COMMANDS and sum(c.startswith("python") for c in COMMANDS) >= 6
+    assert "make demo" in COMMANDS
+    assert sum(c.startswith("python run.py ") for c in COMMANDS) >= 8
+    for word in ("convert", "compare", "recommend", "export", "settings"):
+        assert any(c.startswith(f"recbole-ext {word} ") for c in COMMANDS)
+
+
+def test_there_is_one_way_to_write_a_command():
+    texts = [TEXT, *(file.read_text(encoding="utf-8") for file in sorted((ROOT / "docs").glob("*.md")))]
+    assert len(texts) > 9 and not any("python -m recbole_ext" in text for text in texts)
 
 
 def once(command):
     """On the newest stack the kinds of command are run, not each model and log again."""
-    words = ("--model=HRNNFeat --dataset=diginetica-demo", "compare", "recommend", "settings", "convert")
+    words = ("--model=HRNNFeat --dataset=diginetica-demo", " compare", " recommend", " settings", " convert")
     return () if any(word in command for word in words) else pytest.mark.base_only
 
 
-@pytest.mark.parametrize(
-    "command", [pytest.param(c, marks=once(c)) for c in COMMANDS if c.startswith("python")]
-)
-def test_python_command(folder, command):
+@pytest.mark.parametrize("command", [pytest.param(c, marks=once(c)) for c in COMMANDS if c.startswith(OURS)])
+def test_command(folder, command):
     words = command.split()
-    words[0] = sys.executable
+    words[:1] = [sys.executable] if words[0] == "python" else [sys.executable, "-m", "recbole_ext"]
     if words[1] == "run.py":
         words += ["--epochs=1", "--use_gpu=False"]
     if "compare" in words:  # of runs that are there
         run([sys.executable, "run.py", "--model=AR,RepeatLast", "--dataset=diginetica-demo"], folder)
         runs = folder.glob("runs/experiments/diginetica-demo/*/*/seed-*/record.json")
         words = words[:-1] + [str(record.parent) for record in runs if "SASRec" not in str(record)]
-    if "recommend" in words:
+    if "RUN" in words:
         made = "runs/diginetica-demo/*/model/items.json"  # of the commands before
         if not list(folder.glob(made)):
             run([sys.executable, "run.py", "--model=AR", "--dataset=diginetica-demo"], folder)
@@ -115,6 +122,8 @@ def test_python_command(folder, command):
         )
     elif "compare" in words:
         assert "RepeatLast" in output and "95 %" in output
+    elif "export" in words:
+        assert "lists of made-up sessions are the run's" in output
     elif "settings" in words:
         assert "lambda_snh" in output and "eval_args" in output
     elif "--experiment=demo" in words:

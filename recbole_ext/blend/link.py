@@ -110,4 +110,4 @@ class LINK(CountingModel):
         return {**super().enlarged(learnt, n_items), "weights": wider(learnt["weights"], n_items)}
 
     def score(self, prefixes: np.ndarray, sessions: np.ndarray | None) -> sp.csr_matrix:
-        return linked(prefixes, self.learnt["weights"], self.settings.predict_decay)
+        return linked(prefixes, self.learnt["weights"], self.settings.predict_decay, sp)

@@ -1,7 +1,8 @@
 """One door: `recbole-ext COMMAND …`. A command is a file here with `main(arguments, prog)`, and a line in COMMANDS.
 
 Exit codes are the same everywhere: 0 done, 1 done in part (a cell of an experiment failed), 2 a mistake that the user
-can mend, in one sentence on stderr, 130 interrupted; `promote` adds 3, worse, and 4, not known.
+can mend, in one sentence on stderr, 130 interrupted; `promote` adds 3, worse, and 4, not known. They are the same
+where nobody reads to the end what is printed.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
-from recbole_ext.errors import UsageError, did_you_mean
+from recbole_ext.arguments import exit_code
+from recbole_ext.errors import UsageError, did_you_mean, missing
 
 COMMANDS = {
     "run": "train a model on a data set, test it once and leave a record; several names make a grid",
@@ -25,11 +28,16 @@ COMMANDS = {
     "export": "the model of a finished run as a folder that answers without torch",
     "settings": "every key of a run or of a model: what it does, what it takes, its default",
 }
+TRAIN = ("run", "experiment", "update", "export")  # they need torch and all the rest
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "recbole-ext") -> int:
     """Run one command; returns its exit code. A first word that is an option belongs to `run`."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    return exit_code(lambda: _main(words, prog))
+
+
+def _main(words: list[str], prog: str) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(usage(prog))
         return 0 if words else 2
@@ -58,12 +66,27 @@ def command(name: str, arguments: Sequence[str], prog: str) -> int:
     """Run the command `name`; whatever ends it becomes an exit code."""
     # torch's threads spin while they wait, which makes a busy machine many times slower; it is read once, at import
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    return exit_code(lambda: _command(name, list(arguments), prog))
+
+
+def _command(name: str, arguments: list[str], prog: str) -> int:
     try:
         do: Callable[[list[str], str], int] = importlib.import_module(f"recbole_ext.cli.{name}").main
-        return do(list(arguments), prog)
+        return do(arguments, prog)
+    except ModuleNotFoundError as error:
+        return _mistake(missing(error, name, name in TRAIN))
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _mistake(error)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say("interrupted")
         return 130
+
+
+def _mistake(error: UsageError) -> int:
+    _say(f"error: {error}")
+    return 2
+
+
+def _say(line: str) -> None:
+    with suppress(BrokenPipeError):  # nobody reads it
+        print(line, file=sys.stderr, flush=True)

@@ -34,6 +34,12 @@ def _parser(prog: str) -> Arguments:
         "--log", type=Path, metavar="FOLDER", help="where the joined log goes (default <data_path>/updates/…)"
     )
     parser.add_argument(
+        "--max-bad-rows",
+        type=float,
+        metavar="SHARE",
+        help="bad rows of a raw log that are left out and counted (default: as the run's log was converted)",
+    )
+    parser.add_argument(
         "--no-parent",
         action="store_true",
         help="do not ask the old model for its lists of the new test targets, which promote needs",
@@ -52,7 +58,15 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext update") -> int:
     from recbole_ext.report.text import result_table
 
     day = None if given.forget_before is None else _day(given.forget_before)
-    record = update(given.run, given.events, day, given.log, parse_command_line(keys), not given.no_parent)
+    record = update(
+        given.run,
+        given.events,
+        day,
+        given.log,
+        parse_command_line(keys),
+        rank_old=not given.no_parent,
+        max_bad_rows=given.max_bad_rows,
+    )
     print(result_table(record), flush=True)
     return 0
 

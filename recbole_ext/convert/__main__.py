@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recbole_ext.arguments import Arguments
+from recbole_ext.arguments import Arguments, exit_code
 from recbole_ext.convert import converted, sources
 from recbole_ext.errors import UsageError
 
@@ -44,8 +44,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
 
     prog: what the user called, for the usage text. SystemExit(2) for a wrong command line, SystemExit(0) for --help.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    given = _parser(prog, arguments).parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    return exit_code(lambda: _main(words, prog))
+
+
+def _main(words: Sequence[str], prog: str) -> int:
+    given = _parser(prog, words).parse_args(words)
     try:
         given.run(given)
     except (UsageError, OSError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,17 @@ from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.segments import owner_of, runs, spans, start_of
 
 NAMED = 5  # unknown items that a report names
+SHOWN = 3  # names that show what names look like
+LATEST = 7_258_118_400  # Unix time of the first second after 2199, which milliseconds of today are behind
 
 Item = str | int
+Start = Literal["popular", "learnt", "not learnt"]
+_STARTS: Mapping[Start, str] = {
+    "popular": "was popular last",
+    "learnt": "the model ranks first of all; empty popular is another way",
+    "not learnt": "the model ranks first of all, which it never learnt (networks do under empty_history): take empty "
+    "popular",
+}
 
 
 @dataclass(frozen=True)
@@ -39,39 +48,54 @@ class Session:
 class Report:
     """What became of a question.
 
-    unknown_items: events whose item the model does not know; they were left out. unknown: some of these items.
-    unknown_in_choice: items of exclude and candidates that it does not know. without_known_item: sessions of which
-    nothing was left. cut: sessions longer than the model reads. short: lists with fewer than k items. unknown_events:
-    events of a kind that the log does not have. notes: the same in sentences.
+    items: events with an item. unknown_items: of these, events whose item the model does not know; they were left out.
+    unknown: some of these items. unknown_in_choice: items of exclude and candidates that it does not know.
+    unknown_in_history: events of the visitors' pasts whose item it does not know; they were left out.
+    without_known_item: sessions of which nothing was left. cut: sessions longer than the model reads. short: lists with
+    fewer than k items. unknown_events: events of a kind that the log does not have. notes: the same in sentences.
     """
 
     sessions: int = 0
+    items: int = 0
     unknown_items: int = 0
     unknown: list[str] = field(default_factory=list)
     unknown_in_choice: int = 0
+    unknown_in_history: int = 0
     without_known_item: int = 0
     cut: int = 0
     short: int = 0
     unknown_events: int = 0
     notes: list[str] = field(default_factory=list)
 
-    def tell(self, longest: int | None, popular: bool) -> None:
-        """Write the notes. longest: events that the model reads. popular: a session without a known item gets these."""
+    @property
+    def nothing_known(self) -> bool:
+        """Whether there are items, and the model knows none of them."""
+        return 0 < self.items == self.unknown_items
+
+    def of_none(self, names: np.ndarray) -> str:
+        """What to say where nothing is known; names: (n_items,) of the model's items."""
+        return (
+            f"none of the {self.items:,} items is known to this model: yours look like "
+            f"{', '.join(self.unknown[:SHOWN])}, its own like {', '.join(names[1 : 1 + SHOWN])}"
+        )
+
+    def tell(self, longest: int | None, start: Start, names: np.ndarray) -> None:
+        """Write the notes. longest: events that the model reads. start: what a session without a known item gets.
+        names: (n_items,) of the model's items."""
         said = (
             (
                 self.unknown_items,
                 f"events of items that the model does not know left out: {', '.join(self.unknown)}",
             ),
             (self.unknown_events, "events of a kind that the log does not have"),
+            (
+                self.unknown_in_history,
+                "events of the visitors' pasts left out, as the model does not know their items",
+            ),
             (self.unknown_in_choice, "items of exclude and candidates that the model does not know"),
             (
                 self.without_known_item,
-                "sessions without a known item: they get what "
-                + (
-                    "was popular last"
-                    if popular
-                    else "the model ranks first of all; empty popular is another way"
-                ),
+                f"sessions without a known item: they get what {_STARTS[start]}",
             ),
             (
                 self.cut,
@@ -80,13 +104,17 @@ class Report:
             (self.short, "lists shorter than asked: no more items can stand there; fill takes popular ones"),
         )
         self.notes = [f"{count:,} {sentence}" for count, sentence in said if count]
+        if self.nothing_known:
+            self.notes[0] = self.of_none(names)
 
     def add(self, other: Report) -> None:
         """Count what became of another question too."""
         for name in (
             "sessions",
+            "items",
             "unknown_items",
             "unknown_in_choice",
+            "unknown_in_history",
             "without_known_item",
             "cut",
             "short",
@@ -110,7 +138,7 @@ def asked(sessions: Any, history: Any, catalogue: Shelf, visitors: bool) -> Aske
 
     visitors: whether the model reads a visitor's past. Raises UsageError for what cannot be read.
     """
-    if _is_frame(sessions):
+    if is_frame(sessions):
         return _of_frame(sessions, history, catalogue, visitors)
     if isinstance(sessions, str | bytes | Mapping | Session) or not isinstance(sessions, Iterable):
         raise UsageError(
@@ -145,7 +173,7 @@ def _of_lists(sessions: list[Session], history: Any, catalogue: Shelf, visitors:
     length = np.array([len(one.items) for one in sessions], dtype=np.int64)
     time = _listed(sessions, "times", length)
     kinds = _listed(sessions, "events", length)
-    earlier = _earlier_of_lists(sessions, history, catalogue, visitors)
+    earlier = _earlier_of_lists(sessions, history, catalogue, visitors, report)
     return _asked(labels, flat, length, _seconds(time, catalogue), kinds, earlier, catalogue, report)
 
 
@@ -163,13 +191,13 @@ def _listed(sessions: list[Session], name: str, length: np.ndarray) -> np.ndarra
 
 
 def _earlier_of_lists(
-    sessions: list[Session], history: Any, catalogue: Shelf, visitors: bool
+    sessions: list[Session], history: Any, catalogue: Shelf, visitors: bool, report: Report
 ) -> Earlier | None:
     if history is None:
         pasts: list[Any] = [one.history for one in sessions]
         if not any(len(past) for past in pasts):
             return None
-    elif _is_frame(history):
+    elif is_frame(history):
         raise UsageError(
             "history is a frame, and the sessions are lists: give frames both, with a column user"
         )
@@ -184,7 +212,8 @@ def _earlier_of_lists(
     owner, length, item = [], [], []
     for place, past in enumerate(pasts):
         for session in _sessions_of(past):
-            known = [catalogue.rows[name] for name in map(name_of, session) if name in catalogue.rows]
+            known = [row for row in item_rows(session, catalogue).tolist() if row]
+            report.unknown_in_history += len(session) - len(known)
             if known:
                 owner.append(place)
                 length.append(len(known))
@@ -212,7 +241,7 @@ def _sessions_of(past: Any) -> list[list[Any]]:
 # --- frames -------------------------------------------------------------------------------------------------
 
 
-def _is_frame(value: Any) -> bool:
+def is_frame(value: Any) -> bool:
     return hasattr(value, "columns") and hasattr(value, "shape")
 
 
@@ -271,7 +300,7 @@ def _of_frame(frame: Any, history: Any, catalogue: Shelf, visitors: bool) -> Ask
         opened = np.full(len(labels), np.inf)
         if time is not None:
             np.minimum.at(opened, code[there], time)
-        earlier = _earlier_of_frame(frame, columns, history, code, order, owned, opened, catalogue)
+        earlier = _earlier_of_frame(frame, columns, history, code, order, owned, opened, catalogue, report)
     return _asked(owned, items[there], length, time, kinds, earlier, catalogue, report)
 
 
@@ -284,12 +313,13 @@ def _earlier_of_frame(
     labels: np.ndarray,
     opened: np.ndarray,
     catalogue: Shelf,
+    report: Report,
 ) -> Earlier:
     """What `history` has of the visitors, before `opened` (S,) and in other sessions than theirs.
 
     code: (E,) ascending session of each row of `frame` in `order`.
     """
-    if not _is_frame(history):
+    if not is_frame(history):
         raise UsageError(
             "the sessions are a frame, and history is none: give a frame with user, session and item"
         )
@@ -303,7 +333,9 @@ def _earlier_of_frame(
     whose = user.get_indexer(_column(history, past["user"]))
     session, session_labels = pd.factorize(_column(history, past["session"]))
     time = _seconds(_column(history, past["time"]), catalogue) if "time" in past else None
-    kept = (row > 0) & (whose >= 0) & (session >= 0)
+    kept = (whose >= 0) & (session >= 0)
+    report.unknown_in_history = int((kept & (row == 0)).sum())
+    kept &= row > 0
     row, whose, session = row[kept], whose[kept], session[kept]
     begin = np.full(len(session_labels), np.inf)
     if time is None:
@@ -349,6 +381,7 @@ def _asked(
     """Unknown items left out and counted."""
     row = item_rows(items, catalogue)
     known = row > 0
+    report.items = len(row)
     if not known.all():
         report.unknown_items = int((~known).sum())
         names = [str(items[place]) for place in np.flatnonzero(~known)[: 10 * NAMED]]
@@ -366,12 +399,21 @@ def _asked(
 
 def item_rows(items: Any, catalogue: Shelf) -> np.ndarray:
     """(E,) int64 row of each item, 0 where it is unknown."""
-    known = catalogue.rows
     if isinstance(items, np.ndarray) and len(items) > 64:  # each name once
         code, names = pd.factorize(items)
-        rows = np.array([*(known.get(name_of(name), 0) for name in names), 0], dtype=np.int64)
+        rows = np.array([*(row_of(name, catalogue) for name in names), 0], dtype=np.int64)
         return rows[code]
-    return np.array([known.get(name_of(item), 0) for item in items], dtype=np.int64)
+    return np.array([row_of(item, catalogue) for item in items], dtype=np.int64)
+
+
+def row_of(item: Any, catalogue: Shelf) -> int:
+    """Row of an item, 0 where it is unknown. A text such as 17.0, which pandas makes of 17 where a column has blanks,
+    is item 17 where there is no item of that very name."""
+    name = name_of(item)
+    row = catalogue.rows.get(name, 0)
+    if row or not name.endswith(".0"):
+        return row
+    return catalogue.rows.get(name[:-2], 0) if name[:-2].removeprefix("-").isdecimal() else 0
 
 
 def name_of(item: Any) -> str:
@@ -386,25 +428,52 @@ def name_of(item: Any) -> str:
 
 
 def _seconds(time: np.ndarray | None, catalogue: Shelf) -> np.ndarray | None:
-    """(E,) float64 timestamps of the log: seconds since its origin, or running numbers where it has no times."""
+    """(E,) float64 timestamps of the log: seconds since its origin, or running numbers where it has no times.
+
+    time: dates, texts of dates as ISO 8601 writes them (UTC where no zone is named), or Unix seconds.
+    """
     if time is None:
         return None
-    if time.dtype.kind == "M":
-        if catalogue.time_origin is None:
-            raise UsageError(
-                "the times are dates, and the log has running numbers: leave the column time out"
-            )
+    dates = time.dtype.kind == "M"
+    if dates:
         seconds = time.astype("datetime64[ns]").astype(np.int64) / 1e9
+        seconds[np.isnat(time)] = np.nan
     else:
         try:
             seconds = time.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise UsageError(
-                f"the times hold {time.flat[0]!r:.40}: write Unix seconds, or dates of the frame's own type"
-            ) from error
-    if np.isnan(seconds).any() or (time.dtype.kind == "M" and np.isnat(time).any()):
+        except (TypeError, ValueError):
+            seconds, dates = _seconds_of_texts(time), True
+    if dates and catalogue.time_origin is None:
+        raise UsageError("the times are dates, and the log has running numbers: leave the column time out")
+    if np.isnan(seconds).any():
         raise UsageError("an event has no time: fill the column time, or leave it out")
-    return seconds - (catalogue.time_origin or 0.0)
+    if not catalogue.time_origin:  # running numbers, or a log without a manifest, whose unit is its own
+        return seconds
+    late = np.abs(seconds) > LATEST
+    if late.any():
+        raise UsageError(
+            f"the times hold {time[np.argmax(late)]!s:.40}, which is after 2199: write Unix seconds, not milliseconds"
+        )
+    return seconds - catalogue.time_origin
+
+
+def _seconds_of_texts(time: np.ndarray) -> np.ndarray:
+    """(E,) float64 Unix seconds, nan where there is no time, of texts of dates; UsageError where one is none."""
+    texts = pd.Series(time, dtype=object)
+    given = texts.notna()
+    texts = texts[given].astype(str).str.strip().str.replace(r" ?UTC$", "Z", regex=True)
+    # pandas would read 1000 as a year
+    whole = texts.str.fullmatch(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?")
+    read = pd.to_datetime(texts.where(whole), utc=True, format="ISO8601", errors="coerce")
+    if read.isna().any():
+        wrong = str(time[given.to_numpy()][int(np.argmax(read.isna()))])
+        raise UsageError(
+            f"the times hold {wrong!r:.40}: write all as Unix seconds, "
+            "or all as dates such as 2026-11-28 or 2026-11-28T21:45:00+01:00 (UTC where no zone is named)"
+        )
+    seconds = np.full(len(time), np.nan)
+    seconds[given.to_numpy()] = read.dt.tz_localize(None).to_numpy("datetime64[ns]").astype(np.int64) / 1e9
+    return seconds
 
 
 def _require_visitors(visitors: bool) -> None:

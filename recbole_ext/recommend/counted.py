@@ -1,6 +1,6 @@
 """Models that count as an exported folder keeps them: what they have learnt, and their weights as tables.
 
-Their formulas are the run's own (model/counting/nearest.py and counted.py), with numpy and scipy alone.
+Their formulas are the run's own (model/counting/nearest.py and counted.py), with numpy alone.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from recbole_ext.errors import UsageError
+from recbole_ext.model.counting import csr
 from recbole_ext.model.counting.counted import highest_one, last_items, linked, popularity_of
 from recbole_ext.model.counting.nearest import Formula, Neighbourhood
 
@@ -26,13 +26,13 @@ class Counted:
 
     def __init__(
         self,
-        score: Callable[[np.ndarray], sp.csr_matrix],
-        evidence: Callable[[np.ndarray], dict[str, sp.csr_matrix]],
+        score: Callable[[np.ndarray], csr.csr_matrix],
+        evidence: Callable[[np.ndarray], dict[str, csr.csr_matrix]],
         popularity: np.ndarray,
     ):
         self._score, self.evidence, self.popularity = score, evidence, popularity_of(popularity)
 
-    def score(self, prefixes: np.ndarray) -> sp.csr_matrix:
+    def score(self, prefixes: np.ndarray) -> csr.csr_matrix:
         """(B, n_items) float32."""
         return highest_one(self._score(prefixes)).astype(np.float32)
 
@@ -51,17 +51,18 @@ def scoring_of(stated: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> C
             stated["k"],
             stated["sample_size"],
             stated["remind"],
+            csr,
         )
         return Counted(lambda prefixes: near.score(prefixes, None), near.evidence, popularity)
     matrix = _matrix(learnt, "rules" if name in RULES else "weights", len(popularity))
     if name in RULES:
 
-        def rules(prefixes: np.ndarray) -> sp.csr_matrix:
+        def rules(prefixes: np.ndarray) -> csr.csr_matrix:
             return matrix[last_items(prefixes)]
 
         return Counted(rules, lambda prefixes: {"pairs": rules(prefixes)}, popularity)
     return Counted(
-        lambda prefixes: linked(prefixes, matrix, stated["decay"]), lambda prefixes: {}, popularity
+        lambda prefixes: linked(prefixes, matrix, stated["decay"], csr), lambda prefixes: {}, popularity
     )
 
 
@@ -70,7 +71,7 @@ def described(model: Any, longest: int) -> tuple[dict[str, Any], dict[str, np.nd
     reads."""
     arrays: dict[str, np.ndarray] = {}
     for name, value in model.learnt.items():
-        if sp.issparse(value):
+        if hasattr(value, "indptr"):
             arrays |= {
                 f"learnt.{name}.{part}": getattr(value, part) for part in ("data", "indices", "indptr")
             }
@@ -115,6 +116,6 @@ def _formula(stated: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> For
     )
 
 
-def _matrix(learnt: Mapping[str, np.ndarray], name: str, n_items: int) -> sp.csr_matrix:
+def _matrix(learnt: Mapping[str, np.ndarray], name: str, n_items: int) -> csr.csr_matrix:
     parts = tuple(learnt[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
-    return sp.csr_matrix(parts, shape=(n_items, n_items))
+    return csr.csr_matrix(parts, shape=(n_items, n_items))

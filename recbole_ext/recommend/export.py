@@ -24,11 +24,11 @@ from recbole_ext.recommend.counted import COUNTED, described
 from recbole_ext.recommend.encoders import NETWORKS, Encoder, encoder_of, write_encoder
 from recbole_ext.recommend.exported import ARRAYS_FILE, ENCODER, FORMAT, ITEMS, SCAN, STATED, VECTORS
 from recbole_ext.recommend.folder import ModelFolder, Part, read
-from recbole_ext.recommend.lists import Lister
+from recbole_ext.recommend.lists import Lister, run_of
 from recbole_ext.scores.table import groups
 
 REQUIREMENTS = "requirements.txt"
-NEEDS = {"network": ("numpy", "pandas", "onnxruntime"), "counted": ("numpy", "pandas", "scipy")}
+NEEDS = {"network": ("numpy", "pandas", "onnxruntime"), "counted": ("numpy", "pandas")}
 CHECKED = 256  # made-up sessions whose lists are compared
 CLOSE = 1e-4  # share of a list's largest score by which its scores may differ
 LEAST = {False: 0.999, True: 0.99}  # share of lists that are the same, by int8
@@ -131,7 +131,9 @@ def _with_items(
     stated = {
         "format": FORMAT,
         "kind": kind,
+        "run": run_of(folder.stated, folder.path),
         **{key: folder.stated[key] for key in kept},
+        "starts": part.starts,
         "reads": asdict(part.reads),
         "category_field": str(part.config["category_field"]),
         "columns": {name: getattr(catalogue, name) for name in columns},
@@ -165,7 +167,7 @@ def _features(catalogue: Catalogue) -> tuple[dict[str, Any], dict[str, np.ndarra
 
 def _version(package: str) -> str:
     """The oldest version that pyproject.toml asks for."""
-    return {"numpy": "1.26", "pandas": "2.2", "onnxruntime": "1.20", "scipy": "1.12"}[package]
+    return {"numpy": "1.26", "pandas": "2.2", "onnxruntime": "1.20"}[package]
 
 
 def _json(value: Any, indent: int | None) -> _Write:

@@ -1,4 +1,4 @@
-"""A folder that `export` wrote, asked as a run's folder is: numpy and onnxruntime alone, without torch and RecBole.
+"""A folder that `export` wrote, asked as a run's folder is: numpy, pandas and onnxruntime, no torch, no RecBole.
 
 export.json          format, what it was exported from, what the model reads, how its scores are made up
 items.json           names of items and of event kinds by row, item features
@@ -189,6 +189,7 @@ class _Network:
         self.group = arrays.get("group", np.zeros(0, dtype=np.int32))  # (n_items,)
         self.biased = bool(self.bias.any())
         self.hidden, self.unseen = np.flatnonzero(~arrays["rankable"]), arrays["unseen"]
+        self.starts = bool(stated.get("starts", True))  # older folders do not say
         self.repeat_bias = float(stated["repeat_bias"])
         self.encoder = _session(place / ENCODER)
         self.inputs = {one.name for one in self.encoder.get_inputs()}
@@ -333,6 +334,8 @@ def _session(path: Path) -> Any:
 
 class _Counted:
     """Of a model that counts: scores of the items that have one, others below them or no candidates."""
+
+    starts = True
 
     def __init__(self, place: Path, stated: Mapping[str, Any], arrays: Mapping[str, np.ndarray]):
         from recbole_ext.recommend.counted import scoring_of

@@ -10,22 +10,23 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from recbole_ext.convert.progress import progress
-from recbole_ext.errors import UsageError
+from recbole_ext.errors import UsageError, needs
 from recbole_ext.files import write_beside
 from recbole_ext.recommend.asked import Report, Session
-from recbole_ext.recommend.lists import Lister, Lists
+from recbole_ext.recommend.lists import Empty, Lister, Lists, Question
 
 BLOCK = 16384  # sessions at a time
 ROWS = 1 << 16  # rows of a parquet file that are read at a time
+_Block = TypeVar("_Block")
 READ, WRITTEN = (".csv", ".jsonl", ".parquet"), (".csv", ".jsonl", ".parquet")
 
 
@@ -43,7 +44,7 @@ def recommend_file(
 
     history: a file of events with the column user, of what the visitors did before; it is held in memory. options: as
     of `Lister.lists`. Raises UsageError for a file that cannot be read, a session whose events do not stand
-    together, and a name whose end says no format.
+    together, items of which the model knows none, and a name whose end says no format.
     """
     _check_ends(source, READ, "read")
     _check_ends(out, WRITTEN, "written")
@@ -59,18 +60,16 @@ def recommend_file(
             writer = stack.enter_context(_writer(out))
             advance = stack.enter_context(progress("sessions ranked:"))
             for sessions in _blocks(source):
-                lists = recommender.lists(
-                    sessions,
-                    k,
-                    history=past,
-                    empty="popular" if empty_popular else "start",
-                    **_of_block(options, sessions),
+                empty: Empty = "popular" if empty_popular else "start"
+                lists = recommender.answer(
+                    Question(sessions, k, history=past, empty=empty, **_of_block(options, sessions))
                 )
                 writer.add(lists)
                 total.add(lists.report)
                 advance(len(lists))
             if not total.sessions:
                 raise UsageError(f"{source} holds no session")
+            recommender.require_known(total, str(source))
     except OSError as error:
         raise UsageError(f"{error.filename or source}: {error.strerror or error}") from error
     recommender.tell(total, empty_popular)
@@ -106,6 +105,7 @@ def _blocks(source: Path) -> Iterator[Any]:
 
 
 def _lines(source: Path) -> Iterator[list[Session]]:
+    met = _Met(f"comes twice in {source}: write each session on one line")
     held: list[Session] = []
     with source.open(encoding="utf-8") as stream:
         for number, line in enumerate(_decoded(stream, source), 1):
@@ -113,10 +113,10 @@ def _lines(source: Path) -> Iterator[list[Session]]:
                 continue
             held.append(_session(line, number, source))
             if len(held) == BLOCK:
-                yield held
+                yield met.new(held, [one.id for one in held])
                 held = []
     if held:
-        yield held
+        yield met.new(held, [one.id for one in held])
 
 
 def _decoded(stream: Any, source: Path) -> Iterator[str]:
@@ -153,24 +153,42 @@ def _session(line: str, number: int, source: Path) -> Session:
 def _csv_rows(source: Path) -> Iterator[pd.DataFrame]:
     """Rows of a csv file as frames of text."""
     with source.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(_decoded(stream, source))
-        head = next(reader, [])
+        numbered = _csv_lines(stream, source)
+        _, head = next(numbered, (1, []))
         rows: list[list[str]] = []
-        try:
-            for row in reader:
-                if len(row) != len(head):
-                    if not row:
-                        continue
-                    raise UsageError(
-                        f"{source}, line {reader.line_num} has {len(row)} fields, and the head has {len(head)}"
-                    )
-                rows.append(row)
-                if len(rows) == ROWS:
-                    yield _frame(head, rows)
-                    rows = []
-        except csv.Error as error:
-            raise UsageError(f"{source}, line {reader.line_num} cannot be read: {error}") from error
+        for line, row in numbered:
+            if len(row) != len(head):
+                raise UsageError(f"{source}, line {line} has {len(row)} fields, and the head has {len(head)}")
+            rows.append(row)
+            if len(rows) == ROWS:
+                yield _frame(head, rows)
+                rows = []
     yield _frame(head, rows)
+
+
+def _csv_lines(stream: Any, source: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number and fields of each line that is not blank.
+
+    UsageError where a field goes on in the next line: a quotation mark that nobody closed would swallow sessions.
+    """
+    reader = csv.reader(_decoded(stream, source), strict=True)
+    while True:
+        line, why = reader.line_num + 1, "a field goes on in the next line"
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            row, why = [], why if reader.line_num > line else str(error)
+        else:
+            if row is None:
+                return
+            if reader.line_num == line:
+                if row:
+                    yield line, row
+                continue
+        raise UsageError(
+            f"{source}, line {line} cannot be read, as {why}: close each quotation mark on its line, and double those "
+            "inside a text"
+        )
 
 
 def _frame(head: list[str], rows: list[list[str]]) -> pd.DataFrame:
@@ -182,8 +200,7 @@ def _frame(head: list[str], rows: list[list[str]]) -> pd.DataFrame:
 
 
 def _parquet_rows(source: Path) -> Iterator[pd.DataFrame]:
-    import polars as pl
-
+    pl = needs("polars", "a .parquet file")
     try:
         for part in pl.scan_parquet(source).collect_batches(chunk_size=ROWS, maintain_order=True):
             yield pd.DataFrame({name: part[name].to_numpy() for name in part.columns})
@@ -193,25 +210,39 @@ def _parquet_rows(source: Path) -> Iterator[pd.DataFrame]:
 
 def _whole_sessions(parts: Iterator[pd.DataFrame], source: Path) -> Iterator[pd.DataFrame]:
     """Frames of whole sessions; UsageError where the events of one do not stand together."""
-    met = _Met()
+    met = _Met(f"has events of {source} that do not stand together: sort the file by session")
     held: list[pd.DataFrame] = []
-    count = 0
+    count = before = 0
     column = ""
     for part in parts:
         column = column or _session_column(part, source)
         names = part[column].to_numpy()
         if not len(names):
             continue
+        nameless = pd.isna(names)
+        if nameless.any():
+            raise UsageError(
+                f"row {before + int(np.argmax(nameless)) + 1:,} of {source} names no session: fill the column {column}"
+            )
+        before += len(names)
         opens = np.flatnonzero(names[1:] != names[:-1]) + 1
         count += len(opens)
         if count < BLOCK or not len(opens):
             held.append(part)
             continue
         last = opens[-1]  # the last session may go on in the next rows
-        yield met.checked(pd.concat([*held, part.iloc[:last]], ignore_index=True), column, source)
+        whole = pd.concat([*held, part.iloc[:last]], ignore_index=True)
+        yield met.new(whole, _opening(whole, column))
         held, count = [part.iloc[last:]], 0
     if held:
-        yield met.checked(pd.concat(held, ignore_index=True), column, source)
+        whole = pd.concat(held, ignore_index=True)
+        yield met.new(whole, _opening(whole, column))
+
+
+def _opening(frame: pd.DataFrame, column: str) -> np.ndarray:
+    """Names of sessions in order, one for each stretch of rows that have the same."""
+    names = frame[column].to_numpy()
+    return np.asarray(names[np.append(True, names[1:] != names[:-1])])
 
 
 def _session_column(part: pd.DataFrame, source: Path) -> str:
@@ -222,17 +253,16 @@ def _session_column(part: pd.DataFrame, source: Path) -> str:
 
 
 class _Met:
-    """Which sessions have been met, by a hash of 8 bytes each."""
+    """Which sessions have been met, by a hash of 8 bytes each. wrong: what to say behind one that comes again."""
 
-    def __init__(self) -> None:
+    def __init__(self, wrong: str) -> None:
+        self._wrong = wrong
         self._known = np.zeros(0, dtype=np.uint64)
 
-    def checked(self, frame: pd.DataFrame, column: str, source: Path) -> pd.DataFrame:
-        """The frame; UsageError where one of its sessions was met before, or stands in it twice."""
-        names = frame[column].to_numpy()
-        opens = np.append(True, names[1:] != names[:-1])
-        runs = names[opens]
-        hashed = pd.util.hash_array(np.array([str(name) for name in runs], dtype=object), categorize=False)
+    def new(self, block: _Block, names: Iterable[Any]) -> _Block:
+        """The block of these sessions; UsageError where one of them was met before, or is among them twice."""
+        named = np.array([str(name) for name in names], dtype=object)
+        hashed = pd.util.hash_array(named, categorize=False)
         order = np.argsort(hashed, kind="stable")
         ordered = hashed[order]
         again = np.append(False, ordered[1:] == ordered[:-1])
@@ -240,12 +270,9 @@ class _Met:
         inside = place < len(self._known)
         again[inside] |= self._known[place[inside]] == ordered[inside]
         if again.any():
-            raise UsageError(
-                f"the events of session {runs[order[np.argmax(again)]]} of {source} do not stand together: sort the "
-                "file by session"
-            )
+            raise UsageError(f"session {named[order[np.argmax(again)]]} {self._wrong}")
         self._known = np.insert(self._known, place, ordered)
-        return frame
+        return block
 
 
 def _whole(file: Path) -> pd.DataFrame:
@@ -319,6 +346,7 @@ class _ParquetWriter:
     """The rows of a csv file as a parquet file, sessions as text: parts beside it, which polars joins as a stream."""
 
     def __init__(self, out: Path):
+        self._pl = needs("polars", "a .parquet file")  # before any work
         self._out, self._beside = out, out.with_name(f"{out.name}.parts")
 
     def __enter__(self) -> _ParquetWriter:
@@ -330,16 +358,13 @@ class _ParquetWriter:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         try:
             if kind is None and self._parts:
-                import polars as pl
-
                 with write_beside(self._out) as waiting:
-                    pl.scan_parquet(self._parts).sink_parquet(waiting)
+                    self._pl.scan_parquet(self._parts).sink_parquet(waiting)
         finally:
             shutil.rmtree(self._beside, ignore_errors=True)
 
     def add(self, lists: Lists) -> None:
-        import polars as pl
-
+        pl = self._pl
         frame = lists.frame()
         columns = {name: frame[name].to_numpy() for name in frame.columns}
         columns["session"] = np.array([str(label) for label in columns["session"]], dtype=object)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recbole.utils import ModelType
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -18,7 +19,10 @@ from recbole_ext.bridge.checkpoint import decode, join_tensors
 from recbole_ext.data.catalogue import Catalogue
 from recbole_ext.data.live import Reads
 from recbole_ext.errors import UsageError
+from recbole_ext.plain import config_to_plain
 from recbole_ext.run.model_folder import FEATURES, FOLDER, FORMAT, ITEMS, MODEL, WEIGHTS
+
+_POPULAR_FIRST = ("Pop", "CategoryPop")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,15 @@ class Part:
     weight: float = 0.0
     scale: str = ""
     temperatures: tuple[float, float] | None = None
+
+    @property
+    def starts(self) -> bool:
+        """Whether it has learnt what it ranks before a first event: by such targets, or as what is popular."""
+        if self.parts:
+            return all(own.starts for own in self.parts)
+        counts = self.name in _POPULAR_FIRST or getattr(self.model, "learns_in_one_pass", False)
+        trained = self.config["empty_history"] and self.config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+        return bool(counts or trained)
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,15 @@ class ModelFolder:
         if not self.path.is_dir() or sealed.check(self.path) != self.sums:
             raise UsageError(f"{self.path} is not the folder that was loaded any more: load it again")
         return load_file(self.path / WEIGHTS)
+
+    def shapes(self, config: Any) -> dict[str, torch.Size]:
+        """By name the shapes of the weights that the model would have with the settings of another Config of its class,
+        over the same items. Raises what the model's constructor raises."""
+        node = {**self.stated["node"], "config": config_to_plain(config)}
+        settings = _config(node, torch.device("cpu"))
+        with torch.random.fork_rng(devices=[]):
+            model = _without_weights(settings, self.catalogue.for_model(settings), _kept(node, self.tensors))
+        return {name: value.shape for name, value in model.named_parameters()}
 
 
 def place_of(folder: str | Path) -> Path:
@@ -142,11 +164,14 @@ def _part(
             node["scale"],
             None if temperatures is None else (temperatures[0], temperatures[1]),
         )
-    kept = {key: join_tensors(value, tensors) for key, value in node["kept"].items()}
     own = catalogue.for_model(config)
     weights = {key: tensors[f"{prefix}.weight.{key}"] for key in node["weights"]}
-    model = _made(config, own, kept, weights, node)
+    model = _made(config, own, _kept(node, tensors), weights, node)
     return Part(name, label or name, config, model.to(device).eval(), reads, bool(node["factored"]))
+
+
+def _kept(node: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {key: join_tensors(value, tensors) for key, value in node["kept"].items()}
 
 
 def _config(node: Mapping[str, Any], device: torch.device) -> Any:
@@ -171,16 +196,9 @@ def _made(
     weights: dict[str, Tensor],
     node: Mapping[str, Any],
 ) -> Any:
-    cls, name = config.model_class, node["model"]
-    restored = getattr(cls, "restored", None)
+    name = node["model"]
     try:
-        if restored is not None:
-            model = restored(config, catalogue, {key: decode(value) for key, value in kept.items()})
-        else:
-            model = cls(config, catalogue)
-            model.load_other_parameter(
-                {key: decode(value, getattr(model, key, None)) for key, value in kept.items()}
-            )
+        model = _without_weights(config, catalogue, kept)
         shapes = {key: value.shape for key, value in model.state_dict().items()}
         more = catalogue.item_num - node["items"]
         grown = {key: _grown(value, shapes.get(key), more) for key, value in weights.items()}
@@ -194,8 +212,18 @@ def _made(
         raise UsageError(
             f"the weights of {name} are not those of its settings ({str(error).splitlines()[0]}): train it again"
         ) from error
-    if unknown or (missing and restored is None):
+    if unknown or (missing and not hasattr(config.model_class, "restored")):
         raise UsageError(f"the weights of {name} lack {[*missing, *unknown][0]}: train it again")
+    return model
+
+
+def _without_weights(config: Any, catalogue: Catalogue, kept: Mapping[str, Any]) -> Any:
+    """The model as its constructor leaves it, with what it keeps beside its weights."""
+    cls = config.model_class
+    if hasattr(cls, "restored"):
+        return cls.restored(config, catalogue, {key: decode(value) for key, value in kept.items()})
+    model = cls(config, catalogue)
+    model.load_other_parameter({key: decode(value, getattr(model, key, None)) for key, value in kept.items()})
     return model
 
 

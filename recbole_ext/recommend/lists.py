@@ -19,7 +19,7 @@ from recbole_ext.data.live import LiveSessions, joined
 from recbole_ext.data.shelf import Shelf
 from recbole_ext.errors import UsageError
 from recbole_ext.recommend import asked as questions
-from recbole_ext.recommend.asked import Asked, Item, Report, item_rows, name_of
+from recbole_ext.recommend.asked import Asked, Item, Report, Start, is_frame, item_rows, name_of, row_of
 from recbole_ext.recommend.choice import Best, Choice, PerSession, Several, chosen, several
 from recbole_ext.recommend.where import matching
 from recbole_ext.segments import owner_of, start_of
@@ -42,6 +42,10 @@ class Ranking(Protocol):
     @property
     def longest(self) -> int | None:
         """Events that it reads of a session; None: all of them."""
+
+    @property
+    def starts(self) -> bool:
+        """Whether it has learnt what it ranks before a first event."""
 
     def best(
         self, live: LiveSessions, sessions: np.ndarray, choice: Choice | Several, k: int
@@ -177,6 +181,11 @@ class Lister(ABC):
         return str(self.stated["model"])
 
     @property
+    def run(self) -> str:
+        """Name of the run that the model is of."""
+        return run_of(self.stated, self.path)
+
+    @property
     def items(self) -> np.ndarray:
         """(n,) names of all items, added ones last."""
         return self._state.catalogue.item_names[1:]
@@ -204,14 +213,15 @@ class Lister(ABC):
     def category(self, item: Item) -> str:
         """An item's category as text, such as "category 12"; empty where it has none."""
         state = self._state
-        row = state.catalogue.rows.get(name_of(item), 0)
+        row = row_of(item, state.catalogue)
         if state.categories is None or not state.categories[row]:
             return ""
         return f"{state.category_field} {' '.join(sorted(map(str, state.categories[row])))}"
 
     def tell(self, report: Report, popular: bool) -> None:
         """Write the notes of a report that counts several answers together; popular: `empty` was so."""
-        report.tell(self._state.ranking.longest, popular)
+        state = self._state
+        _tell(state, report, popular)
 
     def about(self) -> dict[str, Any]:
         """What it is, as plain values: model, data set, seed, when and by which versions it was trained, its items."""
@@ -294,16 +304,33 @@ class Lister(ABC):
             why: say what speaks for each item: `in_session`, `same_category` (as the session's last item), and from the
                 model `from_session`, `from_past` (the pointer's chance of copying it), `neighbours` (how many of the
                 nearest sessions hold it), `pairs` (weight of the rule from the last item).
-            empty: what a session without any known item gets: `start`, what the model ranks before a first event, or
-                `popular`, the most frequent items of the log's last days.
+            empty: what a session without any known item gets: `start`, what the model ranks before a first event,
+                which it has learnt under `empty_history` alone, as the report says, or `popular`, the most frequent
+                items of the log's last days.
             fill: fill lists that the model leaves short with popular items, whose scores are nan.
 
-        Raises UsageError, in one sentence, for what cannot be read or would do nothing.
+        Raises UsageError, in one sentence, for what cannot be read or would do nothing, and for a frame of whose items
+        the model knows none; of lists, which may be one visitor who looks at new items, the report says so.
         """
+        found = self.answer(
+            Question(sessions, k, exclude, candidates, exclude_seen, where, history, why, empty, fill)
+        )
+        if is_frame(sessions):
+            self.require_known(found.report)
+        return found
+
+    def require_known(self, report: Report, of: str = "") -> None:
+        """UsageError where the model knows none of the items that a report is about. of: what the sentence names."""
+        if report.nothing_known:
+            raise UsageError(f"{of and f'{of}: '}{report.of_none(self._state.catalogue.item_names)}")
+
+    def answer(self, question: Question) -> Lists:
+        """As `lists`, which has the arguments one by one, also where the model knows none of the items of a frame."""
         state = self._state
-        question = Question(sessions, k, exclude, candidates, exclude_seen, where, history, why, empty, fill)
         read = _read(state, question)
-        return _answered(state, read, *_ranked(state, read.asked.live, read.choice, int(k), why))
+        return _answered(
+            state, read, *_ranked(state, read.asked.live, read.choice, int(question.k), question.why)
+        )
 
     def together(self, questions: Sequence[Question]) -> list[Lists | UsageError]:
         """What `lists` gives for each question, or the error that it raises, by as few calls of the model as can be.
@@ -363,6 +390,14 @@ class Lister(ABC):
             _put(found, scores, np.arange(len(row)), near)
         frame = Lists(asked.labels, found, scores, state.catalogue.item_names, asked.report).frame()
         return frame.rename(columns={"item": "similar"}).rename(columns={"session": "item"})
+
+
+def run_of(stated: Mapping[str, Any], path: Path) -> str:
+    """Name of the run that a folder's model is of, by what it says; folders of before said nothing."""
+    if "run" in stated:
+        return str(stated["run"])
+    place = path.resolve()
+    return place.parent.name if place.name == "model" else place.name
 
 
 # --- how --------------------------------------------------------------------------------------------------
@@ -433,8 +468,13 @@ def _answered(
     report, longest = asked.report, state.ranking.longest
     report.cut = 0 if longest is None else int((asked.live.length > longest).sum())
     report.short = int((items == 0).any(axis=1).sum())
-    report.tell(longest, question.empty == "popular")
+    _tell(state, report, question.empty == "popular")
     return Lists(asked.labels, items, scores, state.catalogue.item_names, report, evidence)
+
+
+def _tell(state: State, report: Report, popular: bool) -> None:
+    start: Start = "popular" if popular else "learnt" if state.ranking.starts else "not learnt"
+    report.tell(state.ranking.longest, start, state.catalogue.item_names)
 
 
 def _ranked(

@@ -19,6 +19,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.runs import load as load_runs
 from recbole_ext.evaluate.runs import mode_of
 from recbole_ext.files import write_text
+from recbole_ext.recommend.lists import Question
 from recbole_ext.recommend.recommender import Recommender, load
 from recbole_ext.segments import runs, spans
 
@@ -46,9 +47,8 @@ def rank_parent(parent: Path, child: Path, log: Path, columns: Columns) -> Path:
     top = np.zeros((count, TOP), dtype=np.int32)
     for first in range(0, count, CHUNK):
         which = np.arange(first, min(first + CHUNK, count))
-        found = model.lists(
-            asked.frame(which), places, history=asked.history(which) if model.reads_history else None
-        )
+        history = asked.history(which) if model.reads_history else None
+        found = model.answer(Question(asked.frame(which), places, history=history))
         row = found.labels.astype(np.int64)  # targets by number
         listed = np.array([number.get(str(name), 0) for name in found.names])[found.items] * (
             found.items != 0

@@ -40,6 +40,10 @@ class _Ranking:
     def longest(self) -> int | None:
         return _longest(self.part)
 
+    @property
+    def starts(self) -> bool:
+        return self.part.starts
+
     @torch.inference_mode()
     def best(
         self, live: LiveSessions, sessions: np.ndarray, choice: Choice | Several, k: int

@@ -9,7 +9,7 @@ from recbole_ext.recommend.lists import Lister, Lists
 
 def lists_text(recommender: Lister, sessions: Sequence[Sequence[str]], lists: Lists) -> str:
     """Each session's items, and below its list: rank, item, category where there is one, score, evidence."""
-    lines = [f"{recommender.model} of {recommender.path.parent}, {len(recommender.items):,} items"]
+    lines = [f"{recommender.model} of {recommender.run}, {len(recommender.items):,} items"]
     for place, session in enumerate(sessions):
         lines += ["", f"  after {', '.join(session) or 'nothing'}"]
         for rank, (item, score) in enumerate(lists.of(place), 1):

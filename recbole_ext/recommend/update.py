@@ -18,6 +18,7 @@ from recbole_ext.convert.join import AtomicLog, Columns, inter_file, join, name_
 from recbole_ext.errors import UsageError
 from recbole_ext.files import write_text
 from recbole_ext.plain import decode
+from recbole_ext.recommend.folder import read
 from recbole_ext.recommend.parent_ranks import rank_parent
 from recbole_ext.run.parent import WARM, kind_of, read_parent
 from recbole_ext.settings.files import merge
@@ -43,6 +44,7 @@ def update(
     log: str | Path | None = None,
     keys: Mapping[str, Any] | None = None,
     rank_old: bool = True,
+    max_bad_rows: float | None = None,
 ) -> dict[str, Any]:
     """The record of a new run of the same model on the log of `run` with new days behind it.
 
@@ -54,6 +56,8 @@ def update(
         log: folder that the joined log is written to, <data_path>/<dataset>; None: one of its own in
             <data_path>/updates/. One that was made of the same files is used again.
         keys: settings that differ from those of `run`; `epochs` is 1 where a network goes on and nothing is said.
+        max_bad_rows: bad rows of a raw log that are left out and counted, as a share of its rows; None: as in the run's
+            `convert_options`.
         rank_old: ask the old model for its lists of the new test targets too, so that `promote` can compare the two.
 
     Raises UsageError where the run cannot go on, the files do not fit its log, or a key cannot be used.
@@ -69,8 +73,9 @@ def update(
     old = Path(settings["data_path"])
     if inter_file(old) is None:
         raise UsageError(f"the log of {folder} is not in {old}: update where it is, or put it there")
-    wanted = _settings(model, dataset, old.parent, settings, keys or {})  # a mistake is found before any work
-    with _atomic([Path(path) for path in events], settings) as found:
+    # a mistake is found before any work
+    wanted = _settings(folder, model, dataset, old.parent, settings, keys or {})
+    with _atomic([Path(path) for path in events], settings, max_bad_rows) as found:
         columns = _columns(settings)
         out = Path(log) / dataset if log is not None else _place(old, found, forget_before, columns)
         joined = join(old, found, out, forget_before, columns)
@@ -89,7 +94,7 @@ def update(
 
 
 def _settings(
-    model: str, dataset: str, place: Path, old: Mapping[str, Any], keys: Mapping[str, Any]
+    folder: Path, model: str, dataset: str, place: Path, old: Mapping[str, Any], keys: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the new run is given: the old run's values where they are no defaults, and `keys` over them, all checked."""
     from recbole_ext.run.run import build_config, configure
@@ -111,10 +116,49 @@ def _settings(
                     f"{key} is {old[key]} in the run that goes on, and its weights have that size: leave {key} out, or "
                     "train anew"
                 )
+        _check_weights(folder, model, dataset, {**inherited, "data_path": str(place)}, keys)
         if "epochs" not in keys:
             given["epochs"] = EPOCHS
     configure(model, dataset, given)
     return given
+
+
+def _check_weights(
+    folder: Path, model: str, dataset: str, inherited: Mapping[str, Any], keys: Mapping[str, Any]
+) -> None:
+    """UsageError, naming the key, where `keys` would make weights that the run in `folder` does not have.
+
+    The model is made over the items of its model folder; where that cannot be done, training will find it.
+    """
+    from recbole_ext.run.run import configure
+
+    try:
+        parent = read(folder)
+    except UsageError:  # a run without a model that can be asked
+        return
+
+    def shapes(some: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        config = configure(model, dataset, merge(inherited, some))
+        try:
+            return parent.shapes(config)
+        except (AttributeError, RuntimeError, ValueError, KeyError, TypeError, IndexError):
+            return None
+
+    before = shapes({})
+    if not keys or before is None:
+        return
+
+    def other(some: Mapping[str, Any]) -> bool:
+        now = shapes(some)
+        return now is not None and any(before.get(name) != shape for name, shape in now.items())
+
+    if not other(keys):
+        return
+    names = [key for key in sorted(keys) if other({key: keys[key]})] or sorted(keys)
+    raise UsageError(
+        f"{' and '.join(names)} would give the model other weights than those of {folder}, which go on: leave it "
+        "out, or train anew"
+    )
 
 
 def _columns(settings: Mapping[str, Any]) -> Columns:
@@ -128,8 +172,14 @@ def _columns(settings: Mapping[str, Any]) -> Columns:
 
 
 @contextmanager
-def _atomic(paths: Sequence[Path], settings: Mapping[str, Any]) -> Iterator[list[Path]]:
+def _atomic(
+    paths: Sequence[Path], settings: Mapping[str, Any], max_bad_rows: float | None
+) -> Iterator[list[Path]]:
     """The paths as atomic files; raw logs are converted for as long as the block lasts."""
+    given = dict(settings.get("convert_options") or {})
+    if max_bad_rows is not None:
+        given.pop("strict", None)
+        given["max_bad_rows"] = max_bad_rows
     with tempfile.TemporaryDirectory(prefix="recbole-ext-") as scratch:
         found = []
         for number, path in enumerate(paths):
@@ -145,7 +195,7 @@ def _atomic(paths: Sequence[Path], settings: Mapping[str, Any]) -> Iterator[list
                     "it first, and give the .inter file"
                 )
             out = Path(scratch) / f"{number}-events"
-            converted(str(source), path, out, check_options(source, settings.get("convert_options")))
+            converted(str(source), path, out, check_options(source, given))
             found.append(out)
         yield found
 

@@ -53,6 +53,7 @@ def write_model_folder(
     tensors: dict[str, Tensor] = {}
     stated = {
         "format": FORMAT,
+        "run": folder.resolve().parent.name,
         **{
             key: record[key] for key in ("model", "dataset", "seed", "started", "versions", "commit", "split")
         },

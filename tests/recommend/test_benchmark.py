@@ -55,6 +55,19 @@ def test_its_table(benchmark, hrnn, asked_hrnn, tmp_path, monkeypatch, write_log
     assert done == ["whole_job", "ask", "one_request", "same_model", "opened", "many_items"]
 
 
+def test_prefixes_of_data_without_parts_are_of_what_the_run_was_tested_on(benchmark, hrnn, tmp_path):
+    data = hrnn.folder.parents[2] / "data" / "shop"
+    count = benchmark.write_prefixes(str(data), str(tmp_path / "prefixes.jsonl"), str(hrnn.folder))
+    lines = [json.loads(line) for line in (tmp_path / "prefixes.jsonl").read_text().splitlines()]
+    tested = set(hrnn.ranks["session_token"])
+    assert {line["session"].rpartition("-")[0] for line in lines} == tested
+    own = hrnn.log[hrnn.log["session"].isin(tested)]
+    assert count == len(lines) == len(own) - len(tested)
+    assert [line["items"] for line in lines if line["session"].startswith(f"{own['session'].iloc[0]}-")] == [
+        own["item"].tolist()[:n] for n in range(1, (own["session"] == own["session"].iloc[0]).sum())
+    ]
+
+
 def test_percentiles_and_many_items(benchmark):
     assert benchmark.percentiles(list(map(float, range(101)))) == {"p50": 50.0, "p99": 99.0}
     assert 0 < benchmark.many_items(500, 4, 3)["p50"] < np.inf

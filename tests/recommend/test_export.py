@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
 from recbole_ext.recommend import Session, arrays
 from recbole_ext.recommend.export import export
+from recbole_ext.recommend.lists import run_of
 from recbole_ext.scores import terms
 from recbole_ext.scores.top import best_items
 
@@ -45,14 +47,19 @@ RUNS = {
     "AR": ("AR", {"fill": "popularity"}),
     "LINK": ("LINK", {}),
 }
-WITHOUT = """
+# what the package asks for, less what docs/export.md has installed
+BLOCKED = ("torch", "recbole", "scipy", "sklearn", "polars", "yaml", "safetensors", "matplotlib", "filelock")
+WITHOUT = (
+    f"BLOCKED = {BLOCKED}"
+    + """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "recbole"):
+        if name.partition(".")[0] in BLOCKED:
             raise ImportError(f"{name} is not to be imported")
 sys.meta_path.insert(0, Blocked())
 """
+)
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +173,12 @@ def test_neither_torch_nor_recbole_is_imported(pair, tmp_path, label):
         "asker.similar('i1', 3)\n"
         "assert recbole_ext.cli.main(['recommend', sys.argv[1], 'asked.jsonl', '--out', 'lists.jsonl']) == 0\n"
         "assert recbole_ext.cli.main(['recommend', sys.argv[1], '--examples']) == 0\n"
+        "from recbole_ext.recommend.serve.door import Serving\n"
+        "from recbole_ext.recommend.serve.process import opened\n"
+        "from pathlib import Path\n"
+        "assert opened(Serving(Path(sys.argv[1]))).service.served.now.recommender.model == asker.model\n"
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"
-        "assert not loaded & {'torch', 'recbole', 'sklearn'}, loaded\n"
+        "assert not loaded & set(BLOCKED), loaded\n"
         "print(found['item'].tolist())\n"
     )
     done = subprocess.run(
@@ -183,6 +194,26 @@ def test_neither_torch_nor_recbole_is_imported(pair, tmp_path, label):
     assert len((tmp_path / "lists.jsonl").read_text().splitlines()) == 2
     needs = (theirs.path / "requirements.txt").read_text()
     assert ("onnxruntime" in needs) == (label == "HRNNFeat") and "torch" not in needs
+
+
+def test_what_the_page_has_installed_is_what_is_needed():
+    import tomllib
+
+    from recbole_ext.recommend.serve import PACKAGES
+
+    text = (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if line.startswith("| [serving]")]
+    listed = line.split("pip install ")[1].split("`")[0].split()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    def names(wanted):
+        return {re.match(r"[\w-]+", one)[0] for one in wanted}
+
+    assert {name.replace("_", "-") for name in PACKAGES} <= set(listed)
+    assert set(listed) - {"pydantic", "jinja2"} == names(project["optional-dependencies"]["serve"])
+    imported = {"yaml": "pyyaml"}
+    blocked = {imported.get(name, name) for name in BLOCKED} - {"scipy", "sklearn"}  # RecBole's
+    assert names(project["dependencies"]) - blocked == {"numpy", "pandas", "pydantic", "jinja2"}
 
 
 # --- refused ------------------------------------------------------------------------------------------------
@@ -281,7 +312,19 @@ def test_the_command_writes_beside_the_run_and_again(vstan, capsys):
     assert main(["export", str(vstan.folder)]) == 2
     assert "--onnx is the one" in capsys.readouterr().err
     assert main(["recommend", str(vstan.folder / "onnx"), "--session", "i1,i2", "--k", "3"]) == 0
-    assert "after i1, i2" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"VSTAN of {vstan.folder.name}, ") and "after i1, i2" in shown
+
+
+def test_it_says_which_run_it_is_of(pair, tmp_path):
+    pytest.importorskip("starlette")
+    from recbole_ext.recommend.serve.served import Served
+
+    run, ours, theirs = pair("HRNNFeat")
+    assert ours.run == theirs.run == Served(theirs.path).now.run == run.folder.name
+    assert json.loads((run.folder / "model" / "model.json").read_text())["run"] == run.folder.name
+    stated = {k: v for k, v in theirs.stated.items() if k != "run"}  # as folders of before
+    assert [run_of(stated, tmp_path / name) for name in ("a/onnx", "a/model")] == ["onnx", "a"]
 
 
 # --- arrays as tensors ----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Lists of the sessions of a file: the same whatever the format and the size of what is read at a time."""
 
 import json
+import sys
 
 import pandas as pd
 import polars as pl
@@ -89,15 +90,54 @@ def test_a_history_file(asked_hrnn, asked_vstan, tmp_path):
     assert not (tmp_path / "x.csv").exists()
 
 
+def test_dates_as_text_are_times(asked_hrnn, tmp_path):
+    """Each event's moment, UTC where no zone is named: the later one is the session's last."""
+    for number, times in enumerate((("30", "20"), ("1970-01-01T00:00:30Z", "1970-01-01 01:00:20+01:00"))):
+        rows = [f"a,{item},{time}" for item, time in zip(("i1", "i2"), times)]
+        (tmp_path / f"{number}.csv").write_text("\n".join(["session,item,time", *rows]) + "\n")
+        recommend_file(asked_hrnn, tmp_path / f"{number}.csv", tmp_path / f"lists{number}.csv", 5)
+    assert (tmp_path / "lists0.csv").read_text() == (tmp_path / "lists1.csv").read_text()
+    expected = asked_hrnn.recommend([["i2", "i1"]], 5)["item"].tolist()
+    assert pd.read_csv(tmp_path / "lists1.csv")["item"].tolist() == expected
+
+
 WRONG = [
-    ("a.csv", "session,item\na,i1\nb,i1\na,i2\n", "session a of .* do not stand together"),
-    ("a.csv", "session,item\n" + "a,i1\nb,i1\nc,i1\nd,i1\ne,i1\nf,i1\n" * 2, "session a of .* together"),
+    ("a.csv", "session,item,time\na,i1,28.11.2026\n", "hold '28.11.2026': write all as Unix seconds"),
+    ("a.csv", "session,item,time\na,i1,2026-11-28\na,i1,\n", "an event has no time"),
+    ("a.csv", "session,item\na,i1\nb,i1\na,i2\n", "session a has events of .* that do not stand together"),
+    (
+        "a.csv",
+        "session,item\n" + "a,i1\nb,i1\nc,i1\nd,i1\ne,i1\nf,i1\n" * 2,
+        "session a has events of .* together",
+    ),
     ("a.csv", "visit,item\na,i1\n", "has no column session"),
     ("a.csv", "session,thing\na,i1\n", "no column item"),
     ("a.csv", "session,item\na\n", "line 2 has 1 fields"),
     ("a.csv", "", "has no column session"),
     ("a.csv", "session,item\n", "holds no session"),
     ("a.csv", b"session,item\na,\xff\n", "not written in UTF-8"),
+    ("a.csv", 'session,item\na,"i1\nb,i2\nc,i3\n', "a.csv, line 2 cannot be read, as a field goes on"),
+    ("a.csv", 'session,item\n\na,i1\nb,"i2\nc,"i3"\n', "line 4 cannot be read, as a field goes on"),
+    ("a.csv", 'session,item,title\na,i1,"x\nb,i2,y"\n', "line 2 cannot be read, as a field goes on"),
+    ("a.csv", 'session,item\na,i1\nb,"i2', "line 3 cannot be read, as unexpected end"),
+    ("a.csv", '"session,item\na,i1\n', "line 1 cannot be read, as a field goes on"),
+    ("a.csv", "session,item\n" + "a,i1\n" * 9 + ",i1\n", "row 10 of .*a.csv names no session"),
+    (
+        "a.csv",
+        "session,item\na,9.0\nb,9.5\nc,\n",
+        r"a.csv: none of the 2 items .* look like 9.0, 9.5, its own like i\d",
+    ),
+    (
+        "a.jsonl",
+        '["no"]\n' * 7 + "[]",
+        "none of the 7 items is known to this model: yours look like no, its own",
+    ),
+    (
+        "a.jsonl",
+        '{"session": "a", "items": ["i1"]}\n' * 2,
+        "session a comes twice in .*: write each session on one",
+    ),
+    ("a.jsonl", '["i1"]\n' * 7 + '{"session": "2", "items": ["i1"]}\n', "session 2 comes twice"),
     ("a.jsonl", "[1, 2\n", "line 1 is no JSON"),
     ("a.jsonl", '["i1"]\n{"item": []}\n', "line 2 is no session"),
     ("a.jsonl", '["i1"]\n{"items": [], "mood": 1}\n', "line 2 is no session"),
@@ -105,6 +145,16 @@ WRONG = [
     ("a.parquet", "no parquet", "cannot be read"),
     ("a.txt", "", "ends in .csv"),
 ]
+
+
+def test_quotation_marks_that_are_closed_are_read(asked_vstan, tmp_path):
+    (tmp_path / "a.csv").write_text(
+        'session,item,title\n"a, of now","i1","a ""b"" c"\n"a, of now",i2,5" wide\n'
+    )
+    recommend_file(asked_vstan, tmp_path / "a.csv", tmp_path / "b.jsonl", 3)
+    (line,) = (tmp_path / "b.jsonl").read_text().splitlines()
+    assert json.loads(line)["session"] == "a, of now"
+    assert json.loads(line)["items"] == asked_vstan.recommend([["i1", "i2"]], 3)["item"].tolist()
 
 
 @pytest.mark.parametrize(("name", "text", "said"), WRONG, ids=range(len(WRONG)))
@@ -124,6 +174,17 @@ def test_places_that_are_not_there(asked_vstan, tmp_path):
         recommend_file(asked_vstan, file, tmp_path / "nowhere" / "out.csv", 5)
     with pytest.raises(UsageError, match="ends in"):
         recommend_file(asked_vstan, file, tmp_path / "out.xlsx", 5)
+
+
+def test_without_polars_a_parquet_file_is_refused_before_any_work(asked_vstan, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "polars", None)
+    said = "a .parquet file needs polars, which is not installed: pip install polars"
+    file = write(tmp_path, ".csv")
+    with pytest.raises(UsageError, match=said):
+        recommend_file(asked_vstan, file, tmp_path / "out.parquet", 5)
+    with pytest.raises(UsageError, match=said):
+        recommend_file(asked_vstan, file.rename(tmp_path / "a.parquet"), tmp_path / "out.csv", 5)
+    assert [f.name for f in tmp_path.iterdir()] == ["a.parquet"]
 
 
 # --- the command --------------------------------------------------------------------------------------------

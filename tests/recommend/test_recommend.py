@@ -18,6 +18,8 @@ import recbole_ext
 from recbole_ext.errors import UsageError
 from recbole_ext.recommend import Session
 
+from .conftest import FEATURES
+
 ALL = 40  # items of the shop
 HRNN = {"embedding_size": 8, "hidden_size": 8, "epochs": 1}
 
@@ -237,6 +239,7 @@ def test_a_list_holds_all_that_the_model_ranks_and_no_more(asked_hrnn, asked_vst
     assert filled["score"].notna().tolist() == [True] * len(few) + [False] * (ALL - len(few))
 
 
+ZONES = ["", "+01:00", "+02:00"]  # an hour later on the clock each, at the same moment
 FORMS = {
     "lists": lambda s: s,
     "tuples": lambda s: tuple(tuple(one) for one in s),
@@ -255,6 +258,24 @@ FORMS = {
         ],
         columns=["session", "item", "time"],
     ),
+    "shuffled with texts of dates": lambda s: pd.DataFrame(
+        [
+            (n, i, f"2026-01-01T{1 + z:02}:{t:02}:00.5{ZONES[z]}")
+            for n, one in enumerate(s)
+            for t, i in reversed(list(enumerate(one)))
+            for z in [t % len(ZONES)]
+        ],
+        columns=["session", "item", "time"],
+    ),
+    "with dates of a zone": lambda s: pd.DataFrame(
+        [
+            (n, i, pd.Timestamp("2026-01-01", tz="Asia/Tokyo") + pd.Timedelta(seconds=60 * t))
+            for n, one in enumerate(s)
+            for t, i in reversed(list(enumerate(one)))
+        ],
+        columns=["session", "item", "time"],
+    ),
+    "texts beside": lambda s: [Session(one, times=["2026-01-01"] * len(one)) for one in s],
     "with kinds": lambda s: [Session(one, events=["view"] * len(one)) for one in s],
 }
 
@@ -306,6 +327,79 @@ def test_unknown_items_are_left_out_and_counted(asked_hrnn):
     assert (report.unknown_items, report.unknown) == (4, ["nope", "never", "99"])
     assert report.notes == ["4 events of items that the model does not know left out: nope, never, 99"]
     assert known.attrs["report"].notes == []
+
+
+def test_nothing_known_is_an_error_of_a_frame_and_a_note_of_lists(asked_hrnn):
+    said = "none of the 3 items is known to this model: yours look like 6882.0, 7, its own like i0, i1, i2"
+    items = ["6882.0", "7", "7"]
+    named = ", ".join(asked_hrnn.items[:3])
+    said = said.replace("i0, i1, i2", named)
+    with pytest.raises(UsageError, match=said):
+        asked_hrnn.recommend(pd.DataFrame({"session": [1, 1, 2], "item": items}), 3)
+    assert asked_hrnn.recommend([items], 3).attrs["report"].notes[0] == said
+    half = pd.DataFrame({"session": [1, 1, 2], "item": ["6882.0", "7", "i3"]})
+    assert asked_hrnn.recommend(half, 3).attrs["report"].notes[0].startswith("2 events of items")
+
+
+def test_unknown_items_of_the_past_are_counted(asked_hrnn):
+    """Of the visitors that are asked about alone."""
+    said = "2 events of the visitors' pasts left out, as the model does not know their items"
+    lists = asked_hrnn.recommend([Session(["i1"], history=[["no", "i3"], ["never"]]), ["i2"]], 3)
+    columns = ["user", "session", "item"]
+    past = [("u", "p", "no"), ("u", "p", "i3"), ("u", "q", "never"), ("w", "r", "no")]
+    now = pd.DataFrame([("u", 0, "i1"), ("v", 1, "i2")], columns=columns)
+    frame = asked_hrnn.recommend(now, 3, history=pd.DataFrame(past, columns=columns))
+    assert lists.attrs["report"].notes == frame.attrs["report"].notes == [said]
+    pd.testing.assert_frame_equal(lists, frame)
+
+
+def test_whole_numbers_with_a_point_are_read_where_they_are_known():
+    """pandas writes 6882.0 into a file where a column of numbers has blanks; an item of that very name comes first."""
+    from types import SimpleNamespace
+
+    from recbole_ext.recommend.asked import item_rows
+
+    shelf = SimpleNamespace(rows={"6882": 1, "7": 2, "7.0": 3, "a": 4, "-5": 5})
+    items = ["6882.0", "6882", 6882.0, "7.0", "7", "a.0", "6882.00", "6882.5", ".0", "-5.0", "a"]
+    expected = [1, 1, 1, 3, 2, 0, 0, 0, 0, 5, 4]
+    assert item_rows(items, shelf).tolist() == expected
+    assert item_rows(np.array(items * 7, dtype=object), shelf).tolist() == expected * 7
+
+
+def test_milliseconds_are_refused_where_the_log_has_seconds():
+    from types import SimpleNamespace
+
+    from recbole_ext.recommend.asked import _seconds
+
+    now = np.array([1_764_000_000.0])
+    assert _seconds(now, SimpleNamespace(time_origin=1_764_000_000.0)).tolist() == [0.0]
+    with pytest.raises(UsageError, match=r"hold 1764000000000.*after 2199: write Unix seconds"):
+        _seconds(now * 1000, SimpleNamespace(time_origin=1.0))
+    for own in (0.0, None):
+        assert _seconds(now * 1000, SimpleNamespace(time_origin=own)).tolist() == [1_764_000_000_000.0]
+
+
+@pytest.mark.parametrize(
+    ("model", "label", "settings", "learnt"),
+    [
+        ("HRNNFeat", "HRNNFeat", FEATURES, False),
+        ("HRNNFeat", "starts", {**FEATURES, "empty_history": True, "epochs": 1}, True),
+        ("VSTAN", "VSTAN", {}, True),
+        ("Pop", "Pop", {}, True),
+        ("EASE", "EASE", {}, False),
+    ],
+)
+def test_a_start_that_was_not_learnt_is_said(shop_run, model, label, settings, learnt):
+    asker = recbole_ext.load(shop_run(model, label, **settings).folder)
+    said = "1 sessions without a known item: they get what the model ranks first of all"
+    (note,) = asker.recommend([[], ["i1"]], 3).attrs["report"].notes
+    assert note.startswith(said) and ("never learnt" in note) == (not learnt)
+    assert "never" not in asker.recommend([[]], 3, empty="popular").attrs["report"].notes[0]
+    assert asker.recommend([["i1"]], 3).attrs["report"].notes == []
+    if learnt and model != "HRNNFeat":
+        counts = np.asarray(asker.catalogue.counts)
+        best = asker.recommend([[]], 3)["item"]
+        assert [counts[asker.catalogue.rows[item]] for item in best] == sorted(counts)[::-1][:3]
 
 
 def test_a_session_of_nothing_gets_the_start_or_what_was_popular(hrnn, asked_hrnn, asked_vstan):
@@ -560,6 +654,8 @@ WRONG = [
         "the times hold 'noon'",
     ),
     (dict(sessions=pd.DataFrame({"session": [1], "item": ["i1"], "time": [np.nan]})), "has no time"),
+    (dict(sessions=[Session(["i1"] * 2, times=["2026-01-01", "1767225600"])]), "the times hold '1767225600'"),
+    (dict(sessions=[Session(["i1"], times=["2026-13-01"])]), "the times hold '2026-13-01'.*write all as"),
     (dict(sessions=[Session(["i1"], times=[1, 2])]), "1 items and 2 times"),
     (dict(k=0), "k is 0"),
     (dict(k=True), "k is True"),

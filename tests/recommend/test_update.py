@@ -28,6 +28,10 @@ GIVEN = {
     "show_progress": False,
     "eval_args": {"split": {"session_time": [0.9, 0.05, 0.05]}},
 }
+SASREC = {
+    **{"hidden_size": 8, "inner_size": 8, "MAX_ITEM_LIST_LENGTH": 6, "epochs": 1},
+    "train_neg_sample_args": None,
+}
 HEAD = "session_id:token\tuser_id:token\titem_id:token\ttimestamp:float\tevent:token"
 ITEM_HEAD = "item_id:token\tcategory:token\tprice:float\tavailable:token"
 
@@ -287,6 +291,54 @@ def test_a_key_of_other_weights_is_named_before_any_work(shop, capsys):
     assert main([*words, "--embedding_size=64"]) == 2
     assert "embedding_size is 8 in the run that goes on" in capsys.readouterr().err
     assert not Path("nothing").exists()
+
+
+@pytest.mark.parametrize(
+    "model, given, keys, named",
+    [
+        ("HRNNFeat", FEATURES, ["--user_state=init"], "user_state"),
+        ("HRNNFeat", FEATURES, ["--learning_rate=0.1", "--item_features=[]"], "item_features"),
+        ("HRNNFeat", FEATURES, ["--pointer=none", "--feature_fusion=gate"], "feature_fusion"),
+        ("SASRec", SASREC, ["--MAX_ITEM_LIST_LENGTH=4", "--hidden_dropout_prob=0.1"], "MAX_ITEM_LIST_LENGTH"),
+        ("SASRec", SASREC, ["--n_layers=1"], "n_layers is 2"),
+    ],
+)
+def test_any_key_of_other_weights_is_named_before_any_work(shop, capsys, model, given, keys, named):
+    words = ["update", str(shop(model, **given)), "--events", "nowhere", "--log", "nothing", *keys]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {named} ") and "train anew" in said and said.count("\n") == 1
+
+
+def test_keys_of_the_same_weights_are_taken(shop, capsys):
+    """The files are looked for next."""
+    for model, given, keys in (
+        ("HRNNFeat", FEATURES, ["--learning_rate=0.1", "--MAX_ITEM_LIST_LENGTH=9", "--dropout_user=0.3"]),
+        ("SASRec", SASREC, ["--hidden_dropout_prob=0.1", "--train_batch_size=64"]),
+    ):
+        assert main(["update", str(shop(model, **given)), "--events", "nowhere", *keys]) == 2
+        assert "nowhere, which does not exist" in capsys.readouterr().err
+
+
+def test_bad_rows_of_new_days_are_borne_where_it_is_said(shop, capsys):
+    log = pd.DataFrame(
+        {
+            "session": np.arange(40) // 4,
+            "item": np.arange(40) % 7,
+            "time": 1_500_000_000 + 600 * np.arange(40),
+        }
+    )
+    for name in ("good", "bad"):
+        Path(name).mkdir()
+        log.to_csv(f"{name}/events.csv", index=False)
+        log = log.assign(session=log["session"] + 10, time=log["time"] + 100_000)
+        log["item"] = log["item"].astype(object).where(log.index > 1, None)
+    raw = {"source": "csv", "raw_path": "good/events.csv", "convert_options": {"session": "session"}}
+    run = recbole_ext.run("SR", "goodshop", **{**GIVEN, **raw})
+    words = ["update", str(Path(run["files"]["record"]).parent), "--events", "bad/events.csv", "--no-parent"]
+    assert main(words) == 2 and "2 of 40 rows are bad" in (said := capsys.readouterr().err)
+    assert "raise --max-bad-rows" in said
+    assert main([*words, "--max-bad-rows=0.1"]) == 0
 
 
 def test_new_days_that_are_wrong_end_in_one_sentence(shop, capsys):

@@ -1,9 +1,13 @@
-"""What models that count make of what they have learnt, with numpy and scipy alone."""
+"""What models that count make of what they have learnt, with numpy alone: matrices are scipy's, or those of csr.py."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
-import scipy.sparse as sp
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 
 def popularity_of(counts: np.ndarray) -> np.ndarray:
@@ -30,12 +34,15 @@ def last_items(prefixes: np.ndarray) -> np.ndarray:
     return np.where(length > 0, prefixes[np.arange(len(prefixes)), np.maximum(length, 1) - 1], 0)
 
 
-def linked(prefixes: np.ndarray, weights: sp.csr_matrix, decay: float | None) -> sp.csr_matrix:
-    """(B, n_items) LINK's scores of prefixes (B, L), 0 = padding on the right, by its weights and predict_decay."""
+def linked(prefixes: np.ndarray, weights: sp.csr_matrix, decay: float | None, sparse: Any) -> sp.csr_matrix:
+    """(B, n_items) LINK's scores of prefixes (B, L), 0 = padding on the right, by its weights and predict_decay.
+
+    sparse: what makes matrices, scipy.sparse or csr.
+    """
     row, step = np.nonzero(prefixes)
     length = (prefixes != 0).sum(axis=1)[row]
     weight = np.ones(len(row)) if decay is None else np.exp((step + 1.0 - length) / decay)
-    views = sp.csr_matrix((weight, (row, prefixes[row, step])), shape=(len(prefixes), weights.shape[0]))
+    views = sparse.csr_matrix((weight, (row, prefixes[row, step])), shape=(len(prefixes), weights.shape[0]))
     scores = (views @ weights).tocsr()  # repeats add up
     scores.data[scores.data <= 0] = 0
     scores.eliminate_zeros()

@@ -1,15 +1,20 @@
-"""Finding the nearest sessions of many prefixes at a time, with numpy and scipy alone: see neighbours.py."""
+"""Finding the nearest sessions of many prefixes at a time, with numpy alone: see neighbours.py.
+
+Matrices are scipy's, or those of csr.py, which are the same without scipy.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from recbole_ext.segments import owner_of, pointers_of, runs, spans
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 Decay = Callable[[np.ndarray], np.ndarray]
 
@@ -84,7 +89,8 @@ class Neighbours:
 class Neighbourhood:
     """Training sessions among which the nearest are looked for.
 
-    learnt: what `NeighbourModel.learn` makes of them. k, sample_size, remind: as the settings of these names.
+    learnt: what `NeighbourModel.learn` makes of them. k, sample_size, remind: as the settings of these names. sparse:
+    what makes matrices, scipy.sparse or csr.
     """
 
     def __init__(
@@ -95,7 +101,9 @@ class Neighbourhood:
         k: int,
         sample_size: int,
         remind: bool,
+        sparse: Any,
     ):
+        self.matrix, self.stack = sparse.csr_matrix, sparse.vstack
         self.learnt, self.factors, self.n_items = learnt, formula, n_items
         self.k, self.sample_size, self.remind = k, sample_size, remind
         self.entries = np.diff(learnt["start"])  # (S,) different items of each session
@@ -106,10 +114,10 @@ class Neighbourhood:
         weight = 1 + self.factors.idf * learnt["idf"][learnt["item"]]
         # what a session, and an entry of one, gives to the items
         shape = (len(self.entries), self.n_items)
-        self.session_weights = sp.csr_matrix((weight, learnt["item"], learnt["start"]), shape=shape)
+        self.session_weights = self.matrix((weight, learnt["item"], learnt["start"]), shape=shape)
         pointers = np.arange(len(weight) + 1)
         shape = (len(weight), self.n_items)
-        self.item_weights = sp.csr_matrix((weight, learnt["item"], pointers), shape=shape)
+        self.item_weights = self.matrix((weight, learnt["item"], pointers), shape=shape)
         if self.factors.distance is not None:
             longest = int(learnt["position"].max(initial=0))
             self.distances = np.exp(-np.arange(longest + 1) / self.factors.distance)
@@ -121,7 +129,7 @@ class Neighbourhood:
             inside = sessions < len(self.place)
             own[inside] = self.place[sessions[inside]]
         parts = [self._score(prefixes[piece], own[piece]) for piece in self._pieces(prefixes)]
-        return sp.vstack(parts, format="csr") if parts else sp.csr_matrix((0, self.n_items))
+        return self.stack(parts, format="csr") if parts else self.matrix((0, self.n_items))
 
     def evidence(self, prefixes: np.ndarray) -> dict[str, sp.csr_matrix]:
         """neighbours: (B, n_items) how many of a row's nearest sessions hold the item."""
@@ -135,9 +143,9 @@ class Neighbourhood:
             pointers = pointers_of(np.bincount(nearest.row, minlength=len(prefixes[piece])))
             shape = (len(prefixes[piece]), len(self.entries))
             ones = np.ones(len(nearest.session))
-            parts.append(sp.csr_matrix((ones, nearest.session, pointers), shape=shape) @ held)
-        empty = sp.csr_matrix((0, self.n_items))
-        return {"neighbours": sp.vstack(parts, format="csr") if parts else empty}
+            parts.append(self.matrix((ones, nearest.session, pointers), shape=shape) @ held)
+        empty = self.matrix((0, self.n_items))
+        return {"neighbours": self.stack(parts, format="csr") if parts else empty}
 
     def _pieces(self, prefixes: np.ndarray) -> Iterator[slice]:
         """Rows whose candidates are together about CHUNK_PAIRS."""
@@ -230,13 +238,13 @@ class Neighbourhood:
         if self.factors.distance is None:
             pointers = pointers_of(per_row)
             shape = (count, len(self.entries))
-            return sp.csr_matrix((value, nearest.session, pointers), shape=shape) @ self.session_weights
+            return self.matrix((value, nearest.session, pointers), shape=shape) @ self.session_weights
         entries = self.entries[nearest.session]
         entry = spans(self.learnt["start"][nearest.session], entries)
         apart = np.abs(self.learnt["position"][entry] - np.repeat(nearest.anchor, entries))
         values = np.repeat(value, entries) * self.distances[apart]
         pointers = pointers_of(entries)[pointers_of(per_row)]
-        pairs = sp.csr_matrix((values, entry, pointers), shape=(count, len(self.session_of)))
+        pairs = self.matrix((values, entry, pointers), shape=(count, len(self.session_of)))
         return pairs @ self.item_weights
 
 

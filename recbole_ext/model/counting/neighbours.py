@@ -107,7 +107,7 @@ class NeighbourModel(CountingModel):
     def _prepare(self) -> None:
         super()._prepare()
         self.near = Neighbourhood(
-            self.learnt, self.factors, self.n_items, self.k, self.sample_size, self.settings.remind
+            self.learnt, self.factors, self.n_items, self.k, self.sample_size, self.settings.remind, sp
         )
 
     def score(self, prefixes: np.ndarray, sessions: np.ndarray | None) -> sp.csr_matrix:

@@ -6,19 +6,12 @@
 
 from __future__ import annotations
 
-import importlib
+from recbole_ext.errors import needs
 
-from recbole_ext.errors import UsageError
-
-PACKAGES = ("starlette", "uvicorn", "prometheus_client")
+PACKAGES = ("starlette", "uvicorn", "prometheus_client", "pydantic", "jinja2")
 
 
 def require_packages() -> None:
     """Raise UsageError, saying what to install, where the extra packages are not there."""
     for name in PACKAGES:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise UsageError(
-                f"serve needs {name}, which is not installed: pip install 'recbole-ext[serve]'"
-            ) from error
+        needs(name, "serve")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import torch
 import uvicorn
 
 from recbole_ext.errors import UsageError
@@ -82,7 +83,10 @@ class Process:
 
 def opened(serving: Serving) -> Process:
     """The model of the folder behind a service; UsageError as of `load`."""
-    torch.set_num_threads(serving.threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(serving.threads)
+    else:  # who is imported from now on reads it: torch, and onnxruntime's sessions of an exported folder
+        os.environ["OMP_NUM_THREADS"] = str(serving.threads)
     return Process(serving, Service(Served(serving.folder, serving.device), serving.limits, serving.token))
 
 

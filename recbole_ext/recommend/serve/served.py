@@ -21,7 +21,7 @@ from recbole_ext.recommend.serve.question import answer_of
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that was opened. run: name of its run's folder. since: Unix time when it was."""
+    """A model that was opened. run: name of its run. since: Unix time when it was."""
 
     recommender: Lister
     run: str
@@ -45,8 +45,7 @@ def opened(folder: Path, device: str = "cpu") -> Loaded:
     place = folder.resolve()
     recommender = load(place, device)
     recommender.lists([[]], min(20, len(recommender.items)))  # what is made at the first question
-    path = recommender.path
-    return Loaded(recommender, path.parent.name if path.name == "model" else path.name, time.time())
+    return Loaded(recommender, recommender.run, time.time())
 
 
 class Served:

@@ -1,7 +1,8 @@
 """Several processes that serve one port, and the one that watches them.
 
 Each worker has a socket of its own on the port; the kernel shares the connections out. A worker that dies is started
-again. Of a watcher that dies the workers notice, finish what they have and end, so that nothing holds the port.
+again, up to QUICK times where none comes up. Of a watcher that dies the workers notice, finish what they have and end,
+so that nothing holds the port.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.recommend.serve.door import COUNTS, Serving, Swap, announce, bind, say, tell_swap, url
 
 PAUSE = 1.0  # seconds between two starts of a worker that does not come up
+QUICK = 3  # ends in a row of workers that did not come up, which end a server of which nothing answers
 
 
 def serve_together(serving: Serving) -> None:
@@ -70,6 +72,7 @@ class _Watch:
         self.accepted = 0  # the last of them that a worker has done
         self.said: dict[int, bool] = {}  # what was said of each: all workers say the same, as a rule
         self.restart = 0.0  # not before this time
+        self.quick = 0  # ends in a row of workers that did not come up
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT; KeyboardInterrupt after SIGINT."""
@@ -132,6 +135,7 @@ class _Watch:
             say(f"a worker cannot start: {what}")
         elif kind == "ready":
             worker.ready = True
+            self.quick = 0
             if not self.announced and all(one.ready for one in self.workers):
                 self.announced = True
                 announce(self.serving, f"{what}, by {self.serving.workers} workers", url(self.kept))
@@ -143,11 +147,13 @@ class _Watch:
         worker.pipe.close()
         worker.process.join()
         _forget(worker.process)
-        if not self.announced:
+        code = worker.process.exitcode
+        self.quick += not worker.ready
+        if self.quick >= QUICK and not any(one.ready for one in self.workers):
             raise UsageError(
-                f"a worker ended as it started (exit code {worker.process.exitcode}): see what it wrote above"
+                f"{QUICK} workers in a row ended as they started (exit code {code}): see what they wrote above"
             )
-        say(f"a worker ended (exit code {worker.process.exitcode}): another one starts")
+        say(f"a worker ended (exit code {code}): another one starts")
         self.restart = time.monotonic() + (0.0 if worker.ready else PAUSE)
 
     def _swap(self) -> None:

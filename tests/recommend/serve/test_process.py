@@ -195,6 +195,28 @@ def test_one_process_swaps_refuses_and_stops_with_work_under_way(hrnn, vstan, br
         server.end(signal.SIGKILL)
 
 
+def test_one_process_that_is_killed_under_load_gave_right_answers_and_leaves_the_port(vstan):
+    expected = tuple(recbole_ext.load(vstan.folder).lists([["i1", "i2"]], 3).frame()["item"])
+    server = Server(vstan.folder, "--port", 0)
+    fresh = None
+    try:
+        load = Load(server.port)
+        load.wait_for(vstan.folder.name)
+        server.send(signal.SIGKILL)
+        assert server.process.wait(WAIT) == -signal.SIGKILL
+        load.end()
+        assert len(load.lost) == 4  # each client saw it go
+        assert set(load.found) == {(200, vstan.folder.name, expected)}
+        fresh = Server(vstan.folder, "--port", server.port)
+        status, answer = Client(fresh.port).ask()
+        assert fresh.port == server.port and status == 200
+        assert tuple(answer["lists"][0]["items"]) == expected
+        assert fresh.end() == 0
+    finally:
+        for one in filter(None, (server, fresh)):
+            one.end(signal.SIGKILL)
+
+
 @pytest.mark.base_only  # slow: once is enough
 def test_several_workers_share_the_port_and_outlive_one_another(hrnn, vstan, tmp_path, monkeypatch, capsys):
     link = tmp_path / "current"

@@ -128,7 +128,7 @@ def test_interrupted_it_ends_the_workers_and_says_so(heard, monkeypatch, tmp_pat
     ("work", "said"),
     [
         (lambda serving, pipe: pipe.send(("failed", "there is no folder x")), "there is no folder x"),
-        (lambda serving, pipe: os._exit(3), "a worker ended as it started (exit code 3)"),
+        (lambda serving, pipe: os._exit(3), "3 workers in a row ended as they started (exit code 3)"),
     ],
 )
 def test_workers_that_do_not_come_up_end_the_server(work, said, heard, monkeypatch, tmp_path):
@@ -136,6 +136,55 @@ def test_workers_that_do_not_come_up_end_the_server(work, said, heard, monkeypat
     with pytest.raises(UsageError, match=said.replace("(", r"\(").replace(")", r"\)")):
         workers.serve_together(Serving(tmp_path, port=0, workers=2))
     assert multiprocessing.active_children() == []
+
+
+def waiting(serving, pipe):
+    """A worker that takes its time, until there is a file `go`."""
+    with (serving.folder / "started").open("a") as log:
+        log.write(f"{os.getpid()}\n")
+    while not (serving.folder / "go").exists():
+        time.sleep(0.01)
+    talking(serving, pipe)
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_a_worker_that_is_killed_before_it_answers_is_started_again(kills, heard, monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "_work", waiting)
+    monkeypatch.setattr(workers, "PAUSE", 0.05)
+    place = tmp_path / "run"
+    place.mkdir()
+    failed = []
+
+    def started(count):
+        until = time.monotonic() + WAIT
+        while time.monotonic() < until:
+            lines = (place / "started").read_text().splitlines() if (place / "started").exists() else []
+            if len(lines) >= count:
+                return [int(line) for line in lines]
+            time.sleep(0.01)
+        raise AssertionError("no worker started")
+
+    def play():
+        try:
+            for number in range(kills):
+                os.kill(started(2 + number)[-1], signal.SIGKILL)
+            started(2 + kills)
+            (place / "go").touch()
+            heard.wait_for("serving run, by 2 workers")
+        except BaseException as error:
+            failed.append(error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    actor = threading.Thread(target=play)
+    actor.start()
+    workers.serve_together(Serving(place, port=0, workers=2))
+    actor.join()
+    assert failed == []
+    assert heard.lines == [
+        *["a worker ended (exit code -9): another one starts"] * kills,
+        "serving run, by 2 workers",
+        "stopped",
+    ]
 
 
 def test_late_answers_change_nothing_back(heard, tmp_path):

@@ -1,0 +1,183 @@
+"""How every command ends: a package that is not there, a reader that goes away, an interrupt at any time."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recbole_ext import cli
+from recbole_ext.errors import UsageError, missing, needs
+
+ROOT = Path(__file__).resolve().parents[1]
+# a finder of modules before the others, which does `act` where one of `names` is looked for
+FINDER = """
+import sys, os, signal, time
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name in {names}:
+            {act}
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def python(code, *words, **more):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **more,
+    )
+
+
+COMMANDS = [
+    (
+        "promote",
+        ["a", "b"],
+        "pydantic",
+        "promote needs pydantic, which is not installed: pip install pydantic",
+    ),
+    (
+        "update",
+        ["a", "--events", "b"],
+        "torch",
+        "update needs torch, which is not installed: pip install recbole-ext",
+    ),
+    (
+        "update",
+        ["a", "--events", "b"],
+        "yaml",
+        "update needs yaml, which is not installed: pip install recbole-ext",
+    ),
+    (
+        "run",
+        ["--model=AR", "--dataset=x"],
+        "recbole",
+        "run needs recbole, which is not installed: pip install recb",
+    ),
+    (
+        "experiment",
+        ["demo"],
+        "pydantic",
+        "experiment needs pydantic, which is not installed: pip install recbole-ext",
+    ),
+    (
+        "serve",
+        ["a"],
+        "starlette",
+        "serve needs starlette, which is not installed: pip install 'recbole-ext[serve]'",
+    ),
+    ("serve", ["a"], "jinja2", "serve needs jinja2, which is not installed: pip install jinja2"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "package", "said"), COMMANDS, ids=[f"{c[0]} {c[2]}" for c in COMMANDS]
+)
+def test_a_package_that_is_not_there_is_named_with_what_brings_it(name, words, package, said):
+    act = f"raise ModuleNotFoundError('no', name={package!r})"
+    code = (
+        FINDER.format(names=(package,), act=act)
+        + "from recbole_ext import cli\nsys.exit(cli.main(sys.argv[1:]))"
+    )
+    with python(code, name, *words) as command:
+        out, err = command.communicate()
+    assert command.returncode == 2 and out == ""
+    assert err.startswith(f"error: {said}") and err.count("\n") == 1
+
+
+def test_a_module_of_ours_that_is_not_there_is_no_mistake_of_the_user():
+    with pytest.raises(ModuleNotFoundError):
+        raise missing(ModuleNotFoundError("no", name="recbole_ext.nothing"), "run")
+    with pytest.raises(
+        UsageError, match="a page needs no_such_thing, which is not installed: pip install no_such"
+    ):
+        needs("no_such_thing.inner", "a page")
+    assert needs("json", "a page").loads("1") == 1
+
+
+def test_without_torch_no_command_is_named_that_would_bring_it_unasked(monkeypatch):
+    monkeypatch.setattr("recbole_ext.errors.find_spec", lambda name: None)
+    said = str(missing(ModuleNotFoundError("no", name="prometheus_client"), "serve"))
+    assert "pip install prometheus-client, as docs/export.md" in said
+
+
+# --- a reader that goes away --------------------------------------------------------------------------------
+
+
+def closed(code, *words):
+    """Exit code and stderr of a program whose stdout nobody reads from the start."""
+    read, write = os.pipe()
+    os.close(read)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], stdout=write, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    os.close(write)
+    return done.returncode, done.stderr
+
+
+def test_help_and_settings_that_nobody_reads_are_quiet():
+    code = "import sys\nfrom recbole_ext import cli\nsys.exit(cli.main(sys.argv[1:]))"
+    assert closed(code, "--help") == (0, "")
+    assert closed(code, "promote", "--help") == (0, "")
+    assert closed(code, "settings") == (0, "")  # more than what waits for a flush
+    assert closed(
+        "import sys\nfrom recbole_ext.convert.__main__ import main\nsys.exit(main(['--help']))"
+    ) == (0, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("lines", [3, 20_000])
+def test_a_command_ends_its_work_and_keeps_its_verdict(lines, unbuffered, monkeypatch, tmp_path):
+    """A pipe is no file, whose error a command tells."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    code = f"""
+import sys, types
+from recbole_ext import cli
+from recbole_ext.errors import UsageError
+def main(arguments, prog):
+    try:
+        for number in range({lines}):
+            print("a line of a verdict")
+    except OSError as error:
+        raise UsageError(str(error))
+    open({str(tmp_path / "done")!r}, "w").close()
+    return 4
+sys.modules["recbole_ext.cli.promote"] = types.SimpleNamespace(main=main)
+sys.exit(cli.main(["promote"]))
+"""
+    assert closed(code) == (4, "") and (tmp_path / "done").exists()
+
+
+def test_the_stream_is_put_back(capsys):
+    before = sys.stdout
+    assert cli.main(["--version"]) == 0 and sys.stdout is before
+    assert capsys.readouterr().out.startswith("recbole-ext ")
+
+
+# --- an interrupt -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "during"),
+    [
+        ("recbole_ext", ["promote", "a", "b"], "recbole_ext.cli"),
+        ("recbole_ext", ["recommend", "a", "--examples"], "pandas"),
+        ("run.py", ["--model=AR", "--dataset=x"], "recbole_ext.cli"),
+        ("run.py", ["--model=AR", "--dataset=x"], "torch"),
+    ],
+)
+def test_ctrl_c_while_something_is_imported(program, words, during, tmp_path):
+    act = "os.kill(os.getpid(), signal.SIGINT); time.sleep(5)"
+    how = "run_path" if program.endswith(".py") else "run_module"
+    place = str(ROOT / program) if program.endswith(".py") else program
+    code = FINDER.format(names=(during,), act=act)
+    code += f"import runpy\nsys.argv[0] = {program!r}\nrunpy.{how}({place!r}, run_name='__main__')"
+    with python(code, *words, cwd=tmp_path) as command:
+        out, err = command.communicate()
+    assert (command.returncode, out, err) == (130, "", "interrupted\n")
