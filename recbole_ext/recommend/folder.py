@@ -83,9 +83,9 @@ class ModelFolder:
         """By name the shapes of the weights that the model would have with the settings of another Config of its class,
         over the same items. Raises what the model's constructor raises."""
         node = {**self.stated["node"], "config": config_to_plain(config)}
-        settings = _config(node, torch.device("cpu"))
+        settings, kept = _config(node, torch.device("cpu")), self._read_again()
         with torch.random.fork_rng(devices=[]):
-            model = _without_weights(settings, self.catalogue.for_model(settings), _kept(node, self.tensors))
+            model = _without_weights(settings, self.catalogue.for_model(settings), _kept(node, kept))
         return {name: value.shape for name, value in model.named_parameters()}
 
 
