@@ -19,6 +19,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 
 from recbole_ext.data.recency import WEIGHT
+from recbole_ext.errors import UsageError
 from recbole_ext.segments import holder_of
 
 
@@ -31,6 +32,19 @@ class RowTrainLoader(TrainDataLoader):
     """
 
     weighed = False
+    kept: np.ndarray | None = None  # rows that are in batches; None: all
+
+    def keep(self, sessions: np.ndarray) -> None:
+        """From now on only rows of `sessions`, (S,) bool, are in batches. UsageError where torch's processes make them."""
+        if self.config["worker"]:
+            raise UsageError(f"worker is {self.config['worker']}, and a share of the sessions is drawn without: set it to 0")
+        rows, dataset = self._dataset.inter_feat, self._dataset
+        session = holder_of(rows[dataset.event_field].numpy(), dataset.session_start)
+        self.kept = np.flatnonzero(sessions[session])
+        self.sample_size = len(self.kept)
+
+    def __len__(self) -> int:
+        return super().__len__() if self.kept is None else -(-self.sample_size // self.step)
 
     def weigh(self, recency: float) -> None:
         """From now on rows have a column of what their target weighs, see data/recency.py."""
@@ -58,8 +72,9 @@ class RowTrainLoader(TrainDataLoader):
 
     def _order(self) -> np.ndarray:
         if not self.shuffle:
-            return np.arange(self.sample_size)
-        return torch.randperm(self.sample_size, generator=self.generator).numpy()
+            return np.arange(self.sample_size) if self.kept is None else self.kept
+        order = torch.randperm(self.sample_size, generator=self.generator).numpy()
+        return order if self.kept is None else self.kept[order]
 
     def _batches(self, order: np.ndarray) -> list[np.ndarray]:
         if not (self.config["length_buckets"] and self.shuffle and getattr(self._dataset, "trimmed", False)):

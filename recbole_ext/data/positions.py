@@ -230,6 +230,14 @@ class PositionTrainLoader:
             weight = self.dataset.target_weights(recency)[self.rows.session]
             self.weight = torch.from_numpy(weight).to(self.columns[0].device)
 
+    def keep(self, sessions: np.ndarray) -> None:
+        """From now on only rows of `sessions`, (S,) bool, are in batches; before anything else is asked of the loader."""
+        kept = np.flatnonzero(sessions[self.rows.session])
+        rows = self.rows
+        self.rows = PositionRows(*(column[kept] for column in (rows.start, rows.length, rows.first, rows.session)))
+        self.columns = [self.columns[0], *(column[torch.from_numpy(kept)] for column in self.columns[1:])]
+        self._batch_count = None
+
     def to(self, device: torch.device) -> None:
         """Keep the flat column and the pointers on `device`, where batches are then gathered."""
         self.columns = [column.to(device) for column in self.columns]

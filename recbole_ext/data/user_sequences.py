@@ -308,6 +308,12 @@ class UserTrainLoader:
         if self.weight is None:
             self.weight = torch.from_numpy(self.dataset.target_weights(recency))
 
+    def keep(self, sessions: np.ndarray) -> None:
+        """From now on only chains that hold one of `sessions`, (S,) bool, are in batches, each of them whole."""
+        kept = np.array([bool(sessions[chain].any()) for chain in self.chains])
+        self.chains = [chain for chain, wanted in zip(self.chains, kept) if wanted]
+        self.targets, self.sessions = self.targets[kept], self.sessions[kept]
+
     def __len__(self) -> int:
         return max(1, round(self.targets.sum() / self.config["train_batch_size"]))
 

@@ -24,7 +24,9 @@ from recbole_ext.settings.files import merge
 from recbole_ext.settings.of_model import WORKED_OUT
 
 UPDATES = "updates"  # beside the data sets of the first log
+# settings of a network that goes on, where nothing else is said (results/update.md)
 EPOCHS = 1
+REPLAY_SHARE = 0.2
 # keys of a run that say nothing of the next one
 _OF_ONE_RUN = frozenset({"model", "dataset", "data_path", "resume_from", "generate", "raw_path", "epochs"})
 # keys that say how many weights a network has, which go on
@@ -53,7 +55,8 @@ def update(
         forget_before: sessions that start before that day (UTC) leave the log.
         log: folder that the joined log is written to, <data_path>/<dataset>; None: one of its own in
             <data_path>/updates/. One that was made of the same files is used again.
-        keys: settings that differ from those of `run`; `epochs` is 1 where a network goes on and nothing is said.
+        keys: settings that differ from those of `run`. Where a network goes on and nothing is said of them, `epochs` is
+            1, `replay_share` 0.2, and `cuda_graphs` off, as capturing costs more than so few steps save.
         rank_old: ask the old model for its lists of the new test targets too, so that `promote` can compare the two.
 
     Raises UsageError where the run cannot go on, the files do not fit its log, or a key cannot be used.
@@ -69,7 +72,8 @@ def update(
     old = Path(settings["data_path"])
     if inter_file(old) is None:
         raise UsageError(f"the log of {folder} is not in {old}: update where it is, or put it there")
-    wanted = _settings(model, dataset, old.parent, settings, keys or {})  # a mistake is found before any work
+    # a mistake is found before any work
+    wanted = _settings(model, dataset, old.parent, settings, keys or {}, "trained_to" in record)
     with _atomic([Path(path) for path in events], settings) as found:
         columns = _columns(settings)
         out = Path(log) / dataset if log is not None else _place(old, found, forget_before, columns)
@@ -89,9 +93,12 @@ def update(
 
 
 def _settings(
-    model: str, dataset: str, place: Path, old: Mapping[str, Any], keys: Mapping[str, Any]
+    model: str, dataset: str, place: Path, old: Mapping[str, Any], keys: Mapping[str, Any], knows_end: bool
 ) -> dict[str, Any]:
-    """What the new run is given: the old run's values where they are no defaults, and `keys` over them, all checked."""
+    """What the new run is given: the old run's values where they are no defaults, and `keys` over them, all checked.
+
+    knows_end: the old run says where its training ended, so that new sessions can be told from old ones.
+    """
     from recbole_ext.run.run import build_config, configure
 
     for key in ("model", "dataset", "data_path", "resume_from"):
@@ -111,8 +118,10 @@ def _settings(
                     f"{key} is {old[key]} in the run that goes on, and its weights have that size: leave {key} out, or "
                     "train anew"
                 )
-        if "epochs" not in keys:
-            given["epochs"] = EPOCHS
+        given.setdefault("epochs", EPOCHS)
+        given.setdefault("cuda_graphs", False)
+        if knows_end and not given.get("worker"):
+            given.setdefault("replay_share", REPLAY_SHARE)
     configure(model, dataset, given)
     return given
 
