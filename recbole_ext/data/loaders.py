@@ -37,7 +37,9 @@ class RowTrainLoader(TrainDataLoader):
     def keep(self, sessions: np.ndarray) -> None:
         """From now on only rows of `sessions`, (S,) bool, are in batches. UsageError where torch's processes make them."""
         if self.config["worker"]:
-            raise UsageError(f"worker is {self.config['worker']}, and a share of the sessions is drawn without: set it to 0")
+            raise UsageError(
+                f"worker is {self.config['worker']}, and a share of the sessions is drawn without: set it to 0"
+            )
         rows, dataset = self._dataset.inter_feat, self._dataset
         session = holder_of(rows[dataset.event_field].numpy(), dataset.session_start)
         self.kept = np.flatnonzero(sessions[session])

@@ -234,7 +234,9 @@ class PositionTrainLoader:
         """From now on only rows of `sessions`, (S,) bool, are in batches; before anything else is asked of the loader."""
         kept = np.flatnonzero(sessions[self.rows.session])
         rows = self.rows
-        self.rows = PositionRows(*(column[kept] for column in (rows.start, rows.length, rows.first, rows.session)))
+        self.rows = PositionRows(
+            *(column[kept] for column in (rows.start, rows.length, rows.first, rows.session))
+        )
         self.columns = [self.columns[0], *(column[torch.from_numpy(kept)] for column in self.columns[1:])]
         self._batch_count = None
 

@@ -93,7 +93,9 @@ def _draw(loader: Any, settings: Training, record: Mapping[str, Any]) -> dict[st
         )
     found = replay(loader._dataset, float(known_to), share, settings.seed)
     if not found.new and not found.again:
-        raise UsageError(f"replay_share is {share}, and there is no new session to train on: write a larger one")
+        raise UsageError(
+            f"replay_share is {share}, and there is no new session to train on: write a larger one"
+        )
     loader.keep(found.kept)
     return {"new_sessions": found.new, "sessions_again": found.again, "old_sessions": found.old}
 
