@@ -2,8 +2,9 @@
 
     python benchmarks/timed_lists.py ../shared/data/retailrocket/sessions --out atomic_data/retailrocket-days
 
-Clicks of `all_test_seq_time.txt` keep their times. Those of `all_train_seq.txt` have an order and no times: its sessions
-are spread evenly over the days from the log's known first one to the first test session, a second from click to click.
+Clicks of `all_test_seq_time.txt` keep their times. Those of `all_train_seq.txt` have an order and no times: these
+sessions are spread evenly over the days from the log's known first one to the first test session, a second from click
+to click.
 The last day, which the log breaks off at night, is left out. For replays of whole days (benchmarks/update.py).
 """
 

@@ -1,7 +1,7 @@
 """Each day trained from nothing against updated from the day before, on the same targets. Writes results/update.md.
 
     python benchmarks/update.py --log atomic_data/diginetica-demo --model HRNNFeat --days 3 --step 7 --seed 1,2,3
-    python benchmarks/update.py --log atomic_data/diginetica --model SASRec --update "replay_share=0.1" --update epochs=2
+    python benchmarks/update.py --log atomic_data/diginetica --model SASRec --update replay_share=0.1 --update epochs=2
     python benchmarks/update.py --draw kept …            only the page, of what --keep left
 
 A rolling replay over the last days of a log. On day d both sides train on all days before d and are tested on d. From
@@ -293,7 +293,8 @@ def draw(out: Path, facts: dict[str, Any], seeds: Sequence[dict[str, Any]], want
     ways = facts["ways"]
     way = ways.index(wanted) if wanted in ways else chosen_way(seeds, ways) if len(ways) > 1 else 0
     command = facts["command"].replace("SEEDS", ",".join(str(seed["seed"]) for seed in seeds))
-    body = f"`{command}`; reported: {ways[way]}; {facts['conditions']}; {seeds[0]['device']}\n\n{text_of(ways, seeds, way)}\n"
+    where = f"{facts['conditions']}; {seeds[0]['device']}"
+    body = f"`{command}`; reported: {ways[way]}; {where}\n\n{text_of(ways, seeds, way)}\n"
     if not out.is_file():
         out.write_text("# Updates against training from nothing\n", encoding="utf-8")
     write_section(out, f"{facts['model']} on {facts['log']}", body)

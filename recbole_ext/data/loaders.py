@@ -35,7 +35,10 @@ class RowTrainLoader(TrainDataLoader):
     kept: np.ndarray | None = None  # rows that are in batches; None: all
 
     def keep(self, sessions: np.ndarray) -> None:
-        """From now on only rows of `sessions`, (S,) bool, are in batches. UsageError where torch's processes make them."""
+        """From now on only rows of `sessions`, (S,) bool, are in batches.
+
+        Raises UsageError where torch's processes make these.
+        """
         if self.config["worker"]:
             raise UsageError(
                 f"worker is {self.config['worker']}, and a share of the sessions is drawn without: set it to 0"

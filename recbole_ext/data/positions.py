@@ -231,7 +231,7 @@ class PositionTrainLoader:
             self.weight = torch.from_numpy(weight).to(self.columns[0].device)
 
     def keep(self, sessions: np.ndarray) -> None:
-        """From now on only rows of `sessions`, (S,) bool, are in batches; before anything else is asked of the loader."""
+        """From now on only rows of `sessions`, (S,) bool, are in batches; to be said first of all."""
         kept = np.flatnonzero(sessions[self.rows.session])
         rows = self.rows
         self.rows = PositionRows(
