@@ -19,6 +19,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 
 from recbole_ext.data.recency import WEIGHT
+from recbole_ext.data.replay import Replay
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import holder_of
 
@@ -32,20 +33,27 @@ class RowTrainLoader(TrainDataLoader):
     """
 
     weighed = False
-    kept: np.ndarray | None = None  # rows that are in batches; None: all
+    replay: Replay | None = None
+    kept: np.ndarray | None = None  # rows that are in the epoch's batches; None: all
 
-    def keep(self, sessions: np.ndarray) -> None:
-        """From now on only rows of `sessions`, (S,) bool, are in batches.
+    def keep(self, replay: Replay) -> None:
+        """From now on an epoch has the sessions that `replay` draws for it, the first ones drawn now.
 
-        Raises UsageError where torch's processes make these.
+        Raises UsageError where torch's processes make the batches.
         """
         if self.config["worker"]:
             raise UsageError(
                 f"worker is {self.config['worker']}, and a share of the sessions is drawn without: set it to 0"
             )
+        self.replay = replay
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.replay is None:
+            return
         rows, dataset = self._dataset.inter_feat, self._dataset
         session = holder_of(rows[dataset.event_field].numpy(), dataset.session_start)
-        self.kept = np.flatnonzero(sessions[session])
+        self.kept = np.flatnonzero(self.replay.draw()[session])
         self.sample_size = len(self.kept)
 
     def __len__(self) -> int:
@@ -68,7 +76,9 @@ class RowTrainLoader(TrainDataLoader):
         torch.empty((), dtype=torch.int64).random_(
             generator=self.generator
         )  # torch's loader draws this first
-        for rows in self._batches(self._order()):
+        batches = self._batches(self._order())
+        self._draw()  # for the next epoch
+        for rows in batches:
             yield self.collate_fn(rows)
         if self.shuffle:
             torch.randperm(

@@ -1,26 +1,42 @@
 """Which sessions an update trains on: all that hold anything new, and a share of those that the parent knew already.
 
 A session is new where it has a training event after the newest one that the parent was trained on. The old ones that
-train again are drawn uniformly, once a run, by its seed; the experience replay of continual learning (Ratcliff 1990;
-for session-based recommendation Mi et al., ADER, RecSys 2020, whose choice of exemplars by item is not made here).
+train again are drawn uniformly, anew in every epoch, by the run's seed; the experience replay of continual learning
+(Ratcliff 1990; for sessions Mi et al., ADER, RecSys 2020, whose choice of exemplars by item is not made here).
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from recbole_ext.data.manifest import manifest
 
 
-class Replay(NamedTuple):
-    """kept: (S,) bool, sessions that train. new, again, old: how many are new, old ones that train, old ones."""
+class Replay:
+    """What trains of a built SessionDataset's training part.
 
-    kept: np.ndarray
-    new: int
-    again: int
-    old: int
+    new, old: numbers (n,) of the sessions with targets that the parent did not know, and knew. again: how many of the
+    old ones train in an epoch.
+    """
+
+    def __init__(self, dataset: Any, known_to: float, share: float, seed: int):
+        """known_to: the parent's `trained_to`."""
+        learns = dataset.train_length - 1 + dataset.empty_history > 0
+        newest = _newest(dataset) + _origin(dataset)
+        self.sessions = len(learns)
+        self.new = np.flatnonzero(learns & (newest > known_to))
+        self.old = np.flatnonzero(learns & (newest <= known_to))
+        self.again = round(share * len(self.old))
+        self._random = np.random.default_rng(seed)
+
+    def draw(self) -> np.ndarray:
+        """(S,) bool, the sessions that train in the next epoch."""
+        kept = np.zeros(self.sessions, dtype=bool)
+        kept[self.new] = True
+        kept[self._random.permutation(self.old)[: self.again]] = True
+        return kept
 
 
 def trained_to(dataset: Any) -> float | None:
@@ -29,18 +45,6 @@ def trained_to(dataset: Any) -> float | None:
     if not trains.any():
         return None
     return float(_newest(dataset)[trains].max()) + _origin(dataset)
-
-
-def replay(dataset: Any, known_to: float, share: float, seed: int) -> Replay:
-    """What of the training part trains, where the parent's `trained_to` is `known_to`."""
-    learns = dataset.train_length - 1 + dataset.empty_history > 0
-    newest = _newest(dataset) + _origin(dataset)
-    new = learns & (newest > known_to)
-    old = np.flatnonzero(learns & ~new)
-    again = np.random.default_rng(seed).permutation(old)[: round(share * len(old))]
-    kept = new.copy()
-    kept[again] = True
-    return Replay(kept, int(new.sum()), len(again), len(old))
 
 
 def _newest(dataset: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 from recbole_ext.bridge.choice import dataset_class, path_of
 from recbole_ext.bridge.description import SESSION_VECTOR_MODELS
 from recbole_ext.bridge.warm import go_on
-from recbole_ext.data.replay import replay
+from recbole_ext.data.replay import Replay
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.settings.run_settings import settings_of
@@ -91,13 +91,13 @@ def _draw(loader: Any, settings: Training, record: Mapping[str, Any]) -> dict[st
             f"replay_share is {share}, but the run that goes on was made by an older version and does not say which "
             "sessions it knew: write replay_share: 1 this time"
         )
-    found = replay(loader._dataset, float(known_to), share, settings.seed)
-    if not found.new and not found.again:
+    replay = Replay(loader._dataset, float(known_to), share, settings.seed)
+    if not len(replay.new) and not replay.again:
         raise UsageError(
             f"replay_share is {share}, and there is no new session to train on: write a larger one"
         )
-    loader.keep(found.kept)
-    return {"new_sessions": found.new, "sessions_again": found.again, "old_sessions": found.old}
+    loader.keep(replay)
+    return {"new_sessions": len(replay.new), "sessions_again": replay.again, "old_sessions": len(replay.old)}
 
 
 def _trained(folder: Path) -> np.ndarray | None:
