@@ -74,7 +74,8 @@ def write_days(log: AtomicLog, place: Path, days: int, step: int) -> tuple[list[
             item = log.item.join(
                 kept.select("item_id").unique(), on="item_id", how="semi", maintain_order="left"
             )
-        manifest = {**log.manifest, "counts": {}, "notes": {}}
+        known = {"converter": "atomic", "time_origin": log.origin, **log.manifest}
+        manifest = {**known, "counts": {}, "notes": {}}
         write_dataset(folder, kept.drop("_t", "_day"), item, manifest, log.types)
         return folder
 
@@ -288,8 +289,10 @@ def text_of(ways: Sequence[str], seeds: Sequence[dict[str, Any]], way: int) -> s
     return "\n\n".join(found)
 
 
-def draw(out: Path, facts: dict[str, Any], seeds: Sequence[dict[str, Any]], wanted: str | None) -> None:
-    """Write a log and model's section of the page."""
+def draw(
+    out: Path, facts: dict[str, Any], seeds: Sequence[dict[str, Any]], wanted: str | None, label: str = ""
+) -> None:
+    """Write a log and model's section of the page. wanted: the way to report. label: said behind the model's name."""
     ways = facts["ways"]
     way = ways.index(wanted) if wanted in ways else chosen_way(seeds, ways) if len(ways) > 1 else 0
     command = facts["command"].replace("SEEDS", ",".join(str(seed["seed"]) for seed in seeds))
@@ -297,7 +300,7 @@ def draw(out: Path, facts: dict[str, Any], seeds: Sequence[dict[str, Any]], want
     body = f"`{command}`; reported: {ways[way]}; {where}\n\n{text_of(ways, seeds, way)}\n"
     if not out.is_file():
         out.write_text("# Updates against training from nothing\n", encoding="utf-8")
-    write_section(out, f"{facts['model']} on {facts['log']}", body)
+    write_section(out, f"{facts['model']}{label} on {facts['log']}", body)
 
 
 # --- the command --------------------------------------------------------------------------------------------
@@ -343,6 +346,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--report", help="the way to update that --draw reports (default: what the first day chooses)"
     )
+    parser.add_argument("--label", default="", help="for --draw: what a section says behind the model's name")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "update.md")
     return parser
 
@@ -352,7 +356,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = arguments().parse_args(argv)
     if options.draw:
         for facts, seeds in kept(options.draw).values():
-            draw(options.out, facts, seeds, options.report)
+            draw(options.out, facts, seeds, options.report, options.label)
         return
     options.log, options.update = options.log.resolve(), options.update or [OWN]
     options.keep = None if options.keep is None else options.keep.resolve()

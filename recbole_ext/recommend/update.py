@@ -26,7 +26,7 @@ from recbole_ext.settings.of_model import WORKED_OUT
 UPDATES = "updates"  # beside the data sets of the first log
 # settings of a network that goes on, where nothing else is said (results/update.md)
 EPOCHS = 1
-REPLAY_SHARE = 0.2
+REPLAY_SHARE = 0.1
 # keys of a run that say nothing of the next one
 _OF_ONE_RUN = frozenset({"model", "dataset", "data_path", "resume_from", "generate", "raw_path", "epochs"})
 # keys that say how many weights a network has, which go on
@@ -56,7 +56,7 @@ def update(
         log: folder that the joined log is written to, <data_path>/<dataset>; None: one of its own in
             <data_path>/updates/. One that was made of the same files is used again.
         keys: settings that differ from those of `run`. Where a network goes on and nothing is said of them, `epochs` is
-            1, `replay_share` 0.2, and `cuda_graphs` off, as capturing costs more than so few steps save.
+            1, `replay_share` 0.1, and `cuda_graphs` off, as capturing costs more than so few steps save.
         rank_old: ask the old model for its lists of the new test targets too, so that `promote` can compare the two.
 
     Raises UsageError where the run cannot go on, the files do not fit its log, or a key cannot be used.
