@@ -7,6 +7,7 @@ have come, gone and changed places. What has no row yet starts from what is know
     an item that the old run did not train: 0 where the model knows a feature of it, so that it is its features; else
         the mean of the old vectors of the items clicked right before and after it in training; else that of all
     a token of a feature: 0, which says nothing
+    the pointer to a visitor's past, where the first visitor returns in the new days: as it is made
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def go_on(trainer: Any, file: str, dataset: Any, trained: np.ndarray | None) -> 
     average = stored.get("weight_average")
     weights = {**stored["state_dict"], **(average["weights"] if average is not None else {})}
     items, begun = rows[dataset.iid_field], _to_begin(weights, rows[dataset.iid_field], dataset, trained)
+    weights = _with_past(weights, model)
     places = {
         name: _place(name, weights, value, rows, dataset.iid_field, file) for name, value in _own(model)
     }
@@ -93,6 +95,24 @@ def go_on(trainer: Any, file: str, dataset: Any, trained: np.ndarray | None) -> 
 
 
 _OF_THE_DATA = ("items.seen",)  # buffers that a constructor works out
+_OF_PAST = "look_back.user."  # weights that a model has where some visitor returns
+_GATES = ("look_back.gates.weight", "look_back.gates.bias")  # they have a row more then
+
+
+def _with_past(weights: Mapping[str, Tensor], model: Any) -> dict[str, Tensor]:
+    """The old weights, and what only a log with returning visitors asks for as the new model has made it."""
+    found = dict(weights)
+    for name, value in _own(model):
+        if name.startswith(_OF_PAST):
+            found.setdefault(name, value.detach().clone())
+        elif name in _GATES and name in found:
+            found[name] = _longer(found[name], value.detach())
+    return found
+
+
+def _longer(was: Tensor, now: Tensor) -> Tensor:
+    """`was` with the rows of `now` behind its own."""
+    return torch.cat((was, now[len(was) :].to(was))) if was.dim() and len(was) < len(now) else was
 
 
 def _rows(stored: Mapping[str, Tensor] | None, dataset: Any, file: str) -> dict[str, Rows]:
@@ -129,7 +149,8 @@ def _check(stored: Mapping[str, Any], trainer: Any, file: str) -> None:
         raise UsageError(
             f"{config['model']} keeps its {kept[0]} beside its weights, which cannot go on: train anew"
         )
-    missing = {name for name, _ in model.named_parameters(remove_duplicate=False)} - set(stored["state_dict"])
+    own = {name for name, _ in _own(model) if not name.startswith(_OF_PAST)}
+    missing = own - set(stored["state_dict"])
     if missing:
         raise UsageError(
             f"{file} has no {min(missing)}, which the model has now: leave its settings as they were"
@@ -241,14 +262,21 @@ def _move_optimizers(
     for attribute, state in {"optimizer": stored["optimizer"], **stored.get("optimizers", {})}.items():
         optimizer = getattr(trainer, attribute)
         own = optimizer.state_dict()
-        parameters = [value for group in optimizer.param_groups for value in group["params"]]
+        every = [value for group in optimizer.param_groups for value in group["params"]]
+        # without a part that the old model did not have
+        known = [
+            place
+            for place, value in enumerate(every)
+            if not names.get(id(value), "").startswith(_OF_PAST) or names[id(value)] in stored["state_dict"]
+        ]
+        parameters = [every[place] for place in known]
         if len(parameters) != sum(len(group["params"]) for group in state["param_groups"]):
             raise UsageError(
                 f"{file} has an optimizer of other weights: leave the settings of training as they were"
             )
         order = [number for group in state["param_groups"] for number in group["params"]]
         moved = {}
-        for place, (number, parameter) in enumerate(zip(order, parameters)):
+        for place, number, parameter in zip(known, order, parameters):
             rows = places.get(names.get(id(parameter), ""))
             moved[place] = {
                 key: _moved_state(value, parameter, rows)
@@ -263,8 +291,10 @@ def _move_optimizers(
 
 
 def _moved_state(value: Any, parameter: Tensor, rows: Rows | None) -> Any:
-    if not isinstance(value, Tensor) or rows is None or value.dim() == 0:
+    if not isinstance(value, Tensor) or value.dim() == 0:
         return value
+    if rows is None:
+        return _longer(value, torch.zeros_like(parameter, dtype=value.dtype))
     return rows.moved(value, torch.zeros_like(parameter, dtype=value.dtype))
 
 
@@ -272,7 +302,10 @@ def _move_average(trainer: Any, average: Mapping[str, Any], places: Mapping[str,
     """The moving average goes on; rows that are begun count as if they had always been what they start with."""
     mass, sums = float(average["mass"]), {}
     parameters = dict(_own(trainer.model))
-    for name, value in average["sums"].items():
-        rows = places.get(name)
-        sums[name] = value if rows is None else rows.moved(value, parameters[name].detach() * mass)
+    for name, parameter in parameters.items():
+        if name not in average["sums"] and not name.startswith(_OF_PAST):
+            continue
+        start, rows = parameter.detach() * mass, places.get(name)
+        value = average["sums"].get(name, start)
+        sums[name] = _longer(value, start) if rows is None else rows.moved(value, start)
     trainer.resume_average({"mass": mass, "sums": sums})

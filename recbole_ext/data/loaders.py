@@ -19,6 +19,8 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 
 from recbole_ext.data.recency import WEIGHT
+from recbole_ext.data.replay import Replay
+from recbole_ext.errors import UsageError
 from recbole_ext.segments import holder_of
 
 
@@ -31,6 +33,31 @@ class RowTrainLoader(TrainDataLoader):
     """
 
     weighed = False
+    replay: Replay | None = None
+    kept: np.ndarray | None = None  # rows that are in the epoch's batches; None: all
+
+    def keep(self, replay: Replay) -> None:
+        """From now on an epoch has the sessions that `replay` draws for it, the first ones drawn now.
+
+        Raises UsageError where torch's processes make the batches.
+        """
+        if self.config["worker"]:
+            raise UsageError(
+                f"worker is {self.config['worker']}, and a share of the sessions is drawn without: set it to 0"
+            )
+        self.replay = replay
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.replay is None:
+            return
+        rows, dataset = self._dataset.inter_feat, self._dataset
+        session = holder_of(rows[dataset.event_field].numpy(), dataset.session_start)
+        self.kept = np.flatnonzero(self.replay.draw()[session])
+        self.sample_size = len(self.kept)
+
+    def __len__(self) -> int:
+        return super().__len__() if self.kept is None else -(-self.sample_size // self.step)
 
     def weigh(self, recency: float) -> None:
         """From now on rows have a column of what their target weighs, see data/recency.py."""
@@ -49,7 +76,9 @@ class RowTrainLoader(TrainDataLoader):
         torch.empty((), dtype=torch.int64).random_(
             generator=self.generator
         )  # torch's loader draws this first
-        for rows in self._batches(self._order()):
+        batches = self._batches(self._order())
+        self._draw()  # for the next epoch
+        for rows in batches:
             yield self.collate_fn(rows)
         if self.shuffle:
             torch.randperm(
@@ -58,8 +87,9 @@ class RowTrainLoader(TrainDataLoader):
 
     def _order(self) -> np.ndarray:
         if not self.shuffle:
-            return np.arange(self.sample_size)
-        return torch.randperm(self.sample_size, generator=self.generator).numpy()
+            return np.arange(self.sample_size) if self.kept is None else self.kept
+        order = torch.randperm(self.sample_size, generator=self.generator).numpy()
+        return order if self.kept is None else self.kept[order]
 
     def _batches(self, order: np.ndarray) -> list[np.ndarray]:
         if not (self.config["length_buckets"] and self.shuffle and getattr(self._dataset, "trimmed", False)):

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from recbole_ext.data.past import PastPointers
+from recbole_ext.data.replay import Replay
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import owner_of, place_in
 
@@ -217,6 +218,8 @@ class PositionTrainLoader:
         self.past: PastPointers | None = None  # of every row
         self.weight: Tensor | None = None  # likewise
         self._batch_count: int | None = None
+        self.replay: Replay | None = None
+        self.kept: np.ndarray | None = None  # rows that are in the epoch's batches; None: all
 
     def read_past(self, limit: int) -> None:
         """From now on batches hold the last `limit` training events of their sessions' pasts."""
@@ -229,6 +232,16 @@ class PositionTrainLoader:
         if self.weight is None:
             weight = self.dataset.target_weights(recency)[self.rows.session]
             self.weight = torch.from_numpy(weight).to(self.columns[0].device)
+
+    def keep(self, replay: Replay) -> None:
+        """From now on an epoch has the sessions that `replay` draws for it, the first ones drawn now."""
+        self.replay = replay
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.replay is not None:
+            self.kept = np.flatnonzero(self.replay.draw()[self.rows.session])
+        self._batch_count = None
 
     def to(self, device: torch.device) -> None:
         """Keep the flat column and the pointers on `device`, where batches are then gathered."""
@@ -246,6 +259,7 @@ class PositionTrainLoader:
         flat, *pointers = self.columns
         device = flat.device
         batches = self._cut(generator)
+        self._draw()  # for the next epoch
         chosen = torch.from_numpy(np.concatenate([rows for rows, _, _ in batches])).to(device)
         start, length, first = (column[chosen] for column in pointers)  # once an epoch, then slices
         past = None if self.past is None else self.past.rows(chosen)
@@ -267,7 +281,13 @@ class PositionTrainLoader:
 
     def _cut(self, generator: torch.Generator | None) -> list[tuple[np.ndarray, int, int]]:
         size = self.config["train_batch_size"]
+        kept = slice(None) if self.kept is None else self.kept
+        length, targets = self.rows.length[kept], self.rows.targets[kept]
         if self.buckets:
-            return length_batches(self.rows.length, size, generator, self.longest)
-        mixed = mixed_batches(self.rows.targets, size, generator)
-        return [(rows, int(self.rows.length[rows].max()), len(rows)) for rows in mixed]
+            found = length_batches(length, size, generator, self.longest)
+        else:
+            mixed = mixed_batches(targets, size, generator)
+            found = [(rows, int(length[rows].max()), len(rows)) for rows in mixed]
+        if self.kept is None:
+            return found
+        return [(self.kept[rows], steps, full) for rows, steps, full in found]

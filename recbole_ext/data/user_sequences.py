@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from recbole_ext.data.positions import mixed_batches
+from recbole_ext.data.replay import Replay
 from recbole_ext.data.users import users_of
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import (
@@ -300,6 +301,8 @@ class UserTrainLoader:
         self.targets = np.array([self.sequences.targets(c) for c in self.chains], dtype=np.int64)
         self.sessions = np.array([len(c) for c in self.chains], dtype=np.int64)
         self.weight: Tensor | None = None  # of a target of each session
+        self.replay: Replay | None = None
+        self.kept: np.ndarray | None = None  # chains that are in the epoch's batches; None: all
         if not self.targets.sum():
             raise UsageError("no training session has two events: check the split and the filters")
 
@@ -308,11 +311,24 @@ class UserTrainLoader:
         if self.weight is None:
             self.weight = torch.from_numpy(self.dataset.target_weights(recency))
 
+    def keep(self, replay: Replay) -> None:
+        """From now on an epoch has the chains that hold one of the sessions that `replay` draws, each of them whole."""
+        self.replay = replay
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.replay is not None:
+            drawn = self.replay.draw()
+            self.kept = np.flatnonzero([drawn[chain].any() for chain in self.chains])
+
     def __len__(self) -> int:
-        return max(1, round(self.targets.sum() / self.config["train_batch_size"]))
+        targets = self.targets if self.kept is None else self.targets[self.kept]
+        return max(1, round(targets.sum() / self.config["train_batch_size"]))
 
     def __iter__(self) -> Iterator[UserBatch]:
-        for chosen in self._batches():
+        batches = self._batches()
+        self._draw()  # for the next epoch
+        for chosen in batches:
             batch = self.sequences.train_batch([self.chains[i] for i in chosen])
             if self.weight is not None:
                 batch.weight = self.weight[batch.sessions[batch.event_session]]
@@ -322,11 +338,11 @@ class UserTrainLoader:
         """Chains of each batch; with `length_buckets` those of about as many sessions, as a batch takes as many steps
         as its longest chain."""
         size = self.config["train_batch_size"]
+        order = np.arange(len(self.chains)) if self.kept is None else self.kept
         if not self.config["length_buckets"]:
-            return mixed_batches(self.targets, size, generator)
-        order = np.arange(len(self.chains))
+            return [order[part] for part in mixed_batches(self.targets[order], size, generator)]
         if generator is not None:
-            order = torch.randperm(len(order), generator=generator).numpy()
+            order = order[torch.randperm(len(order), generator=generator).numpy()]
         order = order[np.argsort(-self.sessions[order], kind="stable")]
         parts = [order[part] for part in mixed_batches(self.targets[order], size, None)]
         if generator is None:

@@ -25,7 +25,9 @@ from recbole_ext.settings.files import merge
 from recbole_ext.settings.of_model import WORKED_OUT
 
 UPDATES = "updates"  # beside the data sets of the first log
-EPOCHS = 1
+# settings of a network that goes on, where nothing else is said (results/update.md)
+EPOCHS = 3
+REPLAY_SHARE = 0.05
 # keys of a run that say nothing of the next one
 _OF_ONE_RUN = frozenset({"model", "dataset", "data_path", "resume_from", "generate", "raw_path", "epochs"})
 # keys that say how many weights a network has, which go on
@@ -55,7 +57,8 @@ def update(
         forget_before: sessions that start before that day (UTC) leave the log.
         log: folder that the joined log is written to, <data_path>/<dataset>; None: one of its own in
             <data_path>/updates/. One that was made of the same files is used again.
-        keys: settings that differ from those of `run`; `epochs` is 1 where a network goes on and nothing is said.
+        keys: settings that differ from those of `run`. Where a network goes on and nothing is said of them, `epochs` is
+            3, `replay_share` 0.05, and `cuda_graphs` off, as capturing costs more than so few steps save.
         max_bad_rows: bad rows of a raw log that are left out and counted, as a share of its rows; None: as in the run's
             `convert_options`.
         rank_old: ask the old model for its lists of the new test targets too, so that `promote` can compare the two.
@@ -74,7 +77,7 @@ def update(
     if inter_file(old) is None:
         raise UsageError(f"the log of {folder} is not in {old}: update where it is, or put it there")
     # a mistake is found before any work
-    wanted = _settings(folder, model, dataset, old.parent, settings, keys or {})
+    wanted = _settings(folder, record, old.parent, settings, keys or {})
     with _atomic([Path(path) for path in events], settings, max_bad_rows) as found:
         columns = _columns(settings)
         out = Path(log) / dataset if log is not None else _place(old, found, forget_before, columns)
@@ -94,11 +97,12 @@ def update(
 
 
 def _settings(
-    folder: Path, model: str, dataset: str, place: Path, old: Mapping[str, Any], keys: Mapping[str, Any]
+    folder: Path, record: Mapping[str, Any], place: Path, old: Mapping[str, Any], keys: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the new run is given: the old run's values where they are no defaults, and `keys` over them, all checked."""
     from recbole_ext.run.run import build_config, configure
 
+    model, dataset = str(record["model"]), str(record["dataset"])
     for key in ("model", "dataset", "data_path", "resume_from"):
         if key in keys:
             raise UsageError(f"{key} cannot be changed in an update: leave it out, or train anew")
@@ -117,8 +121,11 @@ def _settings(
                     "train anew"
                 )
         _check_weights(folder, model, dataset, {**inherited, "data_path": str(place)}, keys)
-        if "epochs" not in keys:
-            given["epochs"] = EPOCHS
+        given.setdefault("epochs", EPOCHS)
+        given.setdefault("cuda_graphs", False)
+        # a parent that says where its training ended: new sessions can be told from old ones
+        if "trained_to" in record and not given.get("worker"):
+            given.setdefault("replay_share", REPLAY_SHARE)
     configure(model, dataset, given)
     return given
 

@@ -17,8 +17,11 @@ import numpy as np
 from recbole_ext.bridge.choice import dataset_class, path_of
 from recbole_ext.bridge.description import SESSION_VECTOR_MODELS
 from recbole_ext.bridge.warm import go_on
+from recbole_ext.data.replay import Replay
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
+from recbole_ext.settings.run_settings import settings_of
+from recbole_ext.settings.training import Training
 
 EXACT, WARM = "exact", "warm"
 
@@ -52,10 +55,11 @@ def kind_of(config: Any) -> str:
     return EXACT if path_of(config).one_pass else WARM
 
 
-def begin(trainer: Any, train: Any, folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def begin(trainer: Any, loader: Any, folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     """Give a fresh trainer what the run in `folder` had learnt; what the new record says of its parent.
 
-    train: the training part. Raises UsageError where the two do not fit together.
+    loader: of the training part, which is told what of it trains (`replay_share`). Raises UsageError where the two do
+    not fit together.
     """
     kind = kind_of(trainer.config)
     found = {
@@ -71,9 +75,29 @@ def begin(trainer: Any, train: Any, folder: Path, record: Mapping[str, Any]) -> 
         raise UsageError(
             f"{folder} has no checkpoint to go on from, as {file or 'none'} does not exist: put it there, or train anew"
         )
-    counts = go_on(trainer, str(file), train, _trained(folder))
+    counts = go_on(trainer, str(file), loader._dataset, _trained(folder))
+    counts |= _draw(loader, settings_of(trainer.config, Training), record)
     getLogger().info(f"goes on from {file}: {counts}")
     return {**found, "checkpoint": str(file), **counts}
+
+
+def _draw(loader: Any, settings: Training, record: Mapping[str, Any]) -> dict[str, int]:
+    """Have the loader give all new sessions and a share of the parent's; counts for the record."""
+    share, known_to = settings.replay_share, record.get("trained_to")
+    if share is None or share == 1:
+        return {}
+    if known_to is None:
+        raise UsageError(
+            f"replay_share is {share}, but the run that goes on was made by an older version and does not say which "
+            "sessions it knew: write replay_share: 1 this time"
+        )
+    replay = Replay(loader._dataset, float(known_to), share, settings.seed)
+    if not len(replay.new) and not replay.again:
+        raise UsageError(
+            f"replay_share is {share}, and there is no new session to train on: write a larger one"
+        )
+    loader.keep(replay)
+    return {"new_sessions": len(replay.new), "sessions_again": replay.again, "old_sessions": len(replay.old)}
 
 
 def _trained(folder: Path) -> np.ndarray | None:

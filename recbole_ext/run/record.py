@@ -16,6 +16,8 @@ import numpy as np
 import torch
 
 from recbole_ext.bridge.description import describe_split, protocol_label
+from recbole_ext.data.replay import trained_to
+from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.facts import check_log, target_facts
 from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means
@@ -81,6 +83,8 @@ class Run:
             "test_targets": len(test._dataset),
             "items": train._dataset.item_num - 1,
         }
+        if isinstance(train._dataset, SessionDataset):
+            self.record["trained_to"] = trained_to(train._dataset)
         self.record["notes"] += getattr(test._dataset, "notes", [])
         if self.config["rewards"]:
             self._check_rewards(test._dataset)

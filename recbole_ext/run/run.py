@@ -118,11 +118,14 @@ def build_config(
 def _experiment(
     config: Any, saved: bool, tested: bool, folder: Path | None, notes: Sequence[str], parent: Path | None
 ) -> dict[str, Any]:
+    from recbole_ext.errors import UsageError
     from recbole_ext.run.checkpoints import Checkpoints, resume
     from recbole_ext.run.parent import begin, read_parent
     from recbole_ext.run.record import Run
 
     before = None if parent is None else read_parent(parent)
+    if parent is None and config["replay_share"] is not None:
+        raise UsageError("replay_share is of an update, which goes on from another run: leave it out")
 
     run = Run(config, folder)
     run.record["notes"] += notes
@@ -133,7 +136,7 @@ def _experiment(
     if parent is not None and before is not None:
         # RecBole names checkpoints by the second, and this one must not take the place of the parent's
         trainer.saved_model_file = str(Path(config["checkpoint_dir"]) / f"{run.folder.name}.pth")
-        run.record["parent"] = begin(trainer, loaders[0]._dataset, parent, before)
+        run.record["parent"] = begin(trainer, loaders[0], parent, before)
     if config["resume_from"]:
         resume(trainer, config["resume_from"])
     checkpoints = Checkpoints(trainer, folder, run.epoch(trainer)) if folder is not None else None

@@ -18,11 +18,13 @@ OF_STEPS = (
     *("stopping_step", "clip_grad_norm", "weight_decay", "require_pow", "enable_amp", "enable_scaler"),
     *("shuffle", "train_targets", "length_buckets", "train_loss", "negatives", "negative_power", "gbce_t"),
     *("score", "temperature", "precision", "cuda_graphs", "recency", "weight_average"),
+    "replay_share",
 )
 # what only our own trainer and loaders read, of sequential models on our rows
 OF_SESSIONS = (
     *("train_targets", "length_buckets", "train_loss", "negatives", "negative_power", "gbce_t"),
     *("score", "temperature", "precision", "cuda_graphs", "recency", "weight_average"),
+    "replay_share",
 )
 SWITCHES = ("train_loss", "score")  # switch others of these keys off, see `idle`
 SMALL_LOG, SMALL_BATCH, LARGE_BATCH = 300_000, 256, 2048  # what `train_batch_size: auto` goes by
@@ -125,6 +127,14 @@ class Training(Settings):
         "decay of a moving average of the weights over the steps, which is validated, tested and saved; ~: none",
         gt=0,
         lt=1,
+    )
+
+    replay_share: Number | None = key(
+        None,
+        "of an update, which share of the sessions that the parent trained on train again, beside all new ones; "
+        "~: all of them",
+        ge=0,
+        le=1,
     )
 
     def check(self) -> None:

@@ -16,7 +16,7 @@ from recbole_ext.bridge.checkpoint import read_checkpoint
 from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.promotion import promotion
-from recbole_ext.recommend.update import update
+from recbole_ext.recommend.update import EPOCHS, REPLAY_SHARE, update
 
 from .conftest import FEATURES, without_curves, write_shop
 
@@ -103,7 +103,7 @@ def test_a_network_goes_on(shop):
     """It starts at the old weights: with a learning rate of next to nothing rows stay where they were."""
     parent = shop("HRNNFeat", **FEATURES)
     record = update(parent, ["new"], keys={"learning_rate": 1e-12, "weight_decay": 0.0})
-    assert record["config"]["epochs"] == 1 and record["epochs_run"] == 1
+    assert record["config"]["epochs"] == EPOCHS and record["epochs_run"] == EPOCHS
     told = record["parent"]
     assert (told["folder"], told["kind"]) == (str(parent), "warm")
     assert told["items"] == 40 and told["new_items"] >= 1 and told["started_items"] >= 1
@@ -131,6 +131,69 @@ def test_a_network_goes_on(shop):
 
 def names(checkpoint, field):
     return checkpoint["numbering"][field].numpy().tobytes().decode().split("\0")
+
+
+def test_a_share_of_the_old_sessions_trains_again(shop):
+    """All 20 new ones, and a quarter of the 88 that the parent trained on; 1 is every session, as without the key."""
+    parent = shop("HRNNFeat", **FEATURES)
+    assert update(parent, ["new"])["config"]["replay_share"] == REPLAY_SHARE
+    records = [update(parent, ["new"], keys={"replay_share": 0.25}) for _ in range(2)]
+    told = {name: records[0]["parent"][name] for name in ("new_sessions", "sessions_again", "old_sessions")}
+    assert told == {"new_sessions": 20, "sessions_again": 22, "old_sessions": 88}
+    assert records[0]["test"] == records[1]["test"]
+    whole = update(parent, ["new"], keys={"replay_share": 1})
+    assert "old_sessions" not in whole["parent"]
+    assert whole["test"] == update(parent, ["new"], keys={"replay_share": None})["test"]
+
+
+def test_a_run_that_does_not_say_what_it_knew_goes_on_whole(shop, tmp_path):
+    """As runs of older versions: nothing is drawn unasked, and asked for it is refused."""
+    parent = shop("HRNNFeat", **FEATURES)
+    old = tmp_path / "old"
+    shutil.copytree(parent, old)
+    record = json.loads((old / "record.json").read_text())
+    del record["trained_to"]
+    (old / "record.json").write_text(json.dumps(record))
+    assert "old_sessions" not in update(old, ["new"])["parent"]
+    with pytest.raises(UsageError, match="write replay_share: 1 this time"):
+        update(old, ["new"], keys={"replay_share": 0.5})
+
+
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_the_first_visitor_who_returns(shop, average):
+    """The pointer to a visitor's past is not in the parent, and starts as it is made; what was there goes on."""
+    log = Path("data/shop/shop.inter")
+    lines = log.read_text().splitlines()
+    alone = [line.split("\t") for line in lines[1:]]
+    alone = ["\t".join([row[0], "", *row[2:]]) for row in alone]
+    Path("alone/shop").mkdir(parents=True, exist_ok=True)
+    Path("alone/shop/shop.inter").write_text("\n".join([lines[0], *alone]) + "\n")
+    shutil.copy("data/shop/shop.item", "alone/shop/shop.item")
+    parent = shop(
+        "HRNNFeat", **{**FEATURES, "data_path": "alone", "pointer": "user", "weight_average": average}
+    )
+    record = update(parent, ["new"], keys={"learning_rate": 1e-12, "weight_decay": 0.0})
+    before = read_checkpoint(json.loads((parent / "record.json").read_text())["checkpoint"])
+    after = read_checkpoint(record["checkpoint"])
+    if average:
+        before, after = before["weight_average"], after["weight_average"]
+    before, after = (stored["weights" if average else "state_dict"] for stored in (before, after))
+    gates = "look_back.gates.weight"
+    assert "look_back.user.by_distance" in set(after) - set(before) and len(after[gates]) == 2
+    torch.testing.assert_close(after[gates][:1], before[gates])
+    torch.testing.assert_close(after["session_grus.0.weight_hh_l0"], before["session_grus.0.weight_hh_l0"])
+    again = update(Path(record["files"]["record"]).parent, ["much"] if Path("much").exists() else [_later()])
+    assert again["parent"]["kind"] == "warm"
+
+
+def _later():
+    """A folder of the new days' sessions once more, 60 days later and under other names."""
+    lines = (Path("new") / "shop.inter").read_text().replace("\ns", "\nmuch").splitlines()
+    rows = [row.split("\t") for row in lines[1:]]
+    moved = ["\t".join([*row[:3], str(float(row[3]) + 5e6), row[4]]) for row in rows]
+    shutil.copytree("new", "much")
+    (Path("much") / "shop.inter").write_text("\n".join([lines[0], *moved]) + "\n")
+    return "much"
 
 
 def test_items_without_features_start_from_what_was_clicked_beside_them(shop):
@@ -274,6 +337,15 @@ def test_the_command(shop, capsys):
         (["VSTAN", "--events", "absent"], "absent, which does not exist"),
         (["VSTAN", "--events", "new", "--dataset=other"], "dataset cannot be changed in an update"),
         (["VSTAN", "--events", "new", "--kk=3"], "kk"),
+        (
+            ["HRNNFeat", "--events", "new", "--replay_share=1.5"],
+            "replay_share is 1.5: it has to be a number from 0 to 1",
+        ),
+        (["HRNNFeat", "--events", "new", "--replay_share=-0.1"], "replay_share is -0.1"),
+        (
+            ["VSTAN", "--events", "new", "--replay_share=0.5"],
+            "VSTAN learns in one pass and does not read replay_share",
+        ),
         (["VSTAN", "--events", "new", "--forget-before", "Monday"], "write a day as YYYY-MM-DD"),
         (["VSTAN", "--events", "new", "--forget-before", "2100-01-01"], "leaves no session"),
         (["VSTAN", "--events", "data"], "no source that would read it"),
@@ -281,8 +353,8 @@ def test_the_command(shop, capsys):
 )
 def test_what_cannot_be_done(shop, capsys, words, says):
     words = ["update", *words]
-    if words[1] == "VSTAN":
-        words[1] = str(shop("VSTAN"))
+    if words[1] in ("VSTAN", "HRNNFeat"):
+        words[1] = str(shop(words[1], **(FEATURES if words[1] == "HRNNFeat" else {})))
     assert main(words) == 2 and says in capsys.readouterr().err
 
 
@@ -354,6 +426,11 @@ def test_new_days_that_are_wrong_end_in_one_sentence(shop, capsys):
         assert f"line 2: timestamp is '{time}'" in said and "Traceback" not in said
     assert main(["update", str(shop("VSTAN")), "--events", "data/shop", "--log", "nothing"]) == 2
     assert "no new event" in capsys.readouterr().err and not Path("nothing").exists()
+
+
+def test_a_share_is_of_an_update(shop):
+    with pytest.raises(UsageError, match="replay_share is of an update"):
+        recbole_ext.run("SASRec", "shop", **GIVEN, replay_share=0.5)
 
 
 def test_other_models_cannot_go_on(shop):
