@@ -51,7 +51,7 @@ def of_run(run: str, data: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     scorer = state.ranking.scorer
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefixes.jsonl"
-        step = max(write_prefixes(data, str(file)) // count, 1)
+        step = max(write_prefixes(data, str(file), run) // count, 1)
         lines = file.read_text(encoding="utf-8").splitlines()[::step][:count]
     live = asked([json.loads(line)["items"] for line in lines], None, state.catalogue, False).live
     with torch.inference_mode():

@@ -1,12 +1,14 @@
 """How fast a finished run answers, beside RecBole 1.2.1 as released. Writes results/recommend.md, or --out FILE.
 
+    python benchmarks/recommend.py     # the newest run in runs/diginetica-sessions/, or else in runs/diginetica-demo/
     python benchmarks/recommend.py --run runs/diginetica-sessions/HRNNFeat-… --data atomic_data/diginetica-sessions
     python benchmarks/recommend.py … --threads 1 --repeats 5 --million
 
 The whole job: the top 20 of every test prefix, from a file of prefixes to one of lists, the model opened on the way.
 Beside it RecBole's `full_sort_topk` on its own SASRec over as many items, batch for batch, in a process that never
 imports us; it is given some of the rows, as it takes the same time for each. One request, in process, one thread:
-beside it the same model by RecBole's way to ask, `full_sort_predict`, and RecBole's SASRec by it.
+beside it the same model by RecBole's way to ask, `full_sort_predict`, and RecBole's SASRec by it. Where the run was
+exported (`recbole-ext export RUN --onnx`), the folder in it is asked too.
 Every run is a process of its own and the sides take turns.
 """
 
@@ -29,6 +31,7 @@ from side_by_side import MB, ROOT, Measured, Side, alternate, conditions, peak_b
 
 PACKAGES = ("torch", "numpy", "pandas", "recbole", "safetensors")
 BATCH = 1024  # of both sides
+EXPORTED = "onnx"  # in a run's folder
 WARM = 5  # requests that are not timed
 
 
@@ -188,6 +191,11 @@ def measure(given: argparse.Namespace, folder: Path) -> str:
         1,
     )
     rows = [*_job_rows(job, topk, count), *_request_rows(once, same, topk), *_load_rows(first)]
+    exported = Path(given.run) / EXPORTED
+    if exported.is_dir():
+        request = {**request, "run": str(exported)}
+        (there,) = alternate([Side("exported", f"{me}:one_request", request, given.repeats)], 1)
+        rows.append(("one request, the run's exported folder", _ms(there.result), "", ""))
     if given.million:
         wide = {"items": 1_000_000, "width": 64, "requests": 30}
         (million,) = alternate([Side("million", f"{me}:many_items", wide, given.repeats)], 1)
@@ -195,6 +203,15 @@ def measure(given: argparse.Namespace, folder: Path) -> str:
     head = ("what", "ours", "RecBole", "times faster")
     said = conditions(given.threads, PACKAGES)
     return f"{Path(given.run).name}. {said}. Single requests: one thread.\n\n{table(head, rows)}"
+
+
+def newest(runs: Path) -> Path:
+    """The newest run that was made on the public lists, or else on the demo data."""
+    for dataset in ("diginetica-sessions", "diginetica-demo"):
+        found = sorted((runs / dataset).glob("*/model/model.json"), key=lambda file: file.stat().st_mtime)
+        if found:
+            return found[-1].parents[1]
+    raise SystemExit(f"there is no run in {runs}: make demo leaves one, or name one with --run")
 
 
 def _job_rows(job: Measured, topk: Measured, count: int) -> list[tuple[str, ...]]:
@@ -241,8 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", required=True, help="a run's folder")
-    parser.add_argument("--data", default="atomic_data/diginetica-sessions", help="its atomic files")
+    parser.add_argument("--run", type=Path, help="a run's folder")
+    parser.add_argument("--data", type=Path, help="its atomic files")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "recommend.md")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
@@ -250,7 +267,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peer-rows", type=int, default=4096, help="rows that RecBole is given")
     parser.add_argument("--million", action="store_true", help="1,000,000 items too")
     given = parser.parse_args(arguments)
-    given.run, given.data = (str(Path(place).resolve()) for place in (given.run, given.data))
+    given.run = (given.run or newest(Path("runs"))).resolve()
+    if given.data is None:
+        stated = json.loads((given.run / "model" / "model.json").read_text(encoding="utf-8"))
+        given.data = Path("atomic_data") / stated["dataset"]
+    given.run, given.data = str(given.run), str(given.data.resolve())
     with tempfile.TemporaryDirectory() as folder:
         text = measure(given, Path(folder))
     print(text)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,20 @@ def test_lists_that_differ_are_counted(benchmark, tmp_path):
         2 / 3,
         1 / 3,
     )
+
+
+def test_the_newest_run_is_measured(benchmark, tmp_path):
+    with pytest.raises(SystemExit, match="make demo"):
+        benchmark.newest(tmp_path)
+    for place, age in (
+        ("diginetica-demo/old", 1),
+        ("diginetica-demo/new", 2),
+        ("diginetica-sessions/lists", 0),
+    ):
+        file = tmp_path / place / "model" / "model.json"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        os.utime(file, (age, age))
+    assert benchmark.newest(tmp_path).name == "lists"
+    (tmp_path / "diginetica-sessions/lists/model/model.json").unlink()
+    assert benchmark.newest(tmp_path).name == "new"
