@@ -114,7 +114,9 @@ def test_the_files_are_these(lists, tmp_path):
         ([[1, 2], [1, 2]], [[1, 2], [1, 2]]),
         ([[1, 2, 3]], None),  # cut off before its prefix of one item
         ([[1, 2, 3], [4, 5]], None),
-        ([[1, 2], [1, 2, 3]], None),  # shortest first
+        ([[1, 2], [1, 2, 3]], [[1, 2, 3]]),  # shortest first
+        ([[1, 2], [4, 5], [4, 5, 6], [7, 8]], [[1, 2], [4, 5, 6], [7, 8]]),
+        ([[1, 2, 3], [1, 2], [4, 5], [4, 5, 6]], None),  # both ways
         ([[1, 2, 3], [1, 9]], None),  # another session's pair in between
     ],
 )
@@ -127,6 +129,22 @@ def test_sessions_are_rebuilt_only_from_whole_ladders(pairs, sessions):
 def test_any_sessions_survive_the_way_through_pairs(sessions):
     pairs = [session[:end] for session in sessions for end in range(len(session), 1, -1)]
     assert rebuild_sessions(pairs) == sessions
+
+
+@pytest.mark.parametrize(
+    ("train", "sessions"),
+    [
+        (([[10, 20], [10], [20]], [30, 20, 40]), [[10, 20, 30], [20, 40]]),  # every prefix
+        (([[10], [10, 20], [20]], [20, 30, 40]), [[10, 20, 30], [20, 40]]),
+        (([[10, 20, 30], [20, 40]], [40, 10]), [[10, 20, 30, 40], [20, 40, 10]]),  # whole sessions
+    ],
+)
+def test_training_pairs_are_sessions(lists, tmp_path, train, sessions):
+    convert(lists(train=train), tmp_path / "toy")
+    inter = pl.read_csv(tmp_path / "toy" / "toy.inter", separator="\t")
+    inter = inter.filter(pl.col("split:token") == "train")
+    found = inter.group_by("session_id:token", maintain_order=True).agg("item_id:token")
+    assert found["item_id:token"].to_list() == sessions
 
 
 def test_pairs_that_are_no_sessions_stay_as_they_are(lists, tmp_path):
@@ -240,7 +258,7 @@ def test_bad_pairs_break_the_ladder_and_are_counted(lists, tmp_path):
     [
         ({"a": 1}, TEST, "holds no list of sessions"),
         ([1, 2], TEST, "holds no list of sessions"),
-        (TEST, TEST, "holds \\(prefixes, targets\\), but training needs whole sessions"),
+        (([[1, 2, 3], [1, 2]], [4, 3]), TEST, "some are of one session, but not all of its prefixes"),
         ([[]] * 3, TEST, "3 of 3 rows are bad"),
         ([], TEST, "no usable session"),
         (TRAIN, TRAIN, "does not hold \\(prefixes, targets\\)"),

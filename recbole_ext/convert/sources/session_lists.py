@@ -1,17 +1,17 @@
 """Session lists (the pickles of SR-GNN, COTREC and successors) to atomic files, with the published split.
 
-Reference: https://github.com/CRIPAC-DIG/SR-GNN, `datasets/preprocess.py`. There `test.txt` holds every prefix
-of a test session with its next item; here test sessions are put back together, so that each event after a
-session's first is one published pair. Where the pairs are no whole sessions (COTREC drops prefixes of one
-item) each pair stays a session. Training sessions come first, both parts in file order; `timestamp` is the
-event's running number, `split` is train or test. In messages and in the manifest a `line` of a pickle is the
-number of the session or pair in it.
+Reference: https://github.com/CRIPAC-DIG/SR-GNN, `datasets/preprocess.py`. There `test.txt` holds every prefix of a test
+session with its next item; here test sessions are put back together, so that each event after a session's first is one
+published pair. Where the pairs are no whole sessions (COTREC drops prefixes of one item) each pair stays a session.
+Training pairs are put together the same way, or are whole sessions. Training sessions come first, both parts in file
+order; `timestamp` is the event's running number, `split` is train or test. In messages and in the manifest a `line` of
+a pickle is the number of the session or pair in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -117,11 +117,20 @@ def _counts(
 
 
 def rebuild_sessions(pairs: Sequence[Session]) -> list[Session] | None:
-    """The test sessions whose events after the first are `pairs`, or None where the pairs are not like that.
+    """The sessions whose events after the first are `pairs`, or None where the pairs are not like that.
 
-    A pair is its prefix with its target at the end. SR-GNN writes the pairs of a session one after another,
-    longest first, down to the prefix of one item: [1 2 3] [1 2] is the session 1 2 3.
+    A pair is its prefix with its target at the end. The pairs of a session stand one after another, down to the prefix
+    of one item: longest first, as SR-GNN writes them ([1 2 3] [1 2] is the session 1 2 3), or shortest first.
     """
+    longest_first = _ladders(pairs)
+    if longest_first is not None:
+        return longest_first
+    shortest_first = _ladders(pairs[::-1])
+    return None if shortest_first is None else shortest_first[::-1]
+
+
+def _ladders(pairs: Sequence[Session]) -> list[Session] | None:
+    """The sessions of pairs that come longest first; None where they do not."""
     sessions: list[Session] = []
     open_prefix: Session = ()  # what the next pair of the same session must be; empty: a new session begins
     for pair in pairs:
@@ -151,13 +160,10 @@ def _is_lists(value: Any) -> bool:
 
 
 def _read_train(path: Path, report: RowReport, allowed: BadRows) -> list[Session]:
-    """The usable sessions of a pickled list of lists of item numbers, in file order."""
+    """The usable sessions of a pickled list of lists of item numbers, in file order; or of (prefixes, targets)."""
     sessions = load(path)
     if isinstance(sessions, list | tuple) and len(sessions) == 2 and _is_lists(sessions[0]) and sessions[0]:
-        raise ConvertError(
-            f"{path} holds (prefixes, targets), but training needs whole sessions: name the file with them, "
-            f"{TRAIN} in most collections, with --train."
-        )
+        return _sessions_of_pairs(path, _pairs(path, sessions, report, allowed, "--train"))
     if not _is_lists(sessions):
         raise ConvertError(
             f"{path} holds no list of sessions (lists of item numbers): name the right file with --train."
@@ -166,16 +172,34 @@ def _read_train(path: Path, report: RowReport, allowed: BadRows) -> list[Session
     return _usable(path, sessions, [_fault(session) for session in sessions], report, allowed)
 
 
+def _sessions_of_pairs(path: Path, pairs: list[Session]) -> list[Session]:
+    """Training sessions of pairs that are all prefixes of the sessions, or of which each is a whole session."""
+    whole = rebuild_sessions(pairs)
+    if whole is not None:
+        return whole
+    for one, two in pairwise(pairs):
+        shorter = min(len(one), len(two))
+        if len(one) != len(two) and one[:shorter] == two[:shorter]:
+            raise ConvertError(
+                f"{path} holds (prefixes, targets) of which some are of one session, but not all of its prefixes: "
+                f"training needs whole sessions, so name the file with them, {TRAIN} in most collections, with --train."
+            )
+    return pairs
+
+
 def _read_pairs(path: Path, report: RowReport, allowed: BadRows) -> list[Session]:
     """The usable pairs of a pickled (prefixes, targets), each as its prefix with its target at the end."""
-    pairs = load(path)
+    return _pairs(path, load(path), report, allowed, "--test")
+
+
+def _pairs(path: Path, pairs: Any, report: RowReport, allowed: BadRows, option: str) -> list[Session]:
     if not (isinstance(pairs, list | tuple) and len(pairs) == 2 and _is_lists(pairs[:1])):
-        raise ConvertError(f"{path} does not hold (prefixes, targets): name the right file with --test.")
+        raise ConvertError(f"{path} does not hold (prefixes, targets): name the right file with {option}.")
     prefixes, targets = pairs
     if not _is_lists(prefixes) or not isinstance(targets, list | tuple) or len(prefixes) != len(targets):
         raise ConvertError(
             f"{path} does not hold a list of prefixes and a list of as many targets: name the right file "
-            "with --test."
+            f"with {option}."
         )
     _check_size(path, prefixes, MAX_PREFIX_ITEMS)
     whole = [[*prefix, target] for prefix, target in zip(prefixes, targets)]
