@@ -14,6 +14,7 @@ from recbole_ext.convert import converted, sources
 from recbole_ext.errors import UsageError
 
 PROG = "python -m recbole_ext.convert"
+LONGEST = 300  # of a line of names
 SYNTHETIC = (
     "Generated raw logs in an owner's schema, with planted signals that a model can be caught missing."
 )
@@ -26,6 +27,9 @@ def summary(manifest: Mapping[str, Any], out: Any) -> str:
         dropped = "".join(f"\n  dropped, {reason}: {count:,}" for reason, count in rows["dropped"].items())
         lines.append(f"{file}: {rows['read']:,} rows read, {rows['kept']:,} kept{dropped}")
     lines += [f"guessed, {what}: {guess}" for what, guess in manifest.get("guessed", {}).items()]
+    unread = manifest.get("unread", [])
+    if unread:
+        lines.append(f"not read: column{'s' * (len(unread) > 1)} {', '.join(map(repr, unread))}"[:LONGEST])
     lines += [f"note, {note}: {count:,}" for note, count in manifest["notes"].items()]
     lines.append(", ".join(_counted(name, count) for name, count in manifest["counts"].items()))
     files = ", ".join(output["name"] for output in manifest["outputs"])

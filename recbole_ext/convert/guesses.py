@@ -24,6 +24,7 @@ NAMES = {
     "user": ("userid", "user", "visitorid", "visitor", "customerid", "customer", "clientid"),
     "time": ("timestamp", "time", "ts", "datetime", "eventtime", "createdat", "date"),
     "event": ("event", "eventtype", "action", "behavior", "behaviour", "behaviortype", "type"),
+    "split": ("split",),
 }
 
 

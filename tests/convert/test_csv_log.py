@@ -947,3 +947,41 @@ def test_the_real_sample_by_idle_time(shared_data, tmp_path):
     ordered = events.sort_values(["visitorid", "timestamp"])
     gaps = ordered.groupby("visitorid")["timestamp"].diff()
     assert manifest["counts"]["sessions"] == int((gaps.isna() | (gaps > 1_800_000)).sum())
+
+
+PARTED = """session_id,item_id,timestamp,split,page
+a,1,1433221332,train,x
+a,2,1433221333,train,x
+b,1,1433221334,{part},x
+b,2,1433221335,test,x
+"""
+
+
+def test_parts_are_carried_and_what_is_not_read_is_named(tmp_path, capsys):
+    (tmp_path / "events.csv").write_text(PARTED.format(part="test"))
+    out = tmp_path / "atomic" / "shop"
+    assert command_line.main(["csv", str(tmp_path / "events.csv"), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "guessed, split: column 'split'" in said and "not read: column 'page'" in said
+    inter = pd.read_csv(out / "shop.inter", sep="\t")
+    assert inter["split:token"].tolist() == ["train", "train", "test", "test"]
+    without = tmp_path / "atomic" / "without"
+    assert (
+        command_line.main(["csv", str(tmp_path / "events.csv"), "--out", str(without), "--split", "-"]) == 0
+    )
+    assert "not read: columns 'split', 'page'" in capsys.readouterr().out
+    assert "split:token" not in pd.read_csv(without / "without.inter", sep="\t").columns
+
+
+@pytest.mark.parametrize(
+    ("part", "options", "said"),
+    [
+        ("train", {}, "1 sessions, the first of them b, are of two parts"),
+        ("tset", {"strict": True}, "split is not train, valid or test"),
+        ("test", {"session": "-", "user": "session_id", "split": "split"}, "needs a column of sessions"),
+    ],
+)
+def test_parts_that_cannot_be(tmp_path, part, options, said):
+    (tmp_path / "events.csv").write_text(PARTED.format(part=part))
+    with pytest.raises(ConvertError, match=said):
+        convert(tmp_path / "events.csv", tmp_path / "shop", **options)

@@ -54,6 +54,7 @@ RECORDED = (
     *("items_file", "item_types"),
 )
 DAY_MS = 86_400_000
+PARTS = ("train", "valid", "test")
 
 
 def _column(of: str, more: str = "") -> Any:
@@ -91,6 +92,7 @@ class Options(DatedOptions):
     session: Word | None = _column("sessions", "; without one a visitor's events are cut by --gap-minutes")
     user: Word | None = _column("visitors")
     event: Word | None = _column("kinds of events (view, purchase …)")
+    split: Word | None = _column("parts, one a session: train, valid or test")
     time_unit: Literal["s", "ms", "us", "ns", "iso", "date"] | None = option(
         None, "unit of the times: since 1970, ISO 8601 or whole days (guessed from an excerpt)"
     )
@@ -131,7 +133,7 @@ class Options(DatedOptions):
 
     def named(self) -> dict[str, str | None]:
         """The columns that the user names."""
-        return {what: getattr(self, what) for what in ("item", "time", "session", "user", "event")}
+        return {what: getattr(self, what) for what in ("item", "time", "session", "user", "event", "split")}
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,14 @@ def read(raw: Path, options: Options) -> Conversion:
         counts=_counts(inter, layout.columns),
         time_origin=float(origin),
         types=types,
-        more={"guessed": guessed},
+        more={"guessed": guessed, "unread": _unread(layout)},
     )
+
+
+def _unread(layout: Layout) -> list[str]:
+    """Columns of the events that nothing is taken from."""
+    header = read_header(layout.events, layout.events.separator)
+    return [name for name in header if name not in layout.columns.values()]
 
 
 def _recorded(layout: Layout, options: Options, types: Mapping[str, str]) -> dict[str, Any]:
@@ -196,6 +204,12 @@ def _layout(raw: Path, options: Options, guessed: dict[str, str]) -> Layout:
     columns = find_columns(events, separator, options.named(), guessed)
     if options.session_per_user and not {"session", "user"} <= set(columns):
         raise ConvertError("--session-per-user needs a column of sessions and one of users: name both.")
+    if "split" in columns and "session" not in columns:
+        if options.split is not None:
+            raise ConvertError(
+                f"--split {options.split} needs a column of sessions, whose parts it says: name it too."
+            )
+        guessed["split"] = f"column {columns.pop('split')!r} is not read, as no column names sessions"
     if options.given("gap_minutes") and "session" in columns:
         raise ConvertError(
             f"--gap-minutes is read only where no column names sessions, and {columns['session']} does: leave it out, "
@@ -228,8 +242,13 @@ def _sessions(
         guessed["session"] = f"no column, so over {gap_minutes:g} idle minutes of a visitor end one"
         return _number_sessions(log, gap_minutes)
     if options.session_per_user:
-        return _number_sessions(log, None)
+        log = _number_sessions(log, None)
+        if "split" in columns:
+            _check_parts(log, layout.events)
+        return log
     log = in_session_order(log)
+    if "split" in columns:
+        _check_parts(log, layout.events)
     if "user" in columns:
         _check_shared_sessions(log, layout.events)
         log, user_notes = with_session_users(log)
@@ -336,6 +355,9 @@ def _read_events(layout: Layout, options: Options, allowed: BadRows) -> tuple[pl
         wanted.append(_id_column("user_id", columns["user"], may_miss))
     if "event" in columns:
         wanted.append(_id_column("event", columns["event"]))
+    if "split" in columns:
+        known = (f"{columns['split']} is not train, valid or test", lambda text: ~text.is_in(PARTS))
+        wanted.append(Column("split", columns["split"], lambda text: text, (known,)))
     log, report = read_quoted_rows(layout.events, wanted, allowed)
     if log.is_empty():
         raise ConvertError(f"{layout.events.path} holds no usable row: check that it is the table of events.")
@@ -371,10 +393,21 @@ def _check_shared_sessions(log: pl.DataFrame, source: Source) -> None:
         )
 
 
+def _check_parts(log: pl.DataFrame, source: Source) -> None:
+    """ConvertError where events of one session are of two parts."""
+    parts = log.group_by("session_id", maintain_order=True).agg(pl.col("split").n_unique())
+    mixed = parts.filter(pl.col("split") > 1)["session_id"]
+    if len(mixed):
+        raise ConvertError(
+            f"{source.path}: {len(mixed):,} sessions, the first of them {mixed[0]}, are of two parts: give each one, "
+            f"or leave the parts out with --split {NONE}."
+        )
+
+
 def _inter(log: pl.DataFrame, notes: dict[str, int]) -> tuple[pl.DataFrame, int]:
     """Ordered events -> (.inter table, `timestamp` in seconds since the first event; its unix second)."""
     spans = log.group_by("session_id").agg(span=pl.col("time_ms").max() - pl.col("time_ms").min())
     notes["session of more than a day"] = spans.filter(pl.col("span") > DAY_MS).height
     inter, origin = with_timestamp(log, notes)
-    order = ("session_id", "user_id", "item_id", "timestamp", "event")
+    order = ("session_id", "user_id", "item_id", "timestamp", "event", "split")
     return inter.select([column for column in order if column in inter.columns]), origin
