@@ -222,6 +222,8 @@ def _register_trainer() -> None:
     import recbole.utils.utils
     from recbole.utils import ModelType
 
+    from recbole_ext.trainer.collector import RankCollector
+
     recbole_get = recbole.utils.utils.get_trainer
 
     def get_trainer(model_type: Any, model_name: str) -> Any:
@@ -241,3 +243,4 @@ def _register_trainer() -> None:
 
     for module in (recbole.utils, recbole.utils.utils, quick_start):
         module.get_trainer = get_trainer
+    recbole.trainer.trainer.Collector = RankCollector

@@ -123,7 +123,7 @@ class Run:
         evaluated = bool(best_valid) or any(e["valid_score"] is not None for e in self.epochs)
         self.record["best_valid_score"] = float(best_score) if evaluated else None
         best = [e["epoch"] for e in self.epochs if evaluated and e["valid_score"] == float(best_score)]
-        self.record["best_epoch"] = best[-1] if best else None  # from 0; RecBole keeps the last of equal ones
+        self.record["best_epoch"] = best[0] if best else None  # from 0
         self.record["valid"] = {k: float(v) for k, v in (best_valid or {}).items()}
         self.record["checkpoint"] = trainer.saved_model_file
         self.record["parameters"] = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)

@@ -148,7 +148,8 @@ def rank(trainer: Any, loader: Any, load_best_model: bool = False) -> Ranked:
     metrics = trainer.evaluate(loader, load_best_model=load_best_model, show_progress=False)
     kept = collector.targets()
     scores = torch.cat([dense(given) for given, _, _ in collector.given]).numpy()
-    row = torch.cat([rows["event_index"] for _, rows, _ in collector.given]).numpy()
+    # drawn candidates follow the targets in a batch
+    row = torch.cat([rows["event_index"][: len(given)] for given, rows, _ in collector.given]).numpy()
     order = np.argsort(row, kind="stable")
     return Ranked(scores[order], kept["item"], kept["rank"], row[order], collector.given, dict(metrics))
 

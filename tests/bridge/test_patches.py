@@ -251,17 +251,97 @@ POPULARITY = ["ItemCoverage", "AveragePopularity", "GiniIndex", "ShannonEntropy"
 
 def collector_ints(folder: Path) -> Any:
     """Three users with two recommended items each, of five; items 1, 2, 3 were seen 6, 3 and 1 times."""
+    return measured_lists(folder, [[1, 2], [1, 3], [1, 2]])
+
+
+def list_metrics(folder: Path) -> Any:
+    """The same with a list of one item; the padding is no item."""
+    return measured_lists(folder, [[1, 2], [1, 0], [1, 2]])[0]
+
+
+def measured_lists(folder: Path, lists: list[list[int]]) -> Any:
     from recbole.evaluator import Collector, Evaluator
 
     conf = make_config("Pop", folder, metrics=POPULARITY, topk=[2], valid_metric="ItemCoverage@2")
     conf["metric_decimal_place"] = 6
     collector = Collector(conf)
-    collector.data_struct.set("data.num_items", 5)
+    collector.data_struct.set("data.num_items", 6)  # the padding among them
     collector.data_struct.set("data.count_items", Counter({1: 6, 2: 3, 3: 1}))
-    collector.data_struct.update_tensor("rec.items", torch.tensor([[1, 2], [1, 3], [1, 2]]))
+    collector.data_struct.update_tensor("rec.items", torch.tensor(lists))
     first = Evaluator(conf).evaluate(collector.get_data_struct())
     left = sorted(collector.data_struct._data_dict)  # what training counted stays, what was recommended goes
     return [{key: float(value) for key, value in first.items()}, left]
+
+
+SHORT_LIST_BY_HAND = {
+    "itemcoverage@2": 0.4,  # 2 of 5
+    "averagepopularity@2": 5.0,  # (4.5 + 6 + 4.5) / 3
+    "giniindex@2": 0.64,  # (2*2 + 4*3) / 5 / 5
+    "shannonentropy@2": 0.336506,  # -(3/5 ln 3/5 + 2/5 ln 2/5) / 2
+    "tailpercentage@2": 0.0,
+}
+
+
+def candidate_counts(folder: Path) -> Any:
+    """Of items 1 to 4: two users whose history holds one and two of them; then two drawn candidates each."""
+    from recbole.data.interaction import Interaction
+    from recbole.trainer import Trainer
+
+    nowhere = -torch.inf
+    scores = torch.tensor([[0.0, 0.3, nowhere, 0.1, nowhere], [0.0, 0.3, 0.2, 0.1, nowhere]])
+    collector = SimpleNamespace(candidates=None)
+    trainer = SimpleNamespace(
+        model=SimpleNamespace(
+            full_sort_predict=lambda rows: scores.clone(),
+            predict=lambda rows: scores[[0, 0, 1, 1], [2, 1, 4, 1]],
+        ),
+        **{"device": "cpu", "tot_item_num": 5, "test_batch_size": 9, "eval_collector": collector},
+        config={"eval_type": ranking_type(), "ITEM_ID_FIELD": "item_id"},
+    )
+    rows, number = Interaction({"item_id": torch.tensor([2, 1, 4, 1])}), torch.tensor([0, 0, 1, 1])
+    history = (torch.tensor([0, 1, 1]), torch.tensor([1, 2, 3]))
+    found = []
+    for evaluate, batch in (
+        (Trainer._full_sort_batch_eval, (rows, history, torch.tensor([0, 1]), torch.tensor([3, 4]))),
+        (Trainer._neg_sample_batch_eval, (rows, number, torch.tensor([0, 1]), torch.tensor([2, 4]))),
+    ):
+        evaluate(trainer, batch)
+        found.append(None if collector.candidates is None else collector.candidates.tolist())
+    return found
+
+
+def ranking_type() -> Any:
+    from recbole.utils import EvaluatorType
+
+    return EvaluatorType.RANKING
+
+
+def exact_scores(folder: Path) -> Any:
+    """One hit of three, at one decimal: what is shown, and what epochs are compared by."""
+    from recbole.evaluator import Collector, Evaluator
+    from recbole.trainer import Trainer
+
+    conf = make_config("Pop", folder, metrics=["Hit"], topk=[1], valid_metric="Hit@1", metric_decimal_place=1)
+    collector = Collector(conf)
+    collector.data_struct.update_tensor("rec.topk", torch.tensor([[1, 1], [0, 1], [0, 1]]))
+    evaluator = Evaluator(conf)
+    trainer = SimpleNamespace(
+        evaluate=lambda *args, **options: evaluator.evaluate(collector.get_data_struct()),
+        **{"evaluator": evaluator, "valid_metric": "hit@1", "train_loss_dict": {}},
+    )
+    score, shown = Trainer._valid_epoch(trainer, None)
+    return [round(float(score), 6), dict(shown)]
+
+
+def early_stopping(folder: Path) -> Any:
+    """A plateau of four after a first score: which evaluations stop, and which are the best so far."""
+    from recbole.trainer import trainer
+
+    best, since, told = -np.inf, 0, []
+    for score in (0.25, 0.5, 0.5, 0.5, 0.5):
+        best, since, stop, better = trainer.early_stopping(score, best, since, max_step=2, bigger=True)
+        told.append([stop, better])
+    return told
 
 
 POPULARITY_BY_HAND = {
@@ -367,8 +447,8 @@ def config_files(folder: Path) -> Any:
 
 
 SCENARIOS = {function.__name__: function for function in (
-    sklearn_later, numpy_aliases, ray_optional, checkpoints, data_caches, pandas_three, scipy_dok,
-    collector_ints, empty_sets, anomaly_detection, session_graphs, folders_at_once, device_choice,
+    sklearn_later, numpy_aliases, ray_optional, exact_scores, early_stopping, checkpoints, data_caches,
+    pandas_three, scipy_dok, collector_ints, list_metrics, candidate_counts, empty_sets, anomaly_detection, session_graphs, folders_at_once, device_choice,
     command_line, config_files,
 )}  # fmt: skip
 
@@ -392,11 +472,15 @@ LS_ARGS = {"split": {"LS": "valid_only"}, "order": "TO", "group_by": "user", "mo
 EXPECTED: dict[str, Any] = {
     "sklearn_later": [True, 0.75, ["sklearn"] * 6],
     "numpy_aliases": [True, True],
+    "exact_scores": [0.333333, {"hit@1": 0.3}],
+    "early_stopping": [[False, True], [False, True], [False, False], [False, False], [True, False]],
     "checkpoints": [["hit@3", "ndcg@3"], "BPR", CHECKPOINT_KEYS],
     "data_caches": [],
     "pandas_three": FEATURES,
     "scipy_dok": ["hit@3", "ndcg@3"],
     "collector_ints": [POPULARITY_BY_HAND, ["data.count_items", "data.num_items"]],
+    "list_metrics": SHORT_LIST_BY_HAND,
+    "candidate_counts": [[3, 2], [2, 2]],
     "empty_sets": [13, 1, 0, [1, 2, 3, 4, 5, 6, 7, 8], True],
     "anomaly_detection": False,
     "session_graphs": [
@@ -414,11 +498,15 @@ FAULTS = {
     "sklearn_later": "[False, 0.75",
     "numpy_aliases": "was removed in the NumPy 2.0 release",
     "ray_optional": "pkg_resources_of_old_setuptools",
+    "exact_scores": "[0.3, ",
+    "early_stopping": "[False, True], [False, True]]",
     "checkpoints": "Weights only load failed",
     "data_caches": "toy-Dataset went off",
     "pandas_three": "'float' object has no attribute 'split'",
     "scipy_dok": "_update",
     "collector_ints": "object has no attribute 'cpu'",
+    "list_metrics": "'itemcoverage@2': 0.5",
+    "candidate_counts": "[None, None]",
     "empty_sets": "[13, 13, 0",
     "anomaly_detection": "True",
     "session_graphs": "Cannot copy out of meta tensor",
@@ -591,7 +679,7 @@ def test_popularity_metrics_of_a_whole_run(patched: Path, monkeypatch: pytest.Mo
     assert result["averagepopularity@1"] == pytest.approx(
         np.mean([counted[i] for i in recommended]), abs=1e-4
     )
-    assert result["itemcoverage@1"] == pytest.approx(len(set(recommended)) / 9, abs=1e-4)  # 8 and padding
+    assert result["itemcoverage@1"] == pytest.approx(len(set(recommended)) / 8, abs=1e-4)
 
 
 def padded_batch(draw: random.Random) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from recbole_ext.bridge.patches import arrays, checkpoints, session_graphs, start
+from recbole_ext.bridge.patches import arrays, checkpoints, metrics, session_graphs, start, stopping
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,20 @@ PATCHES: list[Patch] = [
         start.patch_ray,
     ),
     Patch(
+        "exact_scores",  # before checkpoints, which remember an epoch's score
+        "Epochs are compared by scores rounded to metric_decimal_place, so that a worse one may be the best "
+        "(metrics.py, trainer.py:286).",
+        "",
+        stopping.patch_exact_scores,
+    ),
+    Patch(
+        "early_stopping",
+        "An equal validation score counts as a better one: a plateau never stops, and its last epoch is kept "
+        "(utils.py:137).",
+        "",
+        stopping.patch_early_stopping,
+    ),
+    Patch(
         "checkpoints",
         "Checkpoints hold a pickled Config, which torch.load refuses since 2.6, and resuming loses random "
         "state (trainer.py:289-344, 583; run/run.py:250).",
@@ -73,6 +87,20 @@ PATCHES: list[Patch] = [
         "Popularity and coverage metrics crash: .cpu() is called on ints and Counters (collector.py:226).",
         "#2194",
         arrays.patch_collector,
+    ),
+    Patch(
+        "list_metrics",
+        "ItemCoverage and GiniIndex count the padding as an item, and lists shorter than k count as full "
+        "(metrics.py:427-745).",
+        "#1440",
+        metrics.patch_list_metrics,
+    ),
+    Patch(
+        "candidate_counts",
+        "GAUC takes the place of the first -inf for the number of candidates, and is below 0 where a model ranks items "
+        "nowhere (collector.py:186, trainer.py:521-562).",
+        "",
+        metrics.patch_candidate_counts,
     ),
     Patch(
         "empty_sets",
