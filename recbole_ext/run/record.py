@@ -19,7 +19,7 @@ from recbole_ext.bridge.description import describe_split, protocol_label
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.facts import check_log, target_facts
 from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means
-from recbole_ext.files import commit, write_text
+from recbole_ext.files import commit, unique, write_text
 from recbole_ext.plain import config_to_plain
 from recbole_ext.rewards import check_rewards, event_kinds
 from recbole_ext.run.curve import plot_learning_curve
@@ -43,7 +43,7 @@ class Run:
                 Path(config[key]).mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UsageError(f"{key} {config[key]} cannot be made a folder: {error.strerror}") from error
-        name = f"{config['model']}-{config['seed']}-{stamp}"
+        name = f"{config['model']}-{config['seed']}-{stamp}-{unique()}"  # of no two runs, wherever they start
         self.is_cell = folder is not None
         self.folder = folder or Path(config["runs_dir"]) / config["dataset"] / name
         self.epochs: list[dict[str, Any]] = []

@@ -446,9 +446,112 @@ def config_files(folder: Path) -> Any:
     return [conf["LINK_USER_FIELD"], conf["eval_args"], conf["train_neg_sample_args"]["distribution"]]
 
 
+def own_names(folder: Path) -> Any:
+    """Whether each of ten trainers made at once would write to a checkpoint of its own."""
+    conf = make_config("BPR", folder)
+    from recbole.model.general_recommender import BPR
+    from recbole.trainer import Trainer
+
+    model = BPR(conf, toy_data(conf))
+    return len({Trainer(conf, model).saved_model_file for _ in range(10)}) == 10
+
+
+def toy_data(conf: Any) -> Any:
+    from recbole.data import create_dataset
+
+    return create_dataset(conf)
+
+
+def own_logs(folder: Path) -> Any:
+    """Two runs of one process: the messages in each log file, and the TensorBoard folders beside them."""
+    import logging
+
+    from recbole.utils import get_tensorboard, init_logger
+
+    logging.getLogger().handlers.clear()
+    for model in ("BPR", "Pop"):
+        init_logger(make_config(model, folder, state="INFO"))
+        logging.getLogger().info(f"this is {model}")
+        get_tensorboard(logging.getLogger()).close()
+    logs = sorted(Path("log").glob("*/*.log"))
+    said = [[line.split("INFO")[1].strip() for line in log.read_text().splitlines()] for log in logs]
+    folders = sorted(place.name for place in Path("log_tensorboard").iterdir())
+    return [said, folders == sorted(log.stem for log in logs)]
+
+
+def drawing_ends(folder: Path) -> Any:
+    """A sampler of three items for a session that has two of them, and for one that has all; with a limit of time."""
+    import signal
+
+    from recbole.sampler.sampler import AbstractSampler
+
+    class Few(AbstractSampler):
+        item_num = 4
+
+        def get_used_ids(self) -> Any:
+            return np.array([set(), {1, 3}, {1, 2, 3}], dtype=object)
+
+        def _uni_sampling(self, number: int) -> Any:
+            return np.random.choice(
+                [1, 3], number
+            )  # never the one that may be, as if it were one of millions
+
+    signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(RuntimeError("it does not end")))
+    signal.alarm(20)
+    try:
+        drawn = Few("uniform", 1.0).sample_by_key_ids([1, 1], 2).tolist()
+        try:
+            Few("uniform", 1.0).sample_by_key_ids([1, 2], 1)
+        except UsageError as error:
+            return [drawn, str(error)]
+    finally:
+        signal.alarm(0)
+
+
+def nothing_masked(folder: Path) -> Any:
+    """How many of three items may be masked; BERT4Rec's loss of a batch without a mask, DIEN's of prefixes of one."""
+    from recbole.data.transform import MaskItemSequence
+    from recbole.model.sequential_recommender.bert4rec import BERT4Rec
+    from recbole.model.sequential_recommender.dien import InterestExtractorNetwork
+
+    conf = make_config("BERT4Rec", folder, MAX_ITEM_LIST_LENGTH=3, train_neg_sample_args=None)
+    masks = MaskItemSequence(conf)
+    model = BERT4Rec(conf, toy_data(conf))
+    number = torch.zeros(1, 1, dtype=torch.int64)
+    batch = {"Mask_item_id_list": torch.tensor([[1, 2, 0]]), "Pos_item_id": number, "Neg_item_id": number}
+    loss = model.calculate_loss({**batch, "MASK_INDEX": number})
+    network = InterestExtractorNetwork(4, 4, [8, 1])
+    states = torch.ones(2, 2, 4, requires_grad=True)
+    auxiliary = network.auxiliary_loss(states, states, states, torch.tensor([0, 0]))
+    return [masks.mask_item_length, float(loss), float(auxiliary), loss.requires_grad]
+
+
+def fearec_rows(folder: Path) -> Any:
+    """Rows of each target, and the prefix of row 1 of a data set that makes prefixes when it is asked."""
+    from recbole.data.interaction import Interaction
+    from recbole.model.sequential_recommender.fearec import FEARec
+
+    class Data:
+        inter_feat = Interaction({"item_id": torch.tensor([5, 2, 5])})
+
+        def __getitem__(self, index: Any) -> Any:
+            return Interaction({"item_id_list": torch.tensor([[1, 0], [2, 3], [4, 4]])[index]})
+
+    found = FEARec.get_same_item_index(SimpleNamespace(ITEM_ID="item_id"), Data())
+    conf = make_config("FEARec", folder, train_neg_sample_args=None)
+    made = toy_data(conf).build()[0]
+    rows = made.inter_feat
+    del rows.interaction["item_id_list"]
+    made.__class__ = type("Made", (type(made),), {"__getitem__": Data.__getitem__})
+    prefix = FEARec(conf, made).dataset.inter_feat["item_id_list"][1]
+    return [{str(item): places.tolist() for item, places in found.items()}, prefix.tolist()]
+
+
 SCENARIOS = {function.__name__: function for function in (
     sklearn_later, numpy_aliases, ray_optional, exact_scores, early_stopping, checkpoints, data_caches,
-    pandas_three, scipy_dok, collector_ints, list_metrics, candidate_counts, empty_sets, anomaly_detection, session_graphs, folders_at_once, device_choice,
+    pandas_three, scipy_dok, collector_ints, list_metrics, candidate_counts, empty_sets,
+    anomaly_detection, session_graphs, own_names, own_logs, drawing_ends,
+    nothing_masked, fearec_rows, folders_at_once, device_choice,
     command_line, config_files,
 )}  # fmt: skip
 
@@ -487,6 +590,15 @@ EXPECTED: dict[str, Any] = {
         [[*GRAPH_BY_HAND, NO_PADDING], [*GRAPH_SHAPES, [1, 6]]],
         [GRAPH_BY_HAND, GRAPH_SHAPES],
     ],
+    "own_names": True,
+    "own_logs": [[["this is BPR"], ["this is Pop"]], True],
+    "drawing_ends": [
+        [2, 2, 2, 2],
+        "negatives cannot be drawn for number 2, which has all of the 3 items that may be: leave it out, or set "
+        "train_neg_sample_args: ~ and eval_args.mode: full",
+    ],
+    "nothing_masked": [1, 0.0, 0.0, True],
+    "fearec_rows": [{"2": [1], "5": [0, 2]}, [2, 3]],
     "folders_at_once": True,
     "device_choice": "cpu",
     "command_line": [0.001, False],
@@ -510,6 +622,11 @@ FAULTS = {
     "empty_sets": "[13, 13, 0",
     "anomaly_detection": "True",
     "session_graphs": "Cannot copy out of meta tensor",
+    "own_names": "False",
+    "own_logs": "[['this is BPR', 'this is Pop'], []]",
+    "drawing_ends": "it does not end",
+    "nothing_masked": "[0, nan, nan",
+    "fearec_rows": "item_id_list",
     "folders_at_once": "File exists",
     "device_choice": "cuda",
     "command_line": "[7, True]",

@@ -277,7 +277,7 @@ def test_what_is_measured_by_labels_is_what_the_scores_say(model, metrics, tmp_p
     monkeypatch.chdir(tmp_path)
     keys = readable(model, {**places, **settings}, common)
     if model == "SKNN" and "MAE" in metrics:
-        with pytest.raises(UsageError, match="^MAE measures how"):
+        with pytest.raises(UsageError, match=r"^MAE measures how"):
             recbole_ext.run(model, LOG, **keys)
         return
     found = recbole_ext.run(model, LOG, **keys)["test"]

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from recbole_ext.bridge.patches import arrays, checkpoints, metrics, session_graphs, start, stopping
+from recbole_ext.bridge.patches import (
+    arrays,
+    checkpoints,
+    drawing,
+    logs,
+    metrics,
+    models,
+    session_graphs,
+    start,
+    stopping,
+)
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,41 @@ PATCHES: list[Patch] = [
         "epoch there (srgnn.py:163-199, gcsan.py:169-201).",
         "",
         session_graphs.patch_session_graphs,
+    ),
+    Patch(
+        "own_names",
+        "Checkpoints are named by the second, so that runs of one model that start together write to one file "
+        "(trainer.py:132, 793).",
+        "",
+        logs.patch_names,
+    ),
+    Patch(
+        "own_logs",
+        "All runs of a process write to the first one's log file, TensorBoard folder and Weights & Biases run "
+        "(logger.py:118, utils.py:223, wandblogger.py:37).",
+        "",
+        logs.patch_logs,
+    ),
+    Patch(
+        "drawing_ends",
+        "Negatives are drawn again and again where a session has all the items there are (sampler.py:166-190, 485; "
+        "transform.py:69).",
+        "#2193",
+        drawing.patch_drawing,
+    ),
+    Patch(
+        "nothing_masked",
+        "BERT4Rec and DIEN divide by what a batch has to predict, also where that is nothing, and BERT4Rec masks none "
+        "of fewer than five items (bert4rec.py:196-220, transform.py:52, dien.py:229).",
+        "#882",
+        models.patch_nothing_masked,
+    ),
+    Patch(
+        "fearec_rows",
+        "FEARec reads prefixes out of RecBole's own table of rows, and looks through all rows for each "
+        "(fearec.py:84, 217).",
+        "",
+        models.patch_fearec,
     ),
     Patch(
         "folders_at_once",
