@@ -168,19 +168,20 @@ def _loaders(config: Any, run: Run) -> tuple[Any, Any, Any]:
 
 def _trainer(config: Any, train: Any) -> Any:
     """The trainer of a fresh model."""
-    from recbole.utils import get_model, get_trainer, init_seed
+    from recbole.utils import get_trainer, init_seed
 
     from recbole_ext.bridge.checkpoint import meet_data
+    from recbole_ext.bridge.needs import made
     from recbole_ext.trainer.collector import RankCollector
 
     init_seed(config["seed"], config["reproducibility"])
     began = time.perf_counter()
-    model = get_model(config["model"])(config, train._dataset).to(config["device"])
-    made = time.perf_counter() - began
+    model = made(config, train._dataset).to(config["device"])
+    seconds = time.perf_counter() - began
     getLogger().info(model)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     if getattr(model, "learns_in_one_pass", False):  # it has learnt when it is made
-        trainer.seconds_before = made
+        trainer.seconds_before = seconds
     trainer.eval_collector = RankCollector(config)
     meet_data(trainer, train)
     return trainer
