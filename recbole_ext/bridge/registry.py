@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from recbole_ext.bridge import encoders
+from recbole_ext.bridge import own_models as own_models_of_files
 from recbole_ext.bridge.names import (
     known_models,
     methods,
@@ -48,6 +49,7 @@ def register() -> None:
     _register_trainer()
     unread.our_models(_our_models)
     _registered = True
+    own_models_of_files.register_handed_down()
 
 
 def register_model(cls: type) -> type:
@@ -236,7 +238,10 @@ def _register_trainer() -> None:
         plain = chosen is recbole.trainer.Trainer and model_type == ModelType.SEQUENTIAL
         if not plain:
             return chosen
-        model = recbole.utils.get_model(model_name)
+        try:
+            model = recbole.utils.get_model(model_name)
+        except (ImportError, ValueError):  # a class of the user's that no name is known of
+            return SessionTrainer
         if getattr(model, "learns_in_one_pass", False):
             return CountingTrainer
         return ActorCriticTrainer if getattr(model, "learns_transitions", False) else SessionTrainer

@@ -28,9 +28,9 @@ RUNS = "trains, evaluates, saves, loads"
 HEAD = """# RecBole's own models on sessions
 
 Every sequential and general model of RecBole 1.2.1 on the sessions of a small log, under a split that keeps sessions
-whole: one epoch, an evaluation, a checkpoint and `load_data_and_model`, whose model has the same metrics; or the sentence
-that a run is refused with before it trains. `python tests/bridge/test_every_model.py --write` makes the table, and that
-test holds it.
+whole: one epoch, an evaluation, a checkpoint, and `load_data_and_model`, whose model has the same metrics; or the
+sentence that a run is refused with before it trains. `python tests/bridge/test_every_model.py --write` makes the table,
+and that test holds it.
 
 | model | kind | given | on sessions |
 |---|---|---|---|
