@@ -87,6 +87,7 @@ class RowFullSortEvalDataLoader(FullSortEvalDataLoader):
         self.sample_size = len(dataset)
         self.row_order = _by_length(dataset)
         AbstractDataLoader.__init__(self, config, dataset, sampler, shuffle=False)
+        self.is_sequential = True  # full_sort_scores then asks for rows, not for a user's history
 
     def _init_batch_size_and_step(self) -> None:
         self.step = self.config["eval_batch_size"]

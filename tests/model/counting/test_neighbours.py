@@ -454,7 +454,8 @@ def test_run_and_recbole_s_own_run(tmp_path, monkeypatch, write_log, random_log)
     write_log(random_log(sessions=80))
     settings = {"data_path": "data", "use_gpu": False, "eval_args": {"split": SPLIT}, "state": "ERROR"}
     record = recbole_ext.run("VSTAN", "toy", **settings)
-    assert record["epochs_run"] == 1 and record["best_valid_score"] == record["valid"]["ndcg@10"] > 0
+    assert record["epochs_run"] == 1
+    assert round(record["best_valid_score"], 6) == record["valid"]["ndcg@10"] > 0
     assert np.load(record["files"]["ranks"])["top"].shape == (record["counts"]["test_targets"], 20)
     unseen = {**settings, "eval_args": {"split": {"session_time": [8, 0, 2]}}}
     assert recbole_ext.run("SKNN", "toy", **unseen)["best_valid_score"] is None  # no validation part
