@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from recbole_ext.bridge.description import describe_split, protocol_label
+from recbole_ext.data.loaders import worker_note
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.facts import check_log, target_facts
 from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means
@@ -82,6 +83,8 @@ class Run:
             "items": train._dataset.item_num - 1,
         }
         self.record["notes"] += getattr(test._dataset, "notes", [])
+        note = worker_note((train, valid, test))
+        self.record["notes"] += [] if note is None else [note]
         if self.config["rewards"]:
             self._check_rewards(test._dataset)
         check_log(test._dataset, self.config)

@@ -44,7 +44,9 @@ def run(write_log, random_log, tmp_path, monkeypatch, no_curves):
             **{"data_path": str(tmp_path / "data"), "use_gpu": False, "state": "ERROR", "topk": [5, 10]},
             **{"eval_args": {"split": {"session_time": [0.7, 0.1, 0.2]}}, "metric_decimal_place": 9},
         }
-        return recbole_ext.run(model, "toy", **{**common, **{k: v for k, v in settings.items() if v is not None}})
+        return recbole_ext.run(
+            model, "toy", **{**common, **{k: v for k, v in settings.items() if v is not None}}
+        )
 
     return run_on
 
