@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from recbole_ext.bridge.registry import register_model
 from recbole_ext.errors import UsageError, did_you_mean
 
 # processes that this one starts register the same classes
@@ -19,19 +20,20 @@ def named(model: str | type) -> str:
 
     Raises UsageError for a file or a class that is not there, and as `registry.register_model`.
     """
-    from recbole_ext.bridge.registry import register_model
-
+    _register_handed_down()
     if isinstance(model, str):
-        file, is_file, name = model.rpartition(".py:")
-        if not is_file:
-            return model
-        path = Path(f"{file}.py").resolve()
-        register_model(_class(path, name))
-        _hand_down(f"{path}:{name}")
-        return name
+        return _of_file(model) if ".py:" in model else model
     if model.__module__.startswith("recbole.model."):
         return model.__name__  # of RecBole's own, some of which have another class in their place
     return register_model(model).__name__
+
+
+def _of_file(entry: str) -> str:
+    file, _, name = entry.rpartition(".py:")
+    path = Path(f"{file}.py").resolve()
+    register_model(_class(path, name))
+    _hand_down(f"{path}:{name}")
+    return name
 
 
 def _class(path: Path, name: str) -> type:
@@ -67,8 +69,8 @@ def _hand_down(entry: str) -> None:
     os.environ[FILES] = "\n".join(dict.fromkeys([*entries, entry]))
 
 
-def register_handed_down() -> None:
+def _register_handed_down() -> None:
     """Register what the process that started this one has registered from files."""
     for entry in os.environ.get(FILES, "").splitlines():
         if Path(entry.rpartition(":")[0]).is_file():
-            named(entry)
+            _of_file(entry)

@@ -14,7 +14,6 @@ from types import ModuleType
 from typing import Any
 
 from recbole_ext.bridge import encoders
-from recbole_ext.bridge import own_models as own_models_of_files
 from recbole_ext.bridge.names import (
     known_models,
     methods,
@@ -49,7 +48,6 @@ def register() -> None:
     _register_trainer()
     unread.our_models(_our_models)
     _registered = True
-    own_models_of_files.register_handed_down()
 
 
 def register_model(cls: type) -> type:

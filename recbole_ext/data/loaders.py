@@ -117,7 +117,8 @@ class RowFullSortEvalDataLoader(FullSortEvalDataLoader):
         self.sample_size = len(dataset)
         self.row_order = _by_length(dataset)
         AbstractDataLoader.__init__(self, config, dataset, sampler, shuffle=False)
-        self.num_workers = 0 if draws(self) else self.num_workers
+        if draws(self):
+            self.num_workers = 0
         self.is_sequential = True  # full_sort_scores then asks for rows, not for a user's history
 
     def _init_batch_size_and_step(self) -> None:
@@ -139,7 +140,8 @@ class RowNegSampleEvalDataLoader(NegSampleEvalDataLoader):
         self._set_neg_sample_args(config, dataset, InputType.POINTWISE, config[f"{phase}_neg_sample_args"])
         self.sample_size = len(dataset)
         AbstractDataLoader.__init__(self, config, dataset, sampler, shuffle=False)
-        self.num_workers = 0 if draws(self) else self.num_workers
+        if draws(self):
+            self.num_workers = 0
 
     def _init_batch_size_and_step(self) -> None:
         self.step = max(1, self.config["eval_batch_size"] // self.times)

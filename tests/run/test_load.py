@@ -1,4 +1,4 @@
-"""A checkpoint of every family is loaded by `load_data_and_model` and by `--blend_from`: the same model, the same metrics."""
+"""A checkpoint of every family is loaded by `load_data_and_model` and by `--blend_from`, with the same metrics."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def loaded(record):
 
     config, model, _, _, _, test = load_data_and_model(record["checkpoint"])
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
-    return config, model, test, dict(trainer.evaluate(test, load_best_model=False))
+    return model, test, dict(trainer.evaluate(test, load_best_model=False))
 
 
 CASES = [(name, keys, True) for name, keys in FAMILIES.items()]
@@ -72,7 +72,7 @@ def test_a_checkpoint_of_every_family(model, settings, events, run):
     from recbole.utils.case_study import full_sort_topk
 
     record = run(model, settings, events)
-    config, network, test, metrics = loaded(record)
+    network, test, metrics = loaded(record)
     assert metrics == pytest.approx(record["test"], abs=1e-9)
     other = run("SR", {}, events)["checkpoint"]
     part = run("Blend", {"blend_from": [record["checkpoint"], other], "blend_weight": 0.0}, events)
@@ -90,7 +90,7 @@ def test_full_sort_topk_of_a_prefix_is_its_list(run):
     record = run("EASE", {})
     with np.load(record["files"]["ranks"]) as arrays:
         top, session = arrays["top"], arrays["session_token"]
-    _, network, test, _ = loaded(record)
+    network, test, _ = loaded(record)
     data = test.dataset
     name = session[0]
     number = data.token2id(data.uid_field, name)
