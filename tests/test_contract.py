@@ -88,7 +88,7 @@ CASES: dict[str, Case] = {
         {"embedding_size": 16},
         exempt={
             **SESSION_VECTOR,
-            "one_item": "RecBole's sampler looks for another item without end",
+            "one_item": "there is no other item to draw as a negative",
             "training_draws_no_test_item": SAMPLER,
         },
     ),

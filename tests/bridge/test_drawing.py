@@ -69,23 +69,6 @@ def test_nothing_left_ends_in_a_sentence(sampler, keys, counted):
         sampler([{1}, {1, 2}], items, counted).sample_by_key_ids(keys, 3)
 
 
-def test_a_session_without_a_negative_is_named(write_log, make_config):
-    """By popularity, where it has all items that were counted though not all there are."""
-    write_log(
-        [{"session_id": f"s{n}", "item_id": f"i{i}", "timestamp": i} for n in range(3) for i in range(4)]
-    )
-    from recbole.data import create_dataset
-    from recbole.sampler import Sampler
-
-    data = create_dataset(make_config("BPR", data_layout="recbole"))
-    data._change_feat_format()
-    data.field2id_token[data.iid_field] = np.append(data.field2id_token[data.iid_field], "never seen")
-    assert data.item_num == 6
-    Sampler(["train"], [data]).set_phase("train")
-    with pytest.raises(UsageError, match="for session_id s0, which has all of the 4 items that may be"):
-        Sampler(["train"], [data], "popularity").set_phase("train")
-
-
 def run(folder, log, model, monkeypatch, **settings):
     write_log(folder / "data", "toy", log)
     monkeypatch.chdir(folder)
@@ -101,11 +84,32 @@ LEAVE_ONE_OUT = {"split": {"LS": "valid_and_test"}}
 ALL = [Session("train", walk(0, 1, 2, 3)), *(Session("train", walk(0, 1, 2)) for _ in range(4))]
 
 
-def test_a_run_is_refused_before_it_trains(tmp_path, monkeypatch):
+@pytest.mark.parametrize("mode", ["uni1", "pop1"])
+def test_a_run_is_refused_before_it_trains(tmp_path, monkeypatch, mode):
+    """Session 0 has all four items, and is evaluated among drawn ones; in training it has two."""
+    from recbole.trainer import Trainer
+
+    monkeypatch.setattr(Trainer, "fit", lambda *args, **options: pytest.fail("it trains"))
+    sentence = (
+        r"^negatives cannot be drawn for session_id s0, which has all of the 4 .* set eval_args.mode: full$"
+    )
+    with pytest.raises(UsageError, match=sentence):
+        run(tmp_path, ALL, "BPR", monkeypatch, eval_args={**LEAVE_ONE_OUT, "mode": mode}, repeatable=False)
+
+
+def test_a_session_of_all_items_trains_where_none_is_drawn(tmp_path, monkeypatch, no_curves):
+    """RecBole refuses it in full ranking too."""
+    record = run(tmp_path, ALL, "BPR", monkeypatch, eval_args=LEAVE_ONE_OUT, repeatable=False)
+    assert 0 <= record["test"]["hit@10"] <= 1
+
+
+def test_training_that_cannot_draw_is_refused(tmp_path, monkeypatch):
+    """A training session that has all items, which RecBole draws for again and again."""
+    log = [Session("train", (*walk(0, 1, 2, 3), *walk(0, 1))), *ALL[1:]]
     with pytest.raises(
-        UsageError, match=r"^negatives cannot be drawn for a session_id that has all of the 4 items"
+        UsageError, match=r"for session_id s0, which has all of the 4 .* train_neg_sample_args: ~$"
     ):
-        run(tmp_path, ALL, "BPR", monkeypatch, eval_args=LEAVE_ONE_OUT, repeatable=False)
+        run(tmp_path, log, "BPR", monkeypatch, eval_args=LEAVE_ONE_OUT, repeatable=False)
 
 
 @pytest.mark.parametrize("settings", [{"eval_args": {"mode": "uni3"}}, {"loss_type": "BPR"}])

@@ -15,53 +15,64 @@ TRIES = 1000  # rounds of drawing again; what is left then is drawn from what ma
 
 
 def patch_drawing() -> None:
-    """Replace the loops of RecBole's samplers and of its masking transform."""
+    """Replace the loops of RecBole's samplers and of its masking transform; loaders look before they draw."""
+    from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
     from recbole.data.transform import MaskItemSequence
     from recbole.sampler import sampler
 
-    used_ids, set_phase = sampler.Sampler.get_used_ids, sampler.Sampler.set_phase
-    repeatable_phase = sampler.RepeatableSampler.set_phase
+    start = AbstractDataLoader.__init__
 
-    def get_used_ids(self: Any) -> Any:
-        try:
-            return used_ids(self)
-        except ValueError as error:
-            raise UsageError(
-                f"negatives cannot be drawn for a {self.uid_field} that has all of the {self.item_num - 1} items: set "
-                "user_inter_num_interval to leave such out, or train_neg_sample_args: ~ and eval_args.mode: full"
-            ) from error
+    def __init__(self: Any, config: Any, dataset: Any, sampler: Any, shuffle: bool = False) -> None:
+        start(self, config, dataset, sampler, shuffle)
+        check_drawing(self)
 
-    def phase_of_users(self: Any, phase: str) -> Any:
-        found = set_phase(self, phase)
-        drawable = _drawable(found)
-        for user, used in enumerate(found.used_ids):
-            if len(used) >= len(drawable) and drawable <= used:
-                raise UsageError(
-                    f"negatives cannot be drawn for {self.uid_field} {_name(self, user)}, which has all of the "
-                    f"{len(drawable)} items that may be: set user_inter_num_interval to leave it out, or "
-                    "train_neg_sample_args: ~ and eval_args.mode: full"
-                )
-        return found
-
-    def phase_of_targets(self: Any, phase: str) -> Any:
-        found = repeatable_phase(self, phase)
-        if len(_drawable(found)) < 2:
-            raise UsageError(
-                "negatives cannot be drawn, as there is no item beside the target: set train_neg_sample_args: ~ and "
-                "eval_args.mode: full"
-            )
-        return found
-
+    AbstractDataLoader.__init__ = __init__
     sampler.Sampler.get_used_ids = get_used_ids
-    sampler.Sampler.set_phase = phase_of_users
-    sampler.RepeatableSampler.set_phase = phase_of_targets
     sampler.AbstractSampler.sample_by_key_ids = sample_by_key_ids
     sampler.SeqSampler.sample_neg_sequence = sample_neg_sequence
     MaskItemSequence._neg_sample = _other_item
 
 
-def _name(sampler: Any, user: int) -> str:
-    return str(sampler.datasets[0].id2token(sampler.uid_field, user))
+def get_used_ids(self: Any) -> dict[str, np.ndarray]:
+    """RecBole's function of that name, which refuses a user that has all items, also where none is drawn for it."""
+    used: dict[str, np.ndarray] = {}
+    last: list[set[int]] = [set() for _ in range(self.user_num)]
+    for phase, dataset in zip(self.phases, self.datasets):
+        last = [set(items) for items in last]
+        users, items = (dataset.inter_feat[field].numpy() for field in (self.uid_field, self.iid_field))
+        for user, item in zip(users, items):
+            last[user].add(item)
+        used[phase] = np.array(last, dtype=object)
+    return used
+
+
+def check_drawing(loader: Any) -> None:
+    """Raise UsageError where the loader will draw negatives and one of its rows has none."""
+    from recbole.sampler import RepeatableSampler, Sampler
+
+    drawing, sampler, dataset = (
+        getattr(loader, "neg_sample_args", None) or {},
+        loader._sampler,
+        loader._dataset,
+    )
+    if drawing.get("distribution", "none") == "none" or drawing.get("sample_num", "none") == "none":
+        return
+    training = getattr(sampler, "phase", None) == "train"
+    if training and getattr(loader.config.model_class, "learns_in_one_pass", False):
+        return  # it has a loader of training and reads no batch of it
+    cure = "set train_neg_sample_args: ~" if training else "set eval_args.mode: full"
+    if isinstance(sampler, RepeatableSampler) and len(_drawable(sampler)) < 2:
+        raise UsageError(f"negatives cannot be drawn, as there is no item beside the target: {cure}")
+    if not isinstance(sampler, Sampler):
+        return
+    drawable = _drawable(sampler)
+    for user in np.unique(dataset.inter_feat[dataset.uid_field].numpy()):
+        used = sampler.used_ids[user]
+        if len(used) >= len(drawable) and set(drawable) <= used:
+            raise UsageError(
+                f"negatives cannot be drawn for {dataset.uid_field} {dataset.id2token(dataset.uid_field, user)}, which "
+                f"has all of the {len(drawable)} items that may be: leave it out by user_inter_num_interval, or {cure}"
+            )
 
 
 def _drawable(sampler: Any) -> Collection[int]:
