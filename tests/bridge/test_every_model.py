@@ -110,6 +110,19 @@ def test_what_a_model_asks_for_is_said(model, settings, sentence, tmp_path, monk
         fit(model, tmp_path, odd_log(), settings, common={**SETTINGS, "epochs": 1})
 
 
+@pytest.mark.parametrize("selected", [["price"], ["category", "price"]])
+@pytest.mark.parametrize("model", ["SASRecF", "GRU4RecF", "FDSA"])
+def test_a_selected_column_of_numbers_is_refused(model, selected, make_config, write_log, random_log):
+    """RecBole fails inside of torch, or, FDSA, passes over the column without a word."""
+    from recbole.data import create_dataset
+
+    items = [{"item_id": f"i{i}", "category": f"c{i % 4}", "price": i / 2} for i in range(30)]
+    write_log(random_log(), items=items)
+    sentence = f"^selected_features of {model} names price, a column of numbers, .* of tokens, category$"
+    with pytest.raises(UsageError, match=sentence):
+        create_dataset(make_config(model, selected_features=selected))
+
+
 @pytest.mark.parametrize("longest", [1, 2, 4])
 def test_bert4rec_learns_short_prefixes(longest, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -123,7 +123,10 @@ def test_sparse_scores_are_ranked_as_their_matrix(seed):
     for k in (1, 5, 22):
         top = scores.top(k)
         assert torch.equal(dense.gather(1, top), dense.topk(k).values)
-        assert all(len(set(row)) == k and 0 not in row for row in top.tolist())
+        for row, ranked in zip(top.tolist(), (dense > -INF).sum(1).tolist()):
+            listed = row[: min(k, ranked)]
+            assert len(set(listed)) == len(listed) and 0 not in listed
+            assert row[len(listed) :] == [0] * (k - len(listed))  # nothing else is ranked
     several = torch.from_numpy(random.integers(0, width, (count, 7)))
     assert torch.equal(scores.of(several), dense.gather(1, several))
 
