@@ -149,7 +149,8 @@ def examined(model, folder):
 
     write_log(folder, "toy", odd_log())
     split = {"split": {"given": {"valid_share": 0}}}
-    conf = configure(model, "toy", {"data_path": str(folder), "eval_args": split, "state": "ERROR"})
+    few = {"reranker_CAN_NUM": 5} if model.endswith("CPR") else {}  # of twelve items
+    conf = configure(model, "toy", {"data_path": str(folder), "eval_args": split, "state": "ERROR", **few})
     train, *_ = data_preparation(conf, create_dataset(conf))
     return examine(get_model(model)(conf, train._dataset), train._dataset)
 
