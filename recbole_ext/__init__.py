@@ -19,8 +19,11 @@ def install() -> None:
     install_into_recbole()
 
 
-def run(model: str, dataset: str, **config: Any) -> dict[str, Any]:
-    """Run one experiment and return its record; `config` holds RecBole's keys and ours (see run.run.run)."""
+def run(model: str | type, dataset: str, **config: Any) -> dict[str, Any]:
+    """Run one experiment and return its record; `config` holds RecBole's keys and ours (see run.run.run).
+
+    model: its name, a class of your own, or `file.py:Class`.
+    """
     from recbole_ext.run.run import run as run_experiment
 
     return run_experiment(model, dataset, config)

@@ -42,6 +42,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         waiting.write_text(text, encoding="utf-8")
 
 
+def unique() -> str:
+    """Eight hexadecimal digits, drawn by the system: those of numpy and Python are alike in runs of one seed."""
+    return os.urandom(4).hex()
+
+
 def sha256(file: Path) -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits; OSError where it cannot be read."""
     with file.open("rb") as stream:

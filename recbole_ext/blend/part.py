@@ -100,8 +100,10 @@ def checkpoint_config(config: Any, file: str, name: str = "blend_from") -> Any:
                 f"{name} names {file}, which was made with {key} {own[key]}, and this run has {key} {wanted}: "
                 "take runs of one data set, split and seed, and give no other keys of theirs"
             )
+    # what it has learnt from is its own: reinforcement learning's rewards
+    kept = ("rewards",) if getattr(own.model_class, "learns_transitions", False) else ()
     for key in (*free, "device"):
-        if key in config and key not in _OF_THE_RUN:
+        if key in config and key not in (*_OF_THE_RUN, *kept):
             own[key] = config[key]
     return own
 

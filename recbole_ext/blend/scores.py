@@ -21,7 +21,7 @@ from torch import Tensor
 
 from recbole_ext.scores.dense import RowScores
 from recbole_ext.scores.ranks import target_ranks
-from recbole_ext.scores.top import best_items
+from recbole_ext.scores.top import listed_items
 
 RANK_OFFSET = 60.0  # as in the reference
 RANK_TOP = 1000
@@ -173,7 +173,7 @@ class BlendScores:
 
     def top(self, k: int) -> Tensor:
         """As RowScores'."""
-        return torch.cat([best_items(scores, k)[0] for _, scores in self.ranked_chunks()])
+        return torch.cat([listed_items(scores, k) for _, scores in self.ranked_chunks()])
 
     def under(self, weight: float) -> BlendScores:
         """The same pair blended with another weight."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from recbole.utils import calculate_valid_score, set_color
+from recbole.utils import set_color
 from torch import Tensor
 from tqdm import tqdm
 
@@ -97,11 +97,12 @@ class BlendTrainer(SessionTrainer):
                 self._train_part(place, part, saved, show_progress, callback_fn)
                 model.trained = place + 1
             seconds.append(time.perf_counter() - began)
-        curve = self._choose(train_data, valid_data, show_progress) if has_valid else {}
+        curve: dict[float, dict[str, float]] = {}
+        if has_valid:
+            curve, self.best_valid_score = self._choose(train_data, valid_data, show_progress)
         self._report(seconds, curve)
         self.best_valid_result = curve.get(model.weight)
         if self.best_valid_result is not None:
-            self.best_valid_score = calculate_valid_score(self.best_valid_result, self.valid_metric)
             self._last_valid = (self.best_valid_score, self.best_valid_result)
         if saved:
             self._save_checkpoint(max(self.train_loss_dict, default=-1), verbose=verbose)
@@ -146,16 +147,18 @@ class BlendTrainer(SessionTrainer):
     # --- the weight ------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _choose(self, train_data: Any, valid_data: Any, show_progress: bool) -> dict[float, dict[str, float]]:
-        """Set the model's temperatures and weight; the validation result of every weight that was tried."""
+    def _choose(
+        self, train_data: Any, valid_data: Any, show_progress: bool
+    ) -> tuple[dict[float, dict[str, float]], float]:
+        """Set the model's temperatures and weight; the validation result of every weight, and the best's score."""
         model = self.model
         model.eval()
         model.start_ranking()
         if model.plan.scale == "softmax" and model.temperatures is None and model.plan.weight not in (0, 1):
             model.temperatures = self._temperatures(valid_data)
         weights = [model.plan.weight] if model.plan.weight is not None else list(model.plan.weights)
-        curve = dict(zip(weights, self._curve(train_data, valid_data, weights, show_progress)))
-        scores = {w: calculate_valid_score(result, self.valid_metric) for w, result in curve.items()}
+        results, exact = self._curve(train_data, valid_data, weights, show_progress)
+        curve, scores = dict(zip(weights, results)), dict(zip(weights, exact))
         self._compare_with_checkpoints(scores)
         sign = 1 if self.valid_metric_bigger else -1
         model.weight = max(weights, key=lambda w: (sign * scores[w], -abs(w - 0.5), -w))
@@ -164,7 +167,7 @@ class BlendTrainer(SessionTrainer):
             self.logger.info(
                 f"Blend: weight {w:g} of {model.labels[1]}, {self.valid_metric} {score:.6f}{mark}"
             )
-        return curve
+        return curve, scores[model.weight]
 
     def _compare_with_checkpoints(self, scores: dict[float, float]) -> None:
         """Note where a checkpoint of `blend_from` states another validation score than it has here."""
@@ -196,8 +199,8 @@ class BlendTrainer(SessionTrainer):
 
     def _curve(
         self, train_data: Any, valid_data: Any, weights: Sequence[float], show_progress: bool
-    ) -> list[dict[str, float]]:
-        """Validation results, one a weight, in one pass."""
+    ) -> tuple[list[dict[str, float]], list[float]]:
+        """Validation results, one a weight, and their unrounded scores, in one pass."""
         self.tot_item_num = valid_data._dataset.item_num
         collectors = [RankCollector(self.config) for _ in weights]
         for collector in collectors:
@@ -217,7 +220,11 @@ class BlendTrainer(SessionTrainer):
                 blends = [self._of_candidates(pair.under(w), candidates) for w in weights]
             for collector, scores in zip(collectors, blends):
                 collector.eval_batch_collect(scores, interaction, positive_u, positive_i)
-        return [dict(self.evaluator.evaluate(collector.get_data_struct())) for collector in collectors]
+        results, scores = [], []
+        for collector in collectors:
+            results.append(dict(self.evaluator.evaluate(collector.get_data_struct())))
+            scores.append(float(self.evaluator.exact[self.valid_metric]))
+        return results, scores
 
     def _report(self, seconds: Sequence[float], curve: dict[float, dict[str, float]]) -> None:
         model = self.model
@@ -258,7 +265,7 @@ class BlendTrainer(SessionTrainer):
         for given, part in zip(model.plan.settings, model.parts):
             scores = getattr(part.trainer, "valid_scores", {})
             best = [epoch for epoch, score in scores.items() if score == part.trainer.best_valid_score]
-            epochs = best[-1] + 1 if best else len(part.trainer.train_loss_dict)
+            epochs = best[0] + 1 if best else len(part.trainer.train_loss_dict)
             settings.append({**given, "epochs": epochs})
         found: dict[str, Any] = {"blend_weight": model.weight}
         if not model.plan.files:  # finished runs say themselves how they were trained

@@ -13,6 +13,7 @@ from recbole_ext.bridge.choice import (
     dataset_class,
     loader_class,
 )
+from recbole_ext.bridge.needs import check_model_data, check_model_settings
 from recbole_ext.data.splits import refits
 from recbole_ext.errors import UsageError
 
@@ -34,15 +35,20 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
         _refuse_row_settings(config)
         _hide_split_column(config)
         dataset = _loaded(recbole_create, config)
-        check_selected_features(config, dataset)
+        _check_features_and_needs(config, dataset)
         return dataset
     if config["save_dataset"] or config["dataset_save_path"]:
         getLogger().warning("save_dataset and dataset_save_path are used with data_layout: recbole only")
     if _scores_prefixes(config):
         config["train_neg_sample_args"] = dict(NO_NEGATIVES)  # none of them learns from negatives
     dataset = _loaded(cls, config)
-    check_selected_features(config, dataset)
+    _check_features_and_needs(config, dataset)
     return dataset
+
+
+def _check_features_and_needs(config: Any, dataset: Any) -> None:
+    check_selected_features(config, dataset)
+    check_model_data(config, dataset)
 
 
 def _refuse_training_settings(config: Any, cls: type | None) -> None:
@@ -135,6 +141,7 @@ def check_settings(config: Any) -> None:
     from recbole_ext.data.splits import check_limits
 
     cls = dataset_class(config)
+    check_model_settings(config)
     check_raw_settings(config)
     refits(config)  # RecBole's own data sets would pass over it
     _refuse_training_settings(config, cls)

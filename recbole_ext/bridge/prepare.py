@@ -12,6 +12,7 @@ from recbole_ext.convert import (
     converted,
     sources,
 )  # polars is loaded once a file is read
+from recbole_ext.data.columns import given_now
 from recbole_ext.data.manifest import manifest
 from recbole_ext.errors import UsageError, did_you_mean
 
@@ -61,7 +62,7 @@ def check_raw_settings(config: Any) -> None:
         raise UsageError(f"source is {source!r}{hint}")
     if source is not None:
         check_options(source, options)
-    elif options and "convert_options" in config.external_config_dict:
+    elif options and "convert_options" in given_now(config):
         raise UsageError("convert_options are for the converter that source names, and there is none")
     if config["generate"]:
         check_generate(config["generate"])

@@ -222,6 +222,8 @@ def _register_trainer() -> None:
     import recbole.utils.utils
     from recbole.utils import ModelType
 
+    from recbole_ext.trainer.collector import RankCollector
+
     recbole_get = recbole.utils.utils.get_trainer
 
     def get_trainer(model_type: Any, model_name: str) -> Any:
@@ -234,10 +236,14 @@ def _register_trainer() -> None:
         plain = chosen is recbole.trainer.Trainer and model_type == ModelType.SEQUENTIAL
         if not plain:
             return chosen
-        model = recbole.utils.get_model(model_name)
+        try:
+            model = recbole.utils.get_model(model_name)
+        except (ImportError, ValueError):  # a class of the user's that no name is known of
+            return SessionTrainer
         if getattr(model, "learns_in_one_pass", False):
             return CountingTrainer
         return ActorCriticTrainer if getattr(model, "learns_transitions", False) else SessionTrainer
 
     for module in (recbole.utils, recbole.utils.utils, quick_start):
         module.get_trainer = get_trainer
+    recbole.trainer.trainer.Collector = RankCollector

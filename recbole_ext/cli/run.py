@@ -15,6 +15,7 @@ USAGE = """usage: {prog} --model=NAME --dataset=NAME [--key=value ...]
        {prog} --experiment=FILE [--key=value ...]
 
   --model=HRNNFeat           one of ours, or any RecBole model (GRU4Rec, SASRec, NARM, Pop, ...)
+  --model=my_model.py:Mine   a class of your own (docs/your_model.md)
   --dataset=diginetica       a file of configs/dataset/, or a folder of atomic files in atomic_data/
   --model=SASRec,SASRecSQN --dataset=diginetica,retailrocket --seed=1,2,3   several: a grid, resumed by a second call
   --experiment=demo          a grid of configs/experiment/, with a search on validation and a page (docs/experiments.md)
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str], prog: str = "python run.py") -> int:
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # nothing a user can mend
     settings = parse_command_line(arguments)
     files = _files(settings)
+    _register_files(settings)
     from recbole_ext.experiment import is_grid
 
     if is_grid(settings):
@@ -43,6 +45,17 @@ def main(arguments: Sequence[str], prog: str = "python run.py") -> int:
 
     print(result_table(run(model, dataset, settings, files)), flush=True)
     return 0
+
+
+def _register_files(settings: dict[str, Any]) -> None:
+    """Put names in the place of models that are given as `file.py:Class`."""
+    given = settings.get("model")
+    models = given.split(",") if isinstance(given, str) else given
+    if not isinstance(models, list) or not any(".py:" in str(model) for model in models):
+        return
+    from recbole_ext.bridge.own_models import named
+
+    settings["model"] = ",".join(named(str(model).strip()) for model in models)
 
 
 def _files(settings: dict[str, Any]) -> list[str]:

@@ -15,6 +15,11 @@ _ONE = ("EVENT_FIELD", "LINK_USER_FIELD", "TIME_FIELD", "USER_ID_FIELD", "ITEM_I
 _BY_SUFFIX = ("load_col", "unload_col")
 
 
+def given_now(config: Any) -> Mapping[str, Any]:
+    """The keys that a user gave; none of a config that a checkpoint or a record kept, whose keys are the run's."""
+    return {} if config.internal_config_dict == {} else config.external_config_dict
+
+
 def check_columns(config: Any) -> None:
     """Raise UsageError for a name in the user's settings that the data set's files do not have.
 
@@ -26,9 +31,7 @@ def check_columns(config: Any) -> None:
         return
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
         _find(key, config[key], heads["inter"], "the .inter file")
-    given = (
-        {} if config.internal_config_dict == {} else config.external_config_dict
-    )  # a checkpoint's: nobody's now
+    given = given_now(config)
     everywhere = [column for head in heads.values() for column in head]
     defaults = config.internal_config_dict
     for key in (key for key in given if given[key] is not None and given[key] != defaults.get(key)):

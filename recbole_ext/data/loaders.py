@@ -7,7 +7,7 @@ earlier ones; there each candidate repeats its row's whole sequence, here a row 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from logging import getLogger
 from typing import Any
 
@@ -16,12 +16,35 @@ import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader, TrainDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
+from recbole.data.transform import Equal
 from recbole.utils import InputType
+from torch.utils.data import DataLoader
 
 from recbole_ext.data.recency import WEIGHT
 from recbole_ext.data.replay import Replay
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import holder_of
+
+
+def draws(loader: Any) -> bool:
+    """Whether making a batch draws negatives or masks: in processes of their own these would be others."""
+    sampling = getattr(loader, "neg_sample_args", None) or {}
+    samples = sampling.get("distribution", "none") != "none" and sampling.get("sample_num", "none") != "none"
+    return samples or not isinstance(loader.transform, Equal)
+
+
+def worker_note(loaders: Iterable[Any]) -> str | None:
+    """What to know of RecBole's own loaders under `worker`, which draw in each of these processes; None: nothing."""
+    for loader in loaders:
+        workers = getattr(loader, "num_workers", 0)
+        if (
+            workers
+            and isinstance(loader, AbstractDataLoader)
+            and draws(loader)
+            and not isinstance(loader, OURS)
+        ):
+            return f"worker {workers}: negatives and masks are drawn in each process, and others than with worker 0"
+    return None
 
 
 class RowTrainLoader(TrainDataLoader):
@@ -69,17 +92,23 @@ class RowTrainLoader(TrainDataLoader):
         rows.update(Interaction({WEIGHT: torch.from_numpy(dataset.target_weights(recency)[session])}))
 
     def __iter__(self) -> Iterator[Any]:
-        """Batches as `collate_fn` makes them; `worker` processes, if any, are torch's and know no buckets."""
-        if self.config["worker"]:
-            yield from super().__iter__()
-            return
+        """Batches as `collate_fn` makes them, the same whether or not `worker` processes make them."""
         torch.empty((), dtype=torch.int64).random_(
             generator=self.generator
         )  # torch's loader draws this first
         batches = self._batches(self._order())
         self._draw()  # for the next epoch
-        for rows in batches:
-            yield self.collate_fn(rows)
+        if draws(self):
+            yield from map(self.collate_fn, batches)
+        else:
+            # a generator of its own: the one of all draws a seed for the workers otherwise
+            yield from DataLoader(
+                batches,  # type: ignore[arg-type]
+                batch_size=None,
+                collate_fn=self.collate_fn,
+                num_workers=self.config["worker"],
+                generator=torch.Generator(),
+            )
         if self.shuffle:
             torch.randperm(
                 self.sample_size, generator=self.generator
@@ -117,6 +146,9 @@ class RowFullSortEvalDataLoader(FullSortEvalDataLoader):
         self.sample_size = len(dataset)
         self.row_order = _by_length(dataset)
         AbstractDataLoader.__init__(self, config, dataset, sampler, shuffle=False)
+        if draws(self):
+            self.num_workers = 0
+        self.is_sequential = True  # full_sort_scores then asks for rows, not for a user's history
 
     def _init_batch_size_and_step(self) -> None:
         self.step = self.config["eval_batch_size"]
@@ -137,6 +169,8 @@ class RowNegSampleEvalDataLoader(NegSampleEvalDataLoader):
         self._set_neg_sample_args(config, dataset, InputType.POINTWISE, config[f"{phase}_neg_sample_args"])
         self.sample_size = len(dataset)
         AbstractDataLoader.__init__(self, config, dataset, sampler, shuffle=False)
+        if draws(self):
+            self.num_workers = 0
 
     def _init_batch_size_and_step(self) -> None:
         self.step = max(1, self.config["eval_batch_size"] // self.times)
@@ -171,3 +205,6 @@ class CandidateEvalDataLoader(RowNegSampleEvalDataLoader):
         )
         candidates = torch.cat((target, drawn)).view(self.times, len(rows)).T
         return rows, candidates, number, target
+
+
+OURS = (RowTrainLoader, RowFullSortEvalDataLoader, RowNegSampleEvalDataLoader)

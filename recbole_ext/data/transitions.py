@@ -16,6 +16,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
+from recbole_ext.data.columns import given_now
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.recency import weight_of
 from recbole_ext.data.user_sequences import UserBatch
@@ -85,7 +86,7 @@ def _rewards(config: Any, dataset: Any, trains: np.ndarray) -> np.ndarray:
             "{view: 0.2, addtocart: 1.0}"
         )
     known = field in dataset.events and field in dataset.field2id_token
-    if not known and "EVENT_FIELD" in config.external_config_dict:
+    if not known and "EVENT_FIELD" in given_now(config):
         raise UsageError(
             f"EVENT_FIELD names {field}, which is no token column of the .inter file: name the column of the events' "
             "kinds, or leave EVENT_FIELD out where the log has views only"

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from recbole_ext.bridge.description import describe_split, protocol_label
+from recbole_ext.data.loaders import worker_note
 from recbole_ext.data.replay import trained_to
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.facts import check_log, target_facts
 from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means
-from recbole_ext.files import commit, write_text
+from recbole_ext.files import commit, unique, write_text
 from recbole_ext.plain import config_to_plain
 from recbole_ext.rewards import check_rewards, event_kinds
 from recbole_ext.run.curve import plot_learning_curve
@@ -45,7 +46,7 @@ class Run:
                 Path(config[key]).mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UsageError(f"{key} {config[key]} cannot be made a folder: {error.strerror}") from error
-        name = f"{config['model']}-{config['seed']}-{stamp}"
+        name = f"{config['model']}-{config['seed']}-{stamp}-{unique()}"  # of no two runs, wherever they start
         self.is_cell = folder is not None
         self.folder = folder or Path(config["runs_dir"]) / config["dataset"] / name
         self.epochs: list[dict[str, Any]] = []
@@ -86,6 +87,8 @@ class Run:
         if isinstance(train._dataset, SessionDataset):
             self.record["trained_to"] = trained_to(train._dataset)
         self.record["notes"] += getattr(test._dataset, "notes", [])
+        note = worker_note((train, valid, test))
+        self.record["notes"] += [] if note is None else [note]
         if self.config["rewards"]:
             self._check_rewards(test._dataset)
         check_log(test._dataset, self.config)
@@ -127,7 +130,7 @@ class Run:
         evaluated = bool(best_valid) or any(e["valid_score"] is not None for e in self.epochs)
         self.record["best_valid_score"] = float(best_score) if evaluated else None
         best = [e["epoch"] for e in self.epochs if evaluated and e["valid_score"] == float(best_score)]
-        self.record["best_epoch"] = best[-1] if best else None  # from 0; RecBole keeps the last of equal ones
+        self.record["best_epoch"] = best[0] if best else None  # from 0
         self.record["valid"] = {k: float(v) for k, v in (best_valid or {}).items()}
         self.record["checkpoint"] = trainer.saved_model_file
         self.record["parameters"] = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)

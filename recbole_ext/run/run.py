@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    model: str,
+    model: str | type,
     dataset: str,
     config_dict: dict[str, Any] | None = None,
     config_file_list: Sequence[str] | None = None,
@@ -28,6 +28,7 @@ def run(
     """Train `model` on `dataset`, evaluate it on the test part, and return the run's record.
 
     Args:
+        model: its name, a class of your own, or `file.py:Class`.
         config_dict: keys of RecBole and of configs/*.yaml; they win over every file.
         config_file_list: yaml files, later ones win.
         saved: keep the best checkpoint and test that; otherwise the last epoch's weights are tested.
@@ -53,7 +54,7 @@ def run(
 
 
 def configure(
-    model: str,
+    model: str | type,
     dataset: str,
     config_dict: dict[str, Any] | None = None,
     config_file_list: Sequence[str] | None = None,
@@ -88,7 +89,7 @@ def check_dataset(config: Any) -> None:
 
 
 def build_config(
-    model: str,
+    model: str | type,
     dataset: str,
     config_dict: dict[str, Any] | None = None,
     config_file_list: Sequence[str] | None = None,
@@ -103,13 +104,15 @@ def build_config(
     from recbole.config import Config
 
     from recbole_ext.bridge.names import check_names
+    from recbole_ext.bridge.own_models import named
     from recbole_ext.errors import UsageError
     from recbole_ext.settings.command_line import command_line
 
-    check_names(model)
+    name = named(model)
+    check_names(name)
     try:
         with command_line([]):
-            return Config(model, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
+            return Config(name, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
         # all that Config does is read settings, so whatever it cannot read is one
         raise UsageError(f"a setting cannot be used: {error}") from error
@@ -171,19 +174,20 @@ def _loaders(config: Any, run: Run) -> tuple[Any, Any, Any]:
 
 def _trainer(config: Any, train: Any) -> Any:
     """The trainer of a fresh model."""
-    from recbole.utils import get_model, get_trainer, init_seed
+    from recbole.utils import get_trainer, init_seed
 
     from recbole_ext.bridge.checkpoint import meet_data
+    from recbole_ext.bridge.needs import made
     from recbole_ext.trainer.collector import RankCollector
 
     init_seed(config["seed"], config["reproducibility"])
     began = time.perf_counter()
-    model = get_model(config["model"])(config, train._dataset).to(config["device"])
-    made = time.perf_counter() - began
+    model = made(config, train._dataset).to(config["device"])
+    seconds = time.perf_counter() - began
     getLogger().info(model)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     if getattr(model, "learns_in_one_pass", False):  # it has learnt when it is made
-        trainer.seconds_before = made
+        trainer.seconds_before = seconds
     trainer.eval_collector = RankCollector(config)
     meet_data(trainer, train)
     return trainer

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recbole_ext.scores.ranks import ranks_among
+from recbole_ext.scores.top import listed_items
 
 
 class CandidateScores:
@@ -19,17 +20,23 @@ class CandidateScores:
 
     def ranks(self, items: Tensor) -> Tensor:
         """(B,) rank of each row's target; a negative drawn twice counts once, as in a row of all items."""
-        scores = self.scores
-        ordered, order = self.items.sort(
-            dim=1, stable=True
-        )  # stable: the target comes before its own repeats
-        repeated = torch.zeros_like(scores, dtype=torch.bool)
-        repeated.scatter_(1, order[:, 1:], ordered[:, 1:] == ordered[:, :-1])
-        return ranks_among(scores.masked_fill(repeated, -torch.inf), scores[:, 0], self.width - 1)
+        scores = self.scores.masked_fill(self._repeated(), -torch.inf)
+        return ranks_among(scores, self.scores[:, 0], self.width - 1)
+
+    def sizes(self) -> Tensor:
+        """(B,) how many different candidates each row has."""
+        return (~self._repeated()).sum(1)
+
+    def _repeated(self) -> Tensor:
+        """(B, C) candidates that stand further left too."""
+        # stable: the target comes before its own repeats
+        ordered, order = self.items.sort(dim=1, stable=True)
+        repeated = torch.zeros_like(self.items, dtype=torch.bool)
+        return repeated.scatter_(1, order[:, 1:], ordered[:, 1:] == ordered[:, :-1])
 
     def top(self, k: int) -> Tensor:
-        """(B, k) best candidates of every row, best first, padded with items that are none."""
-        return self.dense().topk(k, dim=1).indices
+        """(B, k) best candidates of every row, best first; 0 where none is left."""
+        return listed_items(self.dense(), k)
 
     def dense(self) -> Tensor:
         """(B, n_items) the scores, -inf elsewhere."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recbole_ext.scores.ranks import rows_at_a_time, target_ranks
-from recbole_ext.scores.top import best_items
+from recbole_ext.scores.top import listed_items
 
 
 class RowScores(Protocol):
@@ -29,7 +29,7 @@ class RowScores(Protocol):
         """(B,) rank of item `items[b]` in row b, as `target_ranks`."""
 
     def top(self, k: int) -> Tensor:
-        """(B, k) best items of every row, best first, equal ones by their number."""
+        """(B, k) best items of every row, best first, equal ones by their number; 0 where no candidate is left."""
 
 
 class DenseScores:
@@ -59,4 +59,4 @@ class DenseScores:
 
     def top(self, k: int) -> Tensor:
         """As RowScores'."""
-        return best_items(self.scores, k)[0]
+        return listed_items(self.scores, k)

@@ -10,7 +10,7 @@ from torch import Tensor
 from recbole_ext.scores.ranks import ranks_among, rows_at_a_time
 from recbole_ext.scores.table import ItemTable
 from recbole_ext.scores.terms import RowTerms, hide_and_add
-from recbole_ext.scores.top import best_items
+from recbole_ext.scores.top import listed_items
 
 
 class FactoredScores:
@@ -71,8 +71,8 @@ class FactoredScores:
         return found
 
     def top(self, k: int) -> Tensor:
-        """(B, k) best items of every row, best first."""
-        return torch.cat([best_items(scores, k)[0] for _, scores in self.chunks()])
+        """(B, k) best items of every row, best first; 0 where no candidate is left."""
+        return torch.cat([listed_items(scores, k) for _, scores in self.chunks()])
 
     def of(self, items: Tensor) -> Tensor:
         """(B, C) scores of the items (B, C)."""

@@ -97,7 +97,10 @@ class SparseScores:
         return np.bincount(self.row[counted], minlength=len(self))
 
     def top(self, k: int) -> Tensor:
-        """(B, k) best items of every row, best first; where fewer are known, the best of the others follow."""
+        """(B, k) best items of every row, best first; where fewer are known, the best of the others follow.
+
+        0 where no candidate is left.
+        """
         order = np.lexsort((self.indices, -self.data, self.row))
         place = place_in(np.diff(self.indptr))
         best = np.zeros((len(self), k), dtype=np.int64)
@@ -116,7 +119,8 @@ class SparseScores:
         step = np.arange(k)
         filled = step >= known[short, None]
         from_fill = np.take_along_axis(free, np.maximum(step - known[short, None], 0), axis=1)
-        best[short] = np.where(filled, from_fill, best[short])
+        ranked = self.open[short, None] & ~np.isneginf(self.below[from_fill])
+        best[short] = np.where(filled, np.where(ranked, from_fill, 0), best[short])
         return torch.from_numpy(best).to(self.device)
 
 

@@ -37,6 +37,12 @@ def best_items(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return items.gather(1, order), values
 
 
+def listed_items(scores: Tensor, k: int) -> Tensor:
+    """(B, k) items of `best_items`, 0 in the place of those that are no candidates."""
+    items, values = best_items(scores, k)
+    return items.masked_fill(values == -torch.inf, 0)
+
+
 def _candidates(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """torch.topk of rows (B, n), k values and items; ties as they come.
 

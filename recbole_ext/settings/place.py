@@ -38,7 +38,7 @@ class Place(Settings):
     use_gpu: Flag = key(True, "False: the CPU, whatever GPUs there are")
     reproducibility: Flag = key(True, "torch takes the ways that give the same bits every time")
     eval_batch_size: Whole = key(4096, "rows that are ranked at a time", ge=1)
-    worker: Whole = key(0, "processes that make batches", ge=0)
+    worker: Whole = key(0, "processes that make batches, the same with any number", ge=0)
     cuda_graphs: Flag = key(True, "on a GPU, steps of whole sessions run as CUDA graphs")
     trust_pickle: Flag | None = key(
         False,

@@ -150,7 +150,11 @@ class Protocol(Settings):
         True, "whether more of it is better; RecBole knows it of its metrics", of="measures"
     )
     metric_decimal_place: Whole = key(
-        4, "decimals of metrics, also of those that stop training", ge=0, le=17, of="measures"
+        4,
+        "decimals of metrics, as shown and recorded; epochs are compared unrounded",
+        ge=0,
+        le=17,
+        of="measures",
     )
     tail_ratio: Number | None = key(
         None,
@@ -283,6 +287,13 @@ class Protocol(Settings):
                 raise UsageError(f"load_col leaves out {field}, which is {name}: add it to load_col.inter")
 
     def _check_labels(self) -> None:
+        of_values = [name for name in self.metrics if name.lower() in [m.lower() for m in OF_VALUES]]
+        for part in ("valid", "test") if of_values else ():
+            if self.eval_args.mode_of(part) == "full":  # type: ignore[arg-type]
+                raise UsageError(
+                    f"metrics names {of_values[0]}, which compares scores with labels, and eval_args.mode full has "
+                    "none: set eval_args.mode to uni100 or labeled, or metrics to those of a ranking"
+                )
         ranked = any(str(name).lower() in [m.lower() for m in RANKING + OF_LISTS] for name in self.metrics)
         if ranked and "GAUC" not in self.metrics:
             for part in ("valid", "test"):

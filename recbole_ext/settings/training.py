@@ -68,7 +68,12 @@ class Training(Settings):
 
     seed: Whole = key(2020, "of all that is drawn", ge=0, le=LARGEST_SEED)
     epochs: Whole = key(300, "passes over the training rows; 0: the untrained model is ranked", ge=0)
-    stopping_step: Whole = key(10, "evaluations without a better valid_metric before training stops", ge=0)
+    stopping_step: Whole = key(
+        10,
+        "evaluations without a better valid_metric before training stops, at the next such one; an equal one is no "
+        "better",
+        ge=0,
+    )
     eval_step: Whole = key(1, "epochs from one evaluation to the next; 0: none", ge=0)
     train_batch_size: Annotated[int, Field(strict=True, ge=1)] | Literal["auto"] = key(
         2048,

@@ -94,15 +94,16 @@ def fit(
         model, LOG, readable(model, {**places, **(settings or {})}, {**SETTINGS, **(common or {})})
     )
     import recbole.data
-    from recbole.utils import get_model, get_trainer, init_seed
+    from recbole.utils import get_trainer, init_seed
 
+    from recbole_ext.bridge.needs import made
     from recbole_ext.run import checkpoints
 
     with contextlib.chdir(folder):  # RecBole's trainer writes beside
         init_seed(config["seed"], config["reproducibility"])
         loaders = recbole.data.data_preparation(config, recbole.data.create_dataset(config))
         init_seed(config["seed"], config["reproducibility"])
-        network = get_model(config["model"])(config, loaders[0]._dataset)
+        network = made(config, loaders[0]._dataset)
         trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
         trainer.eval_collector = _keeper(config)
         if resume_from is not None:
@@ -148,7 +149,8 @@ def rank(trainer: Any, loader: Any, load_best_model: bool = False) -> Ranked:
     metrics = trainer.evaluate(loader, load_best_model=load_best_model, show_progress=False)
     kept = collector.targets()
     scores = torch.cat([dense(given) for given, _, _ in collector.given]).numpy()
-    row = torch.cat([rows["event_index"] for _, rows, _ in collector.given]).numpy()
+    # drawn candidates follow the targets in a batch
+    row = torch.cat([rows["event_index"][: len(given)] for given, rows, _ in collector.given]).numpy()
     order = np.argsort(row, kind="stable")
     return Ranked(scores[order], kept["item"], kept["rank"], row[order], collector.given, dict(metrics))
 

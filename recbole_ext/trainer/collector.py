@@ -7,15 +7,17 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from recbole.evaluator import Collector
+from recbole.utils import EvaluatorType
 from torch import Tensor
 
+from recbole_ext.errors import UsageError
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
 from recbole_ext.scores.ranks import TOP, target_ranks
 from recbole_ext.scores.sparse import SparseScores
-from recbole_ext.scores.top import best_items
+from recbole_ext.scores.top import listed_items
 
-MATRIX_RESOURCES = ("rec.meanrank", "rec.score", "data.label")
+DISTANCES = ("mae", "rmse")
 
 
 class Listener(Protocol):
@@ -48,6 +50,7 @@ class RankCollector(Collector):
     def __init__(self, config: Any):
         super().__init__(config)
         self.keep = False
+        self.candidates: Tensor | None = None  # how many each row of the coming batch has; None: all items
         self._kept: list[dict[str, Tensor]] = []
 
     def start(self) -> None:
@@ -64,63 +67,116 @@ class RankCollector(Collector):
         """As RecBole's; scores_tensor: (B, n_items), positive_u, positive_i: (T,) row and item of every target.
 
         Where every row has one target, its rank decides what the metrics count as hit, so ties fall alike everywhere;
-        RecBole's topk leaves them to the order of the items. Rows with several targets are RecBole's as they stand.
+        RecBole's topk leaves them to the order of the items. An item that is ranked nowhere (-inf) is never a hit, nor
+        recommended, and last for GAUC.
         """
+        if self.config["eval_type"] == EvaluatorType.VALUE:
+            self._collect_values(scores_tensor, interaction)
+            return
         if self.keep and self.off_policy is not None:
             self.off_policy.collect(scores_tensor, interaction["event_index"], positive_i)
+        counted, self.candidates = self.candidates, None
         if isinstance(scores_tensor, Tensor):
-            self._collect_matrix(scores_tensor, interaction, positive_u, positive_i)
+            self._collect_matrix(scores_tensor, interaction, positive_u, positive_i, counted)
             return
         scores = scores_tensor
         rank = scores.ranks(positive_i.to(self.device))
         top = rank.new_empty(0, 0)
         if self.keep or self.register.need("rec.items"):
             top = scores.top(min(max(TOP, *self.topk), scores.width - 1))
-        if self.register.need("rec.topk"):
-            self._collect_hits(rank)
-        if self.register.need("rec.items"):
-            self.data_struct.update_tensor("rec.items", top[:, : max(self.topk)])
-        if any(map(self.register.need, MATRIX_RESOURCES)):
-            self._collect_rest(scores.dense(), interaction, positive_u, positive_i)
+        self._collect_ranks(rank, _sizes(scores, rank))
+        self._collect_lists(top)
+        if self._needs_more():
+            self._collect_more(scores.dense(), interaction, positive_u, positive_i)
         if self.keep:
             rows = torch.arange(len(scores), device=rank.device)
             self._keep(rank, positive_i.to(rank.device), top[:, :TOP], interaction, rows, len(scores), True)
 
+    def _collect_values(self, scores: Any, interaction: Any) -> None:
+        """Scores (N,) and labels of metrics that rank nothing: AUC, LogLoss, MAE, RMSE."""
+        nowhere = scores.isnan() | scores.isneginf()
+        if nowhere.any():
+            distances = [name for name in self.config["metrics"] if name.lower() in DISTANCES]
+            if distances:
+                raise UsageError(
+                    f"{distances[0]} measures how far a score is from its label, and {self.config['model']} gives some "
+                    "items no score: leave it out of metrics"
+                )
+            # differences of -inf are no numbers, so that equal ones would not tie
+            scores = scores.masked_fill(nowhere, torch.finfo(scores.dtype).min)
+        super().eval_batch_collect(scores, interaction, None, None)
+
     def _collect_matrix(
-        self, scores: Tensor, interaction: Any, positive_u: Tensor | None, positive_i: Tensor
-    ) -> None:
-        if positive_u is None:  # value metrics (AUC, LogLoss) rank nothing
-            super().eval_batch_collect(scores, interaction, positive_u, positive_i)
-            return
-        rows = positive_u.to(scores.device)
-        items = positive_i.to(scores.device)
-        rank = target_ranks(scores, rows, items)
-        one_each = torch.equal(rows, torch.arange(len(scores), device=rows.device))
-        if one_each and self.register.need("rec.topk"):
-            self._collect_hits(rank)
-            self._collect_rest(scores, interaction, positive_u, positive_i, "rec.topk")
-        else:
-            super().eval_batch_collect(scores, interaction, positive_u, positive_i)
-        if self.keep:
-            top = best_items(scores, min(TOP, scores.shape[1] - 1))[0][rows]
-            self._keep(rank, items, top, interaction, rows, len(scores), one_each)
-
-    def _collect_hits(self, rank: Tensor) -> None:
-        place = torch.arange(1, max(self.topk) + 1, device=rank.device)
-        hits = (rank.unsqueeze(1) == place).to(torch.int32)  # (B, K)
-        self.data_struct.update_tensor("rec.topk", torch.cat((hits, torch.ones_like(hits[:, :1])), dim=1))
-
-    def _collect_rest(
         self,
         scores: Tensor,
         interaction: Any,
         positive_u: Tensor,
         positive_i: Tensor,
-        *done: str,
+        counted: Tensor | None,
     ) -> None:
-        """RecBole's own collection of what is not `done`; by default of what needs all scores."""
+        rows = positive_u.to(scores.device)
+        items = positive_i.to(scores.device)
+        rank = target_ranks(scores, rows, items)
+        one_each = torch.equal(rows, torch.arange(len(scores), device=rows.device))
+        if counted is None:
+            counted = rank.new_full((len(scores),), scores.shape[1] - 1)
+        top = rank.new_empty(0, 0)
+        if self.keep or self.register.need("rec.items") or not one_each:
+            top = listed_items(scores, min(max(TOP, *self.topk), scores.shape[1] - 1))
+        if one_each:
+            self._collect_ranks(rank, counted)
+        else:
+            self._collect_several(scores, top, rows, items, counted)
+        self._collect_lists(top)
+        if self._needs_more():
+            self._collect_more(scores, interaction, positive_u, positive_i)
+        if self.keep:
+            self._keep(rank, items, top[rows][:, :TOP], interaction, rows, len(scores), one_each)
+
+    def _collect_ranks(self, rank: Tensor, counted: Tensor) -> None:
+        """Of rows of one target each: its rank (B,), among so many candidates (B,)."""
+        if self.register.need("rec.topk"):
+            place = torch.arange(1, max(self.topk) + 1, device=rank.device)
+            hits = (rank.unsqueeze(1) == place).to(torch.int32)  # (B, K)
+            self.data_struct.update_tensor("rec.topk", torch.cat((hits, torch.ones_like(hits[:, :1])), dim=1))
+        if self.register.need("rec.meanrank"):
+            last = torch.minimum(rank, counted)  # a target that is ranked nowhere
+            one = torch.ones_like(rank)
+            self.data_struct.update_tensor("rec.meanrank", torch.stack((last, counted, one), dim=1).double())
+
+    def _collect_several(
+        self, scores: Tensor, top: Tensor, rows: Tensor, items: Tensor, counted: Tensor
+    ) -> None:
+        """Of rows with several targets: which of the best items are targets, and the sum of the targets' ranks."""
+        wanted = torch.zeros_like(scores, dtype=torch.bool)
+        wanted[rows, items] = True
+        number = wanted.sum(1, keepdim=True)  # (B, 1)
+        if self.register.need("rec.topk"):
+            best = _padded(top, max(self.topk))
+            hits = wanted.gather(1, best) & (best > 0)
+            self.data_struct.update_tensor("rec.topk", torch.cat((hits, number), dim=1).to(torch.int32))
+        if self.register.need("rec.meanrank"):
+            nowhere = scores.isnan() | scores.isneginf()
+            ordered, order = scores.masked_fill(nowhere, -torch.inf).sort(dim=1, descending=True)
+            places = self._average_rank(ordered).double()
+            found = (wanted & ~nowhere).gather(1, order)
+            ranks = torch.where(found, places, 0.0).sum(1, keepdim=True)
+            lost = (wanted & nowhere).sum(1, keepdim=True)  # they take the last places
+            size = counted.unsqueeze(1)
+            ranks = ranks + lost * size - lost * (lost - 1) / 2
+            self.data_struct.update_tensor("rec.meanrank", torch.cat((ranks, size, number), dim=1).double())
+
+    def _collect_lists(self, top: Tensor) -> None:
+        if self.register.need("rec.items"):
+            self.data_struct.update_tensor("rec.items", _padded(top, max(self.topk)))
+
+    def _needs_more(self) -> bool:
+        """Whether a metric of the user's own asks for all scores."""
+        return any(map(self.register.need, ("rec.score", "data.label")))
+
+    def _collect_more(self, scores: Tensor, interaction: Any, positive_u: Tensor, positive_i: Tensor) -> None:
         register = self.register
-        self.register = _Without(register, done or ("rec.topk", "rec.items"))
+        self.register = _Without(register, ("rec.topk", "rec.items", "rec.meanrank"))
         try:
             super().eval_batch_collect(scores, interaction, positive_u, positive_i)
         finally:
@@ -162,3 +218,15 @@ class RankCollector(Collector):
             return found
         in_order = np.argsort(found["event_index"], kind="stable")  # evaluation goes by length of the prefix
         return {k: v[in_order] for k, v in found.items()}
+
+
+def _padded(top: Tensor, k: int) -> Tensor:
+    """(B, k) the first k of (B, K) items, 0 behind them where there are fewer."""
+    return torch.nn.functional.pad(top[:, :k], (0, max(k - top.shape[1], 0)))
+
+
+def _sizes(scores: Any, rank: Tensor) -> Tensor:
+    """(B,) how many items each target is ranked among."""
+    if isinstance(scores, CandidateScores):
+        return scores.sizes().to(rank.device)
+    return rank.new_full((len(scores),), scores.width - 1)

@@ -251,17 +251,97 @@ POPULARITY = ["ItemCoverage", "AveragePopularity", "GiniIndex", "ShannonEntropy"
 
 def collector_ints(folder: Path) -> Any:
     """Three users with two recommended items each, of five; items 1, 2, 3 were seen 6, 3 and 1 times."""
+    return measured_lists(folder, [[1, 2], [1, 3], [1, 2]])
+
+
+def list_metrics(folder: Path) -> Any:
+    """The same with a list of one item; the padding is no item."""
+    return measured_lists(folder, [[1, 2], [1, 0], [1, 2]])[0]
+
+
+def measured_lists(folder: Path, lists: list[list[int]]) -> Any:
     from recbole.evaluator import Collector, Evaluator
 
     conf = make_config("Pop", folder, metrics=POPULARITY, topk=[2], valid_metric="ItemCoverage@2")
     conf["metric_decimal_place"] = 6
     collector = Collector(conf)
-    collector.data_struct.set("data.num_items", 5)
+    collector.data_struct.set("data.num_items", 6)  # the padding among them
     collector.data_struct.set("data.count_items", Counter({1: 6, 2: 3, 3: 1}))
-    collector.data_struct.update_tensor("rec.items", torch.tensor([[1, 2], [1, 3], [1, 2]]))
+    collector.data_struct.update_tensor("rec.items", torch.tensor(lists))
     first = Evaluator(conf).evaluate(collector.get_data_struct())
     left = sorted(collector.data_struct._data_dict)  # what training counted stays, what was recommended goes
     return [{key: float(value) for key, value in first.items()}, left]
+
+
+SHORT_LIST_BY_HAND = {
+    "itemcoverage@2": 0.4,  # 2 of 5
+    "averagepopularity@2": 5.0,  # (4.5 + 6 + 4.5) / 3
+    "giniindex@2": 0.64,  # (2*2 + 4*3) / 5 / 5
+    "shannonentropy@2": 0.336506,  # -(3/5 ln 3/5 + 2/5 ln 2/5) / 2
+    "tailpercentage@2": 0.0,
+}
+
+
+def candidate_counts(folder: Path) -> Any:
+    """Of items 1 to 4: two users whose history holds one and two of them; then two drawn candidates each."""
+    from recbole.data.interaction import Interaction
+    from recbole.trainer import Trainer
+
+    nowhere = -torch.inf
+    scores = torch.tensor([[0.0, 0.3, nowhere, 0.1, nowhere], [0.0, 0.3, 0.2, 0.1, nowhere]])
+    collector = SimpleNamespace(candidates=None)
+    trainer = SimpleNamespace(
+        model=SimpleNamespace(
+            full_sort_predict=lambda rows: scores.clone(),
+            predict=lambda rows: scores[[0, 0, 1, 1], [2, 1, 4, 1]],
+        ),
+        **{"device": "cpu", "tot_item_num": 5, "test_batch_size": 9, "eval_collector": collector},
+        config={"eval_type": ranking_type(), "ITEM_ID_FIELD": "item_id"},
+    )
+    rows, number = Interaction({"item_id": torch.tensor([2, 1, 4, 1])}), torch.tensor([0, 0, 1, 1])
+    history = (torch.tensor([0, 1, 1]), torch.tensor([1, 2, 3]))
+    found = []
+    for evaluate, batch in (
+        (Trainer._full_sort_batch_eval, (rows, history, torch.tensor([0, 1]), torch.tensor([3, 4]))),
+        (Trainer._neg_sample_batch_eval, (rows, number, torch.tensor([0, 1]), torch.tensor([2, 4]))),
+    ):
+        evaluate(trainer, batch)
+        found.append(None if collector.candidates is None else collector.candidates.tolist())
+    return found
+
+
+def ranking_type() -> Any:
+    from recbole.utils import EvaluatorType
+
+    return EvaluatorType.RANKING
+
+
+def exact_scores(folder: Path) -> Any:
+    """One hit of three, at one decimal: what is shown, and what epochs are compared by."""
+    from recbole.evaluator import Collector, Evaluator
+    from recbole.trainer import Trainer
+
+    conf = make_config("Pop", folder, metrics=["Hit"], topk=[1], valid_metric="Hit@1", metric_decimal_place=1)
+    collector = Collector(conf)
+    collector.data_struct.update_tensor("rec.topk", torch.tensor([[1, 1], [0, 1], [0, 1]]))
+    evaluator = Evaluator(conf)
+    trainer = SimpleNamespace(
+        evaluate=lambda *args, **options: evaluator.evaluate(collector.get_data_struct()),
+        **{"evaluator": evaluator, "valid_metric": "hit@1", "train_loss_dict": {}},
+    )
+    score, shown = Trainer._valid_epoch(trainer, None)
+    return [round(float(score), 6), dict(shown)]
+
+
+def early_stopping(folder: Path) -> Any:
+    """A plateau of four after a first score: which evaluations stop, and which are the best so far."""
+    from recbole.trainer import trainer
+
+    best, since, told = -np.inf, 0, []
+    for score in (0.25, 0.5, 0.5, 0.5, 0.5):
+        best, since, stop, better = trainer.early_stopping(score, best, since, max_step=2, bigger=True)
+        told.append([stop, better])
+    return told
 
 
 POPULARITY_BY_HAND = {
@@ -366,9 +446,112 @@ def config_files(folder: Path) -> Any:
     return [conf["LINK_USER_FIELD"], conf["eval_args"], conf["train_neg_sample_args"]["distribution"]]
 
 
+def own_names(folder: Path) -> Any:
+    """Whether each of ten trainers made at once would write to a checkpoint of its own."""
+    conf = make_config("BPR", folder)
+    from recbole.model.general_recommender import BPR
+    from recbole.trainer import Trainer
+
+    model = BPR(conf, toy_data(conf))
+    return len({Trainer(conf, model).saved_model_file for _ in range(10)}) == 10
+
+
+def toy_data(conf: Any) -> Any:
+    from recbole.data import create_dataset
+
+    return create_dataset(conf)
+
+
+def own_logs(folder: Path) -> Any:
+    """Two runs of one process: the messages in each log file, and the TensorBoard folders beside them."""
+    import logging
+
+    from recbole.utils import get_tensorboard, init_logger
+
+    logging.getLogger().handlers.clear()
+    for model in ("BPR", "Pop"):
+        init_logger(make_config(model, folder, state="INFO"))
+        logging.getLogger().info(f"this is {model}")
+        get_tensorboard(logging.getLogger()).close()
+    logs = sorted(Path("log").glob("*/*.log"))
+    said = [[line.split("INFO")[1].strip() for line in log.read_text().splitlines()] for log in logs]
+    folders = sorted(place.name for place in Path("log_tensorboard").iterdir())
+    return [said, folders == sorted(log.stem for log in logs)]
+
+
+def drawing_ends(folder: Path) -> Any:
+    """A sampler of three items for a session that has two of them, and for one that has all; with a limit of time."""
+    import signal
+
+    from recbole.sampler.sampler import AbstractSampler
+
+    class Few(AbstractSampler):
+        item_num = 4
+
+        def get_used_ids(self) -> Any:
+            return np.array([set(), {1, 3}, {1, 2, 3}], dtype=object)
+
+        def _uni_sampling(self, number: int) -> Any:
+            return np.random.choice(
+                [1, 3], number
+            )  # never the one that may be, as if it were one of millions
+
+    signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(RuntimeError("it does not end")))
+    signal.alarm(20)
+    try:
+        drawn = Few("uniform", 1.0).sample_by_key_ids([1, 1], 2).tolist()
+        try:
+            Few("uniform", 1.0).sample_by_key_ids([1, 2], 1)
+        except UsageError as error:
+            return [drawn, str(error)]
+    finally:
+        signal.alarm(0)
+
+
+def nothing_masked(folder: Path) -> Any:
+    """How many of three items may be masked; BERT4Rec's loss of a batch without a mask, DIEN's of prefixes of one."""
+    from recbole.data.transform import MaskItemSequence
+    from recbole.model.sequential_recommender.bert4rec import BERT4Rec
+    from recbole.model.sequential_recommender.dien import InterestExtractorNetwork
+
+    conf = make_config("BERT4Rec", folder, MAX_ITEM_LIST_LENGTH=3, train_neg_sample_args=None)
+    masks = MaskItemSequence(conf)
+    model = BERT4Rec(conf, toy_data(conf))
+    number = torch.zeros(1, 1, dtype=torch.int64)
+    batch = {"Mask_item_id_list": torch.tensor([[1, 2, 0]]), "Pos_item_id": number, "Neg_item_id": number}
+    loss = model.calculate_loss({**batch, "MASK_INDEX": number})
+    network = InterestExtractorNetwork(4, 4, [8, 1])
+    states = torch.ones(2, 2, 4, requires_grad=True)
+    auxiliary = network.auxiliary_loss(states, states, states, torch.tensor([0, 0]))
+    return [masks.mask_item_length, float(loss), float(auxiliary), loss.requires_grad]
+
+
+def fearec_rows(folder: Path) -> Any:
+    """Rows of each target, and the prefix of row 1 of a data set that makes prefixes when it is asked."""
+    from recbole.data.interaction import Interaction
+    from recbole.model.sequential_recommender.fearec import FEARec
+
+    class Data:
+        inter_feat = Interaction({"item_id": torch.tensor([5, 2, 5])})
+
+        def __getitem__(self, index: Any) -> Any:
+            return Interaction({"item_id_list": torch.tensor([[1, 0], [2, 3], [4, 4]])[index]})
+
+    found = FEARec.get_same_item_index(SimpleNamespace(ITEM_ID="item_id"), Data())
+    conf = make_config("FEARec", folder, train_neg_sample_args=None)
+    made = toy_data(conf).build()[0]
+    rows = made.inter_feat
+    del rows.interaction["item_id_list"]
+    made.__class__ = type("Made", (type(made),), {"__getitem__": Data.__getitem__})
+    prefix = FEARec(conf, made).dataset.inter_feat["item_id_list"][1]
+    return [{str(item): places.tolist() for item, places in found.items()}, prefix.tolist()]
+
+
 SCENARIOS = {function.__name__: function for function in (
-    sklearn_later, numpy_aliases, ray_optional, checkpoints, data_caches, pandas_three, scipy_dok,
-    collector_ints, empty_sets, anomaly_detection, session_graphs, folders_at_once, device_choice,
+    sklearn_later, numpy_aliases, ray_optional, exact_scores, early_stopping, checkpoints, data_caches,
+    pandas_three, scipy_dok, collector_ints, list_metrics, candidate_counts, empty_sets,
+    anomaly_detection, session_graphs, own_names, own_logs, drawing_ends,
+    nothing_masked, fearec_rows, folders_at_once, device_choice,
     command_line, config_files,
 )}  # fmt: skip
 
@@ -392,17 +575,30 @@ LS_ARGS = {"split": {"LS": "valid_only"}, "order": "TO", "group_by": "user", "mo
 EXPECTED: dict[str, Any] = {
     "sklearn_later": [True, 0.75, ["sklearn"] * 6],
     "numpy_aliases": [True, True],
+    "exact_scores": [0.333333, {"hit@1": 0.3}],
+    "early_stopping": [[False, True], [False, True], [False, False], [False, False], [True, False]],
     "checkpoints": [["hit@3", "ndcg@3"], "BPR", CHECKPOINT_KEYS],
     "data_caches": [],
     "pandas_three": FEATURES,
     "scipy_dok": ["hit@3", "ndcg@3"],
     "collector_ints": [POPULARITY_BY_HAND, ["data.count_items", "data.num_items"]],
+    "list_metrics": SHORT_LIST_BY_HAND,
+    "candidate_counts": [[3, 2], [2, 2]],
     "empty_sets": [13, 1, 0, [1, 2, 3, 4, 5, 6, 7, 8], True],
     "anomaly_detection": False,
     "session_graphs": [
         [[*GRAPH_BY_HAND, NO_PADDING], [*GRAPH_SHAPES, [1, 6]]],
         [GRAPH_BY_HAND, GRAPH_SHAPES],
     ],
+    "own_names": True,
+    "own_logs": [[["this is BPR"], ["this is Pop"]], True],
+    "drawing_ends": [
+        [2, 2, 2, 2],
+        "negatives cannot be drawn for number 2, which has all of the 3 items that may be: leave it out, or set "
+        "train_neg_sample_args: ~ and eval_args.mode: full",
+    ],
+    "nothing_masked": [1, 0.0, 0.0, True],
+    "fearec_rows": [{"2": [1], "5": [0, 2]}, [2, 3]],
     "folders_at_once": True,
     "device_choice": "cpu",
     "command_line": [0.001, False],
@@ -414,14 +610,23 @@ FAULTS = {
     "sklearn_later": "[False, 0.75",
     "numpy_aliases": "was removed in the NumPy 2.0 release",
     "ray_optional": "pkg_resources_of_old_setuptools",
+    "exact_scores": "[0.3, ",
+    "early_stopping": "[False, True], [False, True]]",
     "checkpoints": "Weights only load failed",
     "data_caches": "toy-Dataset went off",
     "pandas_three": "'float' object has no attribute 'split'",
     "scipy_dok": "_update",
     "collector_ints": "object has no attribute 'cpu'",
+    "list_metrics": "'itemcoverage@2': 0.5",
+    "candidate_counts": "[None, None]",
     "empty_sets": "[13, 13, 0",
     "anomaly_detection": "True",
     "session_graphs": "Cannot copy out of meta tensor",
+    "own_names": "False",
+    "own_logs": "[['this is BPR', 'this is Pop'], []]",
+    "drawing_ends": "it does not end",
+    "nothing_masked": "[0, nan, nan",
+    "fearec_rows": "item_id_list",
     "folders_at_once": "File exists",
     "device_choice": "cuda",
     "command_line": "[7, True]",
@@ -591,7 +796,7 @@ def test_popularity_metrics_of_a_whole_run(patched: Path, monkeypatch: pytest.Mo
     assert result["averagepopularity@1"] == pytest.approx(
         np.mean([counted[i] for i in recommended]), abs=1e-4
     )
-    assert result["itemcoverage@1"] == pytest.approx(len(set(recommended)) / 9, abs=1e-4)  # 8 and padding
+    assert result["itemcoverage@1"] == pytest.approx(len(set(recommended)) / 8, abs=1e-4)
 
 
 def padded_batch(draw: random.Random) -> torch.Tensor:

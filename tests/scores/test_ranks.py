@@ -97,7 +97,7 @@ def test_sparse_scores_on_paper():
     assert target_ranks(scores.dense(), torch.arange(7), items).tolist() == [1, 2, 2, 4, 5, 2, 3]
     assert scores.top(3)[0].tolist() == [3, 2, 5]
     assert scores.top(3)[6].tolist() == [2, 1, 3]
-    assert scores.top(5)[4].tolist() == [3, 2, 5, 1, 4]
+    assert scores.top(5)[4].tolist() == [3, 2, 5, 0, 0]
     assert scores.of(torch.tensor([[1, 3], [5, 1]] + [[0, 0]] * 5))[:2].tolist() == [[-0.5, 1.0], [0.5, -0.5]]
 
 
@@ -123,7 +123,10 @@ def test_sparse_scores_are_ranked_as_their_matrix(seed):
     for k in (1, 5, 22):
         top = scores.top(k)
         assert torch.equal(dense.gather(1, top), dense.topk(k).values)
-        assert all(len(set(row)) == k and 0 not in row for row in top.tolist())
+        for row, ranked in zip(top.tolist(), (dense > -INF).sum(1).tolist()):
+            listed = row[: min(k, ranked)]
+            assert len(set(listed)) == len(listed) and 0 not in listed
+            assert row[len(listed) :] == [0] * (k - len(listed))  # nothing else is ranked
     several = torch.from_numpy(random.integers(0, width, (count, 7)))
     assert torch.equal(scores.of(several), dense.gather(1, several))
 

@@ -79,7 +79,7 @@ def test_a_table_may_name_its_keys():
 
     page = "a\n<!-- settings: Place (worker) -->\nold\n<!-- end -->\nb"
     made = tables.with_tables(page, {"Place": Place})
-    row = "| `worker` | `0` | processes that make batches (a whole number of 0 or more) |"
+    row = "| `worker` | `0` | processes that make batches, the same with any number (a whole number of 0 or more) |"
     head = "| key | default | what it does |\n|---|---|---|"
     assert made == f"a\n<!-- settings: Place (worker) -->\n{head}\n{row}\n<!-- end -->\nb"
     with pytest.raises(KeyError):

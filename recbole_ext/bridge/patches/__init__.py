@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from recbole_ext.bridge.patches import arrays, checkpoints, session_graphs, start
+from recbole_ext.bridge.patches import (
+    arrays,
+    checkpoints,
+    drawing,
+    logs,
+    metrics,
+    models,
+    session_graphs,
+    start,
+    stopping,
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,20 @@ PATCHES: list[Patch] = [
         "recbole.quick_start imports ray, which is absent or broken on new stacks (run/run.py:20).",
         "#2215",
         start.patch_ray,
+    ),
+    Patch(
+        "exact_scores",  # before checkpoints, which remember an epoch's score
+        "Epochs are compared by scores rounded to metric_decimal_place, so that a worse one may be the best "
+        "(metrics.py, trainer.py:286).",
+        "",
+        stopping.patch_exact_scores,
+    ),
+    Patch(
+        "early_stopping",
+        "An equal validation score counts as a better one: a plateau never stops, and its last epoch is kept "
+        "(utils.py:137).",
+        "",
+        stopping.patch_early_stopping,
     ),
     Patch(
         "checkpoints",
@@ -75,6 +99,20 @@ PATCHES: list[Patch] = [
         arrays.patch_collector,
     ),
     Patch(
+        "list_metrics",
+        "ItemCoverage and GiniIndex count the padding as an item, and lists shorter than k count as full "
+        "(metrics.py:427-745).",
+        "#1440",
+        metrics.patch_list_metrics,
+    ),
+    Patch(
+        "candidate_counts",
+        "GAUC takes the place of the first -inf for the number of candidates, and is below 0 where a model ranks items "
+        "nowhere (collector.py:186, trainer.py:521-562).",
+        "",
+        metrics.patch_candidate_counts,
+    ),
+    Patch(
         "empty_sets",
         "RepeatableSampler makes an empty set for every user, twice a run: 0.5 s for 200,000 (sampler.py:408).",
         "",
@@ -92,6 +130,41 @@ PATCHES: list[Patch] = [
         "epoch there (srgnn.py:163-199, gcsan.py:169-201).",
         "",
         session_graphs.patch_session_graphs,
+    ),
+    Patch(
+        "own_names",
+        "Checkpoints are named by the second, so that runs of one model that start together write to one file "
+        "(trainer.py:132, 793).",
+        "",
+        logs.patch_names,
+    ),
+    Patch(
+        "own_logs",
+        "All runs of a process write to the first one's log file, TensorBoard folder and Weights & Biases run "
+        "(logger.py:118, utils.py:223, wandblogger.py:37).",
+        "",
+        logs.patch_logs,
+    ),
+    Patch(
+        "drawing_ends",
+        "Negatives are drawn again and again where a session has all the items there are (sampler.py:166-190, 485; "
+        "transform.py:69).",
+        "#2193",
+        drawing.patch_drawing,
+    ),
+    Patch(
+        "nothing_masked",
+        "BERT4Rec and DIEN divide by what a batch has to predict, also where that is nothing, and BERT4Rec masks none "
+        "of fewer than five items (bert4rec.py:196-220, transform.py:52, dien.py:229).",
+        "#882",
+        models.patch_nothing_masked,
+    ),
+    Patch(
+        "fearec_rows",
+        "FEARec reads prefixes out of RecBole's own table of rows, and looks through all rows for each "
+        "(fearec.py:84, 217).",
+        "",
+        models.patch_fearec,
     ),
     Patch(
         "folders_at_once",

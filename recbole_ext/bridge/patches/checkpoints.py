@@ -99,7 +99,8 @@ def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any)
     }
     # fit saves before it stores the result of the epoch that is being saved
     last_score, last_result = getattr(self, "_last_valid", (None, None))
-    best_result = last_result if last_score == self.best_valid_score else self.best_valid_result
+    newest_is_best = last_score == self.best_valid_score and self.cur_step == 0
+    best_result = last_result if newest_is_best else self.best_valid_result
     average = getattr(self, "average", None)
     weights = self.model.state_dict()
     if average is not None:

@@ -420,7 +420,7 @@ def test_fit_evaluate_and_checkpoint(build, random_log, model, split):
     loaders, network, trainer = build(model, random_log(seed=6), split, epochs=7)
     noted = []
     best, result = trainer.fit(*loaders[:2], verbose=False, callback_fn=lambda *args: noted.append(args))
-    assert noted == [(0, best)] and result["ndcg@5"] == best and trainer.train_loss_dict == {0: 0.0}
+    assert noted == [(0, best)] and result["ndcg@5"] == round(best, 9) and trainer.train_loss_dict == {0: 0.0}
     tested = trainer.evaluate(loaders[2])
     assert tested["hit@5"] < 1 and (tested["hit@5"] > 0 or model == "RepeatLast")
     stored = read_checkpoint(trainer.saved_model_file)
@@ -454,7 +454,8 @@ def test_run_and_recbole_s_own_run(tmp_path, monkeypatch, write_log, random_log)
     write_log(random_log(sessions=80))
     settings = {"data_path": "data", "use_gpu": False, "eval_args": {"split": SPLIT}, "state": "ERROR"}
     record = recbole_ext.run("VSTAN", "toy", **settings)
-    assert record["epochs_run"] == 1 and record["best_valid_score"] == record["valid"]["ndcg@10"] > 0
+    assert record["epochs_run"] == 1
+    assert round(record["best_valid_score"], 6) == record["valid"]["ndcg@10"] > 0
     assert np.load(record["files"]["ranks"])["top"].shape == (record["counts"]["test_targets"], 20)
     unseen = {**settings, "eval_args": {"split": {"session_time": [8, 0, 2]}}}
     assert recbole_ext.run("SKNN", "toy", **unseen)["best_valid_score"] is None  # no validation part

@@ -1,0 +1,101 @@
+"""What single models of RecBole's ask of settings and data beyond the rest, said before they are made.
+
+Their constructors answer with an AssertionError, or fail inside of torch after an epoch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from recbole_ext.errors import UsageError
+
+# a key that counts the last items of a prefix
+LAST_ITEMS = {"FOSSIL": "order_len", "HRM": "high_order", "SHAN": "short_item_length"}
+RERANKED = ("GRU4RecCPR", "SASRecCPR")
+
+
+def check_model_settings(config: Any) -> None:
+    """Raise UsageError for settings of the configured model that do not go together."""
+    model, longest = config["model"], config["MAX_ITEM_LIST_LENGTH"]
+    key = LAST_ITEMS.get(model)
+    if key is not None and config[key] > longest:
+        raise UsageError(
+            f"{key} is {config[key]}, and MAX_ITEM_LIST_LENGTH {longest}: {model} looks at so many last items of a "
+            f"prefix, so set {key} to {longest} or less"
+        )
+    if model == "NCL" and not hasattr(_imported("faiss"), "Kmeans"):
+        raise UsageError("NCL clusters by faiss, which is not installed: pip install faiss-cpu")
+    if model == "FEARec" and longest < 2:
+        raise UsageError(
+            "MAX_ITEM_LIST_LENGTH is 1, and FEARec takes prefixes apart into frequencies: set it to 2 or more"
+        )
+    if model == "S3Rec":
+        _check_stages(config)
+
+
+def _imported(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+def _check_stages(config: Any) -> None:
+    stage, epochs, step = config["train_stage"], config["pretrain_epochs"], config["save_step"]
+    if stage == "pretrain" and step > epochs:
+        raise UsageError(
+            f"save_step is {step}, and pretrain_epochs {epochs}: S3Rec would save nothing, so set save_step to "
+            f"{epochs} or less"
+        )
+    file = config["pre_model_path"]
+    if stage == "finetune" and not Path(file or "").is_file():
+        raise UsageError(
+            f"pre_model_path is {file or 'empty'}, and S3Rec's train_stage finetune goes on from such a file: name the "
+            "checkpoint of a run with train_stage: pretrain"
+        )
+
+
+def check_model_data(config: Any, dataset: Any) -> None:
+    """Raise UsageError where the data have not what the configured model learns from."""
+    model = config["model"]
+    if model in RERANKED and config["reranker_CAN_NUM"] > dataset.item_num:
+        raise UsageError(
+            f"reranker_CAN_NUM is {config['reranker_CAN_NUM']}, and there are {dataset.item_num - 1:,} items: {model} "
+            f"ranks so many of them again, so set it to {dataset.item_num - 1} or less"
+        )
+    if model == "S3Rec":
+        _check_attribute(config, dataset)
+
+
+def _check_attribute(config: Any, dataset: Any) -> None:
+    columns = [] if dataset.item_feat is None else dataset.item_feat.columns
+    usable = [
+        column
+        for column in columns
+        if column != dataset.iid_field and str(dataset.field2type[column].value).startswith("token")
+    ]
+    name = config["item_attribute"]
+    if name in usable:
+        return
+    cure = (
+        f"set it to one of {', '.join(usable)}"
+        if usable
+        else "convert the files that hold them, as there are none"
+    )
+    raise UsageError(
+        f"item_attribute is {name}, and S3Rec learns from a column of tokens of the .item file, which {name} is not: "
+        f"{cure}"
+    )
+
+
+def made(config: Any, dataset: Any) -> Any:
+    """The configured model; UsageError where its constructor refuses its settings."""
+    from recbole.utils import get_model
+
+    try:
+        return get_model(config["model"])(config, dataset)
+    except (AssertionError, NotImplementedError) as error:
+        said = str(error) or type(error).__name__
+        raise UsageError(f"{config['model']} cannot be made with these settings: {said}") from error
