@@ -52,7 +52,7 @@ def is_session_data(dataset: str, data_path: str | os.PathLike[str] | None = Non
     if data_path is None:
         data_path = load_files(config_files("sessions.yaml"))["data_path"]
     try:
-        with (Path(data_path) / dataset / f"{dataset}.inter").open(encoding="utf-8") as stream:
+        with (Path(data_path) / dataset / f"{dataset}.inter").open(encoding="utf-8-sig") as stream:
             columns = stream.readline().split("\t")
     except (OSError, UnicodeDecodeError):
         return False

@@ -71,7 +71,7 @@ def test_other_columns_bring_their_types(tmp_path: Path) -> None:
     assert (tmp_path / "d" / "d.inter").read_text().splitlines()[0].endswith("\tcolour:token")
 
 
-@pytest.mark.parametrize("text", ["a\tb", "a\nb", "a\rb", 'a"b'])
+@pytest.mark.parametrize("text", ["a\tb", "a\nb", "a\rb"])
 def test_text_that_breaks_the_format_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConvertError, match=r"d\.item: .* in column 'category'"):
         write_dataset(tmp_path / "d", INTER, ITEM.with_columns(category=pl.lit(text)), manifest())
