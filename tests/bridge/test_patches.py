@@ -419,7 +419,7 @@ def config_files(folder: Path) -> Any:
 
 SCENARIOS = {function.__name__: function for function in (
     sklearn_later, numpy_aliases, ray_optional, checkpoints, data_caches, pandas_three, atomic_files, event_order,
-    numbers, samplers, scipy_dok, collector_ints, empty_sets, anomaly_detection, session_graphs, folders_at_once,
+    numbers, scipy_dok, collector_ints, empty_sets, anomaly_detection, session_graphs, samplers, folders_at_once,
     device_choice, command_line, config_files,
 )}  # fmt: skip
 
@@ -471,7 +471,7 @@ FAULTS = {
     "ray_optional": "pkg_resources_of_old_setuptools",
     "checkpoints": "Weights only load failed",
     "data_caches": "toy-Dataset went off",
-    "pandas_three": "'float' object has no attribute 'split'",
+    "pandas_three": "does not match length of index",
     "atomic_files": "['[PAD]', 'a', 'b']",
     "event_order": "'c'",
     "numbers": "inf",

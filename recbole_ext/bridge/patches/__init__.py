@@ -84,13 +84,6 @@ PATCHES: list[Patch] = [
         data.patch_numbers,
     ),
     Patch(
-        "samplers",
-        "Popularity counts all parts, items that only the test part has are training negatives, and drawing has no end "
-        "where no item is left (sampler.py:139-200, 246, 406; transform.py:67; s3rec.py:266).",
-        "#2193",
-        data.patch_samplers,
-    ),
-    Patch(
         "scipy_dok",
         "LightGCN and six other graph models call dok_matrix._update, which scipy dropped (lightgcn.py:111).",
         "",
@@ -120,6 +113,13 @@ PATCHES: list[Patch] = [
         "epoch there (srgnn.py:163-199, gcsan.py:169-201).",
         "",
         session_graphs.patch_session_graphs,
+    ),
+    Patch(
+        "samplers",  # after anomaly_detection, as it imports models
+        "Popularity counts all parts, items that only the test part has are training negatives, and drawing has no end "
+        "where no item is left (sampler.py:139-200, 246, 406; transform.py:67; s3rec.py:266).",
+        "#2193",
+        data.patch_samplers,
     ),
     Patch(
         "folders_at_once",
