@@ -45,14 +45,26 @@ def add_own_files(config: Any, model: str, dataset: str) -> None:
 def is_session_data(dataset: str, data_path: str | os.PathLike[str] | None = None) -> bool:
     """Whether configs/sessions.yaml holds: a dataset yaml of ours or the user's, or a session_id column.
 
-    The column is looked for in <data_path>/<dataset>/<dataset>.inter, data_path being sessions.yaml's by default.
+    The column is looked for in <data_path>/<dataset>/<dataset>.inter, or in a part of it, <dataset>.<part>.inter;
+    data_path is sessions.yaml's by default.
     """
     if config_files(f"dataset/{dataset}.yaml"):
         return True
     if data_path is None:
         data_path = load_files(config_files("sessions.yaml"))["data_path"]
+    folder = Path(data_path) / dataset
     try:
-        with (Path(data_path) / dataset / f"{dataset}.inter").open(encoding="utf-8-sig") as stream:
+        file = next(
+            (
+                f
+                for f in [folder / f"{dataset}.inter", *sorted(folder.glob(f"{dataset}.*.inter"))]
+                if f.is_file()
+            ),
+            None,
+        )
+        if file is None:
+            return False
+        with file.open(encoding="utf-8-sig") as stream:
             columns = stream.readline().split("\t")
     except (OSError, UnicodeDecodeError):
         return False

@@ -23,6 +23,7 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     from recbole_ext.bridge.prepare import prepare_atomic_files
     from recbole_ext.data.columns import check_columns
 
+    _check_lists(config)
     cls = dataset_class(config)
     refits(config)  # RecBole's own data sets would pass over it
     _refuse_training_settings(config, cls)
@@ -43,6 +44,20 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     dataset = _loaded(cls, config)
     check_selected_features(config, dataset)
     return dataset
+
+
+def _check_lists(config: Any) -> None:
+    from recbole.utils import ModelType
+
+    from recbole_ext.data.list_files import check_lists
+
+    if config["benchmark_filename"]:
+        model = config.model_class
+        known = [
+            base.__module__ for base in model.__mro__ if base.__module__.startswith("recbole_ext.model.")
+        ]
+        reads_sessions = bool(known) or hasattr(model, "dataset_class")
+        check_lists(config, config["MODEL_TYPE"] == ModelType.SEQUENTIAL, reads_sessions)
 
 
 def _refuse_training_settings(config: Any, cls: type | None) -> None:
@@ -134,6 +149,7 @@ def check_settings(config: Any) -> None:
     from recbole_ext.bridge.prepare import check_raw_settings
     from recbole_ext.data.splits import check_limits
 
+    _check_lists(config)
     cls = dataset_class(config)
     check_raw_settings(config)
     refits(config)  # RecBole's own data sets would pass over it

@@ -90,7 +90,8 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
         kind = dataset.field2type[name]
         if kind.value.endswith("seq"):
             texts = table[name].fillna("").tolist()
-            table[name] = _sequences(dataset, filepath, name, kind, texts)
+            history = source == FeatureSource.INTERACTION and _is_history(dataset, name)
+            table[name] = _sequences(dataset, filepath, name, kind, texts, history)
     return table
 
 
@@ -161,8 +162,16 @@ def _number(text: str) -> float:
     return float("nan") if text in MISSING else float(text)
 
 
-def _sequences(dataset: Any, file: str, name: str, kind: FeatureType, texts: list[str]) -> list[np.ndarray]:
-    """The column's cells as arrays, cut to `seq_len`; their length is noted."""
+def _is_history(dataset: Any, name: str) -> bool:
+    return dataset.benchmark_filename_list is not None and name.endswith(
+        dataset.config["LIST_SUFFIX"] or "_list"
+    )
+
+
+def _sequences(
+    dataset: Any, file: str, name: str, kind: FeatureType, texts: list[str], history: bool
+) -> list[np.ndarray]:
+    """The column's cells as arrays, cut to `seq_len`, the newest events of a history; their length is noted."""
     separator = dataset.config["seq_separator"]
     cells = [list(filter(None, text.split(separator))) for text in texts]
     if kind == FeatureType.FLOAT_SEQ:
@@ -171,7 +180,6 @@ def _sequences(dataset: Any, file: str, name: str, kind: FeatureType, texts: lis
         values = [np.array(cell) for cell in cells]
     longest = max(map(len, values), default=0)
     limits = dict(dataset.config["seq_len"] or {})
-    history = dataset.benchmark_filename_list is not None and name.endswith(dataset.config["LIST_SUFFIX"])
     if history and name not in limits:
         limits[name] = dataset.config["MAX_ITEM_LIST_LENGTH"]
     limit = limits.get(name)

@@ -9,14 +9,36 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_ext.errors import UsageError
+
 
 def patch_atomic_files() -> None:
-    """Replace `Dataset._load_feat` by the reading of data/atomic.py."""
-    from recbole.data.dataset import dataset
+    """Replace `Dataset._load_feat` by the reading of data/atomic.py, and read histories under any ITEM_ID_FIELD."""
+    from recbole.data.dataset import SequentialDataset, dataset
 
     from recbole_ext.data.atomic import load_feat
 
     dataset.Dataset._load_feat = load_feat
+    SequentialDataset._benchmark_presets = _benchmark_presets
+
+
+def _benchmark_presets(self: Any) -> None:
+    """`SequentialDataset._benchmark_presets` (sequential_dataset.py:151) for any ITEM_ID_FIELD; no history is empty."""
+    from recbole.utils import FeatureSource, FeatureType
+
+    suffix = self.config["LIST_SUFFIX"]
+    for field in self.inter_feat:
+        if field + suffix in self.inter_feat:
+            setattr(self, f"{field}_list_field", field + suffix)
+    self.item_id_list_field = self.iid_field + suffix
+    length = self.inter_feat[self.item_id_list_field].map(len)
+    if (length == 0).any():
+        raise UsageError(
+            f"{int((length == 0).sum()):,} rows of {self.dataset_name} have an empty {self.item_id_list_field}: leave "
+            "them out"
+        )
+    self.set_field_property(self.item_list_length_field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
+    self.inter_feat[self.item_list_length_field] = length
 
 
 def patch_event_order() -> None:
