@@ -42,17 +42,17 @@ def check_lists(config: Any, sequential: bool, reads_sessions: bool) -> None:
         return
     item, suffix = config["ITEM_ID_FIELD"], config["LIST_SUFFIX"]
     history = item + suffix
-    for file, head in heads.items():
+    for name, head in heads.items():
         if head.get(history) != "token_seq" or head.get(item) != "token":
             raise UsageError(
-                f"{file} has no columns {item}:token and {history}:token_seq, one row a target with its history, which "
+                f"{name} has no columns {item}:token and {history}:token_seq, one row a target with its history, which "
                 f"benchmark_filename is for: {_join(dataset)}"
             )
         for column, kind in head.items():
             twin = column.removesuffix(suffix)
             if twin != column and twin != item and twin in head and kind.startswith("token"):
                 raise UsageError(
-                    f"{file}: {twin} and {column} would be numbered apart, so a model could not compare them: name one "
+                    f"{name}: {twin} and {column} would be numbered apart, so a model could not compare them: name one "
                     "in unload_col"
                 )
     aliases = list(config["alias_of_item_id"] or [])

@@ -146,7 +146,10 @@ class SessionDataset(PrefixRows):
         column = splits.SPLIT_COLUMN
         if column not in self.inter_feat:
             return
-        if splits.split_of(self.config)[0] == "given":
+        name = splits.split_of(self.config).name
+        if name != "given":
+            self.notes.append(f"column {column} of the .inter file is not read: eval_args.split is {name}")
+        else:
             tokens = np.asarray(self.field2id_token[column])[self.inter_feat[column].to_numpy()]
             self._labels = splits.session_labels(
                 tokens, self.session_start, self.session_length, self._session_names(self.inter_feat)

@@ -426,10 +426,10 @@ def test_features_that_know_the_future_are_called_so(write_log, make_config, as_
         "features_as_of": as_of if as_of in (None, "latest") else origin + as_of,
     }
     items = [{"item_id": i, "category": "c"} for i in "pqr"]
-    write_log(six(), items=items, manifest=manifest)
+    write_log(six(label="given" in split), items=items, manifest=manifest)
     test = build(make_config(split=split))[2]
     assert test.notes == ([] if note is None else [note])
-    write_log(six(), "plain", manifest=manifest)
+    write_log(six(label="given" in split), "plain", manifest=manifest)
     assert build(make_config(dataset="plain", split=split))[2].notes == []  # no features at all
 
 
