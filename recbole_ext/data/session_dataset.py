@@ -202,7 +202,21 @@ class SessionDataset(PrefixRows):
                 part._keep_last_targets()
             if self._held_out is not None and label != "train":
                 self.notes.append(part._cold_note())
+            self._check_targets(part, label, name)
         return parts
+
+    def _check_targets(self, part: SessionDataset, label: str, split: str) -> None:
+        """UsageError where nothing is to be learnt or ranked; a note where nothing validates though sessions were to."""
+        if len(part.inter_feat) or splits.straddles(split):
+            return
+        what = {"train": "training", "valid": "validation", "test": "test"}[label]
+        lacks = f"eval_args.split {split} leaves no target in the {what} part: none of its sessions has a second event"
+        if label != "valid":
+            raise UsageError(
+                f"{lacks}; give it more sessions, or set empty_history: True, which ranks first events too"
+            )
+        if (self._session_parts() == splits.VALID).any():
+            self.notes.append(f"{lacks}, so nothing validates and the last epoch is kept")
 
     def _recount(self, parts: list[SessionDataset]) -> None:
         """Numbers by what trains alone, see data/numbers.py."""

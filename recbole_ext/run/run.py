@@ -158,10 +158,16 @@ def _loaders(config: Any, run: Run) -> tuple[Any, Any, Any]:
     """Those of training, validation and test."""
     import recbole.data
 
+    from recbole_ext.errors import UsageError
+
     began = time.perf_counter()
     dataset = recbole.data.create_dataset(config)
     train, valid, test = recbole.data.data_preparation(config, dataset)
     getLogger().info(dataset)
+    if not len(test._dataset):
+        raise UsageError(
+            f"eval_args.split {config['eval_args']['split']} leaves nothing to rank in the test part: change its shares"
+        )
     run.data_ready(train, valid, test, time.perf_counter() - began)
     return train, valid, test
 
