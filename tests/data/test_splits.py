@@ -522,17 +522,14 @@ def test_validation_without_a_target_is_told(write_log, make_config):
     assert test.notes == []
 
 
-def test_a_test_part_without_rows_of_recboles_own_is_refused(write_log, tmp_path, monkeypatch):
+def test_a_split_without_a_test_part_is_refused(write_log, tmp_path, monkeypatch):
     import recbole_ext
 
     monkeypatch.chdir(tmp_path)
     write_log(
         [{"session_id": f"s{s}", "item_id": f"i{n}", "timestamp": n} for s in range(4) for n in range(4)]
     )
-    settings = {
-        "eval_args": {"split": {"RS": [0.6, 0.4, 0]}},
-        "data_layout": "recbole",
-        "show_progress": False,
-    }
-    with pytest.raises(UsageError, match="leaves nothing to rank in the test part"):
-        recbole_ext.run("BPR", "toy", data_path=str(tmp_path / "data"), **settings)
+    settings = {"eval_args": {"split": {"LS": "valid_only"}}, "data_path": str(tmp_path / "data")}
+    for model, layout in (("BPR", "recbole"), ("GRU4Rec", "recbole"), ("GRU4Rec", "pointers")):
+        with pytest.raises(UsageError, match="leaves nothing to rank in the test part"):
+            recbole_ext.run(model, "toy", data_layout=layout, show_progress=False, **settings)
