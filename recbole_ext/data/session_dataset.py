@@ -206,7 +206,7 @@ class SessionDataset(PrefixRows):
         return parts
 
     def _check_targets(self, part: SessionDataset, label: str, split: str) -> None:
-        """UsageError where nothing is to be learnt or ranked; a note where nothing validates though sessions were to."""
+        """UsageError where nothing is learnt or ranked; a note where nothing validates though sessions were to."""
         if len(part.inter_feat) or splits.straddles(split):
             return
         what = {"train": "training", "valid": "validation", "test": "test"}[label]

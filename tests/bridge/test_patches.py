@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -378,6 +379,23 @@ GRAPH_SHAPES = [[1, 6], [1, 6, 12], [1, 6]]
 NO_PADDING = [[True, True, True, True, True, False]]
 
 
+def fearec(folder: Path) -> Any:
+    """The rows of each target, and one training step on the rows of our layout."""
+    from recbole.model.sequential_recommender.fearec import FEARec
+
+    from recbole_ext.data.session_dataset import SessionDataset
+
+    write_toy(folder)
+    conf = make_config("FEARec", folder, train_batch_size=4, MAX_ITEM_LIST_LENGTH=6)
+    train = SessionDataset(conf).build()[0]
+    model = FEARec(conf, train)
+    targets = train.inter_feat["item_id"].tolist()
+    loss = model.calculate_loss(train[np.arange(4)])
+    rows = {int(item): rows.tolist() for item, rows in model.same_item_index.items()}
+    right = rows == {item: [n for n, other in enumerate(targets) if other == item] for item in set(targets)}
+    return [right, bool(torch.isfinite(loss))]
+
+
 def folders_at_once(folder: Path) -> Any:
     """Whether a folder that another process made meanwhile is no fault."""
     import recbole.trainer.trainer as trainer
@@ -419,7 +437,8 @@ def config_files(folder: Path) -> Any:
 
 SCENARIOS = {function.__name__: function for function in (
     sklearn_later, numpy_aliases, ray_optional, checkpoints, data_caches, pandas_three, atomic_files, event_order,
-    numbers, scipy_dok, collector_ints, empty_sets, anomaly_detection, session_graphs, samplers, folders_at_once,
+    numbers, scipy_dok, collector_ints, empty_sets, anomaly_detection, session_graphs, samplers, fearec,
+    folders_at_once,
     device_choice, command_line, config_files,
 )}  # fmt: skip
 
@@ -458,6 +477,7 @@ EXPECTED: dict[str, Any] = {
         [[*GRAPH_BY_HAND, NO_PADDING], [*GRAPH_SHAPES, [1, 6]]],
         [GRAPH_BY_HAND, GRAPH_SHAPES],
     ],
+    "fearec": [True, True],
     "folders_at_once": True,
     "device_choice": "cpu",
     "command_line": [0.001, False],
@@ -481,6 +501,7 @@ FAULTS = {
     "empty_sets": "[13, 13, 0",
     "anomaly_detection": "True",
     "session_graphs": "Cannot copy out of meta tensor",
+    "fearec": "item_id_list",
     "folders_at_once": "File exists",
     "device_choice": "cuda",
     "command_line": "[7, True]",
@@ -852,10 +873,54 @@ def test_named_cache_is_refused_and_trusted_cache_is_loaded(patched: Path):
     assert named["dataset_save_path"] == str(cache)
     with pytest.raises(UsageError, match=r"dataloaders_save_path .* is a pickle"):
         data_preparation(named, None)
-    trusted = make_config("BPR", patched, trust_pickle=True)
-    (patched / "data/toy/toy.inter").unlink()  # so that only the cache can answer
-    assert create_dataset(trusted).inter_num == 60
-    assert len(data_preparation(trusted, create_dataset(trusted))) == 3
+    with mock.patch("recbole.data.dataset.Dataset.__init__", side_effect=AssertionError("made anew")):
+        trusted = make_config("BPR", patched, trust_pickle=True)
+        assert create_dataset(trusted).inter_num == 60
+    with mock.patch("recbole.data.dataset.Dataset.build", side_effect=AssertionError("made anew")):
+        assert len(data_preparation(trusted, create_dataset(trusted))) == 3
+
+
+STALE = {
+    "another setting of RecBole's": ({"rm_dup_inter": "first"}, "rm_dup_inter was None and is first"),
+    "a setting of ours": ({"eval_targets": "last"}, "eval_targets was all and is last"),
+    "another file": ({}, "toy.inter has changed"),
+}
+
+
+@pytest.mark.parametrize("case", STALE)
+def test_saved_data_of_other_settings_or_files_are_made_anew(patched: Path, case: str, caplog):
+    """Or refused, where the file was named; RecBole compares some of its own keys and no file."""
+    from recbole.data import create_dataset, data_preparation
+
+    own = {"data_layout": "pointers"}
+    conf = make_config("GRU4Rec", patched, save_dataloaders=True, **own)
+    data_preparation(conf, create_dataset(conf))
+    settings, said = STALE[case]
+    if not settings:
+        file = patched / "data" / "toy" / "toy.inter"
+        file.write_text(file.read_text() + "s11\ti0\t1000\n")
+    asked = {**own, **settings, "trust_pickle": True}
+    plain = make_config("GRU4Rec", patched, **own, **settings)
+    fresh = [part._dataset for part in data_preparation(plain, create_dataset(plain))]
+    with caplog.at_level("WARNING"):
+        conf = make_config("GRU4Rec", patched, **asked)
+        found = [part._dataset for part in data_preparation(conf, create_dataset(conf))]
+    assert [len(part) for part in found] == [len(part) for part in fresh]
+    assert said in caplog.text
+    named = make_config(
+        "GRU4Rec", patched, dataloaders_save_path="saved/toy-for-GRU4Rec-dataloader.pth", **asked
+    )
+    with pytest.raises(UsageError, match=f"was made of something else.*{re.escape(said)}"):
+        data_preparation(named, create_dataset(named))
+
+
+def test_a_saved_data_set_of_another_log_is_made_anew(patched: Path):
+    from recbole.data import create_dataset
+
+    create_dataset(make_config("BPR", patched, save_dataset=True))
+    file = patched / "data" / "toy" / "toy.inter"
+    file.write_text(file.read_text() + "s11\ti0\t1000\n")
+    assert create_dataset(make_config("BPR", patched, trust_pickle=True)).inter_num == 61
 
 
 # --- processes --------------------------------------------------------------------------------------------

@@ -122,6 +122,13 @@ PATCHES: list[Patch] = [
         data.patch_samplers,
     ),
     Patch(
+        "fearec",
+        "FEARec asks for padded histories of all rows, which ours are not, and looks through all rows for each "
+        "(fearec.py:88-98, 218).",
+        "",
+        data.patch_fearec,
+    ),
+    Patch(
         "folders_at_once",
         "A folder is looked for and then made, which fails where another process makes it in between (utils.py:44).",
         "",

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from logging import getLogger
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from recbole_ext.bridge.checkpoint import (
     restore_random_state,
     write_checkpoint,
 )
+from recbole_ext.bridge.saved_data import made_of, what_differs, write_made_of
 from recbole_ext.bridge.stored_config import config_from_plain
 from recbole_ext.errors import UsageError
 from recbole_ext.plain import config_to_plain
@@ -253,10 +255,13 @@ def _to_device(value: Any, device: Any) -> Any:
 
 
 def patch_data_caches() -> None:
-    """Let create_dataset and load_split_dataloaders unpickle a file only with `trust_pickle: True`."""
+    """Let create_dataset and load_split_dataloaders unpickle a file only with `trust_pickle: True`, and only where all
+    that its content depends on is the same now: RecBole looks at some of its own keys alone."""
     from recbole.data import utils
+    from recbole.data.dataset.dataset import Dataset
 
     upstream_create, upstream_load = utils.create_dataset, utils.load_split_dataloaders
+    upstream_save, save_dataset = utils.save_split_dataloaders, Dataset.save
 
     def create_dataset(config: Any) -> Any:
         default = f"{config['dataset']}-{_dataset_class_name(config)}.pth"
@@ -268,12 +273,24 @@ def patch_data_caches() -> None:
         with _CacheGuard(config, "dataloaders_save_path", default):
             return upstream_load(config)
 
+    def save_split_dataloaders(config: Any, dataloaders: Any) -> None:
+        upstream_save(config, dataloaders)
+        name = f"{config['dataset']}-for-{config['model']}-dataloader.pth"
+        write_made_of(config, "dataloaders_save_path", Path(config["checkpoint_dir"]) / name)
+
+    def save(self: Any) -> None:
+        save_dataset(self)
+        name = f"{self.config['dataset']}-{type(self).__name__}.pth"
+        write_made_of(self.config, "dataset_save_path", Path(self.config["checkpoint_dir"]) / name)
+
     _rebind(upstream_create, create_dataset)
     _rebind(upstream_load, load_split_dataloaders)
+    _rebind(upstream_save, save_split_dataloaders)
+    Dataset.save = save
 
 
 class _CacheGuard:
-    """While open, RecBole does not find the pickle at `key`'s path unless it is trusted.
+    """While open, RecBole does not find the pickle at `key`'s path unless it is trusted and made of what is there now.
 
     Raises UsageError when the user named the file; one that lies unasked at the default name is passed over.
     """
@@ -284,18 +301,23 @@ class _CacheGuard:
         self.file = str(self.asked or os.path.join(config["checkpoint_dir"], default))
 
     def __enter__(self) -> None:
-        if _trusts(self.config):
+        # noted now, as making data sets and loaders works some settings out
+        self.config.made_of = {**getattr(self.config, "made_of", {}), self.key: made_of(self.config)}
+        if not os.path.exists(self.file):
             return
-        if os.path.exists(self.file):
-            if self.asked:
-                raise UsageError(
-                    f"{self.key} {self.file} is a pickle, which can run any code: set trust_pickle: True if "
-                    f"you made it yourself, or remove {self.key}"
-                )
-            getLogger().warning(
-                f"Passing over {self.file}: it is a pickle; set trust_pickle: True to load it"
-            )
-        self.config[self.key] = os.path.join(os.devnull, "untrusted")  # a path that cannot exist
+        obstacle = None
+        if not _trusts(self.config):
+            obstacle = "is a pickle, which can run any code: set trust_pickle: True if you made it yourself"
+        else:
+            changed = what_differs(self.file, self.config.made_of[self.key])
+            if changed:
+                obstacle = f"was made of something else: {changed}"
+        if obstacle is None:
+            return
+        if self.asked:
+            raise UsageError(f"{self.key} {self.file} {obstacle}; or remove {self.key}")
+        getLogger().warning(f"Passing over {self.file}: it {obstacle}")
+        self.config[self.key] = os.path.join(os.devnull, "passed-over")  # a path that cannot exist
 
     def __exit__(self, *exception: Any) -> None:
         self.config[self.key] = self.asked

@@ -211,3 +211,43 @@ def _sample_by_key_ids(self: Any, key_ids: Any, num: int) -> torch.Tensor:
             again = [value in own for value, own in zip(drawn.tolist(), used[left])]
             left = left[np.array(again, dtype=bool)]
     raise AssertionError
+
+
+def patch_fearec() -> None:
+    """Give FEARec the histories of rows that hold none, and its list of rows by target in one pass over them."""
+    from recbole.model.sequential_recommender.fearec import FEARec
+
+    make = FEARec.__init__
+
+    def make_with_histories(self: Any, config: Any, dataset: Any) -> None:
+        make(self, config, dataset)
+        if hasattr(dataset, "prefixes"):
+            self.dataset = _WithHistories(dataset, self.ITEM_SEQ)
+
+    def get_same_item_index(self: Any, dataset: Any) -> dict[int, np.ndarray]:
+        rows = getattr(dataset, "inter_feat", None)
+        if rows is None:  # a model folder's, which trains no more
+            return {}
+        targets = rows[self.ITEM_ID].numpy()
+        by_target = np.argsort(targets, kind="stable")
+        items, first = np.unique(targets[by_target], return_index=True)
+        return dict(zip(items, np.split(by_target, first[1:])))
+
+    FEARec.__init__ = make_with_histories
+    FEARec.get_same_item_index = get_same_item_index
+
+
+class _WithHistories:
+    """What FEARec asks of a data set of ours: `inter_feat[column][row]`, histories gathered when they are asked for."""
+
+    def __init__(self, dataset: Any, history: str) -> None:
+        self.inter_feat = {**dataset.inter_feat.interaction, history: _Histories(dataset, history)}
+
+
+class _Histories:
+    def __init__(self, dataset: Any, column: str) -> None:
+        self._dataset, self._column = dataset, column
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        """(MAX_ITEM_LIST_LENGTH,) int64 items before the target of the row, then zeros."""
+        return self._dataset.prefixes([int(row)])[self._column][0]
