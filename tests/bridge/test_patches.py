@@ -454,7 +454,15 @@ CHECKPOINT_KEYS = [
         "optimizer",
         "optimizers",
     ),
-    *("other_parameter", "rng", "state_dict", "train_loss_dict", "train_seconds", "valid_scores"),
+    *(
+        "other_parameter",
+        "rng",
+        "state_dict",
+        "train_loss_dict",
+        "train_seconds",
+        "trained_on",
+        "valid_scores",
+    ),
 ]
 FULL_RANKING = {"valid": "full", "test": "full"}
 LS_ARGS = {"split": {"LS": "valid_only"}, "order": "TO", "group_by": "user", "mode": FULL_RANKING}

@@ -3,7 +3,8 @@
 A checkpoint of ours has the keys RecBole's users know (config, epoch, cur_step, best_valid_score, state_dict,
 other_parameter, optimizer) and loads with torch.load(weights_only=True): the config is plain data, and scipy
 and numpy values of other_parameter are tensors with a tag. It adds best_valid_result, train_loss_dict, valid_scores,
-epoch_values, train_seconds, optimizers, rng, numbering (the names behind the ids) and weight_average: the average and
+epoch_values, train_seconds, optimizers, rng, numbering (the names behind the ids), trained_on (sums of the training
+part) and weight_average: the average and
 the weights that training goes on from, where state_dict is the average.
 """
 
@@ -23,12 +24,15 @@ from recbole_ext.bridge.checkpoint import (
     _loader_states,
     _trusts,
     check_numbering,
+    check_training,
+    copy_checkpoint,
     load_other_parameter,
     meet_data,
     numbering,
     random_state,
     read_checkpoint,
     restore_random_state,
+    training_sums,
     write_checkpoint,
 )
 from recbole_ext.bridge.saved_data import made_of, what_differs, write_made_of
@@ -82,7 +86,9 @@ def patch_checkpoints() -> None:
         return evaluate(self, eval_data, load_best_model=False, show_progress=show_progress)
 
     trainer.numbered = None  # what `numbering` says of the data, once they are known
-    trainer._resumed_numbering = None
+    trainer.trained_on = None  # likewise of `training_sums`
+    trainer.resumed_from = None
+    trainer._resumed_numbering = trainer._resumed_training = None
     trainer.fit = fit_and_resume
     trainer._valid_epoch = remember_valid_epoch
     trainer._save_checkpoint = _save_checkpoint
@@ -126,6 +132,7 @@ def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any)
         state["weight_average"] = average.state_dict()
     if self.numbered is not None:
         state["numbering"] = self.numbered
+        state["trained_on"] = self.trained_on
     write_checkpoint(state, file)
     if verbose:
         self.logger.info(f"Saving current: {file}")
@@ -134,13 +141,16 @@ def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any)
 def _resume_checkpoint(self: Any, resume_file: str) -> None:
     """`Trainer.resume_checkpoint` (trainer.py:314) that also restores optimizers, results and random state.
 
-    The next `fit` goes on as if it had never stopped, on the same device.
+    The next `fit` goes on as if it had never stopped, on the same device. It saves where the trainer would have saved
+    without resuming, and what it goes on from stays as it is.
     """
-    self.saved_model_file = str(resume_file)
-    checkpoint = read_checkpoint(self.saved_model_file, self.device, _trusts(self.config))
+    self.resumed_from = str(resume_file)
+    checkpoint = read_checkpoint(self.resumed_from, self.device, _trusts(self.config))
     self._resumed_numbering = checkpoint.get("numbering")
+    self._resumed_training = checkpoint.get("trained_on")
     if self.numbered is not None:  # else the data come with the next fit
-        check_numbering(self._resumed_numbering, self.numbered, self.saved_model_file)
+        check_numbering(self._resumed_numbering, self.numbered, self.resumed_from)
+        check_training(self._resumed_training, self.trained_on, self.resumed_from)
     self.start_epoch = checkpoint["epoch"] + 1
     self.cur_step = checkpoint["cur_step"]
     self.best_valid_score = checkpoint["best_valid_score"]
@@ -167,6 +177,7 @@ def _resume_checkpoint(self: Any, resume_file: str) -> None:
     self._resumed_rng = checkpoint.get("rng")
     if self._resumed_rng:
         restore_random_state(self._resumed_rng)
+    copy_checkpoint(self.resumed_from, str(self.saved_model_file))
     self.logger.info(f"Checkpoint loaded. Resume training from epoch {self.start_epoch}")
 
 
@@ -236,6 +247,7 @@ def load_data_and_model(model_file: str, trust_pickle: bool = False) -> tuple[An
     logger.info(dataset)
     train_data, valid_data, test_data = recbole.data.utils.data_preparation(config, dataset)
     check_numbering(checkpoint.get("numbering"), numbering(train_data._dataset), str(model_file))
+    check_training(checkpoint.get("trained_on"), training_sums(train_data._dataset), str(model_file))
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
     model.load_state_dict(checkpoint["state_dict"])
