@@ -13,6 +13,7 @@ from recbole_ext.bridge.choice import (
     dataset_class,
     loader_class,
 )
+from recbole_ext.data.manifest import check_finished
 from recbole_ext.data.splits import refits
 from recbole_ext.errors import UsageError
 
@@ -29,6 +30,7 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     _refuse_training_settings(config, cls)
     if config["source"]:
         prepare_atomic_files(config)  # for RecBole's own run_recbole; recbole_ext.run has done it before
+    check_finished(config["data_path"])
     check_columns(config)
     warn_of_unread(config)
     if cls is None:

@@ -158,6 +158,7 @@ def _loaders(config: Any, run: Run) -> tuple[Any, Any, Any]:
     """Those of training, validation and test."""
     import recbole.data
 
+    from recbole_ext.data.manifest import edited_note
     from recbole_ext.errors import UsageError
 
     began = time.perf_counter()
@@ -168,6 +169,9 @@ def _loaders(config: Any, run: Run) -> tuple[Any, Any, Any]:
         raise UsageError(
             f"eval_args.split {config['eval_args']['split']} leaves nothing to rank in the test part: change its shares"
         )
+    note = edited_note(config["data_path"])
+    if note is not None:
+        run.record["notes"].append(note)
     run.data_ready(train, valid, test, time.perf_counter() - began)
     return train, valid, test
 

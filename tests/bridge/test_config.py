@@ -540,3 +540,14 @@ def test_parts_in_files_are_the_split_that_is_told():
 
     line = describe_split(make(benchmark_filename=["train", "valid", "test"]))
     assert line == "the files train, valid, test: the rows that they hold are the targets"
+
+
+def test_a_result_on_edited_files_says_so(lists: Path):
+    from recbole_ext.convert import convert
+
+    convert("session-lists", lists, "atomic_data/rr2")
+    assert recbole_ext.run("SR", "rr2", show_progress=False)["notes"] == []
+    file = Path("atomic_data/rr2/rr2.inter")
+    file.write_text(file.read_text().replace("\ttrain\n", "\ttest\n", 3))
+    [note] = recbole_ext.run("SR", "rr2", show_progress=False)["notes"]
+    assert note.startswith("rr2.inter changed since the conversion that manifest.json tells of")
