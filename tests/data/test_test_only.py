@@ -235,4 +235,4 @@ def test_a_test_only_token_adds_nothing_to_a_trained_item(write_log, make_config
     dataset, train, _, _ = loaders(make_config(split=BY_TIME))
     encoder = FeatureEncoder(train._dataset, ["tags"], 2, train._dataset.train_items)
     odd = dataset.field2token_id["tags"]["odd"]
-    assert odd not in encoder.value_tags.flatten().tolist()
+    assert odd not in encoder.tokens["tags"].table_0.flatten().tolist()
