@@ -202,16 +202,17 @@ class SessionDataset(PrefixRows):
                 part._keep_last_targets()
             if self._held_out is not None and label != "train":
                 self.notes.append(part._cold_note())
-            self._check_targets(part, label, name)
         return parts
 
-    def _check_targets(self, part: SessionDataset, label: str, split: str) -> None:
-        """UsageError where nothing is learnt or ranked; a note where nothing validates though sessions were to."""
-        if len(part.inter_feat) or splits.straddles(split):
+    def check_targets(self) -> None:
+        """Of a part: UsageError where nothing is learnt or ranked; a note where nothing validates though sessions were
+        to."""
+        split = splits.split_of(self.config).name
+        if len(self.inter_feat) or splits.straddles(split):
             return
-        what = {"train": "training", "valid": "validation", "test": "test"}[label]
+        what = {"train": "training", "valid": "validation", "test": "test"}[str(self.part)]
         lacks = f"eval_args.split {split} leaves no target in the {what} part: none of its sessions has a second event"
-        if label != "valid":
+        if self.part != "valid":
             raise UsageError(
                 f"{lacks}; give it more sessions, or set empty_history: True, which ranks first events too"
             )

@@ -490,6 +490,13 @@ def test_refit_says_so_and_refuses_splits_that_cut_sessions(write_log, make_conf
 # --- parts without a target -----------------------------------------------------------------------------------
 
 
+def prepared(config):
+    """The three parts, as they come out of RecBole's data_preparation."""
+    from recbole.data import create_dataset, data_preparation
+
+    return [loader._dataset for loader in data_preparation(config, create_dataset(config))]
+
+
 def singles(part):
     """Twenty sessions in order of start, of two events, but those of `part` have one."""
     at = {"train": range(16), "valid": range(16, 18), "test": range(18, 20)}[part]
@@ -505,20 +512,20 @@ def singles(part):
 def test_a_part_without_a_target_is_refused_before_training(write_log, make_config, model, part, named):
     write_log(singles(part))
     with pytest.raises(UsageError, match=f"leaves no target in the {named} part.*set empty_history: True"):
-        build(make_config(model, split={"session_time": [0.8, 0.1, 0.1]}))
+        prepared(make_config(model, split={"session_time": [0.8, 0.1, 0.1]}))
 
 
 def test_first_events_are_targets_enough(write_log, make_config):
     write_log(singles("test"))
-    parts = build(make_config(split={"session_time": [0.8, 0.1, 0.1]}, empty_history=True))
+    parts = prepared(make_config(split={"session_time": [0.8, 0.1, 0.1]}, empty_history=True))
     assert [len(part) for part in parts] == [32, 4, 2]
 
 
 def test_validation_without_a_target_is_told(write_log, make_config):
     write_log(singles("valid"))
-    test = build(make_config(split={"session_time": [0.8, 0.1, 0.1]}))[2]
+    test = prepared(make_config(split={"session_time": [0.8, 0.1, 0.1]}))[2]
     assert len(test.notes) == 1 and "no target in the validation part" in test.notes[0]
-    test = build(make_config(split={"session_time": [0.9, 0, 0.1]}))[2]
+    test = prepared(make_config(split={"session_time": [0.9, 0, 0.1]}))[2]
     assert test.notes == []
 
 

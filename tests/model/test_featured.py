@@ -130,8 +130,10 @@ def test_a_cold_item_scores_as_a_trained_one_without_its_id_part(build, items, r
     cold = int(torch.nonzero(data.held_out_items)[0])
     warm = int(torch.nonzero(data.train_items)[0])
     for field in model.items.features.fields:
-        for buffer in ("value", "known"):
-            column = getattr(model.items.features, f"{buffer}_{field}")
+        features = model.items.features
+        of_tokens = field in features.tokens
+        values = features.tokens[field].table_0 if of_tokens else getattr(features, f"value_{field}")
+        for column in (values, getattr(features, f"known_{field}")):
             column[cold] = column[warm]
     batch = all_rows(test)
     with torch.no_grad():
