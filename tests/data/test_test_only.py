@@ -74,6 +74,7 @@ CASES = {
     "RecBole's sequences": ("GRU4Rec", {"data_layout": "recbole", "loss_type": "BPR"}),
     "RecBole's users": ("BPR", {"data_layout": "recbole", "repeatable": False}),
     "RecBole's users, repeatable": ("BPR", {"data_layout": "recbole", "repeatable": True}),
+    "histories of negatives": ("DIEN", {"data_layout": "recbole"}),
     "masked sequences": ("BERT4Rec", {"data_layout": "recbole"}),
     "masked sequences of sessions": ("BERT4Rec", {"split": BY_TIME}),
 }

@@ -110,6 +110,7 @@ def patch_numbers() -> None:
         parts = build(self)
         if not getattr(self, "orders_events", False):
             _recount(self, parts[0])
+            _redraw_histories(parts[0])
         return parts
 
     Dataset._fill_nan = _fill_nan
@@ -131,6 +132,24 @@ def _recount(dataset: Any, train: Any) -> None:
             trained[history.long()] = True
             trained[0] = False
         numbers.recount(dataset, name, trained)
+
+
+def _redraw_histories(train: Any) -> None:
+    """Of DIEN's negative histories, which are drawn before the split, the items that training does not know."""
+    from recbole_ext.data.negatives import give_up, training_items, uniform
+
+    field, rows = getattr(train, "neg_item_list_field", None), train.inter_feat.interaction
+    if field not in rows:
+        return
+    own = rows[train.iid_field + train.config["LIST_SUFFIX"]].numpy()
+    drawn, items = rows[field].numpy(), training_items(train)
+    left = (drawn > 0) & ~np.isin(drawn, items)
+    for rounds in itertools.count():
+        if not left.any():
+            return
+        give_up(rounds)
+        drawn[left] = uniform(items, int(left.sum()))
+        left &= drawn == own
 
 
 def patch_samplers() -> None:
