@@ -231,7 +231,9 @@ def meet_data(trainer: Any, train_data: Any) -> None:
     dataset = getattr(train_data, "_dataset", None)
     if dataset is None or getattr(dataset, "field2id_token", None) is None:
         return
-    trainer.numbered, trainer.trained_on = numbering(dataset), training_sums(dataset)
+    if trainer.met is not dataset:
+        trainer.met = dataset
+        trainer.numbered, trainer.trained_on = numbering(dataset), training_sums(dataset)
     check_numbering(trainer._resumed_numbering, trainer.numbered, str(trainer.resumed_from))
     check_training(trainer._resumed_training, trainer.trained_on, str(trainer.resumed_from))
 

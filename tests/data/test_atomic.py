@@ -62,6 +62,16 @@ def test_missing_numbers_are_written_as_recbole_reads_them(write, make_config):
     ]
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+def test_lines_of_any_system_are_read(write, make_config, end):
+    from recbole.data import create_dataset
+
+    write(lines(["a", "b"]).replace("\n", end).removesuffix(end))
+    dataset = create_dataset(make_config())
+    assert dataset.field2id_token["item_id"].tolist() == ["[PAD]", "a", "b"]
+    assert dataset.inter_feat["timestamp"].tolist() == [0, 1, 0, 1]
+
+
 @pytest.mark.parametrize("encoding", [None, "UTF8"])
 def test_a_byte_order_mark_belongs_to_no_column(write, make_config, encoding):
     from recbole.data import create_dataset

@@ -85,6 +85,7 @@ def patch_checkpoints() -> None:
             _load_for_evaluation(self, str(model_file or self.saved_model_file))
         return evaluate(self, eval_data, load_best_model=False, show_progress=show_progress)
 
+    trainer.met = None  # the training part that `numbered` and `trained_on` are of
     trainer.numbered = None  # what `numbering` says of the data, once they are known
     trainer.trained_on = None  # likewise of `training_sums`
     trainer.resumed_from = None
