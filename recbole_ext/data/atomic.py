@@ -24,6 +24,7 @@ MISSING = frozenset(  # numbers only: pandas' own list
         *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
     )
 )
+_BLOCK = 2**24  # bytes that are looked at together
 _SHOWN = 60  # characters of a cell in a message
 
 
@@ -118,7 +119,10 @@ def _table(
     if options["engine"] == "c":
         # round_trip is Python's float()
         reads.update(float_precision="round_trip", low_memory=False)
-    _check_width(file, separator, len(names))
+    if not encoding.lower().startswith(
+        ("utf-16", "utf16", "utf-32", "utf32")
+    ):  # of several bytes a character
+        _check_width(file, separator, len(names))
     try:
         return pd.read_csv(file, **options, **reads)[list(kept)]
     except UnicodeError as error:
@@ -129,12 +133,28 @@ def _table(
 
 def _check_width(file: str, separator: str, columns: int) -> None:
     """UsageError for a row with more cells than the head has columns, which pandas would cut off."""
-    mark = separator.encode()
+    mark, number = separator.encode(), 0
     with open(file, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            cells = line.count(mark) + 1
-            if cells > columns and line.rstrip(b"\r\n" + mark).count(mark) >= columns:
-                raise UsageError(f"{file}, line {number}: {cells} cells under a head of {columns} columns")
+        while block := stream.read(_BLOCK) + stream.readline():
+            lines = block.count(b"\n")
+            if _widest(block, mark) >= columns:
+                for line, text in enumerate(block.split(b"\n"), number + 1):
+                    cells = text.rstrip(b"\r" + mark).count(mark) + 1
+                    if cells > columns:
+                        raise UsageError(
+                            f"{file}, line {line}: {cells} cells under a head of {columns} columns"
+                        )
+            number += lines
+
+
+def _widest(block: bytes, mark: bytes) -> int:
+    """The most separators in a line."""
+    if len(mark) > 1:
+        return max(line.count(mark) for line in block.split(b"\n"))
+    found = np.frombuffer(block, dtype=np.uint8)
+    ends = np.append(np.flatnonzero(found == ord("\n")), len(found))
+    marks = np.searchsorted(np.flatnonzero(found == ord(mark)), ends)
+    return int(np.diff(marks, prepend=0).max())
 
 
 def _texts(file: str, options: dict[str, Any], column: str) -> pd.Series:

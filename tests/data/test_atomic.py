@@ -94,14 +94,18 @@ def test_a_byte_order_mark_belongs_to_no_column(write, make_config, encoding):
             "toy.inter, line 3: timestamp is 'noon', and its column holds numbers",
         ),
         (HEAD + "\ns\ta\t1\tx\ns\tb\t2\n", "toy.inter, line 2: 4 cells under a head of 3 columns"),
-        (HEAD + "\ns\ta\t1\n\ns\tb\t2\t3\t4\n", "toy.inter, line 4: 5 cells under a head of 3 columns"),
+        (HEAD + "\ns\ta\t1\n\ns\tb\t2\t3\t4", "toy.inter, line 4: 5 cells under a head of 3 columns"),
         (HEAD + "\titem_id:token\ns\ta\t1\tb\n", "toy.inter, line 1: there are two columns item_id"),
         (HEAD + "\tkind:text\ns\ta\t1\tb\n", "toy.inter, line 1: column kind is of type 'text'"),
     ],
 )
-def test_what_cannot_be_read_is_said_with_its_line(write, make_config, text, sentence):
+@pytest.mark.parametrize("block", [8, 2**24])
+def test_what_cannot_be_read_is_said_with_its_line(write, make_config, monkeypatch, text, sentence, block):
     from recbole.data import create_dataset
 
+    from recbole_ext.data import atomic
+
+    monkeypatch.setattr(atomic, "_BLOCK", block)
     write(text)
     with pytest.raises(UsageError, match=re.escape(sentence)):
         create_dataset(make_config())
@@ -133,3 +137,10 @@ def test_a_log_of_names_goes_through_the_writer_and_back(tmp_path, make_config):
     for text in ("a\tb", "a\nb", "a\rb"):
         with pytest.raises(ConvertError, match="holds a tab or a line break"):
             write_dataset(tmp_path / "x", inter.with_columns(item_id=pl.lit(text)), None, {})
+
+
+def test_empty_cells_at_the_end_of_lines_are_no_fault(write, make_config):
+    from recbole.data import create_dataset
+
+    write(HEAD + "\ns\ta\t1\t\t\ns\tb\t2\n")
+    assert create_dataset(make_config()).inter_num == 2
