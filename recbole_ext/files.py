@@ -1,19 +1,23 @@
 """Files that are written whole or not at all, sums of files, and what code a result comes from.
 
 Whole means: a reader, or the next call after an interruption, finds the old content or the new one. It is not said
-that a file outlives a power cut: nothing here waits for the disk.
+that a file outlives a power cut: only `synced` waits for the disk.
 """
 
 from __future__ import annotations
 
 import functools
+import glob
 import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from recbole_ext.errors import UsageError
 
@@ -36,6 +40,59 @@ def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def scratch_beside(out: Path) -> Iterator[Path]:
+    """An empty folder beside `out`, removed after the block; what killed processes have left of theirs goes first.
+
+    A folder in use is locked by its process, and a lock dies with its process, however that ends.
+    """
+    with _locked(out.parent):
+        for left in out.parent.glob(f".{glob.escape(out.name)}.*.part"):
+            with _locked(left, wait=False) as free:
+                if free:
+                    shutil.rmtree(left, ignore_errors=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+        holds = ExitStack()
+        holds.enter_context(_locked(scratch))
+    try:
+        with holds:
+            yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a folder; whether it is held: not where another has it and `wait` is False, nor where a file
+    system knows no locks."""
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        except OSError:
+            held = False
+        yield held
+    finally:
+        os.close(handle)
+
+
+def synced(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; what cannot wait is passed over."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8, whole or not at all; OSError where the folder is missing or takes nothing."""
     with write_beside(path) as waiting:
@@ -45,6 +102,23 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def unique() -> str:
     """Eight hexadecimal digits, drawn by the system: those of numpy and Python are alike in runs of one seed."""
     return os.urandom(4).hex()
+
+
+UNFINISHED = ".unfinished"  # stands in a folder of atomic files while they are replaced
+
+
+def changed_outputs(folder: Path, outputs: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Names of files that are not as a manifest's `outputs` say; sums are looked at where a file is newer than it."""
+    told = (folder / "manifest.json").stat().st_mtime_ns
+    changed = []
+    for output in outputs:
+        file = folder / output["name"]
+        same = file.is_file() and file.stat().st_size == output["bytes"]
+        if same and file.stat().st_mtime_ns > told:
+            same = sha256(file) == output.get("sha256")
+        if not same:
+            changed.append(output["name"])
+    return changed
 
 
 def sha256(file: Path) -> str:

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from recbole_ext.bridge.checkpoint import (
     check_numbering,
+    check_training,
     load_other_parameter,
     numbering,
     random_state,
     read_checkpoint,
     restore_random_state,
+    training_sums,
 )
 from recbole_ext.bridge.choice import path_of
 from recbole_ext.bridge.keys import refuse_unread
@@ -151,6 +153,7 @@ class Component:
     def _load(self, file: str) -> None:
         stored = read_checkpoint(file, self.config["device"], bool(self.place_settings.trust_pickle))
         check_numbering(stored.get("numbering"), numbering(self.dataset), file)
+        check_training(stored.get("trained_on"), training_sums(self.train._dataset), file)
         try:
             self.model.load_state_dict(stored["state_dict"])
             load_other_parameter(self.model, stored.get("other_parameter"))

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from recbole_ext.blend.scores import BlendScores, fitted_temperature
-from recbole_ext.bridge.checkpoint import read_checkpoint
+from recbole_ext.bridge.checkpoint import copy_checkpoint, read_checkpoint
 from recbole_ext.errors import UsageError
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.settings.place import Place
@@ -60,6 +60,10 @@ class BlendTrainer(SessionTrainer):
                 f"{' and '.join(given[1:]) or given[0]}"
             )
         super().resume_checkpoint(resume_file)
+        for place, part in enumerate(self.model.parts):
+            before = self._file_of(place, part, str(resume_file))
+            if Path(before).is_file():
+                copy_checkpoint(before, self._file_of(place, part, self.saved_model_file))
         self.model.weight = self.model.plan.weight  # looked for again, with the settings of this run
         self.model.temperatures = self.model.plan.temperatures
         self._resumed = True
@@ -130,8 +134,7 @@ class BlendTrainer(SessionTrainer):
     ) -> None:
         self.logger.info(f"Blend: training {part.label}, {place + 1} of {len(self.model.parts)}")
         before = len(self.train_loss_dict)
-        stem = Path(self.saved_model_file)
-        file = str(stem.with_name(f"{stem.stem}-{place + 1}-{part.config['model']}.pth"))
+        file = self._file_of(place, part, self.saved_model_file)
 
         def note(epoch: int, score: float) -> None:
             self.train_loss_dict[before + epoch] = part.trainer.train_loss_dict[epoch]
@@ -143,6 +146,12 @@ class BlendTrainer(SessionTrainer):
         for epoch, loss in part.trainer.train_loss_dict.items():
             self.train_loss_dict[before + epoch] = loss
             self.epoch_values[before + epoch] = {"component": place + 1, **values.get(epoch, {})}
+
+    @staticmethod
+    def _file_of(place: int, part: Any, blend: str) -> str:
+        """The checkpoint of a model of the blend that is saved in file `blend`."""
+        stem = Path(blend)
+        return str(stem.with_name(f"{stem.stem}-{place + 1}-{part.config['model']}.pth"))
 
     # --- the weight ------------------------------------------------------------------------------------
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 import torch
+from pandas.util import hash_array
 
 from recbole_ext import plain
 from recbole_ext.errors import UsageError
 from recbole_ext.files import write_beside
 from recbole_ext.plain import TAG
+from recbole_ext.segments import place_in
 
 
 def encode(value: Any) -> Any:
@@ -146,14 +149,93 @@ def _joined(names: Any) -> bytes:
     return "\0".join(str(name) for name in names).encode("utf-8", "surrogatepass")
 
 
+def training_sums(train: Any) -> dict[str, Any]:
+    """What a training part and the features of its log hold: `events`, their number, and `sums` by column.
+
+    Sums are over names and numbers, session and place of each event, whatever the ids and the order of the lines.
+    """
+    events, sessions, place = _training_columns(train)
+    of_event = _hashed(train, train.uid_field, sessions) + place.astype(np.uint64) * _ODD
+    found = {
+        field: _sum(of_event ^ _hashed(train, field, column))
+        for field, column in events.items()
+        if field != train.uid_field
+    }
+    table = getattr(train, "item_feat", None)
+    if table is not None:
+        columns = {field: np.asarray(column) for field, column in table.interaction.items()}
+        of_item = _hashed(train, train.iid_field, columns[train.iid_field])
+        found |= {
+            f"{field} of items": _sum(of_item ^ _hashed(train, field, column))
+            for field, column in columns.items()
+            if field != train.iid_field
+        }
+    return {"events": len(sessions), "sums": found}
+
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _training_columns(train: Any) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Columns of the training events, or rows of RecBole's own data sets, whose they are, and their place in it."""
+    rows = train.inter_feat.interaction
+    if hasattr(train, "_training_events"):
+        index = torch.from_numpy(train._training_events())
+        rows = {field: column[index] for field, column in train.events.interaction.items()}
+        place = place_in(train.train_length[train.train_length > 0])
+    else:
+        place = np.zeros(len(train.inter_feat), dtype=np.int64)
+    known = {field: np.asarray(column) for field, column in rows.items() if field in train.field2type}
+    return known, known[train.uid_field], place
+
+
+def _hashed(dataset: Any, field: str, column: np.ndarray) -> np.ndarray:
+    """(N,) uint64 of the column's values: tokens by their names, rows of several values by all of them in order."""
+    names = dataset.field2id_token.get(field)
+    if names is None or column.dtype.kind != "i":
+        hashed = hash_array(np.ascontiguousarray(column).reshape(-1)).reshape(column.shape)
+    else:
+        hashed = hash_array(np.asarray([str(name) for name in names], dtype=object))[column]
+    if hashed.ndim > 1:
+        hashed = hashed.reshape(len(hashed), -1)
+        weight = np.arange(hashed.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+        hashed = (hashed * weight).sum(axis=1, dtype=np.uint64)
+    return hashed
+
+
+def _sum(hashed: np.ndarray) -> str:
+    return f"{int(hash_array(hashed).sum(dtype=np.uint64)):016x}"
+
+
+def check_training(stored: Mapping[str, Any] | None, own: Mapping[str, Any], file: str) -> None:
+    """Raise UsageError where checkpoint `file` was trained on other events or features than these data hold.
+
+    stored, own: the checkpoint's and the data's `training_sums`; stored None: it was written before there were any.
+    """
+    if stored is None:
+        return
+    other = [field for field, value in stored["sums"].items() if own["sums"].get(field, value) != value]
+    if stored["events"] == own["events"] and not other:
+        return
+    counts = f"{stored['events']:,} training events, and here are {own['events']:,}"
+    what = f"; other values of {', '.join(other)}" if other else ""
+    raise UsageError(
+        f"{file} was made with other data or another split ({counts}{what}): give it the data and the split that it "
+        "was made with, or train anew"
+    )
+
+
 def meet_data(trainer: Any, train_data: Any) -> None:
-    """Before training: checkpoints of the trainer carry the numbering of these data, and one that it has resumed from
-    has to have it too, else UsageError."""
+    """Before training: checkpoints of the trainer carry the numbering and the sums of these data, and one that it has
+    resumed from has to have them too, else UsageError."""
     dataset = getattr(train_data, "_dataset", None)
     if dataset is None or getattr(dataset, "field2id_token", None) is None:
         return
-    trainer.numbered = numbering(dataset)
-    check_numbering(trainer._resumed_numbering, trainer.numbered, str(trainer.saved_model_file))
+    if trainer.met is not dataset:
+        trainer.met = dataset
+        trainer.numbered, trainer.trained_on = numbering(dataset), training_sums(dataset)
+    check_numbering(trainer._resumed_numbering, trainer.numbered, str(trainer.resumed_from))
+    check_training(trainer._resumed_training, trainer.trained_on, str(trainer.resumed_from))
 
 
 def check_numbering(
@@ -209,6 +291,13 @@ def read_checkpoint(file: str, device: Any = "cpu", trust_pickle: bool = False) 
         ) from error
     except (RuntimeError, EOFError) as error:
         raise UsageError(f"{file} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
+
+
+def copy_checkpoint(file: str, place: str) -> None:
+    """A copy of a checkpoint where a trainer that goes on from it saves, unless there is one of its own."""
+    if not os.path.exists(place):
+        with write_beside(place) as waiting:
+            shutil.copyfile(file, waiting)
 
 
 def _trusts(config: Any) -> bool:

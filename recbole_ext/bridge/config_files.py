@@ -7,12 +7,15 @@ the same name that we ship."""
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from recbole_ext.bridge.names import _model_files
+from recbole_ext.data.manifest import manifest
+from recbole_ext.data.splits import SPLIT_COLUMN
 from recbole_ext.files import recbole_folder
 from recbole_ext.settings.files import config_files, load_files, merge
 
@@ -27,36 +30,64 @@ def add_own_files(config: Any, model: str, dataset: str) -> None:
     overall = load_files(config_files("overall.yaml"), loader)
     given = config.external_config_dict
     dataset_files = config_files(f"dataset/{dataset}.yaml")
-    if given.get("source") or is_session_data(dataset, given.get("data_path")):
+    sessions = bool(given.get("source")) or is_session_data(dataset, given.get("data_path"))
+    if sessions:
         overall = merge(overall, load_files(config_files("sessions.yaml"), loader))
         recbole_dataset = recbole_folder() / "properties" / "dataset" / f"{dataset}.yaml"
         dataset_files = ([recbole_dataset] if recbole_dataset.is_file() else []) + dataset_files
     if _uses_value_metrics(recbole_defaults):
         overall = {key: value for key, value in overall.items() if key not in _EVALUATION_KEYS}
+    of_dataset = load_files(dataset_files, loader)
     config.internal_config_dict = merge(
         recbole_defaults,
         overall,
+        _published_split(dataset, merge(overall, of_dataset, given)) if sessions else {},
         getattr(config.model_class, "defaults", {}),  # of a class of the user's, see registry.register_model
         load_files(_model_files(model), loader),
-        load_files(dataset_files, loader),
+        of_dataset,
     )
 
 
 def is_session_data(dataset: str, data_path: str | os.PathLike[str] | None = None) -> bool:
     """Whether configs/sessions.yaml holds: a dataset yaml of ours or the user's, or a session_id column.
 
-    The column is looked for in <data_path>/<dataset>/<dataset>.inter, data_path being sessions.yaml's by default.
+    The column is looked for in <data_path>/<dataset>/<dataset>.inter, or in a part of it, <dataset>.<part>.inter;
+    data_path is sessions.yaml's by default.
     """
     if config_files(f"dataset/{dataset}.yaml"):
         return True
     if data_path is None:
         data_path = load_files(config_files("sessions.yaml"))["data_path"]
+    return "session_id" in _columns(Path(data_path) / dataset, dataset)
+
+
+def _columns(folder: Path, dataset: str) -> list[str]:
+    """Names of the columns of the .inter file, or of its first part; none where there is no such file."""
     try:
-        with (Path(data_path) / dataset / f"{dataset}.inter").open(encoding="utf-8") as stream:
-            columns = stream.readline().split("\t")
-    except (OSError, UnicodeDecodeError):
-        return False
-    return any(column.partition(":")[0] == "session_id" for column in columns)
+        parts = sorted(folder.glob(f"{glob.escape(dataset)}.*.inter"))
+        file = next(file for file in [folder / f"{dataset}.inter", *parts] if file.is_file())
+        with file.open(encoding="utf-8-sig") as stream:
+            return [column.partition(":")[0] for column in stream.readline().rstrip("\r\n").split("\t")]
+    except (OSError, UnicodeDecodeError, StopIteration):
+        return []
+
+
+PUBLISHED = "session-lists"  # the source whose split is part of the data
+
+
+def _published_split(dataset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The split and the targets that the data bring, whatever their folder is called; {} where they bring none.
+
+    settings: from sessions.yaml to the user's, of which those of the data set and of the user win over this.
+    """
+    if settings.get("benchmark_filename"):
+        return {}
+    folder = Path(settings["data_path"]) / dataset
+    converted = _columns(folder, dataset)
+    brought = SPLIT_COLUMN in converted and manifest(str(folder)).get("converter") == PUBLISHED
+    if not brought and (converted or settings.get("source") != PUBLISHED):
+        return {}
+    return {"eval_args": {"split": {"given": {"valid_share": 0.1}}}, "eval_targets": "all"}
 
 
 def _uses_value_metrics(defaults: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from recbole_ext.bridge.choice import (
     loader_class,
 )
 from recbole_ext.bridge.needs import check_model_data, check_model_settings
+from recbole_ext.data.manifest import check_finished
 from recbole_ext.data.splits import refits
 from recbole_ext.errors import UsageError
 
@@ -24,11 +25,13 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     from recbole_ext.bridge.prepare import prepare_atomic_files
     from recbole_ext.data.columns import check_columns
 
+    _check_lists(config)
     cls = dataset_class(config)
     refits(config)  # RecBole's own data sets would pass over it
     _refuse_training_settings(config, cls)
     if config["source"]:
         prepare_atomic_files(config)  # for RecBole's own run_recbole; recbole_ext.run has done it before
+    check_finished(config["data_path"])
     check_columns(config)
     warn_of_unread(config)
     if cls is None:
@@ -49,6 +52,20 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
 def _check_features_and_needs(config: Any, dataset: Any) -> None:
     check_selected_features(config, dataset)
     check_model_data(config, dataset)
+
+
+def _check_lists(config: Any) -> None:
+    from recbole.utils import ModelType
+
+    from recbole_ext.data.list_files import check_lists
+
+    if config["benchmark_filename"]:
+        model = config.model_class
+        known = [
+            base.__module__ for base in model.__mro__ if base.__module__.startswith("recbole_ext.model.")
+        ]
+        reads_sessions = bool(known) or hasattr(model, "dataset_class")
+        check_lists(config, config["MODEL_TYPE"] == ModelType.SEQUENTIAL, reads_sessions)
 
 
 def _refuse_training_settings(config: Any, cls: type | None) -> None:
@@ -140,6 +157,7 @@ def check_settings(config: Any) -> None:
     from recbole_ext.bridge.prepare import check_raw_settings
     from recbole_ext.data.splits import check_limits
 
+    _check_lists(config)
     cls = dataset_class(config)
     check_model_settings(config)
     check_raw_settings(config)

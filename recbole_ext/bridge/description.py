@@ -42,6 +42,8 @@ def describe_split(config: Any) -> str:
     """One line for output: the split, whether sessions straddle it, targets, what looked at which part of the log."""
     name, value = split_of(config)
     text = f"{name} {_plain(value)}: "
+    if config["benchmark_filename"]:
+        return f"the files {', '.join(config['benchmark_filename'])}: the rows that they hold are the targets"
     if straddles(name):
         text += "sessions straddle the split by definition"
     elif name == "given":
@@ -62,17 +64,11 @@ def describe_split(config: Any) -> str:
     if config["cold_items"] is not None:
         text += f"; cold items held out: {_plain(config['cold_items'])}"
     core = [f"{key} {config[key]}" for key in CORE_KEYS if limits(config[key])]
-    whole_log = [
-        f"{key} {config[key]}" for key in ("normalize_field", "normalize_all") if limits(config[key])
-    ]
     if core and config["inter_num_passes"] is not None:
         core.append(f"inter_num_passes {config['inter_num_passes']}")
-    if core and inter_num_part(config) == "train":
-        text += f"; computed on the training part: {', '.join(core)}"
-    else:
-        whole_log = core + whole_log
-    if whole_log:
-        text += f"; computed on the whole log, test part included: {', '.join(whole_log)}"
+    if core:
+        where = "training part" if inter_num_part(config) == "train" else "whole log, test part included"
+        text += f"; computed on the {where}: {', '.join(core)}"
     return text
 
 

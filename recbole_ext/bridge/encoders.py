@@ -20,7 +20,7 @@ WITHOUT_METHODS: dict[str, str] = {
     "CORE": NO_PRODUCT,  # a cosine
     "DIEN": OWN_DATA,
     "DIN": NO_PRODUCT,  # a network over pairs of prefix and item
-    "FEARec": OWN_LOSS,  # contrastive terms
+    "FEARec": OWN_LOSS,  # contrastive terms, once contrast is set
     "FOSSIL": NO_PRODUCT,
     "FPMC": NO_PRODUCT,
     "GRU4RecCPR": NO_PRODUCT,  # several softmaxes, chosen by item

@@ -13,8 +13,11 @@ from recbole_ext.convert import (
     sources,
 )  # polars is loaded once a file is read
 from recbole_ext.data.columns import given_now
-from recbole_ext.data.manifest import manifest
+from recbole_ext.data.manifest import check_finished, manifest
 from recbole_ext.errors import UsageError, did_you_mean
+from recbole_ext.files import UNFINISHED, sha256
+
+MANIFEST = "manifest.json"
 
 
 def prepare_atomic_files(config: Any) -> None:
@@ -28,12 +31,16 @@ def prepare_atomic_files(config: Any) -> None:
         ConvertError: the raw logs are missing or cannot be read.
     """
     name, out = config["dataset"], Path(config["data_path"])
-    if (out / f"{name}.inter").is_file():
+    source = config["source"]
+    finished = not (out / UNFINISHED).exists()
+    if not source:
+        check_finished(str(out))
+    if (out / f"{name}.inter").is_file() and finished:
+        _compare_raw(config, out)
         _compare_options(config["convert_options"], out)
         return
     if config["benchmark_filename"] or name == "ml-100k":
         return
-    source = config["source"]
     if not source:
         raise UsageError(
             f"{out / name}.inter does not exist and no `source` says which raw logs it comes from: "
@@ -66,6 +73,32 @@ def check_raw_settings(config: Any) -> None:
         raise UsageError("convert_options are for the converter that source names, and there is none")
     if config["generate"]:
         check_generate(config["generate"])
+
+
+def _compare_raw(config: Any, out: Path) -> None:
+    """UsageError where the user names raw logs that are not those which the atomic files in `out` were made of."""
+    if "raw_path" not in getattr(config, "external_config_dict", {}) or not config["raw_path"]:
+        return
+    raw, sources = Path(config["raw_path"]), manifest(str(out)).get("sources") or []
+    mend = f"leave raw_path out to use the atomic files in {out}, or delete that folder to convert again"
+    if not raw.exists():
+        raise UsageError(f"raw_path {raw} does not exist: {mend}")
+    if not sources:
+        raise UsageError(
+            f"nothing says which raw logs {out} was made of, so raw_path {raw} would be ignored: {mend}"
+        )
+    folder = raw if raw.is_dir() else raw.parent
+    found = {entry["name"]: folder / entry["name"] for entry in sources}
+    there = [e for e in sources if found[e["name"]].is_file() and raw in (folder, found[e["name"]])]
+    told = (out / MANIFEST).stat().st_mtime_ns
+    names = ", ".join(found)
+    if not there:
+        raise UsageError(f"{out} was made of {names}, and raw_path {raw} holds none of these: {mend}")
+    for entry in there:
+        file = found[entry["name"]]
+        same = file.stat().st_size == entry["bytes"]
+        if not same or (file.stat().st_mtime_ns > told and sha256(file) != entry["sha256"]):
+            raise UsageError(f"{file} is not the {entry['name']} that {out} was made of: {mend}")
 
 
 def _compare_options(options: Any, out: Path) -> None:

@@ -199,9 +199,11 @@ def _register_data() -> None:
     import recbole.quick_start.quick_start as quick_start
 
     from recbole_ext.bridge import data_sets
+    from recbole_ext.data.session_dataset import SessionDataset
 
     recbole_create = recbole.data.utils.create_dataset
     recbole_get = recbole.data.utils.get_dataloader
+    recbole_samplers = recbole.data.utils.create_samplers
 
     def create_dataset(config: Any) -> Any:
         return data_sets.create_dataset(config, recbole_create)
@@ -209,8 +211,14 @@ def _register_data() -> None:
     def get_dataloader(config: Any, phase: str) -> Any:
         return data_sets.get_dataloader(config, phase, recbole_get)
 
+    def create_samplers(config: Any, dataset: Any, built_datasets: Any) -> Any:
+        for part in built_datasets:  # what data_preparation does between the split and the loaders
+            if isinstance(part, SessionDataset):
+                part.check_targets()
+        return recbole_samplers(config, dataset, built_datasets)
+
     for module in (recbole.data, recbole.data.utils, quick_start):
-        for function in (create_dataset, get_dataloader):
+        for function in (create_dataset, get_dataloader, create_samplers):
             if hasattr(module, function.__name__):
                 setattr(module, function.__name__, function)
 

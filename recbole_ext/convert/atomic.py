@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Any
 
 from recbole_ext.convert.engine import pl
 from recbole_ext.errors import ConvertError
-from recbole_ext.files import sha256
+from recbole_ext.files import UNFINISHED, changed_outputs, scratch_beside, sha256, synced
 from recbole_ext.version import __version__
 
 FORMAT = 1
@@ -207,9 +206,10 @@ def write_dataset(
         )
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        outputs = [_write_table(scratch / file, table, known) for file, table in tables.items()]
+    with scratch_beside(out) as scratch:
+        made = scratch / "new"
+        made.mkdir()
+        outputs = [_write_table(made / file, table, known) for file, table in tables.items()]
         full = {
             "format": FORMAT,
             "converter": manifest.get("converter"),
@@ -218,25 +218,19 @@ def write_dataset(
             **manifest,
             "outputs": outputs,
         }
-        (scratch / MANIFEST).write_text(
-            json.dumps(full, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        (made / MANIFEST).write_text(json.dumps(full, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         _move_into_place(scratch, out, [*tables, MANIFEST])
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return full
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:
-    """The manifest of OUT; None where there is none or the files beside it have other sizes."""
+    """The manifest of OUT; None where there is none, or the files beside it are not those that it tells of."""
     try:
         manifest = json.loads((Path(out) / MANIFEST).read_text(encoding="utf-8"))
-        for output in manifest["outputs"]:
-            if (Path(out) / output["name"]).stat().st_size != output["bytes"]:
-                return None
+        changed = changed_outputs(Path(out), manifest["outputs"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return manifest
+    return None if changed or (Path(out) / UNFINISHED).exists() else manifest
 
 
 def _check_table(file: str, table: pl.DataFrame, types: Mapping[str, str]) -> None:
@@ -248,12 +242,12 @@ def _check_table(file: str, table: pl.DataFrame, types: Mapping[str, str]) -> No
             )
         if table.schema[column] != pl.String:
             continue
-        broken = table.get_column(column).str.contains('[\t\n\r"]').fill_null(False)
+        broken = table.get_column(column).str.contains("[\t\n\r]").fill_null(False)
         if broken.any():
             text = table.get_column(column).filter(broken)[0]
             raise ConvertError(
-                f"{file}: {text[:EXAMPLE_LENGTH]!r} in column {column!r} holds a tab, a line break or a "
-                "quotation mark, which atomic files cannot carry: take it out of the source."
+                f"{file}: {text[:EXAMPLE_LENGTH]!r} in column {column!r} holds a tab or a line break, "
+                "which atomic files cannot carry: take it out of the source."
             )
 
 
@@ -274,10 +268,18 @@ def _keep(path: Path, copy: Path) -> None:
 
 
 def _move_into_place(scratch: Path, out: Path, files: list[str]) -> None:
-    """Move `files` from `scratch` to `out` in order; if a move fails, put back what was there."""
-    made = not out.exists()
-    out.mkdir(exist_ok=True)
-    old = scratch / "old"
+    """Move `files` from `scratch`/new to `out`; if a move fails, put back what was there.
+
+    A new folder comes in one step. In one that is there UNFINISHED stands from the first move to the last, as a process
+    that is killed in between puts nothing back.
+    """
+    made, old = scratch / "new", scratch / "old"
+    for path in (*(made / file for file in files), made):
+        synced(path)
+    if not out.exists():
+        os.replace(made, out)
+        synced(out.parent)
+        return
     old.mkdir()
     # An .item of an earlier conversion does not describe the items of this one.
     written = {output["name"] for output in (read_manifest(out) or {}).get("outputs", [])}
@@ -285,17 +287,22 @@ def _move_into_place(scratch: Path, out: Path, files: list[str]) -> None:
     for file in [*files, *stale]:
         if (out / file).exists():
             _keep(out / file, old / file)
+    before = (out / UNFINISHED).exists()
+    (out / UNFINISHED).touch()
+    synced(out)
     try:
         for file in files:
-            os.replace(scratch / file, out / file)
+            os.replace(made / file, out / file)
         for file in stale:
             (out / file).unlink()
+        synced(out)
     except BaseException:
         for file in [*files, *stale]:
             if (old / file).exists():
                 os.replace(old / file, out / file)
             else:
                 (out / file).unlink(missing_ok=True)
-        if made:
-            out.rmdir()
+        if not before:
+            (out / UNFINISHED).unlink()
         raise
+    (out / UNFINISHED).unlink()

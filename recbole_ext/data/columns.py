@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_ext.data.atomic import encoding_of, head_of
 from recbole_ext.errors import UsageError, did_you_mean
 
 SUFFIXES = ("inter", "user", "item", "net", "kg", "link")
@@ -69,22 +70,8 @@ def _heads(config: Any) -> dict[str, list[str]]:
     for suffix in (*SUFFIXES, *([more] if isinstance(more, str) else more)):
         file = folder / f"{name}.{suffix}"
         if file.is_file():
-            heads[suffix] = _head(file, config["encoding"] or "utf-8", config["field_separator"])
+            head = head_of(file, encoding_of(config), config["field_separator"])
+            heads[suffix] = [name for name, _ in head]
         elif suffix in more:
             raise UsageError(f"additional_feat_suffix names {suffix}, but {file} does not exist")
     return heads
-
-
-def _head(file: Path, encoding: str, separator: str) -> list[str]:
-    try:
-        with file.open(encoding=encoding) as stream:
-            line = stream.readline().rstrip("\r\n")
-    except (UnicodeError, LookupError) as error:
-        raise UsageError(f"encoding is {encoding}, which {file} is not written in") from error
-    columns = line.split(separator)
-    if not all(column.count(":") == 1 for column in columns):
-        raise UsageError(
-            f"{file}, line 1: a head is name:type columns parted by field_separator, which is {separator!r}, and this "
-            f"one is {line[:60]!r}"
-        )
-    return [column.partition(":")[0] for column in columns]

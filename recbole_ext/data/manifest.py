@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext.errors import UsageError
+from recbole_ext.files import UNFINISHED, changed_outputs
 
 
 def time_origin(folder: str) -> float:
@@ -28,6 +29,31 @@ def has_times(folder: str) -> bool:
     """Whether timestamps are times; session lists have running numbers there, and no time_origin."""
     known = manifest(folder)
     return not known or known.get("time_origin") is not None
+
+
+def check_finished(folder: str) -> None:
+    """UsageError where a conversion to `folder` was killed while it moved its files there."""
+    if (Path(folder) / UNFINISHED).exists():
+        raise UsageError(
+            f"a conversion to {folder} was interrupted, so its files do not belong together: convert again"
+        )
+
+
+def edited_note(folder: str) -> str | None:
+    """Which atomic files are not those that the manifest beside them tells of; None: all are, or there is none."""
+    outputs = manifest(folder).get("outputs") or []
+    try:
+        changed = changed_outputs(Path(folder), outputs) if outputs else []
+    except (KeyError, TypeError) as error:
+        raise UsageError(
+            f"{Path(folder) / 'manifest.json'} is not a manifest: convert the raw logs again"
+        ) from error
+    if not changed:
+        return None
+    return (
+        f"{', '.join(changed)} changed since the conversion that manifest.json tells of: its sums, times and split may "
+        "not hold"
+    )
 
 
 def manifest(folder: str) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Log:
 
     place: (E,) where each event stands in the file. session, item: (E,) numbers by first occurrence, and the tokens
     that they stand for, (sessions,) and (items,).
-    time: (E,) float64 seconds, nan where unknown. user: (E,) numbers, -1 where unknown. split: (E,) the `split` column.
+    time: (E,) float64 seconds. user: (E,) numbers, -1 where unknown. split: (E,) the `split` column.
     These three are None where nobody asks or there are none.
     session_rows, item_rows: tokens in the tables of features, None without a table. name: for messages.
     """
@@ -127,10 +127,11 @@ class Log:
             split=split,
         )
 
-    def known_time(self) -> np.ndarray:
-        """(E,) seconds, missing ones filled as RecBole fills them: with the mean."""
-        time = pd.Series(self.time)
-        return time.fillna(time.mean()).to_numpy()
+    @property
+    def times(self) -> np.ndarray:
+        """`time` where somebody has asked for it; every event has one then, see data/times.py."""
+        assert self.time is not None
+        return self.time
 
 
 def _users(events: pd.DataFrame, field: str) -> np.ndarray:
@@ -159,7 +160,7 @@ class Parts:
     def training(self, log: Log) -> tuple[np.ndarray, np.ndarray]:
         """Which events (E,) train, and which sessions (S,) do."""
         trains = self.by_session.loc[log.sessions].to_numpy() == splits.TRAIN
-        return trains[log.session] & (log.known_time() < self.held_out_time), trains
+        return trains[log.session] & (log.times < self.held_out_time), trains
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def prepare(log: Log, wanted: Wanted) -> Prepared:
 def _capped(log: Log, most: int) -> tuple[Log, str]:
     """At most so many sessions a user; whose a session is, its first event says."""
     assert log.user is not None
-    time = log.known_time()
+    time = log.times
     by_time = np.lexsort((time, log.session))
     first = by_time[np.searchsorted(log.session[by_time], np.arange(len(log.sessions)))]
     in_order = np.argsort(time[first], kind="stable")
@@ -212,7 +213,7 @@ def _capped(log: Log, most: int) -> tuple[Log, str]:
 def _parted(log: Log, parting: Parting) -> Parts:
     """The split, made of the log as it is."""
     start = np.full(len(log.sessions), np.inf)
-    np.minimum.at(start, log.session, log.known_time())
+    np.minimum.at(start, log.session, log.times)
     in_order = np.argsort(start, kind="stable")
     labels = None if log.split is None else _labels(log, log.split)[in_order]
     parts = np.empty(len(start), dtype=np.int8)

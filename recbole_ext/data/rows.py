@@ -74,6 +74,11 @@ class PrefixRows(SequentialDataset):
         """
         if self.event_field not in self.inter_feat:  # not built yet, or rows without prefixes
             return super().__getitem__(index, join)
+        batch = Interaction(self.prefixes(index, self.trimmed))
+        return self.join(batch) if join else batch
+
+    def prefixes(self, index: Any, trimmed: bool = False) -> dict[str, torch.Tensor]:
+        """The columns of rows with their prefixes, without item features; trimmed: to the longest one."""
         if isinstance(index, np.ndarray | list):
             index = torch.as_tensor(index, dtype=torch.long)
         rows = {field: column[index] for field, column in self.inter_feat.interaction.items()}
@@ -81,11 +86,10 @@ class PrefixRows(SequentialDataset):
         length = rows[self.item_list_length_field]
         if self.empty_history:
             length = _without_first(target, length, self.session_start)
-        steps = max(int(length.max()), 1) if self.trimmed and len(length) else self.max_item_list_len
+        steps = max(int(length.max()), 1) if trimmed and len(length) else self.max_item_list_len
         columns = {name: self.events[field] for field, name in self.list_fields.items()}
         rows.update(gathered(columns, target, length, steps))
-        batch = Interaction(rows)
-        return self.join(batch) if join else batch
+        return rows
 
     # --- RecBole's splits of rows
 

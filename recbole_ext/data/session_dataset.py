@@ -17,7 +17,7 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
-from recbole_ext.data import cache, cold, missing, splits
+from recbole_ext.data import cache, cold, numbers, splits
 from recbole_ext.data.feature_time import feature_time_note
 from recbole_ext.data.manifest import has_times
 from recbole_ext.data.past import Past
@@ -53,13 +53,14 @@ class SessionDataset(PrefixRows):
     trimmed: whether batches are cut to their longest prefix; the Trainer sets it where a model scores alike either way.
     held_out_items: (item_num,) bool, items that `cold_items` has taken out of training.
     missing_features: which values of float and float_seq item columns are missing, by column.
-    part: "train", "valid", "test"; None for the whole.
+    part: "train", "valid", "test"; None for the whole. orders_events: by session, which RecBole's own do not.
     notes: sentences that the reader of a result has to know.
 
     Raises UsageError when the log has no time column or the split cannot be made.
     """
 
     part: str | None = None
+    orders_events = True
 
     def __init__(self, config: Any):
         self.events: Any = None
@@ -115,7 +116,7 @@ class SessionDataset(PrefixRows):
 
     def _fill_nan(self) -> None:
         self._require_time()
-        self.missing_features = missing.missing_values(self.item_feat, self.field2type, self.field2seqlen)
+        numbers.take(self)
         super()._fill_nan()
         # before normalisation, discretisation and float32, each of which loses order
         self._times = self.inter_feat[self.time_field].to_numpy(dtype=np.float64)
@@ -132,6 +133,8 @@ class SessionDataset(PrefixRows):
         order = time_order(session, self._times, start)
         if order is not None:
             self.inter_feat = self.inter_feat.iloc[order].reset_index(drop=True)
+            events = self.raw_numbers["inter"]
+            self.raw_numbers["inter"] = {field: column[order] for field, column in events.items()}
             session = session[order]
             self._times = self._times[order]
         self.event_time = self._times
@@ -143,7 +146,10 @@ class SessionDataset(PrefixRows):
         column = splits.SPLIT_COLUMN
         if column not in self.inter_feat:
             return
-        if splits.split_of(self.config)[0] == "given":
+        name = splits.split_of(self.config).name
+        if name != "given":
+            self.notes.append(f"column {column} of the .inter file is not read: eval_args.split is {name}")
+        else:
             tokens = np.asarray(self.field2id_token[column])[self.inter_feat[column].to_numpy()]
             self._labels = splits.session_labels(
                 tokens, self.session_start, self.session_length, self._session_names(self.inter_feat)
@@ -178,7 +184,6 @@ class SessionDataset(PrefixRows):
             self._change_feat_format()
             part_of = self._session_parts()
             self._set_training(self._train_lengths(part_of))
-            missing.fill(self.item_feat, self.missing_features, self.train_items)
             self._drop_unused_col()
             of_event = np.repeat(part_of, self.session_length)
             left_out = of_event == splits.TRAIN
@@ -186,6 +191,7 @@ class SessionDataset(PrefixRows):
             of_event[left_out] = NO_PART
             of_row = of_event[self.inter_feat[self.event_field].numpy()]
             parts = [self.copy(self._rows(of_row == part)) for part in splits.PARTS.values()]
+        self._recount(parts)
         if len(parts) != len(splits.PARTS):
             raise UsageError(f"eval_args.split {name} makes {len(parts)} parts: write three shares")
         self._choose_batch_size()
@@ -202,6 +208,33 @@ class SessionDataset(PrefixRows):
             if self._held_out is not None and label != "train":
                 self.notes.append(part._cold_note())
         return parts
+
+    def check_targets(self) -> None:
+        """Of a part: UsageError where nothing is learnt or ranked; a note where nothing validates though sessions were
+        to."""
+        split = splits.split_of(self.config).name
+        if len(self.inter_feat) or splits.straddles(split):
+            return
+        what = {"train": "training", "valid": "validation", "test": "test"}[str(self.part)]
+        lacks = f"eval_args.split {split} leaves no target in the {what} part: none of its sessions has a second event"
+        if self.part != "valid":
+            raise UsageError(
+                f"{lacks}; give it more sessions, or set empty_history: True, which ranks first events too"
+            )
+        if (self._session_parts() == splits.VALID).any():
+            self.notes.append(f"{lacks}, so nothing validates and the last epoch is kept")
+
+    def _recount(self, parts: list[SessionDataset]) -> None:
+        """Numbers by what trains alone, see data/numbers.py."""
+        trained = torch.zeros(len(self.events), dtype=torch.bool)
+        trained[self._training_events()] = True
+        sessions = torch.zeros(self.user_num, dtype=torch.bool)
+        sessions[self.events[self.uid_field][trained]] = True
+        for name, rows in (("inter", trained), ("user", sessions), ("item", self.train_items)):
+            numbers.recount(self, name, rows)
+        for field in self.raw_numbers["inter"]:
+            for rows in (part.inter_feat for part in (self, *parts) if field in part.inter_feat):
+                rows.interaction[field] = self.events[field][rows[self.event_field].long()]
 
     def _choose_batch_size(self) -> None:
         """Under `train_batch_size: auto`: small logs learn more from many small steps, large ones faster from few."""

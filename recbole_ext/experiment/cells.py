@@ -93,12 +93,12 @@ def _less_place(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def data_identity(folder: str | Path, dataset: str) -> str:
-    """A hash of the atomic files: of the manifest's sums where there is one, else of the files."""
-    from recbole_ext.data.manifest import manifest
+    """A hash of the atomic files: of the manifest's sums where it tells of them, else of the files."""
+    from recbole_ext.data.manifest import edited_note, manifest
 
     known = manifest(str(folder))
     parts = {key: known.get(key) for key in ("outputs", "time_origin", "eval_targets")}
-    if not parts["outputs"]:
+    if not parts["outputs"] or edited_note(str(folder)):
         files = sorted(file for file in Path(folder).glob(f"{dataset}.*") if file.is_file())
         parts["outputs"] = [(file.name, sha256(file)) for file in files]
     return digest(parts)

@@ -77,14 +77,16 @@ class FeatureEncoder(nn.Module):
         """seen: (n_items,) bool, items of the training part; `fields`: columns of the `.item` file."""
         super().__init__()
         self.fields = fields
+        self.tokens = nn.ModuleDict()  # each item's of a column of tokens; `embeddings` are of all tokens
         self.embeddings = nn.ModuleDict()
         self.linears = nn.ModuleDict()
         features = dataset.get_item_feature()
         for field in fields:
             if dataset.field2type[field] in TOKENS:
-                value = _seen_tokens(features[field], seen, dataset.num(field))
-                known = value > 0
+                tokens = _seen_tokens(features[field], seen, dataset.num(field))
                 self.embeddings[field] = nn.Embedding(dataset.num(field), dim, padding_idx=0)
+                self.tokens[field] = ItemTokens(tokens)
+                known = (tokens > 0).any(1, keepdim=True)
             else:
                 numbers = features[field]
                 if field in (dataset.config["numerical_features"] or []):
@@ -92,28 +94,61 @@ class FeatureEncoder(nn.Module):
                 missing = getattr(dataset, "missing_features", {}).get(field)
                 value, known = _standardised(numbers, missing, seen)
                 self.linears[field] = nn.Linear(value.shape[1], dim, bias=False)
-            self.register_buffer(f"value_{field}", value, persistent=False)
+                self.register_buffer(f"value_{field}", value, persistent=False)
             self.register_buffer(f"known_{field}", known, persistent=False)
 
     def forward(self) -> Tensor:
         """(n_items, dim) feature vectors of all items."""
         parts = []
         for field in self.fields:
-            value = getattr(self, f"value_{field}")
             if field in self.linears:
-                parts.append(self.linears[field](value))
-                continue
-            if value.shape[1] == 1:  # a mean over one token: two passes over all items less
-                parts.append(self.embeddings[field](value.squeeze(1)))
-                continue
-            vectors = self.embeddings[field](value)  # (n_items, T, dim)
-            count = (value > 0).sum(1, keepdim=True).clamp_min(1)
-            parts.append(vectors.sum(1) / count)
+                parts.append(self.linears[field](getattr(self, f"value_{field}")))
+            else:
+                parts.append(self.tokens[field](self.embeddings[field]))
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
     def described(self) -> Tensor:
         """(n_items,) bool: items of which at least one feature is known."""
         return torch.stack([getattr(self, f"known_{field}").any(1) for field in self.fields]).any(0)
+
+
+class ItemTokens(nn.Module):
+    """The tokens of each item, in tables of items of like length, so that one long text does not make all others long.
+
+    There are at most four times as many cells as tokens.
+    """
+
+    def __init__(self, tokens: Tensor):
+        """tokens: (n_items, T) int64, 0 = none."""
+        super().__init__()
+        length = (tokens > 0).sum(1)
+        self.tables = 1
+        place = None
+        if tokens.numel() <= 4 * (int(length.sum()) + len(tokens)):
+            self.register_buffer("table_0", tokens, persistent=False)
+        else:
+            # real tokens first; tables of 1, 2, 4, 8 … columns
+            tokens = tokens.gather(1, (tokens == 0).to(torch.uint8).argsort(dim=1, stable=True))
+            width = 2 ** torch.ceil(torch.log2(length.clamp_min(1).double())).long()
+            widths = width.unique().tolist()
+            rows = [torch.nonzero(width == wide).squeeze(1) for wide in widths]
+            for number, (wide, which) in enumerate(zip(widths, rows)):
+                self.register_buffer(f"table_{number}", tokens[which, :wide].clone(), persistent=False)
+            self.tables = len(rows)
+            place = torch.cat(rows).argsort()
+        self.place: Tensor | None
+        self.register_buffer("place", place, persistent=False)
+
+    def forward(self, embedding: nn.Module) -> Tensor:
+        """(n_items, dim) mean of the vectors of each item's tokens, 0 where it has none."""
+        means = []
+        for tokens in (getattr(self, f"table_{number}") for number in range(self.tables)):
+            if tokens.shape[1] == 1:  # a mean over one token: two passes over all items less
+                means.append(embedding(tokens.squeeze(1)))
+                continue
+            count = (tokens > 0).sum(1, keepdim=True).clamp_min(1)
+            means.append(embedding(tokens).sum(1) / count)
+        return means[0] if self.place is None else torch.cat(means).index_select(0, self.place)
 
 
 def _seen_tokens(tokens: Tensor, seen: Tensor, vocabulary: int) -> Tensor:

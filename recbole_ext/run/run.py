@@ -164,10 +164,20 @@ def _loaders(config: Any, run: Run) -> tuple[Any, Any, Any]:
     """Those of training, validation and test."""
     import recbole.data
 
+    from recbole_ext.data.manifest import edited_note
+    from recbole_ext.errors import UsageError
+
     began = time.perf_counter()
     dataset = recbole.data.create_dataset(config)
     train, valid, test = recbole.data.data_preparation(config, dataset)
     getLogger().info(dataset)
+    if not len(test._dataset):
+        raise UsageError(
+            f"eval_args.split {config['eval_args']['split']} leaves nothing to rank in the test part: change its shares"
+        )
+    note = edited_note(config["data_path"])
+    if note is not None:
+        run.record["notes"].append(note)
     run.data_ready(train, valid, test, time.perf_counter() - began)
     return train, valid, test
 

@@ -46,7 +46,9 @@ class Place(Settings):
     )
     # --- folders
     data_path: Text = key("dataset/", "folder of the atomic files, <data_path>/<dataset>/<dataset>.inter")
-    raw_path: Text | None = key(None, "folder of the raw logs, used once when the atomic files are missing")
+    raw_path: Text | None = key(
+        None, "folder of the raw logs, read when the atomic files are missing; others than theirs are refused"
+    )
     generate: dict[str, Any] | None = key(None, "makes generated logs in raw_path when that does not exist")
     runs_dir: Text = key("runs", "one folder a run: record.json, ranks.npz, model/, learning_curve.png")
     checkpoint_dir: Text = key("saved", "folder of checkpoints")

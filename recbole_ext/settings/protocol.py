@@ -203,10 +203,12 @@ class Protocol(Settings):
     threshold: dict[str, Number] | None = key(
         None, "labels of 0 and 1: 1 where the column is so much or more"
     )
-    normalize_field: Names | None = key(None, "float columns that are scaled to 0 … 1 over the whole log")
+    normalize_field: Names | None = key(None, "float columns that are scaled to 0 … 1 by what trains")
     normalize_all: Flag | None = key(None, "all float columns are")
     discretization: dict[str, Discretization] | None = key(None, "float columns as buckets, by column")
-    benchmark_filename: Names | None = key(None, "suffixes of the parts, where the data are parted already")
+    benchmark_filename: Names | None = key(
+        None, "suffixes of three files of rows, each a target with its history"
+    )
 
     # --- names that RecBole gives to what it makes
     LABEL_FIELD: Text = key("label", "column of the label of models that learn one")

@@ -484,3 +484,70 @@ def test_what_has_no_plain_form_is_left_out_with_a_warning(caplog: pytest.LogCap
     conf["callback"] = print
     assert "callback" not in plain.config_to_plain(conf)
     assert "Config key callback holds a builtin_function_or_method and is not stored" in caplog.text
+
+
+# --- what the data bring ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Path:
+    """Session lists whose test pairs are no whole sessions, in a folder of raw logs."""
+    import pickle
+
+    raw = tmp_path / "lists"
+    raw.mkdir()
+    (raw / "all_train_seq.txt").write_bytes(pickle.dumps([[1, 2, 3], [2, 3, 1]] * 10))
+    (raw / "test.txt").write_bytes(pickle.dumps(([[1, 2], [2, 3], [3, 1]], [3, 1, 2])))
+    return raw
+
+
+def test_the_split_of_session_lists_holds_whatever_their_folder_is_called(lists: Path):
+    from recbole_ext.bridge.description import describe_split
+    from recbole_ext.convert import convert
+
+    convert("session-lists", lists, "atomic_data/rr2")
+    line = "given valid_share 0.1: the data's own split, no session straddles; targets: last"
+    assert describe_split(make(dataset="rr2")) == line
+    record = recbole_ext.run("SR", "rr2", show_progress=False)
+    assert record["counts"]["test_targets"] == 3
+    asked = make(dataset="rr2", eval_args={"split": {"given": {"valid_share": 0.2}}}, eval_targets="all")
+    assert asked["eval_args"]["split"] == {"given": {"valid_share": 0.2}}
+    put("configs/dataset/rr2.yaml", "eval_args: {split: {session_time: [0.8, 0.1, 0.1]}}\n")
+    assert list(make(dataset="rr2")["eval_args"]["split"]) == ["session_time"]
+
+
+def test_the_split_of_session_lists_holds_before_they_are_converted(lists: Path):
+    config = make(dataset="rr2", source="session-lists", raw_path=str(lists))
+    assert config["eval_args"]["split"] == {"given": {"valid_share": 0.1}}
+    config = make(dataset="log", source="csv", raw_path=str(lists))
+    assert list(config["eval_args"]["split"]) == ["session_time"]
+
+
+def test_a_split_column_that_is_not_read_is_told(lists: Path):
+    from recbole.data import create_dataset
+
+    from recbole_ext.convert import convert
+
+    convert("session-lists", lists, "atomic_data/rr2")
+    split = {"session_time": [0.8, 0.1, 0.1]}
+    dataset = create_dataset(make(dataset="rr2", eval_args={"split": split}))
+    dataset.build()
+    assert dataset.notes == ["column split of the .inter file is not read: eval_args.split is session_time"]
+
+
+def test_parts_in_files_are_the_split_that_is_told():
+    from recbole_ext.bridge.description import describe_split
+
+    line = describe_split(make(benchmark_filename=["train", "valid", "test"]))
+    assert line == "the files train, valid, test: the rows that they hold are the targets"
+
+
+def test_a_result_on_edited_files_says_so(lists: Path):
+    from recbole_ext.convert import convert
+
+    convert("session-lists", lists, "atomic_data/rr2")
+    assert recbole_ext.run("SR", "rr2", show_progress=False)["notes"] == []
+    file = Path("atomic_data/rr2/rr2.inter")
+    file.write_text(file.read_text().replace("\ttrain\n", "\ttest\n", 3))
+    [note] = recbole_ext.run("SR", "rr2", show_progress=False)["notes"]
+    assert note.startswith("rr2.inter changed since the conversion that manifest.json tells of")

@@ -81,7 +81,11 @@ def walk(*items):
 
 
 LEAVE_ONE_OUT = {"split": {"LS": "valid_and_test"}}
-ALL = [Session("train", walk(0, 1, 2, 3)), *(Session("train", walk(0, 1, 2)) for _ in range(4))]
+# the first has all four items; all of them train, as leaving the last two out leaves 2 3 and 3 0 of some
+ALL = [
+    Session("train", walk(0, 1, 2, 3)),
+    *(Session("train", walk(*items)) for items in ((0, 1, 2, 0), (2, 3, 0, 1), (3, 0, 1, 2), (0, 1, 2, 1))),
+]
 
 
 @pytest.mark.parametrize("mode", ["uni1", "pop1"])
@@ -117,7 +121,8 @@ def test_one_item_has_no_negative(tmp_path, monkeypatch, settings):
     split = {"split": {"given": {"valid_share": 0}}}
     settings = {**settings, "eval_args": {**split, **settings.get("eval_args", {})}}
     with pytest.raises(
-        UsageError, match=r"^negatives cannot be drawn, as there is no item beside the target"
+        UsageError,
+        match=r"^negatives cannot be drawn, as there is no item beside the target|a negative has to be another one",
     ):
         run(tmp_path, one_item_log(), "GRU4Rec", monkeypatch, **settings)
 
@@ -128,7 +133,9 @@ def test_a_prefix_of_all_items_masks_them(tmp_path, monkeypatch, no_curves):
     log = [*train, Session("valid", walk(0, 1, 2, 0)), Session("test", walk(0, 1, 2, 0))]
     common = {"eval_args": {"split": {"given": {"valid_share": 0}}}, "MAX_ITEM_LIST_LENGTH": 6}
     assert run(tmp_path, log, "BERT4Rec", monkeypatch, **common)["test"]["hit@10"] == 1
-    with pytest.raises(UsageError, match=r"for a prefix that has all of the 3 items: set loss_type: CE"):
+    with pytest.raises(
+        UsageError, match=r"for a prefix that has all of the 3 items that train: set loss_type: CE"
+    ):
         run(tmp_path, log, "BERT4Rec", monkeypatch, loss_type="BPR", **common)
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -240,6 +241,57 @@ FEATURES = {
     },
 }
 FEATURES["discretized"]["vec"][4][2] = [1, 2]  # 3 * 2 / 4 + 1 = 2.5
+
+
+def small_log(folder: Path, rows: list[str], item: str = "") -> Any:
+    """The data set of a small log: `session item time` a row; `item`: the text of its .item file."""
+    from recbole.data import create_dataset
+
+    data = folder / "data" / "toy"
+    data.mkdir(parents=True)
+    text = "session_id:token\titem_id:token\ttimestamp:float\n"
+    (data / "toy.inter").write_text(text + "".join("\t".join(row.split(" ")) + "\n" for row in rows))
+    if item:
+        (data / "toy.item").write_text(item)
+    return create_dataset(make_config("BPR", folder, filter_inter_by_user_or_item=False))
+
+
+def atomic_files(folder: Path) -> Any:
+    """The items of a log that calls one NA."""
+    dataset = small_log(folder, ["s1 a 1", "s1 NA 2", "s1 b 3"])
+    return dataset.field2id_token["item_id"].tolist()
+
+
+def event_order(folder: Path) -> Any:
+    """The items of a session in order of time: one has none, two tie as float32."""
+    dataset = small_log(folder, ["s1 a 1700000000", "s1 b 1600000002", "s1 c ", "s1 d 1600000001"])
+    dataset._change_feat_format()
+    dataset.sort(by="timestamp")
+    return dataset.field2id_token["item_id"][dataset.inter_feat["item_id"].numpy()].tolist()
+
+
+def numbers(folder: Path) -> Any:
+    """Prices, of which one is infinite, one missing, and one that of an item of the test part alone."""
+    rows = ["s1 a 1", "s1 b 2", "s1 c 3", "s1 d 4", "s1 e 5"]
+    item = "item_id:token\tprice:float\na\t1\nb\t3\nc\tinf\nd\t\ne\t70\n"
+    return small_log(folder, rows, item).build()[0].item_feat["price"].tolist()
+
+
+def samplers(folder: Path) -> Any:
+    """The items that popularity and chance draw for training, where e and f are in no training event."""
+    from recbole.data.utils import create_samplers
+
+    rows = ["s1 a 1", "s1 b 2", "s1 e 3", "s1 f 4", "s2 b 1", "s2 a 2", "s2 e 3", "s2 f 4"]
+    dataset = small_log(folder, rows)
+    parts = dataset.build()
+    drawn = []
+    for distribution in ("popularity", "uniform"):
+        args = {"distribution": distribution, "alpha": 1.0}
+        dataset.config["train_neg_sample_args"] = args
+        dataset.config["valid_neg_sample_args"] = dataset.config["test_neg_sample_args"] = args
+        train, _, _ = create_samplers(dataset.config, dataset, parts)
+        drawn.append(sorted(set(train.sampling(200).tolist())))
+    return drawn
 
 
 def scipy_dok(folder: Path) -> Any:
@@ -549,10 +601,9 @@ def fearec_rows(folder: Path) -> Any:
 
 SCENARIOS = {function.__name__: function for function in (
     sklearn_later, numpy_aliases, ray_optional, exact_scores, early_stopping, checkpoints, data_caches,
-    pandas_three, scipy_dok, collector_ints, list_metrics, candidate_counts, empty_sets,
-    anomaly_detection, session_graphs, own_names, own_logs, drawing_ends,
-    nothing_masked, fearec_rows, folders_at_once, device_choice,
-    command_line, config_files,
+    pandas_three, atomic_files, event_order, numbers, scipy_dok, collector_ints, list_metrics,
+    candidate_counts, empty_sets, anomaly_detection, session_graphs, samplers, own_names, own_logs,
+    drawing_ends, nothing_masked, fearec_rows, folders_at_once, device_choice, command_line, config_files,
 )}  # fmt: skip
 
 CHECKPOINT_KEYS = [
@@ -567,7 +618,15 @@ CHECKPOINT_KEYS = [
         "optimizer",
         "optimizers",
     ),
-    *("other_parameter", "rng", "state_dict", "train_loss_dict", "train_seconds", "valid_scores"),
+    *(
+        "other_parameter",
+        "rng",
+        "state_dict",
+        "train_loss_dict",
+        "train_seconds",
+        "trained_on",
+        "valid_scores",
+    ),
 ]
 FULL_RANKING = {"valid": "full", "test": "full"}
 LS_ARGS = {"split": {"LS": "valid_only"}, "order": "TO", "group_by": "user", "mode": FULL_RANKING}
@@ -580,6 +639,10 @@ EXPECTED: dict[str, Any] = {
     "checkpoints": [["hit@3", "ndcg@3"], "BPR", CHECKPOINT_KEYS],
     "data_caches": [],
     "pandas_three": FEATURES,
+    "atomic_files": ["[PAD]", "a", "NA", "b"],
+    "event_order": ["d", "b", "a"],
+    "numbers": [2, 1, 3, 2, 2, 70],
+    "samplers": [[1, 2], [1, 2]],
     "scipy_dok": ["hit@3", "ndcg@3"],
     "collector_ints": [POPULARITY_BY_HAND, ["data.count_items", "data.num_items"]],
     "list_metrics": SHORT_LIST_BY_HAND,
@@ -614,7 +677,11 @@ FAULTS = {
     "early_stopping": "[False, True], [False, True]]",
     "checkpoints": "Weights only load failed",
     "data_caches": "toy-Dataset went off",
-    "pandas_three": "'float' object has no attribute 'split'",
+    "pandas_three": "does not match length of index",
+    "atomic_files": "['[PAD]', 'a', 'b']",
+    "event_order": "'c'",
+    "numbers": "inf",
+    "samplers": "[[1, 2, 3, 4], [1, 2, 3, 4]]",
     "scipy_dok": "_update",
     "collector_ints": "object has no attribute 'cpu'",
     "list_metrics": "'itemcoverage@2': 0.5",
@@ -998,10 +1065,54 @@ def test_named_cache_is_refused_and_trusted_cache_is_loaded(patched: Path):
     assert named["dataset_save_path"] == str(cache)
     with pytest.raises(UsageError, match=r"dataloaders_save_path .* is a pickle"):
         data_preparation(named, None)
-    trusted = make_config("BPR", patched, trust_pickle=True)
-    (patched / "data/toy/toy.inter").unlink()  # so that only the cache can answer
-    assert create_dataset(trusted).inter_num == 60
-    assert len(data_preparation(trusted, create_dataset(trusted))) == 3
+    with mock.patch("recbole.data.dataset.Dataset.__init__", side_effect=AssertionError("made anew")):
+        trusted = make_config("BPR", patched, trust_pickle=True)
+        assert create_dataset(trusted).inter_num == 60
+    with mock.patch("recbole.data.dataset.Dataset.build", side_effect=AssertionError("made anew")):
+        assert len(data_preparation(trusted, create_dataset(trusted))) == 3
+
+
+STALE = {
+    "another setting of RecBole's": ({"rm_dup_inter": "first"}, "rm_dup_inter was None and is first"),
+    "a setting of ours": ({"eval_targets": "last"}, "eval_targets was all and is last"),
+    "another file": ({}, "toy.inter has changed"),
+}
+
+
+@pytest.mark.parametrize("case", STALE)
+def test_saved_data_of_other_settings_or_files_are_made_anew(patched: Path, case: str, caplog):
+    """Or refused, where the file was named; RecBole compares some of its own keys and no file."""
+    from recbole.data import create_dataset, data_preparation
+
+    own = {"data_layout": "pointers"}
+    conf = make_config("GRU4Rec", patched, save_dataloaders=True, **own)
+    data_preparation(conf, create_dataset(conf))
+    settings, said = STALE[case]
+    if not settings:
+        file = patched / "data" / "toy" / "toy.inter"
+        file.write_text(file.read_text() + "s11\ti0\t1000\n")
+    asked = {**own, **settings, "trust_pickle": True}
+    plain = make_config("GRU4Rec", patched, **own, **settings)
+    fresh = [part._dataset for part in data_preparation(plain, create_dataset(plain))]
+    with caplog.at_level("WARNING"):
+        conf = make_config("GRU4Rec", patched, **asked)
+        found = [part._dataset for part in data_preparation(conf, create_dataset(conf))]
+    assert [len(part) for part in found] == [len(part) for part in fresh]
+    assert said in caplog.text
+    named = make_config(
+        "GRU4Rec", patched, dataloaders_save_path="saved/toy-for-GRU4Rec-dataloader.pth", **asked
+    )
+    with pytest.raises(UsageError, match=f"was made of something else.*{re.escape(said)}"):
+        data_preparation(named, create_dataset(named))
+
+
+def test_a_saved_data_set_of_another_log_is_made_anew(patched: Path):
+    from recbole.data import create_dataset
+
+    create_dataset(make_config("BPR", patched, save_dataset=True))
+    file = patched / "data" / "toy" / "toy.inter"
+    file.write_text(file.read_text() + "s11\ti0\t1000\n")
+    assert create_dataset(make_config("BPR", patched, trust_pickle=True)).inter_num == 61
 
 
 # --- processes --------------------------------------------------------------------------------------------

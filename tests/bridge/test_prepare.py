@@ -78,3 +78,75 @@ def test_demo_logs_are_generated_and_converted_once(tmp_path, monkeypatch):
     assert {"toy.inter", "toy.item", "generator.json"} < {path.name for path in files}
     prepare_atomic_files(config)
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+
+
+# --- raw logs that are named beside atomic files ----------------------------------------------------------
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """A table of events, converted to data/toy."""
+    from recbole_ext.convert import convert
+
+    monkeypatch.chdir(tmp_path)
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    rows = [f"s{n // 3},i{n % 3},{1_700_000_000 + n}" for n in range(30)]
+    (raw / "events.csv").write_text("\n".join(["session,item,time", *rows]) + "\n")
+    convert("csv", raw / "events.csv", tmp_path / "data" / "toy")
+    return raw / "events.csv"
+
+
+def named(tmp_path, **keys):
+    config = Settings(dataset="toy", data_path=str(tmp_path / "data" / "toy"), source="csv", **keys)
+    config.external_config_dict = keys
+    return config
+
+
+def test_the_raw_logs_that_the_files_were_made_of_may_be_named(shop, tmp_path):
+    before = (tmp_path / "data" / "toy" / "manifest.json").stat().st_mtime_ns
+    prepare_atomic_files(named(tmp_path, raw_path=str(shop)))
+    prepare_atomic_files(named(tmp_path, raw_path=str(shop.parent)))
+    shop.touch()  # newer, and the same
+    prepare_atomic_files(named(tmp_path, raw_path=str(shop)))
+    assert (tmp_path / "data" / "toy" / "manifest.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda raw: raw.unlink(), "raw_path .* does not exist"),
+        (lambda raw: raw.write_text(raw.read_text() + "s9,i1,1700000100\n"), "is not the events.csv that"),
+        (lambda raw: raw.write_text(raw.read_text().replace("i2", "i7")), "is not the events.csv that"),
+        (lambda raw: raw.rename(raw.with_name("other.csv")), "raw_path .* does not exist"),
+    ],
+)
+def test_other_raw_logs_than_those_of_the_files_are_refused(shop, tmp_path, change, said):
+    change(shop)
+    with pytest.raises(UsageError, match=f"{said}.*delete that folder to convert again"):
+        prepare_atomic_files(named(tmp_path, raw_path=str(shop)))
+    prepare_atomic_files(named(tmp_path))  # nobody names any
+    other = Settings(
+        dataset="toy", data_path=str(tmp_path / "data" / "toy"), source="csv", raw_path=str(shop)
+    )
+    prepare_atomic_files(other)  # a file of the data set does, which says where they were
+
+
+def test_a_folder_without_the_raw_logs_is_refused(shop, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"was made of events.csv, and raw_path .*empty holds none of these"):
+        prepare_atomic_files(named(tmp_path, raw_path=str(tmp_path / "empty")))
+    (tmp_path / "data" / "toy" / "manifest.json").unlink()
+    with pytest.raises(UsageError, match=r"nothing says which raw logs .* was made of"):
+        prepare_atomic_files(named(tmp_path, raw_path=str(shop)))
+
+
+def test_half_a_conversion_is_made_anew_or_refused(shop, tmp_path):
+    folder = tmp_path / "data" / "toy"
+    (folder / ".unfinished").touch()
+    (folder / "toy.inter").write_text("half")
+    with pytest.raises(UsageError, match="was interrupted"):
+        prepare_atomic_files(Settings(dataset="toy", data_path=str(folder)))
+    prepare_atomic_files(named(tmp_path, raw_path=str(shop)))
+    assert not (folder / ".unfinished").exists()
+    assert (folder / "toy.inter").read_text().startswith("session_id:token")

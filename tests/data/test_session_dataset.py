@@ -252,3 +252,19 @@ def test_one_epoch_of_gru4rec_equals_recboles(write_log, make_config, random_log
         results[layout] = [trainer.train_loss_dict[0], *metrics.values()]
     assert results["pointers"] == pytest.approx(results["recbole"], abs=1e-6)
     assert results["recbole"][0] > 0
+
+
+def test_fearec_learns_the_same_from_both_layouts(write_log, make_config, random_log):
+    from recbole.model.sequential_recommender.fearec import FEARec
+    from recbole.utils import init_seed
+
+    write_log(random_log())
+    losses = []
+    for train, layout in zip(
+        (parts[0] for parts in recbole_and_ours(make_config, MAX_ITEM_LIST_LENGTH=6)), ("recbole", "pointers")
+    ):
+        config = make_config("FEARec", data_layout=layout, MAX_ITEM_LIST_LENGTH=6, train_batch_size=32)
+        init_seed(1, True)
+        model = FEARec(config, train)
+        losses.append([float(model.calculate_loss(train[np.arange(n, n + 32)])) for n in (0, 32)])
+    assert losses[0] == losses[1]

@@ -426,10 +426,10 @@ def test_features_that_know_the_future_are_called_so(write_log, make_config, as_
         "features_as_of": as_of if as_of in (None, "latest") else origin + as_of,
     }
     items = [{"item_id": i, "category": "c"} for i in "pqr"]
-    write_log(six(), items=items, manifest=manifest)
+    write_log(six(label="given" in split), items=items, manifest=manifest)
     test = build(make_config(split=split))[2]
     assert test.notes == ([] if note is None else [note])
-    write_log(six(), "plain", manifest=manifest)
+    write_log(six(label="given" in split), "plain", manifest=manifest)
     assert build(make_config(dataset="plain", split=split))[2].notes == []  # no features at all
 
 
@@ -485,3 +485,58 @@ def test_refit_says_so_and_refuses_splits_that_cut_sessions(write_log, make_conf
                 create_dataset(make_config(model, split=split, refit=True))
     with pytest.raises(UsageError, match="refit is 'maybe': write True or False"):
         make_config(split={"given": {}}, refit="maybe")
+
+
+# --- parts without a target -----------------------------------------------------------------------------------
+
+
+def prepared(config):
+    """The three parts, as they come out of RecBole's data_preparation."""
+    from recbole.data import create_dataset, data_preparation
+
+    return [loader._dataset for loader in data_preparation(config, create_dataset(config))]
+
+
+def singles(part):
+    """Twenty sessions in order of start, of two events, but those of `part` have one."""
+    at = {"train": range(16), "valid": range(16, 18), "test": range(18, 20)}[part]
+    return [
+        {"session_id": f"s{s}", "item_id": item, "timestamp": 10 * s + n}
+        for s in range(20)
+        for n, item in enumerate("ab"[: 1 if s in at else 2])
+    ]
+
+
+@pytest.mark.parametrize("model", ["GRU4Rec", "SASRec", "SR", "HRNNFeat"])
+@pytest.mark.parametrize(("part", "named"), [("train", "training"), ("test", "test")])
+def test_a_part_without_a_target_is_refused_before_training(write_log, make_config, model, part, named):
+    write_log(singles(part))
+    with pytest.raises(UsageError, match=f"leaves no target in the {named} part.*set empty_history: True"):
+        prepared(make_config(model, split={"session_time": [0.8, 0.1, 0.1]}))
+
+
+def test_first_events_are_targets_enough(write_log, make_config):
+    write_log(singles("test"))
+    parts = prepared(make_config(split={"session_time": [0.8, 0.1, 0.1]}, empty_history=True))
+    assert [len(part) for part in parts] == [32, 4, 2]
+
+
+def test_validation_without_a_target_is_told(write_log, make_config):
+    write_log(singles("valid"))
+    test = prepared(make_config(split={"session_time": [0.8, 0.1, 0.1]}))[2]
+    assert len(test.notes) == 1 and "no target in the validation part" in test.notes[0]
+    test = prepared(make_config(split={"session_time": [0.9, 0, 0.1]}))[2]
+    assert test.notes == []
+
+
+def test_a_split_without_a_test_part_is_refused(write_log, tmp_path, monkeypatch):
+    import recbole_ext
+
+    monkeypatch.chdir(tmp_path)
+    write_log(
+        [{"session_id": f"s{s}", "item_id": f"i{n}", "timestamp": n} for s in range(4) for n in range(4)]
+    )
+    settings = {"eval_args": {"split": {"LS": "valid_only"}}, "data_path": str(tmp_path / "data")}
+    for model, layout in (("BPR", "recbole"), ("GRU4Rec", "recbole"), ("GRU4Rec", "pointers")):
+        with pytest.raises(UsageError, match="leaves nothing to rank in the test part"):
+            recbole_ext.run(model, "toy", data_layout=layout, show_progress=False, **settings)

@@ -130,8 +130,10 @@ def test_a_cold_item_scores_as_a_trained_one_without_its_id_part(build, items, r
     cold = int(torch.nonzero(data.held_out_items)[0])
     warm = int(torch.nonzero(data.train_items)[0])
     for field in model.items.features.fields:
-        for buffer in ("value", "known"):
-            column = getattr(model.items.features, f"{buffer}_{field}")
+        features = model.items.features
+        of_tokens = field in features.tokens
+        values = features.tokens[field].table_0 if of_tokens else getattr(features, f"value_{field}")
+        for column in (values, getattr(features, f"known_{field}")):
             column[cold] = column[warm]
     batch = all_rows(test)
     with torch.no_grad():
@@ -343,3 +345,33 @@ def test_it_carries_actor_and_critic(build, random_log, items, name, targets):
 def test_wrong_values_are_answered_in_a_sentence(build, random_log, items, name, settings, named):
     with pytest.raises(UsageError, match=named):
         build(name, random_log(), items, **settings)
+
+
+# --- long texts -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("longest", [1, 3, 40, 400])
+def test_one_long_text_does_not_make_all_others_long(longest):
+    """As many cells as tokens, four times at most, and the means of the tokens all the same."""
+    from recbole_ext.model.item_encoder import ItemTokens
+
+    draw = torch.Generator().manual_seed(1)
+    tokens = torch.zeros(300, longest, dtype=torch.int64)
+    for item in range(1, 300):
+        length = longest if item == 7 else int(torch.randint(0, min(longest, 4) + 1, (), generator=draw))
+        tokens[item, :length] = torch.randint(1, 50, (length,), generator=draw)
+    tokens[7, longest // 2] = 0  # a token that no training item carries
+    embedding = torch.nn.Embedding(50, 4, padding_idx=0)
+    own = ItemTokens(tokens)
+    cells = sum(getattr(own, f"table_{number}").numel() for number in range(own.tables))
+    assert cells <= 4 * (int((tokens > 0).sum()) + len(tokens))
+    expected = embedding(tokens).sum(1) / (tokens > 0).sum(1, keepdim=True).clamp_min(1)
+    found = own(embedding)
+    assert torch.allclose(found, expected, atol=1e-6)
+    gradients = []
+    for vectors in (found, expected):
+        embedding.zero_grad()
+        (vectors * torch.arange(1200).view(300, 4)).sum().backward()
+        gradients.append(embedding.weight.grad.clone())
+    assert torch.allclose(*gradients, rtol=1e-4)
+    assert (own.tables > 1) == (longest >= 40)

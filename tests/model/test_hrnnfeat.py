@@ -332,7 +332,9 @@ def test_features_of_every_kind_reach_the_score(build, random_log, items):
     assert set(model.items.features.fields) == {"category", "price", "tags", "scores"}
     before_change = scores_of(model, test)
     for field in model.items.features.fields:
-        values = getattr(model.items.features, f"value_{field}")
+        features = model.items.features
+        of_tokens = field in features.tokens
+        values = features.tokens[field].table_0 if of_tokens else getattr(features, f"value_{field}")
         kept = values.clone()
         values.zero_()
         assert not torch.allclose(scores_of(model, test), before_change), field
@@ -480,8 +482,8 @@ def test_the_future_is_no_candidate_and_shapes_no_feature(build, random_log, ite
     assert not set(future) & set(model.objective.candidates.tolist())
     assert sorted(model.objective.candidates.tolist()) == np.flatnonzero(data.train_items).tolist()
     features = model.items.features
-    assert (features.value_category[future] == 0).all(), "no training item has this category"
-    assert set(features.value_tags[future].flatten().tolist()) == {0, data.token2id("tags", "t1")}
+    assert (features.tokens["category"].table_0[future] == 0).all(), "no training item has this category"
+    assert set(features.tokens["tags"].table_0[future].flatten().tolist()) == {0, data.token2id("tags", "t1")}
     # standardised by training items with a price, worked out from the table
     prices = {row["item_id"]: row["price"] for row in items if row["price"] != ""}
     known = {n: float(v) for n, v in prices.items() if n in token and data.train_items[token[n]]}

@@ -740,6 +740,68 @@ def test_a_checkpoint_refuses_data_that_number_items_otherwise(tmp_path):
             run(other, epochs=2, resume_from=file)
 
 
+def test_a_checkpoint_refuses_data_that_train_otherwise(tmp_path):
+    """One visitor fewer, events in another order, another feature: the items are numbered alike; lines of the file in
+    another order, and another test part, change nothing."""
+    from recbole_ext.testing import write_log
+    from recbole_ext.testing.toys import Session as Logged
+    from recbole_ext.testing.toys import ring_log
+
+    def run(model="GRU4Rec", **settings):
+        given = {"eval_args": {"split": {"given": {"valid_share": 0}}}, "data_path": "data", "use_gpu": False}
+        if model == "GRU4Rec":
+            settings = {"hidden_size": 8, "embedding_size": 8, **settings}
+        with contextlib.chdir(tmp_path):
+            return recbole_ext.run(model, "toy", **given, **settings)
+
+    def load():
+        from recbole.quick_start import load_data_and_model
+
+        with contextlib.chdir(tmp_path):
+            return load_data_and_model(file)
+
+    log = ring_log()
+    write_log(tmp_path / "data", "toy", log)
+    file, counted = run(epochs=1)["checkpoint"], run("Pop", epochs=1)["checkpoint"]
+    saved = (tmp_path / file).read_bytes()
+    first = [*log[:12], *log[13:]]
+    swapped = [*log[:12], Logged("train", log[12].items[::-1]), *log[13:]]
+    item = tmp_path / "data" / "toy" / "toy.item"
+    features = item.read_text()
+    for other, table, said in (
+        (first, features, "150 training events, and here are 145; other values of .*item_id"),
+        (swapped, features, "150 training events, and here are 150; other values of item_id"),
+        (log, features.replace("i5\tc2", "i5\tc0"), "category of items"),
+    ):
+        write_log(tmp_path / "data", "toy", other)
+        item.write_text(table)
+        for attempt in (
+            lambda: run(epochs=2, resume_from=file),
+            load,
+            lambda: run("Blend", blend_from=[file, counted], blend_weight=0.5, blend_scale="rank"),
+        ):
+            with pytest.raises(UsageError, match=f"made with other data or another split.*{said}"):
+                attempt()
+    write_log(tmp_path / "data", "toy", [*log[:-1], Logged("test", log[0].items)])
+    item.write_text(features)
+    again = run(epochs=2, resume_from=file)
+    assert again["epochs_run"] == 2 and again["checkpoint"] != file
+    assert (tmp_path / file).read_bytes() == saved, "what training goes on from stays as it is"
+    load()
+
+
+def test_a_resumed_run_that_has_nothing_left_to_train_tests_what_it_was_given(tmp_path):
+    from recbole_ext.testing import write_log
+    from recbole_ext.testing.toys import ring_log
+
+    write_log(tmp_path / "data", "toy", ring_log())
+    given = {"eval_args": {"split": {"given": {"valid_share": 0}}}, "data_path": "data", "use_gpu": False}
+    with contextlib.chdir(tmp_path):
+        whole = recbole_ext.run("GRU4Rec", "toy", epochs=2, **given)
+        again = recbole_ext.run("GRU4Rec", "toy", epochs=2, resume_from=whole["checkpoint"], **given)
+    assert again["test"] == whole["test"]
+
+
 def test_what_a_model_keeps_in_a_form_of_its_own_is_said_and_the_run_has_its_record(tmp_path, monkeypatch):
     from recbole.model.sequential_recommender.gru4rec import GRU4Rec
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from recbole_ext.bridge.patches import (
     arrays,
     checkpoints,
+    data,
     drawing,
     logs,
     metrics,
@@ -82,9 +83,30 @@ PATCHES: list[Patch] = [
     Patch(
         "pandas_three",
         "Series.agg(len) is no longer elementwise and fillna(inplace=True) on a column does nothing "
-        "(dataset.py:501, 648, 650, 712, 792, 809, 1217; sequential_dataset.py:163).",
+        "(dataset.py:648, 650, 712, 792, 809, 1217; sequential_dataset.py:163).",
         "#2215",
         arrays.patch_pandas_three,
+    ),
+    Patch(
+        "atomic_files",
+        "Atomic files are read as quoted csv, items called NA or null are dropped, a byte-order mark hides the first "
+        "column, and seq_len keeps the oldest events of a history (dataset.py:421-520).",
+        "#2017",
+        data.patch_atomic_files,
+    ),
+    Patch(
+        "event_order",
+        "Missing times become the mean, a time column of tokens is sorted by first appearance, rm_dup_inter sorts "
+        "unstably, and times tie as float32 (dataset.py:638-651, 817-872, 1220).",
+        "#2204",
+        data.patch_event_order,
+    ),
+    Patch(
+        "numbers",
+        "Infinite features make the loss nan; means, ranges and buckets are taken over test-only items too "
+        "(dataset.py:638-790).",
+        "",
+        data.patch_numbers,
     ),
     Patch(
         "scipy_dok",
@@ -130,6 +152,13 @@ PATCHES: list[Patch] = [
         "epoch there (srgnn.py:163-199, gcsan.py:169-201).",
         "",
         session_graphs.patch_session_graphs,
+    ),
+    Patch(
+        "samplers",  # after anomaly_detection, as it imports models
+        "Popularity counts all parts, and training draws items that only the test part has (sampler.py:139-200, "
+        "246, 406; transform.py:67; s3rec.py:266).",
+        "",
+        data.patch_samplers,
     ),
     Patch(
         "own_names",

@@ -7,7 +7,6 @@ import copy
 import functools
 import warnings
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,7 @@ def set_numpy_aliases() -> None:
 
 
 def patch_pandas_three() -> None:
-    """Shadow `len` and `pd` in RecBole's data set modules and replace `Dataset._fill_nan`.
+    """Shadow `len` in RecBole's data set modules and replace `Dataset._fill_nan`.
 
     On pandas 2 the result is what RecBole gave there; on pandas 3 it is the same again.
     """
@@ -53,10 +52,8 @@ def patch_pandas_three() -> None:
 
     for module in (dataset, kg_dataset, sequential_dataset):
         setattr(module, "len", elementwise_len)  # noqa: B010 - a module global that shadows the builtin
-    dataset.pd = _PandasForRecBole("pandas")
     dataset.Dataset._fill_nan = _fill_nan
-    # chained fillna, which has nothing left to fill; read-only columns, which are copied
-    dataset.Dataset._load_feat = _without_warnings(dataset.Dataset._load_feat)
+    # read-only columns, which are copied
     dataset.Dataset._dataframe_to_interaction = _without_warnings(dataset.Dataset._dataframe_to_interaction)
 
 
@@ -76,27 +73,6 @@ def elementwise_len(value: Any) -> Any:
     if of_objects and isinstance(value.iloc[0], np.ndarray | list | tuple):
         return value.map(builtins.len)
     return builtins.len(value)
-
-
-class _PandasForRecBole(ModuleType):
-    """pandas as `recbole.data.dataset.dataset` sees it: everything pandas has, with our `read_csv`."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(pd, name)
-
-    @staticmethod
-    def read_csv(filepath: str, **options: Any) -> pd.DataFrame:
-        """Read an atomic file (header `name:type`): tokens as Python strings, a missing `*_seq` as ""."""
-        # dtype=str means a different array in pandas 3; object gives str and NaN in both
-        options["dtype"] = {k: object if t is str else t for k, t in options.get("dtype", {}).items()}
-        if builtins.len(options.get("delimiter", "")) == 1:
-            # the C engine reads the same, several times faster; round_trip is Python's float()
-            options.update(engine="c", float_precision="round_trip", low_memory=False)
-        frame = pd.read_csv(filepath, **options)
-        for column in frame.columns:
-            if column.endswith("_seq"):
-                frame[column] = frame[column].fillna("")
-        return frame
 
 
 def _fill_nan(self: Any) -> None:

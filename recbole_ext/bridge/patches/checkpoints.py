@@ -3,7 +3,8 @@
 A checkpoint of ours has the keys RecBole's users know (config, epoch, cur_step, best_valid_score, state_dict,
 other_parameter, optimizer) and loads with torch.load(weights_only=True): the config is plain data, and scipy
 and numpy values of other_parameter are tensors with a tag. It adds best_valid_result, train_loss_dict, valid_scores,
-epoch_values, train_seconds, optimizers, rng, numbering (the names behind the ids) and weight_average: the average and
+epoch_values, train_seconds, optimizers, rng, numbering (the names behind the ids), trained_on (sums of the training
+part) and weight_average: the average and
 the weights that training goes on from, where state_dict is the average.
 """
 
@@ -13,6 +14,7 @@ import os
 import sys
 import time
 from logging import getLogger
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,14 +24,18 @@ from recbole_ext.bridge.checkpoint import (
     _loader_states,
     _trusts,
     check_numbering,
+    check_training,
+    copy_checkpoint,
     load_other_parameter,
     meet_data,
     numbering,
     random_state,
     read_checkpoint,
     restore_random_state,
+    training_sums,
     write_checkpoint,
 )
+from recbole_ext.bridge.saved_data import made_of, what_differs, write_made_of
 from recbole_ext.bridge.stored_config import config_from_plain
 from recbole_ext.errors import UsageError
 from recbole_ext.plain import config_to_plain
@@ -79,8 +85,11 @@ def patch_checkpoints() -> None:
             _load_for_evaluation(self, str(model_file or self.saved_model_file))
         return evaluate(self, eval_data, load_best_model=False, show_progress=show_progress)
 
+    trainer.met = None  # the training part that `numbered` and `trained_on` are of
     trainer.numbered = None  # what `numbering` says of the data, once they are known
-    trainer._resumed_numbering = None
+    trainer.trained_on = None  # likewise of `training_sums`
+    trainer.resumed_from = None
+    trainer._resumed_numbering = trainer._resumed_training = None
     trainer.fit = fit_and_resume
     trainer._valid_epoch = remember_valid_epoch
     trainer._save_checkpoint = _save_checkpoint
@@ -125,6 +134,7 @@ def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any)
         state["weight_average"] = average.state_dict()
     if self.numbered is not None:
         state["numbering"] = self.numbered
+        state["trained_on"] = self.trained_on
     write_checkpoint(state, file)
     if verbose:
         self.logger.info(f"Saving current: {file}")
@@ -133,13 +143,16 @@ def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any)
 def _resume_checkpoint(self: Any, resume_file: str) -> None:
     """`Trainer.resume_checkpoint` (trainer.py:314) that also restores optimizers, results and random state.
 
-    The next `fit` goes on as if it had never stopped, on the same device.
+    The next `fit` goes on as if it had never stopped, on the same device. It saves where the trainer would have saved
+    without resuming, and what it goes on from stays as it is.
     """
-    self.saved_model_file = str(resume_file)
-    checkpoint = read_checkpoint(self.saved_model_file, self.device, _trusts(self.config))
+    self.resumed_from = str(resume_file)
+    checkpoint = read_checkpoint(self.resumed_from, self.device, _trusts(self.config))
     self._resumed_numbering = checkpoint.get("numbering")
+    self._resumed_training = checkpoint.get("trained_on")
     if self.numbered is not None:  # else the data come with the next fit
-        check_numbering(self._resumed_numbering, self.numbered, self.saved_model_file)
+        check_numbering(self._resumed_numbering, self.numbered, self.resumed_from)
+        check_training(self._resumed_training, self.trained_on, self.resumed_from)
     self.start_epoch = checkpoint["epoch"] + 1
     self.cur_step = checkpoint["cur_step"]
     self.best_valid_score = checkpoint["best_valid_score"]
@@ -166,6 +179,7 @@ def _resume_checkpoint(self: Any, resume_file: str) -> None:
     self._resumed_rng = checkpoint.get("rng")
     if self._resumed_rng:
         restore_random_state(self._resumed_rng)
+    copy_checkpoint(self.resumed_from, str(self.saved_model_file))
     self.logger.info(f"Checkpoint loaded. Resume training from epoch {self.start_epoch}")
 
 
@@ -235,6 +249,7 @@ def load_data_and_model(model_file: str, trust_pickle: bool = False) -> tuple[An
     logger.info(dataset)
     train_data, valid_data, test_data = recbole.data.utils.data_preparation(config, dataset)
     check_numbering(checkpoint.get("numbering"), numbering(train_data._dataset), str(model_file))
+    check_training(checkpoint.get("trained_on"), training_sums(train_data._dataset), str(model_file))
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
     model.load_state_dict(checkpoint["state_dict"])
@@ -254,10 +269,13 @@ def _to_device(value: Any, device: Any) -> Any:
 
 
 def patch_data_caches() -> None:
-    """Let create_dataset and load_split_dataloaders unpickle a file only with `trust_pickle: True`."""
+    """Let create_dataset and load_split_dataloaders unpickle a file only with `trust_pickle: True`, and only where all
+    that its content depends on is the same now: RecBole looks at some of its own keys alone."""
     from recbole.data import utils
+    from recbole.data.dataset.dataset import Dataset
 
     upstream_create, upstream_load = utils.create_dataset, utils.load_split_dataloaders
+    upstream_save, save_dataset = utils.save_split_dataloaders, Dataset.save
 
     def create_dataset(config: Any) -> Any:
         default = f"{config['dataset']}-{_dataset_class_name(config)}.pth"
@@ -269,12 +287,24 @@ def patch_data_caches() -> None:
         with _CacheGuard(config, "dataloaders_save_path", default):
             return upstream_load(config)
 
+    def save_split_dataloaders(config: Any, dataloaders: Any) -> None:
+        upstream_save(config, dataloaders)
+        name = f"{config['dataset']}-for-{config['model']}-dataloader.pth"
+        write_made_of(config, "dataloaders_save_path", Path(config["checkpoint_dir"]) / name)
+
+    def save(self: Any) -> None:
+        save_dataset(self)
+        name = f"{self.config['dataset']}-{type(self).__name__}.pth"
+        write_made_of(self.config, "dataset_save_path", Path(self.config["checkpoint_dir"]) / name)
+
     _rebind(upstream_create, create_dataset)
     _rebind(upstream_load, load_split_dataloaders)
+    _rebind(upstream_save, save_split_dataloaders)
+    Dataset.save = save
 
 
 class _CacheGuard:
-    """While open, RecBole does not find the pickle at `key`'s path unless it is trusted.
+    """While open, RecBole does not find the pickle at `key`'s path unless it is trusted and made of what is there now.
 
     Raises UsageError when the user named the file; one that lies unasked at the default name is passed over.
     """
@@ -285,18 +315,23 @@ class _CacheGuard:
         self.file = str(self.asked or os.path.join(config["checkpoint_dir"], default))
 
     def __enter__(self) -> None:
-        if _trusts(self.config):
+        # noted now, as making data sets and loaders works some settings out
+        self.config.made_of = {**getattr(self.config, "made_of", {}), self.key: made_of(self.config)}
+        if not os.path.exists(self.file):
             return
-        if os.path.exists(self.file):
-            if self.asked:
-                raise UsageError(
-                    f"{self.key} {self.file} is a pickle, which can run any code: set trust_pickle: True if "
-                    f"you made it yourself, or remove {self.key}"
-                )
-            getLogger().warning(
-                f"Passing over {self.file}: it is a pickle; set trust_pickle: True to load it"
-            )
-        self.config[self.key] = os.path.join(os.devnull, "untrusted")  # a path that cannot exist
+        obstacle = None
+        if not _trusts(self.config):
+            obstacle = "is a pickle, which can run any code: set trust_pickle: True if you made it yourself"
+        else:
+            changed = what_differs(self.file, self.config.made_of[self.key])
+            if changed:
+                obstacle = f"was made of something else: {changed}"
+        if obstacle is None:
+            return
+        if self.asked:
+            raise UsageError(f"{self.key} {self.file} {obstacle}; or remove {self.key}")
+        getLogger().warning(f"Passing over {self.file}: it {obstacle}")
+        self.config[self.key] = os.path.join(os.devnull, "passed-over")  # a path that cannot exist
 
     def __exit__(self, *exception: Any) -> None:
         self.config[self.key] = self.asked

@@ -18,6 +18,7 @@ def patch_drawing() -> None:
     """Replace the loops of RecBole's samplers and of its masking transform; loaders look before they draw."""
     from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
     from recbole.data.transform import MaskItemSequence
+    from recbole.model.sequential_recommender.s3rec import S3Rec
     from recbole.sampler import sampler
 
     start = AbstractDataLoader.__init__
@@ -31,6 +32,7 @@ def patch_drawing() -> None:
     sampler.AbstractSampler.sample_by_key_ids = sample_by_key_ids
     sampler.SeqSampler.sample_neg_sequence = sample_neg_sequence
     MaskItemSequence._neg_sample = _other_item
+    S3Rec._neg_sample = _other_item
 
 
 def get_used_ids(self: Any) -> dict[str, np.ndarray]:
@@ -79,6 +81,8 @@ def _drawable(sampler: Any) -> Collection[int]:
     """The items that a sampler may draw, as something that is compared to sets."""
     if sampler.distribution == "popularity":
         return set(sampler.prob)
+    if getattr(sampler, "trained", None) is not None and getattr(sampler, "phase", None) == "train":
+        return set(sampler.trained.tolist())
     count = getattr(sampler, "item_num", None)
     return set(range(1, sampler.entity_num if count is None else count))
 
@@ -143,18 +147,24 @@ def sample_neg_sequence(self: Any, pos_sequence: Any) -> torch.Tensor:
     return torch.tensor(values)
 
 
-def _other_item(self: Any, item_set: Collection[int], n_items: int) -> int:
-    """An item from 1 to `n_items` - 1 outside of `item_set`; UsageError where there is none and the loss needs one."""
+def _other_item(self: Any, item_set: Collection[int], n_items: int | None = None) -> int:
+    """An item that trains outside of `item_set`; UsageError where there is none and the loss needs one.
+
+    n_items: items from 1 on, where nobody has said which ones train.
+    """
+    trained = getattr(self, "trained", None)
+    items = np.arange(1, n_items) if trained is None else trained
     for _ in range(TRIES):
-        item = random.randint(1, n_items - 1)
+        item = int(items[random.randint(1, len(items)) - 1])
         if item not in item_set:
             return item
-    rest = sorted(set(range(1, n_items)) - set(item_set))
+    rest = sorted(set(items.tolist()) - set(item_set))
     if rest:
         return random.choice(rest)
-    if self.config["loss_type"] == "CE":  # which looks at no negative
+    config = getattr(self, "config", None)
+    if config is not None and config["loss_type"] == "CE":  # which looks at no negative
         return 0
     raise UsageError(
-        f"negatives cannot be drawn for a prefix that has all of the {n_items - 1} items: set loss_type: CE, or a "
-        "smaller MAX_ITEM_LIST_LENGTH"
+        f"negatives cannot be drawn for a prefix that has all of the {len(items)} items that train: set loss_type: CE, "
+        "or a smaller MAX_ITEM_LIST_LENGTH"
     )

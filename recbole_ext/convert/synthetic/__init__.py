@@ -20,8 +20,6 @@ import argparse
 import importlib
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -29,6 +27,7 @@ from typing import Any, Literal
 from recbole_ext.convert.options import Number, Whole, option
 from recbole_ext.convert.options import Options as _Options
 from recbole_ext.errors import ConvertError
+from recbole_ext.files import scratch_beside
 from recbole_ext.version import __version__
 
 DEMO_SCALE = 0.035  # Diginetica: some 11 k sessions, 43 k views, 5 k items: minutes of training on two cores
@@ -90,21 +89,22 @@ def generated(options: Options, out: Path | str) -> dict[str, Any]:
         raise ConvertError(f"{out} is a file, and the logs need a folder: name another one with --out.")
     schema = _schema(options.source)
     out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with scratch_beside(out) as scratch:
+        made = scratch / "new"
+        made.mkdir()
         record = {
             "generator": f"recbole_ext {__version__} synthetic",
             "source": options.source,
             "options": {"scale": options.scale, "seed": options.seed, **options.own()},
             "signals": schema.SIGNALS,
-            "counts": schema.write(scratch, options.scale, options.seed, **options.own()),
+            "counts": schema.write(made, options.scale, options.seed, **options.own()),
         }
-        (scratch / "generator.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        out.mkdir(exist_ok=True)
-        for path in sorted(scratch.iterdir(), key=lambda path: path.name == "generator.json"):
+        (made / "generator.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        if not out.exists():  # so that a folder that is there is whole
+            os.replace(made, out)
+            return record
+        for path in sorted(made.iterdir(), key=lambda path: path.name == "generator.json"):
             os.replace(path, out / path.name)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return record
 
 
