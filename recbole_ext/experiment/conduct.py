@@ -38,6 +38,7 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
     grid = Grid(experiment, tables)
     _check_writable(grid)
     with _alone(grid.place):
+        _tell_torn(grid)
         try:
             grid.begin()
             if experiment.workers == 1 and experiment.threads is None:
@@ -67,6 +68,12 @@ def _check_writable(grid: Grid) -> None:
                 file.write(b" " * 4096)
         except OSError as error:
             raise UsageError(f"nothing can be written into {folder}: {error.strerror}") from error
+
+
+def _tell_torn(grid: Grid) -> None:
+    for file in (grid.groups[0].cells[0].ledger, grid.place / ledger.CALLS):
+        if said := ledger.torn(file, file.name):
+            print(said, file=sys.stderr)
 
 
 @contextmanager

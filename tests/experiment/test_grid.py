@@ -689,3 +689,37 @@ def test_what_is_only_left_to_test_was_not_interrupted(write_experiment, capsys)
     assert run(file) == 0
     out = capsys.readouterr().out
     assert "interrupted" not in out and "again" not in out and out.count("GRU4Rec seed") == 2
+
+
+def cut(file, characters):
+    """As an interruption or a full disk leaves a file that a line is added to."""
+    file.write_bytes(file.read_bytes()[:-characters])
+
+
+def test_a_torn_last_line_is_told_left_out_and_its_reading_listed_again(write_experiment, capsys, reported):
+    file = write_experiment(models=["Pop"])
+    assert run(file) == 0
+    readings, calls = Path("results/try/test_readings.csv"), RUNS / "try" / "calls.jsonl"
+    kept = readings.read_text().splitlines()
+    cut(readings, 3)  # within the last number: what is left is a number too
+    cut(calls, 9)
+    capsys.readouterr()
+    assert run(file, "--seed=1,2,3") == 0
+    said = capsys.readouterr().err
+    assert f"{readings} holds a line that was not written to the end: left out" in said
+    assert f"{calls} holds a line that was not written to the end: left out" in said
+    experiment = reported[-1][1]
+    assert sorted(row["seed"] for row in experiment["readings"]) == [1, 2, 3]
+    assert [call["runs"] for call in experiment["calls"]] == [1]
+    lines = readings.read_text().splitlines()
+    assert lines[:2] == kept[:2] and lines[2] == f"{kept[2][:-2]},torn", "what is there is never changed"
+
+
+def test_a_list_of_readings_whose_head_is_torn_is_read(tmp_path):
+    file = tmp_path / ledger.FILE
+    file.write_text("time,data")
+    record = {"dataset": "toy", "seed": 1, "commit": None, "test": {"hit@5": 0.25}}
+    ledger.append(file, 'SASRec, "large"', "abc", record)
+    (row,) = ledger.readings(file)
+    assert (row["label"], row["seed"], row["metrics"]) == ('SASRec, "large"', 1, {"hit@5": 0.25})
+    assert ledger.torn(file).endswith("('time,data,torn')")
