@@ -1,5 +1,6 @@
 """Shared fixtures: the real data folder, small logs written by the tests, and configs that read them."""
 
+import errno
 import json
 import os
 import shutil
@@ -114,6 +115,24 @@ def no_curves(monkeypatch):
     from recbole_ext.run import record
 
     monkeypatch.setattr(record, "plot_learning_curve", lambda *args: args[-1].touch())
+
+
+@pytest.fixture
+def disk_full(monkeypatch):
+    """Call with names of files: none of them is written, as the disk is full when one is to take its place."""
+    from recbole_ext import files
+
+    replace = os.replace
+
+    def full(*names):
+        def refused(source, target):
+            if Path(target).name in names:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            replace(source, target)
+
+        monkeypatch.setattr(files.os, "replace", refused)
+
+    return full
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.grid import Grid
 from recbole_ext.experiment.plan import Experiment, from_command_line
+from recbole_ext.files import cannot_write, check_writable
 from recbole_ext.settings.files import merge
 
 
@@ -54,7 +54,7 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
             raise
         finally:
             if grid.ran:
-                ledger.append_call(grid.place / ledger.CALLS, command, grid.ran)
+                _note_call(grid, command)
         compared = write_results(grid, command)
     return 1 if grid.failed or not compared else 0
 
@@ -63,11 +63,17 @@ def _check_writable(grid: Grid) -> None:
     """UsageError where the report could not be written: before anything runs and a test part is read."""
     for folder in (grid.place, grid.groups[0].cells[0].ledger.parent):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder) as file:
-                file.write(b" " * 4096)
+            check_writable(folder)
         except OSError as error:
             raise UsageError(f"nothing can be written into {folder}: {error.strerror}") from error
+
+
+def _note_call(grid: Grid, command: str) -> None:
+    file = grid.place / ledger.CALLS
+    try:
+        ledger.append_call(file, command, grid.ran)
+    except OSError as error:
+        print(f"error: {cannot_write(error, file)}", file=sys.stderr)
 
 
 def _tell_torn(grid: Grid) -> None:

@@ -26,8 +26,7 @@ def shown(settings: Mapping[str, Any]) -> str:
 def result(job: Job, record: Mapping[str, Any]) -> str:
     """What came of a cell: its test score, or the validation score of the run that was chosen."""
     if "test" in record:
-        metric = record["valid_metric"]
-        return f"{metric} {formats.score(record['test'][metric.lower()])}"
+        return cells.test_score(record)
     return f"{valid_score(cells.choosing_folder(job))}, test not read"
 
 

@@ -44,12 +44,14 @@ def run(
     from recbole.utils import init_logger, init_seed
 
     from recbole_ext.bridge.prepare import prepare_atomic_files
+    from recbole_ext.files import told
 
-    prepare_atomic_files(config)
-    init_seed(config["seed"], config["reproducibility"])
-    init_logger(config)
-    getLogger().info(config)
-    return _experiment(config, saved, test, folder, notes, parent)
+    with told():
+        prepare_atomic_files(config)
+        init_seed(config["seed"], config["reproducibility"])
+        init_logger(config)
+        getLogger().info(config)
+        return _experiment(config, saved, test, folder, notes, parent)
 
 
 def configure(

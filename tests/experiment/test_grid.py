@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -723,3 +724,39 @@ def test_a_list_of_readings_whose_head_is_torn_is_read(tmp_path):
     (row,) = ledger.readings(file)
     assert (row["label"], row["seed"], row["metrics"]) == ('SASRec, "large"', 1, {"hit@5": 0.25})
     assert ledger.torn(file).endswith("('time,data,torn')")
+
+
+@pytest.mark.parametrize("key", ["runs_dir", "name"])
+def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(write_experiment, capsys, evaluated, key):
+    Path("file").touch()
+    Path("results").mkdir()
+    Path("results/other").touch()
+    file = write_experiment()
+    assert run(file, "--runs_dir=file/runs" if key == "runs_dir" else "--name=other") == 2
+    assert "nothing can be written into" in capsys.readouterr().err and evaluated == []
+
+
+def test_tables_are_printed_whatever_cannot_be_written(write_experiment, capsys, disk_full):
+    file = write_experiment(models=["Pop", "SessionPop"])
+    disk_full("chosen.yaml", "cells.csv")
+    assert run(file) == 1
+    found = capsys.readouterr()
+    assert "seeds 1, 2: mean over seeds" in found.out
+    for name in ("chosen.yaml", "cells.csv"):
+        assert f"error: results/try/{name} cannot be written: No space left on device" in found.err
+    assert "page" in Path("results/try/index.html").read_text() and not list(Path.cwd().rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("name", ["ranks.npz", "record.json"])
+def test_a_cell_whose_files_cannot_be_written_says_its_score_and_runs_again(
+    write_experiment, capsys, disk_full, name
+):
+    file = write_experiment(models=["Pop"], seeds=[1])
+    disk_full(name)
+    assert run(file) == 1
+    out = capsys.readouterr().out
+    assert re.search(rf"failed in .*: NDCG@10 \.\d+, but .*{name} cannot be written: No space left on device", out)
+    disk_full()
+    assert run(file) == 0
+    assert "failed before: tries again" in capsys.readouterr().out
+    assert len(ledger.readings(Path("results/try/test_readings.csv"))) == 2, "both readings are listed"

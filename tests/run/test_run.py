@@ -227,3 +227,49 @@ def test_help(capsys):
 
     assert main(["run", "--help"]) == 0
     assert "--model=HRNNFeat" in capsys.readouterr().out
+
+
+# --- a disk that takes no more ------------------------------------------------------------------------------
+
+
+def command(toy, *more):
+    from recbole_ext.cli import main
+
+    words = [f"--{key}={value}" for key, value in toy.items() if key != "eval_args"]
+    split = "--eval_args={split: {session_time: [7, 1, 2]}}"
+    return main(["--model=GRU4Rec", "--dataset=toy", "--embedding_size=8", "--hidden_size=8", *words, split, *more])
+
+
+@pytest.mark.parametrize("key", ["runs_dir", "checkpoint_dir"])
+def test_a_folder_that_cannot_be_written_is_told_before_training(toy, here, capsys, monkeypatch, key):
+    from recbole_ext.run import run
+
+    monkeypatch.setattr(run, "_train", lambda *args: pytest.fail("it trains"))
+    (here / "file").touch()
+    assert command(toy, f"--{key}=file/runs") == 2
+    assert f"error: {key} file/runs is no folder that can be written: Not a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [("record.json",), ("ranks.npz", "learning_curve.png", "record.json")])
+def test_the_table_is_printed_whatever_cannot_be_written(toy, here, capsys, disk_full, names):
+    disk_full(*names)
+    assert command(toy) == 1
+    out = capsys.readouterr().out
+    assert "NDCG" in out and "test targets" in out
+    for name in names:
+        assert f"{name} cannot be written: No space left on device" in out
+    (folder,) = Path("runs/toy").iterdir()
+    assert not set(names) & {file.name for file in folder.iterdir()}
+    assert not list(here.rglob("*.tmp"))
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_a_run_in_one_sentence(toy, here, capsys, monkeypatch):
+    def half(state, file):
+        Path(file).write_bytes(b"PK")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")
+
+    monkeypatch.setattr(torch, "save", half)
+    assert command(toy) == 2
+    said = capsys.readouterr().err
+    assert ".pth cannot be written: only a part of it was written (is the disk full?)" in said
+    assert "Traceback" not in said and not list(here.rglob("*.tmp"))
