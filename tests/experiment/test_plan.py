@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import is_grid
 from recbole_ext.experiment.plan import combinations, from_command_line, read_experiment, space_of
@@ -182,3 +183,44 @@ def test_the_shipped_experiments_ask_for_what_can_be_had(file, tmp_path, monkeyp
             for one in tries:
                 config = asked.configured(one, 1)
                 assert all(config[key] == value for key, value in one.items())
+
+
+# --- a search that would search nothing ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "more", "said"),
+    [
+        ({"search": {"learnin_rate": [0.01, 0.001]}}, [], "unknown key learnin_rate: did you mean learning_rate?"),
+        (
+            {"search": {"learnin_rate": [0.01, 0.001]}},
+            ["--model=GRU4Rec"],
+            "unknown key learnin_rate: did you mean learning_rate?",
+        ),
+        (
+            {"search": {"learnin_rate": [0.01]}, "models": [{"model": "GRU4Rec", "search": {"dropout_prob": [0.1]}}]},
+            [],
+            "unknown key learnin_rate: did you mean learning_rate?",
+        ),
+        (
+            {
+                "search": {"learning_rate": [0.01, 0.001]},
+                "models": [{"model": name, "settings": {"learning_rate": 0.01}} for name in ("GRU4Rec", "NARM")],
+            },
+            [],
+            "search names learning_rate, which no model searches",
+        ),
+        (
+            {
+                "search": {"learning_rate": [0.01, 0.001]},
+                "models": [{"model": "GRU4Rec", "search": {"dropout_prob": [0.1]}}],
+            },
+            [],
+            "search names learning_rate, which no model searches",
+        ),
+        ({"search": {"learning_rate": [0.01]}}, ["--learnin_rate=0.1", "--model=GRU4Rec"], "unknown key learnin_rate"),
+    ],
+)
+def test_a_common_search_that_no_model_does_is_refused(write_experiment, capsys, keys, more, said):
+    assert main([f"--experiment={write_experiment(**keys)}", *more]) == 2
+    assert said in capsys.readouterr().err
