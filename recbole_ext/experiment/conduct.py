@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.grid import Grid
+from recbole_ext.experiment.names import CELLS
 from recbole_ext.experiment.plan import Experiment, from_command_line
 from recbole_ext.files import cannot_write, check_writable
 from recbole_ext.settings.files import merge
@@ -39,6 +41,7 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
     _check_writable(grid)
     with _alone(grid.place):
         _tell_torn(grid)
+        _tell_replaced(grid)
         try:
             grid.begin()
             if experiment.workers == 1 and experiment.threads is None:
@@ -80,6 +83,26 @@ def _tell_torn(grid: Grid) -> None:
     for file in (grid.groups[0].cells[0].ledger, grid.place / ledger.CALLS):
         if said := ledger.torn(file, file.name):
             print(said, file=sys.stderr)
+
+
+def _tell_replaced(grid: Grid) -> None:
+    """Say of which other cells the report's folder has a page, which this call's takes the place of."""
+    folder = grid.groups[0].cells[0].ledger.parent
+    try:
+        with (folder / CELLS).open(encoding="utf-8", newline="") as stream:
+            before = [(row["dataset"], row["label"], row["seed"]) for row in csv.DictReader(stream)]
+    except (OSError, UnicodeError, KeyError, csv.Error):
+        return
+    now = {(job.dataset, job.label, str(job.seed)) for group in grid.groups for job in group.cells}
+    lost = [cell for cell in before if cell not in now]
+    if lost:
+        dataset, label, seed = lost[0]
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        print(
+            f"the page in {folder} is of {dataset} {label} seed {seed}{more} too: this call's will take its place, "
+            "--name=NAME keeps both",
+            file=sys.stderr,
+        )
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from recbole_ext.experiment import cells
 from recbole_ext.experiment.cells import Job
 from recbole_ext.report import formats
 
+CELLS = "cells.csv"  # of a report: every cell and how it ended
+
 
 def name_of(job: Job) -> str:
     """`diginetica SASRec seed 2`, or what of the search it is."""

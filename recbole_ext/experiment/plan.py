@@ -40,6 +40,7 @@ OWN_KEYS = {
     "refit": "write it beside settings",
     "resume_from": "an interrupted experiment goes on by itself",
     "checkpoint_dir": "checkpoints lie in runs_dir/experiments/<name>",
+    "label": "write it beside model, in models",
     "config_files": "write its keys into settings",
 }
 
@@ -292,7 +293,7 @@ def from_command_line(settings: Mapping[str, Any], files: Sequence[str]) -> Expe
     own: dict[str, Any] = {key: given.pop(key) for key in ("model", "dataset", "seed") if key in given}
     keys = {key: given.pop(key) for key in KEYS if key in given and key not in ("settings", "models")}
     for key in given:
-        if key in ("resume_from", "checkpoint_dir"):
+        if key in ("resume_from", "checkpoint_dir", "label"):
             raise UsageError(f"--{key} is for a single run: {OWN_KEYS[key]}")
     if file is not None:
         return replace(_changed(read_experiment(str(file)), own, keys), overrides=given, files=tuple(files))

@@ -15,10 +15,11 @@ from recbole_ext.errors import UsageError
 from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job
 from recbole_ext.experiment.grid import Grid
+from recbole_ext.experiment.names import CELLS
 from recbole_ext.files import cannot_write, commit, write_beside, write_text
 from recbole_ext.report.text import comparison_table
 
-CHOSEN, CELLS = "chosen.yaml", "cells.csv"
+CHOSEN = "chosen.yaml"
 STATUS = ("dataset", "label", "seed", "status", "reason", "settings")
 
 

@@ -24,6 +24,8 @@ from recbole_ext.plain import config_to_plain
 from recbole_ext.rewards import check_rewards, event_kinds
 from recbole_ext.run.curve import plot_learning_curve
 from recbole_ext.run.model_folder import FOLDER, write_model_folder
+from recbole_ext.settings.place import Place
+from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.version import __version__
 
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "polars")
@@ -54,6 +56,7 @@ class Run:
         self.record: dict[str, Any] = {
             "format": 1,
             "model": config["model"],
+            **({"label": label} if (label := settings_of(config, Place).label) else {}),
             "dataset": config["dataset"],
             "seed": config["seed"],
             "protocol": protocol_label(config),

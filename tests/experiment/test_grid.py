@@ -760,3 +760,16 @@ def test_a_cell_whose_files_cannot_be_written_says_its_score_and_runs_again(
     assert run(file) == 0
     assert "failed before: tries again" in capsys.readouterr().out
     assert len(ledger.readings(Path("results/try/test_readings.csv"))) == 2, "both readings are listed"
+
+
+def test_a_page_of_other_cells_is_not_replaced_without_a_word(here, capsys):
+    words = ["--dataset=toy", "--data_path=data", "--use_gpu=False", "--seed=1,2"]
+    words.append("--eval_args={split: {session_time: [6, 2, 2]}}")
+    assert main(["--model=Pop,SessionPop", *words]) == 0
+    assert "the page in" not in capsys.readouterr().err
+    assert main(["--model=Pop,RepeatLast,SessionPop", *words]) == 0
+    assert "the page in" not in capsys.readouterr().err, "nothing of it is lost"
+    assert main(["--model=RepeatLast,SessionPop", *words]) == 0
+    place = RUNS / "toy" / "report"
+    said = f"the page in {place} is of toy Pop seed 1 and 1 more too: this call's will take its place, --name=NAME"
+    assert said in capsys.readouterr().err

@@ -273,3 +273,16 @@ def test_a_checkpoint_that_cannot_be_written_ends_a_run_in_one_sentence(toy, her
     said = capsys.readouterr().err
     assert ".pth cannot be written: only a part of it was written (is the disk full?)" in said
     assert "Traceback" not in said and not list(here.rglob("*.tmp"))
+
+
+def test_a_run_has_the_label_that_it_is_given(toy, here, capsys):
+    assert command(toy, "--label=small, plain") == 0
+    assert "GRU4Rec (small, plain) on toy (seed 2020)" in capsys.readouterr().out
+    (folder,) = Path("runs/toy").iterdir()
+    assert json.loads((folder / "record.json").read_text())["label"] == "small, plain"
+    for wrong in ("a\x1b[31mb", "a\nb", " ", "a" * 101):
+        assert command(toy, f"--label={wrong}") == 2
+        said = capsys.readouterr().err
+        assert "label is" in said and "write a name of one line" in said and "\x1b" not in said
+    assert command(toy, "--seed=1,2", "--label=both") == 2
+    assert "--label is for a single run: write it beside model, in models" in capsys.readouterr().err
