@@ -8,6 +8,7 @@ from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import is_grid
 from recbole_ext.experiment.plan import combinations, from_command_line, read_experiment, space_of
+from recbole_ext.settings.files import configs_dir
 from recbole_ext.settings.command_line import parse_command_line
 
 
@@ -164,7 +165,7 @@ def test_which_knobs_a_model_has(make_config, write_log, random_log):
     assert not unread("SASRecSQN", hidden_dropout_prob=0.1, gamma=0.5, q_weight=2.0)
 
 
-SHIPPED = sorted((Path(__file__).resolve().parents[2] / "configs/experiment").glob("*.yaml"))
+SHIPPED = sorted((configs_dir() / "experiment").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=[file.stem for file in SHIPPED])
