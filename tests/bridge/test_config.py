@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -484,3 +485,25 @@ def test_what_has_no_plain_form_is_left_out_with_a_warning(caplog: pytest.LogCap
     conf["callback"] = print
     assert "callback" not in plain.config_to_plain(conf)
     assert "Config key callback holds a builtin_function_or_method and is not stored" in caplog.text
+
+
+def test_a_data_set_of_the_checkout_is_found_from_any_folder(workplace, monkeypatch, caplog):
+    from recbole_ext.bridge.prepare import prepare_atomic_files
+    from recbole_ext.run.run import configure
+
+    checkout = workplace / "checkout"
+    shutil.copytree(files.configs_dir(), checkout / "configs")
+    monkeypatch.setattr(files, "__file__", str(checkout / "recbole_ext" / "settings" / "files.py"))
+    for place in ("checkout/atomic_data/mine", "elsewhere"):
+        (workplace / place).mkdir(parents=True)
+    inter = checkout / "atomic_data" / "mine" / "mine.inter"
+    inter.write_text("session_id:token\titem_id:token\ttimestamp:float\na\tx\t1\na\ty\t2\n")
+    monkeypatch.chdir(workplace / "elsewhere")
+    config = configure("Pop", "mine")
+    assert config["data_path"] == str(inter.parent) and config["USER_ID_FIELD"] == "session_id"
+    prepare_atomic_files(config)
+    assert f"mine is not in the working directory: its atomic files are those of {inter.parent}" in caplog.text
+    shutil.copytree(inter.parent, "atomic_data/mine")
+    assert configure("Pop", "mine")["data_path"] == os.path.join("atomic_data", "mine"), "here goes first"
+    with pytest.raises(UsageError, match="there is no dataset other"):
+        configure("Pop", "other")
