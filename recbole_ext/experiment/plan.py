@@ -270,6 +270,8 @@ def _several(value: Any, key: str, kind: type) -> tuple[Any, ...]:
     """One value or several, parted by commas or as a list, each once."""
     parts: Any = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     values: list[Any] = list(parts) if isinstance(parts, list | tuple) else [parts]
+    if kind is str:
+        values = [str(item) if type(item) is int else item for item in values]  # a data set 2019
     right = all(isinstance(item, kind) and not isinstance(item, bool) and item != "" for item in values)
     right = right and (kind is str or min(values, default=0) >= 0)
     if not values or not right or len(set(values)) < len(values):

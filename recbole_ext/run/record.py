@@ -191,6 +191,9 @@ class Run:
         printed all the same. Of a cell there is no record without ranks, which would count as finished.
         """
         self.files = {"record": self.folder / "record.json", **self.files}
+        checkpoint = self.record.get("checkpoint")
+        if checkpoint and Path(checkpoint).is_file():
+            self.files["checkpoint"] = Path(checkpoint)
         if self.arrays:
             by_slice = slice_means(self.arrays, self.config["topk"])
             if by_slice:

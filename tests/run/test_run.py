@@ -1,6 +1,7 @@
 """One run from the command line to its record, and the sentences for a user's mistakes."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -286,3 +287,39 @@ def test_a_run_has_the_label_that_it_is_given(toy, here, capsys):
         assert "label is" in said and "write a name of one line" in said and "\x1b" not in said
     assert command(toy, "--seed=1,2", "--label=both") == 2
     assert "--label is for a single run: write it beside model, in models" in capsys.readouterr().err
+
+
+def test_the_table_names_the_checkpoint_that_loads(toy, here, capsys):
+    from recbole_ext.bridge.patches.checkpoints import load_data_and_model
+
+    assert command(toy) == 0
+    out = capsys.readouterr().out
+    (file,) = re.findall(r"^  checkpoint +(\S+)$", out, re.MULTILINE)
+    assert load_data_and_model(file)[0]["model"] == "GRU4Rec"
+    assert re.search(r"^  record +runs/toy/GRU4Rec-2020-\S+/record.json$", out, re.MULTILINE)
+
+
+def test_wandb_that_is_not_there_is_told_before_anything_runs(toy, here, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert command(toy, "--log_wandb=True") == 2
+    one_sentence(capsys.readouterr().err, "log_wandb needs wandb, which is not installed: pip install wandb")
+    assert not Path("runs").exists()
+
+
+def test_a_name_may_be_a_number_and_stand_after_a_space(toy, here, capsys):
+    from recbole_ext.cli import main
+
+    Path("data/2019").mkdir()
+    Path("data/2019/2019.inter").write_bytes(Path("data/toy/toy.inter").read_bytes())
+    words = ["--data_path=data", "--use_gpu=False", "--eval_args={split: {session_time: [7, 1, 2]}}"]
+    assert main(["run", "--model", "Pop", "--dataset=2019", *words]) == 0
+    assert "Pop on 2019 (seed" in capsys.readouterr().out
+    assert main(["run", "--model=Pop,SessionPop", "--dataset", "2019,toy", *words]) == 0
+    assert "[4/4] toy SessionPop" in capsys.readouterr().out
+    assert main(["run", "Pop", "--dataset=toy", *words]) == 2
+    one_sentence(capsys.readouterr().err, "argument Pop is not of the form --key=value")
+
+
+def test_a_learner_that_never_works_is_not_offered(toy, here, capsys):
+    assert command(toy, "--learner=sparse_adam") == 2
+    one_sentence(capsys.readouterr().err, "learner is 'sparse_adam': it has to be one of adam, adamw, sgd")
