@@ -13,6 +13,7 @@ from typing import Any
 from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.settings.base import flag
 from recbole_ext.settings.files import config_files, configs_dir, load_yaml
+from recbole_ext.settings.place import one_line
 
 KEYS = (
     "name",
@@ -149,12 +150,16 @@ def _entry(item: Any) -> Entry:
             hint = did_you_mean(str(key), MODEL_KEYS) or _may_hold(MODEL_KEYS)
             raise UsageError(f"model {item['model']} has the unknown key {key}{hint}")
     label = item.get("label", item["model"])
-    if not isinstance(label, str) or not label.strip():
-        raise UsageError(f"model {item['model']} has the label {label!r}: write a name")
+    try:
+        label = one_line(label)
+    except ValueError as error:
+        raise UsageError(f"model {item['model']} has the label {label!r}: {error}") from error
+    if not re.search(r"\w", label) or label.startswith("."):
+        raise UsageError(f"model {item['model']} has the label {label!r}: write a name, not a path")
     search = item.get("search")
     where = f"search of {label}"
     settings = _settings(item.get("settings"), f"settings of {label}")
-    entry = Entry(label.strip(), item["model"], settings, None if search is None else _space(search, where))
+    entry = Entry(label, item["model"], settings, None if search is None else _space(search, where))
     _refuse_both(settings, entry.search or {}, f"model {label} gives")
     return entry if item.get("of") is None else _blend_of(entry, item["of"])
 
@@ -270,8 +275,6 @@ def _several(value: Any, key: str, kind: type) -> tuple[Any, ...]:
     """One value or several, parted by commas or as a list, each once."""
     parts: Any = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
     values: list[Any] = list(parts) if isinstance(parts, list | tuple) else [parts]
-    if kind is str:
-        values = [str(item) if type(item) is int else item for item in values]  # a data set 2019
     right = all(isinstance(item, kind) and not isinstance(item, bool) and item != "" for item in values)
     right = right and (kind is str or min(values, default=0) >= 0)
     if not values or not right or len(set(values)) < len(values):

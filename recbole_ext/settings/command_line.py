@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from recbole_ext.errors import UsageError
+from recbole_ext.settings.files import check_size
 
 _given_arguments: list[list[str]] = []  # innermost `command_line` last
 
@@ -132,6 +133,7 @@ def _parse_yaml_collection(text: str) -> Any:
         return text
     try:
         parsed = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return text  # such as the interval "[0,inf)"
+    check_size(parsed, "a value")
     return parsed if isinstance(parsed, list | dict) else text

@@ -23,7 +23,7 @@ def _gpus(value: Any) -> Any:
     return text
 
 
-def _label(value: Any) -> Any:
+def one_line(value: Any) -> Any:
     """A name of one line, as it is printed on a terminal and set in a page."""
     value = str(value) if type(value) is int and 0 <= value < 10**6 else value
     if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > 100:
@@ -31,7 +31,7 @@ def _label(value: Any) -> Any:
     return value.strip()
 
 
-Label = Annotated[str, BeforeValidator(_label)]
+Label = Annotated[str, BeforeValidator(one_line)]
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 

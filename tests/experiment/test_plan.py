@@ -225,3 +225,10 @@ def test_the_shipped_experiments_ask_for_what_can_be_had(file, tmp_path, monkeyp
 def test_a_common_search_that_no_model_does_is_refused(write_experiment, capsys, keys, more, said):
     assert main([f"--experiment={write_experiment(**keys)}", *more]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("label", ["..", ".hidden", "../../up", "---", "a\x1b[2Jb", "two\nlines"])
+def test_a_label_is_a_name_and_no_path(write_experiment, label):
+    with pytest.raises(UsageError, match="has the label"):
+        read_experiment(write_experiment(models=[{"model": "Pop", "label": label}]))
+    assert read_experiment(write_experiment(models=[{"model": "Pop", "label": "Pop, a/b"}])).models[0].folder == "Pop-a-b"
