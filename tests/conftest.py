@@ -27,7 +27,9 @@ def pytest_configure(config):
     from recbole_ext.settings import files
 
     tracked = _tracked("configs")
-    if tracked is None or not (ROOT / "configs").samefile(files.configs_dir()):  # no checkout, or a wheel is tested
+    if tracked is None or not (ROOT / "configs").samefile(
+        files.configs_dir()
+    ):  # no checkout, or a wheel is tested
         return
     place = tempfile.TemporaryDirectory(prefix="tracked-")
     config.add_cleanup(place.cleanup)

@@ -29,7 +29,9 @@ def prepare_atomic_files(config: Any) -> None:
     name, out = config["dataset"], Path(config["data_path"])
     if (out / f"{name}.inter").is_file():
         if "data_path" not in config.external_config_dict and out.is_absolute():
-            getLogger().warning("%s is not in the working directory: its atomic files are those of %s", name, out)
+            getLogger().warning(
+                "%s is not in the working directory: its atomic files are those of %s", name, out
+            )
         _compare_options(config["convert_options"], out)
         return
     if config["benchmark_filename"] or name == "ml-100k":

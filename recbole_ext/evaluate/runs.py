@@ -58,7 +58,9 @@ def _label(runs: Sequence[Run]) -> None:
             by_model.setdefault(run.label, []).append(run)
     for group in by_model.values():
         settings = [roles.of_one_model(run.record.get("config", {})) for run in group]
-        shared = set(settings[0]).intersection(*settings) - set(roles.measures())  # not what only one version knew
+        shared = set(settings[0]).intersection(*settings) - set(
+            roles.measures()
+        )  # not what only one version knew
         differ = _differing(settings, shared)
         names = [" ".join(f"{key}={_short(own[key])}" for key in differ[:MOST_KEYS]) for own in settings]
         kinds = list(dict.fromkeys(repr([own[key] for key in differ]) for own in settings))

@@ -153,7 +153,12 @@ def refuse_unread(experiment: Experiment, dataset: str, asked: Sequence[Asked]) 
     searched = set().union(*(one.space for one in asked))
     for key in experiment.search:
         counted = key in OF_STEPS and all(one.one_pass for one in asked)
-        if key not in searched and key not in experiment.overrides and not experiment.narrowed and not counted:
+        if (
+            key not in searched
+            and key not in experiment.overrides
+            and not experiment.narrowed
+            and not counted
+        ):
             raise UsageError(
                 f"search names {key}, which no model searches: each sets it, or has a search of its own"
             )

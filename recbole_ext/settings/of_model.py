@@ -33,7 +33,9 @@ WORKED_OUT = frozenset(
 )
 _READS = re.compile(r"config(?:_dict)?(?:\[|\.get\()\s*[\"'](\w+)[\"']")
 _ASKS = re.compile(r"[\"'](\w+)[\"'] in (?:self\.)?config\b")
-_EVALUATED = re.compile(r"\beval\([^)\n]*config\[[\"'](\w+)[\"']\]")  # a model's class is named so: never run as code
+_EVALUATED = re.compile(
+    r"\beval\([^)\n]*config\[[\"'](\w+)[\"']\]"
+)  # a model's class is named so: never run as code
 _ENTRY = re.compile(r"^(\w+):[^#\n]*(?:#(.*))?$", re.MULTILINE)
 _RANGE = re.compile(r"[Rr]ange in `*\[(.+?)\]|\[('\w+'(?:,\s*'\w+')+)\]\s*$")
 _SIZE = re.compile(

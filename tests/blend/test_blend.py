@@ -355,5 +355,7 @@ def test_an_interrupted_blend_names_the_checkpoint_that_goes_on(
             run("Blend", "toy", settings)
     (file,) = re.findall(r"continue with --resume_from=(\S+)", capsys.readouterr().err)
     went_on = run("Blend", "toy", {**settings, "resume_from": file})
-    assert re.search(r"[\d.]+ GRU4Rec \+ [\d.]+ SASRec by zscore, chosen on validation", result_table(went_on))
+    assert re.search(
+        r"[\d.]+ GRU4Rec \+ [\d.]+ SASRec by zscore, chosen on validation", result_table(went_on)
+    )
     assert went_on["epochs_run"] == 4 and went_on["test"] == run("Blend", "toy", settings)["test"]

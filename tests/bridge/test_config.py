@@ -502,7 +502,9 @@ def test_a_data_set_of_the_checkout_is_found_from_any_folder(workplace, monkeypa
     config = configure("Pop", "mine")
     assert config["data_path"] == str(inter.parent) and config["USER_ID_FIELD"] == "session_id"
     prepare_atomic_files(config)
-    assert f"mine is not in the working directory: its atomic files are those of {inter.parent}" in caplog.text
+    assert (
+        f"mine is not in the working directory: its atomic files are those of {inter.parent}" in caplog.text
+    )
     shutil.copytree(inter.parent, "atomic_data/mine")
     assert configure("Pop", "mine")["data_path"] == os.path.join("atomic_data", "mine"), "here goes first"
     with pytest.raises(UsageError, match="there is no dataset other"):

@@ -277,8 +277,13 @@ def test_runs_of_one_model_are_called_by_the_settings_that_differ(write_run):
         return sorted(model["model"] for model in compare(runs)["models"])
 
     common = {"size": 8, "runs_dir": "r"}
-    assert labels({**common, "user_state": "none"}, {**common, "user_state": "init"}) == ["A user_state=init", "A user_state=none"]
-    both = [{**common, "pointer": pointer, "seed": seed} for pointer in ("none", "session") for seed in (1, 2)]
+    assert labels({**common, "user_state": "none"}, {**common, "user_state": "init"}) == [
+        "A user_state=init",
+        "A user_state=none",
+    ]
+    both = [
+        {**common, "pointer": pointer, "seed": seed} for pointer in ("none", "session") for seed in (1, 2)
+    ]
     assert labels(*both) == ["A pointer=none", "A pointer=session"]
     assert labels({**common, "runs_dir": "a"}, {**common, "seed": 2, "new": 1}) == ["A"], "no key of a result"
     assert labels({**common, "metrics": ["Hit"]}, {**common, "metrics": ["NDCG"], "seed": 2}) == ["A"]
@@ -349,7 +354,9 @@ def test_what_the_reader_has_to_know(write_run):
         return {"config": {"seed": seed, "runs_dir": f"r{seed}", **keys}}
 
     wide = [write_run("A", [1] * 5, seed=s, record=config(s, hidden_size=64 * s)) for s in (1, 2)]
-    assert compare(wide, labels=["A", "A"])["notes"] == ["A: its runs differ in hidden_size, not in their seed only"]
+    assert compare(wide, labels=["A", "A"])["notes"] == [
+        "A: its runs differ in hidden_size, not in their seed only"
+    ]
     alike = [write_run("A", [1] * 5, seed=s, record=config(s, hidden_size=64)) for s in (1, 2)]
     assert compare(alike)["notes"] == []
     found = [
@@ -359,7 +366,9 @@ def test_what_the_reader_has_to_know(write_run):
     assert compare(refitted)["notes"] == []
     found[1]["config"]["hidden_size"] = 65
     refitted = [write_run("R", [1] * 5, seed=s, record=found[s - 1]) for s in (1, 2)]
-    assert compare(refitted, labels=["R", "R"])["notes"] == ["R: its runs differ in hidden_size, not in their seed only"]
+    assert compare(refitted, labels=["R", "R"])["notes"] == [
+        "R: its runs differ in hidden_size, not in their seed only"
+    ]
     counts = {**FACTS, "item_count": np.array([0, 9, 3, 4, 1, 7])}
     one, two = write_run("A", [1] * 5), write_run("B", [1] * 5, facts=counts, record={"split": "other"})
     notes = compare([one, two])["notes"]

@@ -727,7 +727,9 @@ def test_a_list_of_readings_whose_head_is_torn_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["runs_dir", "name"])
-def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(write_experiment, capsys, evaluated, key):
+def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(
+    write_experiment, capsys, evaluated, key
+):
     Path("file").touch()
     Path("results").mkdir()
     Path("results/other").touch()
@@ -755,7 +757,9 @@ def test_a_cell_whose_files_cannot_be_written_says_its_score_and_runs_again(
     disk_full(name)
     assert run(file) == 1
     out = capsys.readouterr().out
-    assert re.search(rf"failed in .*: NDCG@10 \.\d+, but .*{name} cannot be written: No space left on device", out)
+    assert re.search(
+        rf"failed in .*: NDCG@10 \.\d+, but .*{name} cannot be written: No space left on device", out
+    )
     disk_full()
     assert run(file) == 0
     assert "failed before: tries again" in capsys.readouterr().out

@@ -238,7 +238,9 @@ def command(toy, *more):
 
     words = [f"--{key}={value}" for key, value in toy.items() if key != "eval_args"]
     split = "--eval_args={split: {session_time: [7, 1, 2]}}"
-    return main(["--model=GRU4Rec", "--dataset=toy", "--embedding_size=8", "--hidden_size=8", *words, split, *more])
+    return main(
+        ["--model=GRU4Rec", "--dataset=toy", "--embedding_size=8", "--hidden_size=8", *words, split, *more]
+    )
 
 
 @pytest.mark.parametrize("key", ["runs_dir", "checkpoint_dir"])
@@ -248,7 +250,9 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(toy, here, caps
     monkeypatch.setattr(run, "_train", lambda *args: pytest.fail("it trains"))
     (here / "file").touch()
     assert command(toy, f"--{key}=file/runs") == 2
-    assert f"error: {key} file/runs is no folder that can be written: Not a directory" in capsys.readouterr().err
+    assert (
+        f"error: {key} file/runs is no folder that can be written: Not a directory" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("names", [("record.json",), ("ranks.npz", "learning_curve.png", "record.json")])
