@@ -30,9 +30,11 @@ def run(model: str | type, dataset: str, **config: Any) -> dict[str, Any]:
 
 
 def compare(*folders: Any, **options: Any) -> dict[str, Any]:
-    """Compare runs by their records, intervals and tests included (see evaluate.comparison.compare)."""
+    """Compare runs, given one by one or in a list, by their records (see evaluate.comparison.compare)."""
     from recbole_ext.evaluate.comparison import compare as compare_runs
 
+    if len(folders) == 1 and isinstance(folders[0], list | tuple):
+        folders = tuple(folders[0])
     return compare_runs(folders, **options)
 
 

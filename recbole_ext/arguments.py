@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -53,6 +54,14 @@ class Arguments(argparse.ArgumentParser):
         raise argparse.ArgumentError(action, f"{value!r} is not known{hint}")
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+
+
+def printable(text: str) -> str:
+    """The text with control characters written out: what a log or a label holds does not steer the terminal."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
 class _Out:
     """stdout as it is; where who reads it goes away, as `… | head -1` does, the rest is written to nowhere.
 
@@ -65,7 +74,7 @@ class _Out:
     def write(self, text: str) -> int:
         """As a stream's."""
         try:
-            self._stream.write(text)
+            self._stream.write(printable(text))
         except BrokenPipeError:
             _to_nowhere(self._stream)
         return len(text)

@@ -6,6 +6,7 @@ that a file outlives a power cut: only `synced` waits for the disk.
 
 from __future__ import annotations
 
+import errno
 import functools
 import glob
 import hashlib
@@ -27,16 +28,18 @@ def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path beside `path` to write to within the block, which then takes the place of `path` in one step.
 
     Where the block raises, what it has written is removed and `path` stays as it was. Two writers at once are not
-    kept apart. Raises OSError as writing and renaming do.
+    kept apart. Raises OSError as writing and renaming do, which names `path`.
     """
     path = Path(path)
     waiting = path.with_name(f"{path.name}.tmp")
     try:
         yield waiting
         os.replace(waiting, path)
-    except BaseException:  # Ctrl-C too
+    except BaseException as error:  # Ctrl-C too
         with suppress(OSError):
             waiting.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, os.fspath(waiting), waiting):
+            error.filename = os.fspath(path)  # a full disk does not say of which file
         raise
 
 
@@ -91,6 +94,48 @@ def synced(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def torn(path: str | os.PathLike[str]) -> OSError:
+    """The OSError of a file of which a library, which raises an error of its own, has written a part only."""
+    return OSError(errno.ENOSPC, "only a part of it was written (is the disk full?)", os.fspath(path))
+
+
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Make the folder where it is missing; OSError where nothing can be written into it. Leaves no file."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b" " * 4096)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Within the block, a file that cannot be written is a UsageError that names it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_WRITING or error.filename is None:
+            raise
+        raise UsageError(cannot_write(error)) from error
+
+
+_OF_WRITING = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.EIO,
+)
+
+
+def cannot_write(error: OSError, file: str | os.PathLike[str] | None = None) -> str:
+    """What to say of a file that could not be written; `file` where the error does not know it."""
+    return f"{file or error.filename} cannot be written: {error.strerror or error}"
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -1,8 +1,11 @@
 """Shared fixtures: the real data folder, small logs written by the tests, and configs that read them."""
 
+import errno
 import json
 import os
 import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,43 @@ settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def pytest_configure(config):
+    """Before a test is collected: the package reads the configs/ that are tracked, not what a user has put there."""
+    from recbole_ext.settings import files
+
+    tracked = _tracked("configs")
+    if tracked is None or not (ROOT / "configs").samefile(
+        files.configs_dir()
+    ):  # no checkout, or a wheel is tested
+        return
+    place = tempfile.TemporaryDirectory(prefix="tracked-")
+    config.add_cleanup(place.cleanup)
+    for name in tracked:
+        copy = Path(place.name, name)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, copy)
+    files.__file__ = str(Path(place.name, "recbole_ext", "settings", "files.py"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _in_an_empty_folder(tmp_path_factory):
+    """A user's configs/, atomic_data/ and runs/ lie in the checkout, from which pytest is called."""
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("empty"))
+    yield
+    os.chdir(before)
+
+
+def _tracked(folder):
+    """Names of the files in a folder of the checkout that git knows and that are there; None outside a checkout."""
+    words = ["git", "-C", str(ROOT), "ls-files", "-z", "--", folder]
+    try:
+        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return [name for name in said.split("\0") if (ROOT / name).is_file()] or None
 
 
 REAL_DATA = Path(os.environ.get("RECBOLE_EXT_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -114,6 +154,24 @@ def no_curves(monkeypatch):
     from recbole_ext.run import record
 
     monkeypatch.setattr(record, "plot_learning_curve", lambda *args: args[-1].touch())
+
+
+@pytest.fixture
+def disk_full(monkeypatch):
+    """Call with names of files: none of them is written, as the disk is full when one is to take its place."""
+    from recbole_ext import files
+
+    replace = os.replace
+
+    def full(*names):
+        def refused(source, target):
+            if Path(target).name in names:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            replace(source, target)
+
+        monkeypatch.setattr(files.os, "replace", refused)
+
+    return full
 
 
 @pytest.fixture

@@ -181,3 +181,23 @@ def test_ctrl_c_while_something_is_imported(program, words, during, tmp_path):
     with python(code, *words, cwd=tmp_path) as command:
         out, err = command.communicate()
     assert (command.returncode, out, err) == (130, "", "interrupted\n")
+
+
+# --- a terminal is not steered by what a log holds -----------------------------------------------------------
+
+
+def test_control_characters_are_written_out(capsys):
+    from recbole_ext.arguments import exit_code, printable
+
+    assert printable("a\tb\r\nKäse ✓") == "a\tb\r\nKäse ✓"
+
+    def show():
+        print("column \x1b]0;owned\x07\x9b2J, over\rwritten")
+        raise UsageError("column \x1b[2Jid is twice")
+
+    assert exit_code(lambda: cli._mistake(UsageError("column \x1b[2Jid is twice"))) == 2
+    with pytest.raises(UsageError):
+        exit_code(show)
+    found = capsys.readouterr()
+    assert found.out == r"column \x1b]0;owned\x07\x9b2J, over\rwritten" + "\n"
+    assert found.err == r"error: column \x1b[2Jid is twice" + "\n"

@@ -1,5 +1,6 @@
 """Files written whole or not at all, their sums, and the commit of the checkout."""
 
+import errno
 import hashlib
 import subprocess
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from recbole_ext import files
+from recbole_ext.errors import UsageError
 
 
 def test_the_new_file_takes_the_place_of_the_old_one_when_the_block_ends(tmp_path):
@@ -66,3 +68,22 @@ def test_commit_of_a_checkout_and_of_none(tmp_path, monkeypatch):
     assert clean is not None and len(clean) == 12 and int(clean, 16) >= 0
     Path(package / "files.py").write_text("2")
     assert files.commit.__wrapped__() == f"{clean}-dirty"
+
+
+def test_a_full_disk_names_the_file_that_was_to_be_written(tmp_path):
+    file = tmp_path / "record.json"
+    with pytest.raises(OSError) as said, files.write_beside(file):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as a write says it, without a name
+    assert files.cannot_write(said.value) == f"{file} cannot be written: No space left on device"
+    with pytest.raises(UsageError, match=r"record\.json cannot be written: No space left"), files.told():
+        raise said.value
+    with pytest.raises(FileNotFoundError), files.told():
+        (tmp_path / "none").read_text()  # which is no matter of writing
+
+
+def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path):
+    files.check_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError):
+        files.check_writable(tmp_path / "file" / "b")

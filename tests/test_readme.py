@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from recbole_ext.settings.files import configs_dir
+
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 OURS = ("python ", "recbole-ext ")
@@ -38,7 +40,6 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("readme")
     for name in (
         "run.py",
-        "configs",
         "recbole_ext",
         "Makefile",
         "pyproject.toml",
@@ -46,6 +47,7 @@ def folder(tmp_path_factory):
         "README.md",
     ):
         (place / name).symlink_to(ROOT / name)
+    (place / "configs").symlink_to(configs_dir())
     for schema, scale in (("diginetica", 0.002), ("retailrocket", 0.001)):
         for out in ("FOLDER", f"raw_data/{schema}-demo"):
             words = [sys.executable, "-m", "recbole_ext.convert", *synthetic(schema, scale, out)]

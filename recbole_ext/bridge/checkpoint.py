@@ -16,7 +16,7 @@ from pandas.util import hash_array
 
 from recbole_ext import plain
 from recbole_ext.errors import UsageError
-from recbole_ext.files import write_beside
+from recbole_ext.files import torn, write_beside
 from recbole_ext.plain import TAG
 from recbole_ext.segments import place_in
 
@@ -270,7 +270,10 @@ def check_numbering(
 def write_checkpoint(state: dict[str, Any], file: str) -> None:
     """Write a checkpoint; an interrupted save leaves the last one whole."""
     with write_beside(file) as unfinished:
-        torch.save(state, unfinished)
+        try:
+            torch.save(state, unfinished)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise torn(file) from error
 
 
 def read_checkpoint(file: str, device: Any = "cpu", trust_pickle: bool = False) -> dict[str, Any]:

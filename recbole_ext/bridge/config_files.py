@@ -17,7 +17,7 @@ from recbole_ext.bridge.names import _model_files
 from recbole_ext.data.manifest import manifest
 from recbole_ext.data.splits import SPLIT_COLUMN
 from recbole_ext.files import recbole_folder
-from recbole_ext.settings.files import config_files, load_files, merge
+from recbole_ext.settings.files import config_files, configs_dir, load_files, merge
 
 # RecBole's models for click-through rates bring their own evaluation (AUC on labels), which is to stay
 _EVALUATION_KEYS = ("eval_args", "metrics", "valid_metric")
@@ -46,6 +46,16 @@ def add_own_files(config: Any, model: str, dataset: str) -> None:
         load_files(_model_files(model), loader),
         of_dataset,
     )
+    if "data_path" not in given and "data_path" in config.internal_config_dict:
+        config.internal_config_dict["data_path"] = place_of(dataset, config.internal_config_dict["data_path"])
+
+
+def place_of(dataset: str, data_path: str) -> str:
+    """`data_path`, or that folder of the checkout where the data set lies there and not in the working directory."""
+    beside = configs_dir().parent / data_path  # data_path itself where it is absolute
+    if Path(data_path, dataset).exists() or not (beside / dataset / f"{dataset}.inter").is_file():
+        return data_path
+    return str(beside)
 
 
 def is_session_data(dataset: str, data_path: str | os.PathLike[str] | None = None) -> bool:
@@ -57,7 +67,7 @@ def is_session_data(dataset: str, data_path: str | os.PathLike[str] | None = Non
     if config_files(f"dataset/{dataset}.yaml"):
         return True
     if data_path is None:
-        data_path = load_files(config_files("sessions.yaml"))["data_path"]
+        data_path = place_of(dataset, load_files(config_files("sessions.yaml"))["data_path"])
     return "session_id" in _columns(Path(data_path) / dataset, dataset)
 
 

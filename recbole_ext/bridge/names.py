@@ -100,6 +100,10 @@ def check_names(
         )
     if dataset is None:
         return
+    if re.search(r"[/\\]", dataset) or not dataset.strip(".") or not dataset.isprintable():
+        raise UsageError(
+            f"dataset is {dataset!r}: write a name, not a path; data_path is the folder it lies in"
+        )
     datasets = known_datasets(data_path)
     if dataset not in datasets:
         raise UsageError(

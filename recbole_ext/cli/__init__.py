@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from recbole_ext.arguments import exit_code
+from recbole_ext.arguments import exit_code, printable
 from recbole_ext.errors import UsageError, did_you_mean, missing
 
 COMMANDS = {
@@ -89,4 +89,4 @@ def _mistake(error: UsageError) -> int:
 
 def _say(line: str) -> None:
     with suppress(BrokenPipeError):  # nobody reads it
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)

@@ -43,8 +43,9 @@ def main(arguments: Sequence[str], prog: str = "python run.py") -> int:
     from recbole_ext.report.text import result_table
     from recbole_ext.run.run import run
 
-    print(result_table(run(model, dataset, settings, files)), flush=True)
-    return 0
+    record = run(model, dataset, settings, files)
+    print(result_table(record), flush=True)
+    return 1 if "not_written" in record else 0
 
 
 def _register_files(settings: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from recbole_ext.convert.engine import pl
 from recbole_ext.errors import ConvertError
 from recbole_ext.files import UNFINISHED, changed_outputs, scratch_beside, sha256, synced
+from recbole_ext.naming import names_items
 from recbole_ext.version import __version__
 
 FORMAT = 1
@@ -142,11 +143,28 @@ def write_conversion(out: Path, source: str, made: Conversion) -> dict[str, Any]
         sources=made.sources,
         reports=made.reports,
         options=made.options,
-        notes=made.notes,
+        notes={**made.notes, **_naming(made)},
         counts=made.counts,
         time_origin=made.time_origin,
     )
     return write_dataset(out, made.inter, made.item, {**manifest, **made.more}, made.types)
+
+
+def _naming(made: Conversion) -> dict[str, int]:
+    """Notes on features that name each item, with the number of their values."""
+    found: dict[str, int] = {}
+    if made.item is None:
+        return found
+    for column in made.item.columns:
+        kind = made.types.get(column) or COLUMN_TYPES.get(column)
+        if kind != "token" or column == "item_id":
+            continue
+        known = made.item[column].drop_nulls()
+        if names_items(known.n_unique(), len(known)):
+            found[
+                f"values of {column}, nearly one an item: models leave it out where item_features does not name it"
+            ] = known.n_unique()
+    return found
 
 
 def make_manifest(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ import numpy as np
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.facts import OF_ITEMS
 from recbole_ext.settings import roles
+
+MOST_KEYS = 3  # in the name of a run
 
 
 @dataclass
@@ -28,15 +30,56 @@ class Run:
 
 
 def load(folders: Sequence[str | Path], labels: Sequence[str] | None) -> list[Run]:
-    """The runs in `folders`, under `labels` where there are any; UsageError for a folder that is none of a run."""
+    """The runs in `folders`, under `labels` where there are any, else as `_label` calls them.
+
+    Raises UsageError for a folder that is none of a run.
+    """
     if not folders:
         raise UsageError("there is no run to compare: name the folders of some, as in runs/<dataset>/<run>")
     if labels is not None and len(labels) != len(folders):
         raise UsageError(f"labels are {len(labels)} for {len(folders)} folders: give one a folder")
     runs = [_read(Path(folder)) for folder in folders]
+    if labels is None:
+        _label(runs)
     for run, label in zip(runs, labels or ()):
         run.label = str(label)
     return runs
+
+
+def _label(runs: Sequence[Run]) -> None:
+    """Call the runs of one model that nobody gave a label by the settings in which they differ.
+
+    `HRNNFeat user_state=none`, `HRNNFeat user_state=init`. Runs that differ in their seed only keep one name, and a
+    number tells apart those whose names would be too long to be read.
+    """
+    by_model: dict[str, list[Run]] = {}
+    for run in runs:
+        if not run.record.get("label"):
+            by_model.setdefault(run.label, []).append(run)
+    for group in by_model.values():
+        settings = [roles.of_one_model(run.record.get("config", {})) for run in group]
+        shared = set(settings[0]).intersection(*settings) - set(
+            roles.measures()
+        )  # not what only one version knew
+        differ = _differing(settings, shared)
+        names = [" ".join(f"{key}={_short(own[key])}" for key in differ[:MOST_KEYS]) for own in settings]
+        kinds = list(dict.fromkeys(repr([own[key] for key in differ]) for own in settings))
+        for run, own, name in zip(group, settings, names):
+            number = 1 + kinds.index(repr([own[key] for key in differ]))
+            more = f" ({number})" if len(set(names)) < len(kinds) or len(differ) > MOST_KEYS else ""
+            run.label = f"{run.label} {name}{more}".strip()
+
+
+def _differing(settings: Sequence[Mapping[str, Any]], keys: Collection[str]) -> list[str]:
+    """Of `keys` those in which the settings of runs differ, but for what a refit has found by itself."""
+    if all(own.get("refit") for own in settings):
+        keys = set(keys) - set(roles.FOUND_BY_REFIT)
+    return sorted(key for key in keys if any(own.get(key) != settings[0].get(key) for own in settings))
+
+
+def _short(value: Any) -> str:
+    text = str(value).replace(" ", "")
+    return text if len(text) <= 24 else f"{text[:23]}…"
 
 
 def _read(folder: Path) -> Run:
@@ -160,10 +203,7 @@ def differences(runs: list[Run]) -> list[str]:
         )
     for group in by_label(runs):
         settings = [roles.of_one_model(run.record.get("config", {})) for run in group]
-        keys = sorted(set().union(*settings))
-        if all(config.get("refit") for config in settings):
-            keys = [key for key in keys if key not in roles.FOUND_BY_REFIT]
-        differ = [key for key in keys if any(config.get(key) != settings[0].get(key) for config in settings)]
+        differ = _differing(settings, set().union(*settings))
         if differ:
             notes.append(f"{group[0].label}: its runs differ in {', '.join(differ)}, not in their seed only")
     splits = list(dict.fromkeys(run.record["split"] for run in runs))

@@ -21,8 +21,9 @@ from typing import Any
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.measured import measured
-from recbole_ext.files import sha256, write_text
+from recbole_ext.files import cannot_write, sha256, write_text
 from recbole_ext.plain import config_to_plain
+from recbole_ext.report import formats
 from recbole_ext.settings import roles
 from recbole_ext.settings.files import merge
 
@@ -207,8 +208,7 @@ def do(job: Job) -> Outcome:
         _make_folder(job)
         _try(job) if job.tries is not None else _cell(job)
     except Exception as error:  # the others go on
-        reason = f"{error}" if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
-        reason = (reason.splitlines() or [type(error).__name__])[0]
+        reason = _reason(error)
         with suppress(OSError):  # the disk may be what has failed
             if _set_aside(job).is_dir():
                 shutil.rmtree(job.folder, ignore_errors=True)
@@ -218,6 +218,14 @@ def do(job: Job) -> Outcome:
         return Outcome(time.perf_counter() - began, reason)
     shutil.rmtree(_set_aside(job), ignore_errors=True)
     return Outcome(time.perf_counter() - began)
+
+
+def _reason(error: Exception) -> str:
+    """One line why a job failed."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return cannot_write(error)
+    reason = f"{error}" if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+    return (reason.splitlines() or [type(error).__name__])[0]
 
 
 def _set_aside(job: Job) -> Path:
@@ -250,7 +258,19 @@ def _run(job: Job, folder: Path, test: bool, **keys: Any) -> dict[str, Any]:
     settings = {**job.settings, "seed": job.seed, "checkpoint_dir": str(folder), **keys}
     if job.parts:
         settings = _settings_of_blend(job, settings)
-    return run(job.model, job.dataset, settings, job.files, test=test, folder=folder, notes=job.notes)
+    record = run(job.model, job.dataset, settings, job.files, test=test, folder=folder, notes=job.notes)
+    if "not_written" not in record:
+        return record
+    if test:  # what was read of the test part is on the list, and on the terminal
+        with suppress(OSError):
+            ledger.append(job.ledger, job.label, digest(job.identity), record)
+    raise UsageError(", but ".join(filter(None, (test_score(record), record["not_written"][0]))))
+
+
+def test_score(record: Mapping[str, Any]) -> str:
+    """`NDCG@10 .3120`; empty of a run whose test part was not read."""
+    metric = record["valid_metric"]
+    return f"{metric} {formats.score(record['test'][metric.lower()])}" if "test" in record else ""
 
 
 def _try(job: Job) -> None:

@@ -19,6 +19,7 @@ from recbole_ext.settings.base import Role
 from recbole_ext.settings.files import load_files, merge
 from recbole_ext.settings.run_settings import read_given
 from recbole_ext.settings.training import OF_STEPS, SWITCHES, idle
+from recbole_ext.settings.unread import is_key
 
 QUIET = {"state": "ERROR", "show_progress": False}
 _OF_PARTS = ("blend_models", "blend_settings")
@@ -135,13 +136,13 @@ def _check_search(asked: Asked, config: Any) -> None:
 
 
 def refuse_unread(experiment: Experiment, dataset: str, asked: Sequence[Asked]) -> None:
-    """Raise UsageError for a common key that no model of the experiment reads.
+    """Raise UsageError for a common key that no model of the experiment reads, and for a search that none does.
 
     How a model is trained may be said to models that count alone, and what a file says holds for its other models
     where a call names some of them only.
     """
     for key in asked[0].unread:
-        if experiment.narrowed and key not in experiment.overrides:
+        if experiment.narrowed and key not in experiment.overrides and is_key(key):
             continue
         if key in OF_STEPS and all(one.one_pass for one in asked):
             continue
@@ -149,6 +150,18 @@ def refuse_unread(experiment: Experiment, dataset: str, asked: Sequence[Asked]) 
             key in one.unread or key in one.entry.settings or key in (one.entry.search or ()) for one in asked
         ):
             raise UsageError(f"{asked[0].entry.label} on {dataset}: {asked[0].unread[key]}")
+    searched = set().union(*(one.space for one in asked))
+    for key in experiment.search:
+        counted = key in OF_STEPS and all(one.one_pass for one in asked)
+        if (
+            key not in searched
+            and key not in experiment.overrides
+            and not experiment.narrowed
+            and not counted
+        ):
+            raise UsageError(
+                f"search names {key}, which no model searches: each sets it, or has a search of its own"
+            )
 
 
 def _built(dataset: str, entry: Entry, settings: Mapping[str, Any]) -> Any:

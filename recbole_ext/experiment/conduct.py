@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +15,9 @@ from filelock import FileLock, Timeout
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.grid import Grid
+from recbole_ext.experiment.names import CELLS
 from recbole_ext.experiment.plan import Experiment, from_command_line
+from recbole_ext.files import cannot_write, check_writable
 from recbole_ext.settings.files import merge
 
 
@@ -38,6 +40,8 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
     grid = Grid(experiment, tables)
     _check_writable(grid)
     with _alone(grid.place):
+        _tell_torn(grid)
+        _tell_replaced(grid)
         try:
             grid.begin()
             if experiment.workers == 1 and experiment.threads is None:
@@ -53,7 +57,7 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
             raise
         finally:
             if grid.ran:
-                ledger.append_call(grid.place / ledger.CALLS, command, grid.ran)
+                _note_call(grid, command)
         compared = write_results(grid, command)
     return 1 if grid.failed or not compared else 0
 
@@ -62,11 +66,43 @@ def _check_writable(grid: Grid) -> None:
     """UsageError where the report could not be written: before anything runs and a test part is read."""
     for folder in (grid.place, grid.groups[0].cells[0].ledger.parent):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder) as file:
-                file.write(b" " * 4096)
+            check_writable(folder)
         except OSError as error:
             raise UsageError(f"nothing can be written into {folder}: {error.strerror}") from error
+
+
+def _note_call(grid: Grid, command: str) -> None:
+    file = grid.place / ledger.CALLS
+    try:
+        ledger.append_call(file, command, grid.ran)
+    except OSError as error:
+        print(f"error: {cannot_write(error, file)}", file=sys.stderr)
+
+
+def _tell_torn(grid: Grid) -> None:
+    for file in (grid.groups[0].cells[0].ledger, grid.place / ledger.CALLS):
+        if said := ledger.torn(file, file.name):
+            print(said, file=sys.stderr)
+
+
+def _tell_replaced(grid: Grid) -> None:
+    """Say of which other cells the report's folder has a page, which this call's takes the place of."""
+    folder = grid.groups[0].cells[0].ledger.parent
+    try:
+        with (folder / CELLS).open(encoding="utf-8", newline="") as stream:
+            before = [(row["dataset"], row["label"], row["seed"]) for row in csv.DictReader(stream)]
+    except (OSError, UnicodeError, KeyError, csv.Error):
+        return
+    now = {(job.dataset, job.label, str(job.seed)) for group in grid.groups for job in group.cells}
+    lost = [cell for cell in before if cell not in now]
+    if lost:
+        dataset, label, seed = lost[0]
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        print(
+            f"the page in {folder} is of {dataset} {label} seed {seed}{more} too: this call's will take its place, "
+            "--name=NAME keeps both",
+            file=sys.stderr,
+        )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from recbole_ext.experiment.cells import Job, Outcome
 from recbole_ext.experiment.groups import Group, groups_of
 from recbole_ext.experiment.names import name_of, result, valid_score
 from recbole_ext.experiment.plan import Experiment
+from recbole_ext.files import cannot_write
 from recbole_ext.report import formats
 
 
@@ -171,4 +173,7 @@ def _list_reading(job: Job, record: Mapping[str, Any]) -> None:
         (row["dataset"], row["label"], row["seed"], row["settings"]) for row in ledger.readings(job.ledger)
     }
     if "test" in record and (job.dataset, job.label, job.seed, settings) not in known:
-        ledger.append(job.ledger, job.label, settings, record)
+        try:
+            ledger.append(job.ledger, job.label, settings, record)
+        except OSError as error:  # the next call lists it
+            print(f"error: {cannot_write(error, job.ledger)}", file=sys.stderr)

@@ -6,10 +6,11 @@ Lines are added and never changed.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,20 +24,28 @@ COLUMNS = ("time", "dataset", "label", "seed", "settings", "commit", "metrics")
 def append(file: Path, label: str, settings: str, record: Mapping[str, Any]) -> None:
     """Add the reading that `record` reports; `settings` is the hash of what was run.
 
-    One write of one line, so that processes side by side do not mix theirs.
+    One write of one line, so that processes side by side do not mix theirs. Raises OSError as writing does.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     metrics = " ".join(f"{name}={value:.6f}" for name, value in record["test"].items())
     row = (now, record["dataset"], label, record["seed"], settings, record["commit"] or "", metrics)
     file.parent.mkdir(parents=True, exist_ok=True)
+    _add(file, _line(row), head=_line(COLUMNS), torn=",torn")
+
+
+def _add(file: Path, line: str, head: str = "", torn: str = "") -> None:
+    """Add a line, after `head` where it is the first; what an interruption or a full disk left of another is ended
+    by `torn` and stays. OSError where the disk takes less than the line."""
     try:  # who makes the file writes its head
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
-        lines = _line(COLUMNS) + _line(row)
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
     except FileExistsError:
-        handle = os.open(file, os.O_WRONLY | os.O_APPEND)
-        lines = _line(row)
+        handle = os.open(file, os.O_RDWR | os.O_APPEND)
+        size = os.fstat(handle).st_size
+        head = "" if size == 0 or os.pread(handle, 1, size - 1) == b"\n" else f"{torn}\n"
     try:
-        os.write(handle, lines.encode())
+        content = f"{head}{line}".encode()
+        if os.write(handle, content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
     finally:
         os.close(handle)
 
@@ -48,28 +57,67 @@ def _line(row: tuple[Any, ...]) -> str:
 
 
 def readings(file: Path) -> list[dict[str, Any]]:
-    """All readings, oldest first: the columns as text, `seed` a number and `metrics` a dict of numbers."""
+    """All readings, oldest first: the columns as text, `seed` a number and `metrics` a dict of numbers.
+
+    Torn lines, see `torn`, are left out.
+    """
+    return [row for line in _lines(file) if (row := _reading(line)) is not None]
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a file with their ends, empty ones and the head of readings aside; none where it is not there."""
     if not file.is_file():
         return []
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows: list[dict[str, Any]] = list(csv.DictReader(stream))
-    for row in rows:
-        row["seed"] = int(row["seed"])
+    text = file.read_bytes().decode("utf-8", "replace")  # a cut may go through a letter
+    lines = [line + "\n" for line in text.split("\n")]
+    lines[-1] = lines[-1][:-1]
+    return [line for line in lines if line.strip() and line != _line(COLUMNS)]
+
+
+def _reading(line: str) -> dict[str, Any] | None:
+    """The reading of a line; None where it is torn, as it is without its end: a number may lack its last digits."""
+    values = next(csv.reader([line.rstrip("\n")]))
+    if not line.endswith("\n") or len(values) != len(COLUMNS):
+        return None
+    row: dict[str, Any] = dict(zip(COLUMNS, values))
+    try:
         pairs = (pair.partition("=") for pair in row["metrics"].split())
-        row["metrics"] = {name: float(value) for name, _, value in pairs}
-    return rows
+        return {**row, "seed": int(row["seed"]), "metrics": {name: float(value) for name, _, value in pairs}}
+    except ValueError:
+        return None
 
 
 def append_call(file: Path, command: str, runs: int) -> None:
     """Add a call of the experiment that has ended `runs` runs, searches included."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    line = json.dumps({"time": now, "commit": commit(), "runs": runs, "command": command})
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(line + "\n")
+    _add(file, json.dumps({"time": now, "commit": commit(), "runs": runs, "command": command}) + "\n")
 
 
 def calls(file: Path) -> list[dict[str, Any]]:
-    """The calls that ran something, oldest first: time they ended, commit, number of runs, command."""
-    if not file.is_file():
-        return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    """The calls that ran something, oldest first: time they ended, commit, number of runs, command.
+
+    Torn lines are left out.
+    """
+    return [call for line in _lines(file) if (call := _call(line)) is not None]
+
+
+def _call(line: str) -> dict[str, Any] | None:
+    try:
+        call = json.loads(line)
+    except ValueError:
+        return None
+    whole = isinstance(call, dict) and {"time", "commit", "runs", "command"} <= set(call)
+    return call if whole else None
+
+
+def torn(file: Path, kind: str = FILE) -> str:
+    """What to say of lines of which an interruption or a full disk left a part only; empty where all are whole.
+
+    kind: FILE or CALLS, what the file holds.
+    """
+    parse: Callable[[str], dict[str, Any] | None] = _reading if kind == FILE else _call
+    bad = [line for line in _lines(file) if parse(line) is None]
+    if not bad:
+        return ""
+    of = f"{len(bad)} lines" if len(bad) > 1 else "a line"
+    return f"{file} holds {of} that was not written to the end: left out ({bad[-1].strip()[:60]!r})"

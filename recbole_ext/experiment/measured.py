@@ -6,8 +6,8 @@ So that one more metric, or one more k, neither trains a model again nor reads i
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means
 from recbole_ext.evaluate.target_metrics import NAMES, gains, parse_metric
+from recbole_ext.files import write_text
 
 ONE_RANKING = "one ranking per (prefix, target) row"  # how the protocol of records begins whose ranks say all
 
@@ -36,9 +37,8 @@ def measured(
         return None
     with np.load(file) as arrays:
         found = _again(record, dict(arrays), missing, sorted(topk))
-    waiting = folder / "record.tmp"
-    waiting.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(waiting, folder / "record.json")
+    with suppress(OSError):  # the next call works it out again
+        write_text(folder / "record.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
     return found
 
 

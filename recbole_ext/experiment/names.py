@@ -10,6 +10,8 @@ from recbole_ext.experiment import cells
 from recbole_ext.experiment.cells import Job
 from recbole_ext.report import formats
 
+CELLS = "cells.csv"  # of a report: every cell and how it ended
+
 
 def name_of(job: Job) -> str:
     """`diginetica SASRec seed 2`, or what of the search it is."""
@@ -26,8 +28,7 @@ def shown(settings: Mapping[str, Any]) -> str:
 def result(job: Job, record: Mapping[str, Any]) -> str:
     """What came of a cell: its test score, or the validation score of the run that was chosen."""
     if "test" in record:
-        metric = record["valid_metric"]
-        return f"{metric} {formats.score(record['test'][metric.lower()])}"
+        return cells.test_score(record)
     return f"{valid_score(cells.choosing_folder(job))}, test not read"
 
 

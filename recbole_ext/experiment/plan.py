@@ -13,6 +13,7 @@ from typing import Any
 from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.settings.base import flag
 from recbole_ext.settings.files import config_files, configs_dir, load_yaml
+from recbole_ext.settings.place import one_line
 
 KEYS = (
     "name",
@@ -40,6 +41,7 @@ OWN_KEYS = {
     "refit": "write it beside settings",
     "resume_from": "an interrupted experiment goes on by itself",
     "checkpoint_dir": "checkpoints lie in runs_dir/experiments/<name>",
+    "label": "write it beside model, in models",
     "config_files": "write its keys into settings",
 }
 
@@ -148,12 +150,16 @@ def _entry(item: Any) -> Entry:
             hint = did_you_mean(str(key), MODEL_KEYS) or _may_hold(MODEL_KEYS)
             raise UsageError(f"model {item['model']} has the unknown key {key}{hint}")
     label = item.get("label", item["model"])
-    if not isinstance(label, str) or not label.strip():
-        raise UsageError(f"model {item['model']} has the label {label!r}: write a name")
+    try:
+        label = one_line(label)
+    except ValueError as error:
+        raise UsageError(f"model {item['model']} has the label {label!r}: {error}") from error
+    if not re.search(r"\w", label) or label.startswith("."):
+        raise UsageError(f"model {item['model']} has the label {label!r}: write a name, not a path")
     search = item.get("search")
     where = f"search of {label}"
     settings = _settings(item.get("settings"), f"settings of {label}")
-    entry = Entry(label.strip(), item["model"], settings, None if search is None else _space(search, where))
+    entry = Entry(label, item["model"], settings, None if search is None else _space(search, where))
     _refuse_both(settings, entry.search or {}, f"model {label} gives")
     return entry if item.get("of") is None else _blend_of(entry, item["of"])
 
@@ -292,7 +298,7 @@ def from_command_line(settings: Mapping[str, Any], files: Sequence[str]) -> Expe
     own: dict[str, Any] = {key: given.pop(key) for key in ("model", "dataset", "seed") if key in given}
     keys = {key: given.pop(key) for key in KEYS if key in given and key not in ("settings", "models")}
     for key in given:
-        if key in ("resume_from", "checkpoint_dir"):
+        if key in ("resume_from", "checkpoint_dir", "label"):
             raise UsageError(f"--{key} is for a single run: {OWN_KEYS[key]}")
     if file is not None:
         return replace(_changed(read_experiment(str(file)), own, keys), overrides=given, files=tuple(files))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +15,49 @@ from recbole_ext.errors import UsageError
 from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job
 from recbole_ext.experiment.grid import Grid
-from recbole_ext.files import commit, write_beside, write_text
+from recbole_ext.experiment.names import CELLS
+from recbole_ext.files import cannot_write, commit, write_beside, write_text
 from recbole_ext.report.text import comparison_table
 
-CHOSEN, CELLS = "chosen.yaml", "cells.csv"
+CHOSEN = "chosen.yaml"
 STATUS = ("dataset", "label", "seed", "status", "reason", "settings")
 
 
 def write_results(grid: Grid, command: str) -> bool:
-    """Write the files into the report's folder and print the tables; only finished cells are in them.
+    """Print the tables and write the files into the report's folder; only finished cells are in them.
 
-    Returns whether the runs of every data set could be compared.
+    Returns whether the runs of every data set could be compared, and every file could be written.
     """
     experiment = grid.experiment
     jobs = [(job, _with_cost_of_parts(grid, job, cells.record_of(job))) for _, job in grid.jobs()]
     folder = jobs[0][0].ledger.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CHOSEN, _choices(grid, command))
-    _write_cells(folder / CELLS, grid, jobs)
     records = [_with_course(job, record) for job, record in jobs if record is not None and "test" in record]
+    if experiment.test:
+        for dataset in experiment.datasets:
+            own = [record for record in records if record["dataset"] == dataset]
+            if len(own) > 1:
+                print(comparison_table(own))
+    written = _write(folder / CHOSEN, lambda file: write_text(file, _choices(grid, command)))
+    written &= _write(folder / CELLS, lambda file: _write_cells(file, grid, jobs))
     if not experiment.test:
         print(f"chosen on validation, the test parts were not read: {folder / CHOSEN}")
     if not experiment.test or not records:
-        return True
-    for dataset in experiment.datasets:
-        own = [record for record in records if record["dataset"] == dataset]
-        if len(own) > 1:
-            print(comparison_table(own))
+        return written
     files, complete = _report(folder, about(grid, command, folder, records), records, searches(grid))
     for file in files:
         print(f"  {file}")
-    return complete
+    return complete and written
+
+
+def _write(file: Path, write: Callable[[Path], None]) -> bool:
+    """Write a file; where that cannot be, say so and go on."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write(file)
+    except OSError as error:
+        print(f"error: {cannot_write(error, file)}", file=sys.stderr)
+        return False
+    return True
 
 
 def _with_cost_of_parts(grid: Grid, job: Job, record: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -141,7 +153,11 @@ def _report(
             train = [one["seconds"]["train"] for one in own if one["label"] == model["model"]]
             model["seconds"] = {**model["seconds"], "train": statistics.mean(train)}
         comparisons.append({"dataset": dataset, **compared})
-    return list(write_report(folder, about, comparisons, list(records), searches)), complete
+    try:
+        return list(write_report(folder, about, comparisons, list(records), searches)), complete
+    except UsageError as error:  # the tables are out
+        print(f"error: {error}", file=sys.stderr)
+        return [], False
 
 
 def _choices(grid: Grid, command: str) -> str:

@@ -98,8 +98,7 @@ class Featured(ItemsRanked):
         settings, training = settings_of(config, FeaturedSettings), settings_of(config, Training)
         self.notes: list[str] = []
         ids = self.item_embedding
-        fields = item_feature_fields(dataset, settings.item_features)
-        self.notes.append(f"item features in use: {', '.join(fields) or 'none'}")
+        fields = item_feature_fields(dataset, settings.item_features, self.notes)
         self.items = ItemEncoder(settings, dataset, fields, ids.embedding_dim)
         self.items.apply(self._init_weights)
         self.items.ids = ids

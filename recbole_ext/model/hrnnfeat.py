@@ -136,8 +136,7 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
             self.user_state = "none"
 
         dim, hidden = settings.embedding_size, settings.hidden_size
-        fields = item_feature_fields(dataset, settings.item_features)
-        self.notes.append(f"item features in use: {', '.join(fields) or 'none'}")
+        fields = item_feature_fields(dataset, settings.item_features, self.notes)
         self.items = ItemEncoder(settings, dataset, fields, dim)
         self.scoring = ColdScoring(settings, training, self.items)
         context = hidden if self.user_state == "all" else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from recbole.utils import FeatureType
@@ -20,6 +21,7 @@ from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.model import pointer
 from recbole_ext.model.factored import Factored, Scoring
 from recbole_ext.model.pointer import LookBack, LookBackSettings, Read
+from recbole_ext.naming import names_items
 from recbole_ext.scores.terms import Raised, RowTerms, hide_and_add
 from recbole_ext.settings.base import Names, Number, key
 from recbole_ext.settings.training import Training
@@ -31,7 +33,8 @@ class ItemEncoderSettings(LookBackSettings):
     """Keys of models whose items are known by id and features, and that look back."""
 
     item_features: Names | None = key(
-        None, "feature columns of the .item file that it uses; empty list: none; ~: all of them"
+        None,
+        "feature columns of the .item file that it uses; empty list: none; ~: all but those that name each item",
     )
     feature_fusion: Literal["sum", "gate", "parallel"] = key(
         "sum", "sum: e + f; gate: g * e + (1 - g) * f; parallel: two networks side by side, of HRNNFeat only"
@@ -353,14 +356,32 @@ class ItemsRanked(Factored):
         return self.items.rankable()
 
 
-def item_feature_fields(dataset: Any, wanted: list[str] | None) -> list[str]:
-    """Feature columns of the `.item` file: all of them for None, else the named ones; UsageError for others."""
+def item_feature_fields(dataset: Any, wanted: list[str] | None, notes: list[str]) -> list[str]:
+    """Feature columns of the `.item` file: for None all but those that name each item, else the named ones.
+
+    notes: gets what is in use, and what is left out. Raises UsageError for a column that is not there.
+    """
     iid = dataset.iid_field
     present = [] if dataset.item_feat is None else [c for c in dataset.item_feat.columns if c != iid]
-    if wanted is None:
-        return present
-    for field in wanted:
+    for field in wanted or ():
         if field not in present:
             hint = did_you_mean(field, present) or f": it has {', '.join(present) or 'no features'}"
             raise UsageError(f"item_features names {field}, which the .item file does not have{hint}")
-    return wanted
+    naming = [field for field in present if _names_items(dataset, field)] if wanted is None else []
+    fields = [field for field in present if field not in naming] if wanted is None else wanted
+    notes.append(f"item features in use: {', '.join(fields) or 'none'}")
+    if naming:
+        notes.append(
+            f"left out, as nearly every item has a value of its own: {', '.join(naming)}; item_features uses what it "
+            "names"
+        )
+    return fields
+
+
+def _names_items(dataset: Any, field: str) -> bool:
+    """Whether a column of single tokens has nearly as many values as items, so that it tells nothing beside the id."""
+    if dataset.field2type[field] != FeatureType.TOKEN:
+        return False
+    known = np.asarray(dataset.item_feat[field])
+    known = known[known > 0]
+    return names_items(len(np.unique(known)), len(known))

@@ -20,7 +20,8 @@ def result_table(record: dict[str, Any]) -> str:
     """The test metrics of a run, one row a metric, one column a cut-off, and what they were measured on."""
     metrics, single = _by_name(record["test"])
     cutoffs = sorted({k for row in metrics.values() for k in row})
-    head = f"{record['model']} on {record['dataset']} (seed {record['seed']})"
+    called = f" ({record['label']})" if record.get("label", record["model"]) != record["model"] else ""
+    head = f"{record['model']}{called} on {record['dataset']} (seed {record['seed']})"
     lines = ["", head, "-" * len(head), "  " + record["protocol"], "  split " + record["split"]]
     lines += [f"  {note}" for note in record["notes"]]
     lines.append(

@@ -31,5 +31,5 @@ def plot_learning_curve(
     right.set_ylabel(f"validation {metric}", color=COLOURS[1])
     left.set_title(title if best is None else f"{title}\nbest validation {metric} {best:.4f}", fontsize=11)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, format="png")
     plt.close(figure)

@@ -18,6 +18,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -28,6 +29,7 @@ from recbole_ext.data.catalogue import Catalogue
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.errors import UsageError
+from recbole_ext.files import torn
 from recbole_ext.model.factored import Factored
 from recbole_ext.plain import config_to_plain
 
@@ -213,7 +215,10 @@ def _own(value: Tensor) -> Tensor:
 
 def _tensors(tensors: dict[str, Tensor]) -> Any:
     def write(path: Path) -> None:
-        save_file(tensors, path)
+        try:
+            save_file(tensors, path)
+        except SafetensorError as error:  # what safetensors makes of a full disk
+            raise torn(path) from error
         path.chmod(path.parent.stat().st_mode & 0o666)  # safetensors lets nobody else read it
 
     return write

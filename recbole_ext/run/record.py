@@ -22,11 +22,13 @@ from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.facts import check_log, target_facts
 from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means
-from recbole_ext.files import commit, unique, write_text
+from recbole_ext.files import cannot_write, check_writable, commit, unique, write_beside, write_text
 from recbole_ext.plain import config_to_plain
 from recbole_ext.rewards import check_rewards, event_kinds
 from recbole_ext.run.curve import plot_learning_curve
 from recbole_ext.run.model_folder import FOLDER, write_model_folder
+from recbole_ext.settings.place import Place
+from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.version import __version__
 
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "polars")
@@ -43,9 +45,11 @@ class Run:
         self.config = config
         for key in ("runs_dir", "checkpoint_dir"):  # found out now, not after training
             try:
-                Path(config[key]).mkdir(parents=True, exist_ok=True)
+                check_writable(config[key])
             except OSError as error:
-                raise UsageError(f"{key} {config[key]} cannot be made a folder: {error.strerror}") from error
+                raise UsageError(
+                    f"{key} {config[key]} is no folder that can be written: {error.strerror}"
+                ) from error
         name = f"{config['model']}-{config['seed']}-{stamp}-{unique()}"  # of no two runs, wherever they start
         self.is_cell = folder is not None
         self.folder = folder or Path(config["runs_dir"]) / config["dataset"] / name
@@ -55,6 +59,7 @@ class Run:
         self.record: dict[str, Any] = {
             "format": 1,
             "model": config["model"],
+            **({"label": label} if (label := settings_of(config, Place).label) else {}),
             "dataset": config["dataset"],
             "seed": config["seed"],
             "protocol": protocol_label(config),
@@ -187,28 +192,53 @@ class Run:
         self.files["model"] = folder
 
     def write(self) -> dict[str, Any]:
-        """Write the folder, record.json last, and return the record."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        files = {"record": self.folder / "record.json", **self.files}
+        """Write the folder, record.json last, and return the record.
+
+        What cannot be written is named in the record's notes and in its `not_written`, so that the results can be
+        printed all the same. Of a cell there is no record without ranks, which would count as finished.
+        """
+        self.files = {"record": self.folder / "record.json", **self.files}
+        checkpoint = self.record.get("checkpoint")
+        if checkpoint and Path(checkpoint).is_file():
+            self.files["checkpoint"] = Path(checkpoint)
         if self.arrays:
-            files["ranks"] = self.folder / "ranks.npz"
-            np.savez_compressed(files["ranks"], **self.arrays)
             by_slice = slice_means(self.arrays, self.config["topk"])
             if by_slice:
                 self.record["test_slices"] = by_slice
+            self._put("ranks", self.folder / "ranks.npz", self._write_ranks)
         if self.epochs and not self.is_cell:
-            files["learning curve"] = self.folder / "learning_curve.png"
-            title = f"{self.record['model']} on {self.record['dataset']}"
-            plot_learning_curve(
-                self.epochs,
-                self.record["valid_metric"],
-                self.record["best_valid_score"],
-                title,
-                files["learning curve"],
-            )
-        self.record["files"] = {label: str(path) for label, path in files.items()}
-        write_text(files["record"], json.dumps(self.record, indent=1, allow_nan=False) + "\n")
+            self._put("learning curve", self.folder / "learning_curve.png", self._draw_curve)
+        if not (self.is_cell and "not_written" in self.record):
+            self._put("record", self.files["record"], self._write_record)
         return self.record
+
+    def _put(self, label: str, file: Path, write: Callable[[Path], None]) -> None:
+        """Write one of the run's files, or note why it is not there."""
+        self.files[label] = file
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write(file)
+        except OSError as error:
+            del self.files[label]
+            said = cannot_write(error, file)
+            self.record["notes"].append(said)
+            self.record["not_written"] = [*self.record.get("not_written", []), said]
+            self.record["files"] = {name: str(path) for name, path in self.files.items()}
+
+    def _write_ranks(self, file: Path) -> None:
+        with write_beside(file) as waiting, waiting.open("wb") as stream:
+            np.savez_compressed(stream, **self.arrays)
+
+    def _draw_curve(self, file: Path) -> None:
+        title = f"{self.record['model']} on {self.record['dataset']}"
+        with write_beside(file) as waiting:
+            plot_learning_curve(
+                self.epochs, self.record["valid_metric"], self.record["best_valid_score"], title, waiting
+            )
+
+    def _write_record(self, file: Path) -> None:
+        self.record["files"] = {label: str(path) for label, path in self.files.items()}
+        write_text(file, json.dumps(self.record, indent=1, allow_nan=False) + "\n")
 
 
 def _versions() -> dict[str, str]:

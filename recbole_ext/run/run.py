@@ -45,12 +45,14 @@ def run(
     from recbole.utils import init_logger, init_seed
 
     from recbole_ext.bridge.prepare import prepare_atomic_files
+    from recbole_ext.files import told
 
-    prepare_atomic_files(config)
-    init_seed(config["seed"], config["reproducibility"])
-    init_logger(config)
-    getLogger().info(config)
-    return _experiment(config, saved, test, folder, notes, parent)
+    with told():
+        prepare_atomic_files(config)
+        init_seed(config["seed"], config["reproducibility"])
+        init_logger(config)
+        getLogger().info(config)
+        return _experiment(config, saved, test, folder, notes, parent)
 
 
 def configure(
@@ -63,12 +65,14 @@ def configure(
     config = build_config(model, dataset, config_dict, config_file_list)
     from recbole_ext.bridge.data_sets import check_settings
     from recbole_ext.bridge.keys import refuse_unread
-    from recbole_ext.errors import UsageError
+    from recbole_ext.errors import UsageError, needs
 
     check_dataset(config)
     config.run_settings.protocol.check_valid_metric()
     check_settings(config)
     refuse_unread(config)
+    if config["log_wandb"]:
+        needs("wandb", "log_wandb")
     for key in ("nproc", "world_size"):
         if int(config[key] or 1) > 1:
             raise UsageError(

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from recbole_ext.errors import UsageError
+from recbole_ext.settings.files import check_size
 
 _given_arguments: list[list[str]] = []  # innermost `command_line` last
 
@@ -61,12 +62,34 @@ def reads_sys_argv() -> bool:
 def parse_command_line(arguments: Iterable[str]) -> dict[str, Any]:
     """`--key=value` arguments as a dict of parsed values; what follows the first `=` is the value.
 
+    `--key value` is the same. Names are never numbers: `--dataset=2019` is a data set.
     Raises UsageError for any other argument and for a key given twice with two values.
     """
-    texts, others = split_arguments(arguments)
+    texts, others = split_arguments(_joined(arguments))
     if others:
         raise UsageError(f"argument {others[0]} is not of the form --key=value")
-    return {key: parse_value(text) for key, text in texts.items()}
+    return {key: _name(text) if key in _NAMES else parse_value(text) for key, text in texts.items()}
+
+
+_NAMES = ("model", "dataset")
+
+
+def _name(text: str) -> Any:
+    """A name, or a list of names where it is written as one."""
+    parsed = parse_value(text) if text.lstrip().startswith(("[", "(")) else text
+    return [str(one) for one in parsed] if isinstance(parsed, list | tuple) else text
+
+
+def _joined(arguments: Iterable[str]) -> list[str]:
+    """The arguments with `--key value` written as `--key=value`, as RecBole's own command takes both."""
+    found: list[str] = []
+    for argument in arguments:
+        before = found[-1] if found else ""
+        if before.startswith("--") and "=" not in before and not argument.startswith("--"):
+            found[-1] = f"{before}={argument}"
+        else:
+            found.append(argument)
+    return found
 
 
 def split_arguments(arguments: Iterable[str]) -> tuple[dict[str, str], list[str]]:
@@ -110,6 +133,7 @@ def _parse_yaml_collection(text: str) -> Any:
         return text
     try:
         parsed = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return text  # such as the interval "[0,inf)"
+    check_size(parsed, "a value")
     return parsed if isinstance(parsed, list | dict) else text

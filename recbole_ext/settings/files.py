@@ -56,7 +56,11 @@ def load_yaml(file: str | os.PathLike[str], loader: Any = yaml.FullLoader) -> di
         raise UsageError(f"config file {file} is not UTF-8 text (byte {error.start})") from error
     try:
         # a resolver added to the loader since reads numbers otherwise
-        content = copy.deepcopy(_parsed(text, loader, len(loader.yaml_implicit_resolvers.get("1", ()))))
+        content = _parsed(text, loader, len(loader.yaml_implicit_resolvers.get("1", ())))
+        check_size(content, file)
+        content = copy.deepcopy(content)
+    except RecursionError as error:
+        raise UsageError(f"{file} nests lists and mappings too deeply") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -69,6 +73,30 @@ def load_yaml(file: str | os.PathLike[str], loader: Any = yaml.FullLoader) -> di
             f"{file}, line 1: a config file holds `key: value` lines, not a {type(content).__name__}"
         )
     return content
+
+
+MOST_VALUES = 100_000
+
+
+def check_size(content: Any, where: object) -> None:
+    """Raise UsageError where what is read holds itself, or by its aliases (`*name`) more than MOST_VALUES values."""
+    known: dict[int, int | None] = {}
+
+    def values(item: Any) -> int:
+        if not isinstance(item, dict | list | tuple):
+            return 1
+        if id(item) not in known:
+            known[id(item)] = None  # it is being counted
+            parts = [*item, *item.values()] if isinstance(item, dict) else item
+            known[id(item)] = 1 + sum(values(part) for part in parts)
+        size = known[id(item)]
+        if size is None:
+            raise UsageError(f"{where} has an alias of what it stands in: write the value itself")
+        return size
+
+    size = values(content)
+    if size > MOST_VALUES:
+        raise UsageError(f"{where} holds {size:,} values with its aliases: {MOST_VALUES:,} is the most")
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,9 @@ WORKED_OUT = frozenset(
 )
 _READS = re.compile(r"config(?:_dict)?(?:\[|\.get\()\s*[\"'](\w+)[\"']")
 _ASKS = re.compile(r"[\"'](\w+)[\"'] in (?:self\.)?config\b")
+_EVALUATED = re.compile(
+    r"\beval\([^)\n]*config\[[\"'](\w+)[\"']\]"
+)  # a model's class is named so: never run as code
 _ENTRY = re.compile(r"^(\w+):[^#\n]*(?:#(.*))?$", re.MULTILINE)
 _RANGE = re.compile(r"[Rr]ange in `*\[(.+?)\]|\[('\w+'(?:,\s*'\w+')+)\]\s*$")
 _SIZE = re.compile(
@@ -118,6 +121,9 @@ def fields_of(model_class: type, known: Iterable[str]) -> dict[str, Any]:
             continue
         comment = comments.get(wanted, "")
         kind = _kind(wanted, defaults[wanted], comment, source) if wanted in defaults else Any
+        if wanted in _EVALUATED.findall(source):
+            classes = re.findall(r"^class (\w+)", source, re.MULTILINE)
+            kind = Literal[tuple(one for one in classes if one != name)]
         fields[wanted] = (kind, key(defaults.get(wanted), _sentence_of(comment)))
     return fields
 

@@ -23,6 +23,15 @@ def _gpus(value: Any) -> Any:
     return text
 
 
+def one_line(value: Any) -> Any:
+    """A name of one line, as it is printed on a terminal and set in a page."""
+    value = str(value) if type(value) is int and 0 <= value < 10**6 else value
+    if not isinstance(value, str) or not value.strip() or not value.isprintable() or len(value) > 100:
+        raise ValueError("write a name of one line, of at most 100 letters")
+    return value.strip()
+
+
+Label = Annotated[str, BeforeValidator(one_line)]
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
@@ -65,6 +74,9 @@ class Place(Settings):
         "info", "least important messages that are shown"
     )
     show_progress: Flag = key(True, "a bar an epoch; on a terminal only where nothing is said")
+    label: Label | None = key(
+        None, "what the run is called in tables and comparisons; ~: its model", says="a name of one line"
+    )
     loss_decimal_place: Whole = key(4, "decimals of the losses that are printed", ge=0, le=17)
     verbose: Flag | None = key(None, "RecBole's own, of a second process")
     log_wandb: Flag = key(False, "a run is sent to Weights & Biases")

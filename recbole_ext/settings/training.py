@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from recbole_ext.errors import UsageError
 from recbole_ext.settings.base import Flag, NoneWord, Number, Role, Settings, Whole, key
 
-LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
 LARGEST_SEED = 2**32 - 1  # that numpy takes
 # what the trainers of models that count do not read
 OF_STEPS = (

@@ -144,6 +144,11 @@ def readers_of(key: str) -> list[str]:
     return ours + [name for name, keys in _recbole_keys().items() if key in keys and name not in ours]
 
 
+def is_key(key: str) -> bool:
+    """Whether a run of any model reads the key."""
+    return key in all_model_keys() or any(key in group.model_fields for group in GENERAL)
+
+
 def all_model_keys() -> set[str]:
     """Keys of any model."""
     ours = [set(settings_class(cls).model_fields) for cls in _models().values()]

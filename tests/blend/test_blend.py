@@ -1,6 +1,7 @@
 """Blend: a component is what it is alone, the weight is the best on validation, and what cannot be blended."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -321,3 +322,46 @@ def test_what_cannot_be_blended(toy, settings, words):
         return
     with pytest.raises(UsageError, match=words):
         run(toy, **given)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_an_interrupted_blend_names_the_checkpoint_that_goes_on(
+    tmp_path, monkeypatch, capsys, write_log, random_log, epochs
+):
+    """Interrupted in the first model and in the second."""
+    from recbole_ext.report.text import result_table
+    from recbole_ext.run import record
+    from recbole_ext.run.run import run
+
+    monkeypatch.chdir(tmp_path)
+    write_log(random_log(sessions=80, ties=False))
+    settings = {
+        "data_path": "data",
+        "blend_models": ["GRU4Rec", "SASRec"],
+        "blend_settings": [{"hidden_size": 8, "embedding_size": 8}, {"hidden_size": 8, "inner_size": 8}],
+        "epochs": 2,
+        "use_gpu": False,
+        "state": "ERROR",
+        "eval_args": {"split": {"session_time": [7, 1, 2]}},
+    }
+
+    def stop_after(epochs):
+        def epoch(self, trainer):
+            def note(index, score):
+                if index + 1 == epochs:
+                    raise KeyboardInterrupt
+
+            return note
+
+        return epoch
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(record.Run, "epoch", stop_after(epochs))
+        with pytest.raises(KeyboardInterrupt):
+            run("Blend", "toy", settings)
+    (file,) = re.findall(r"continue with --resume_from=(\S+)", capsys.readouterr().err)
+    went_on = run("Blend", "toy", {**settings, "resume_from": file})
+    assert re.search(
+        r"[\d.]+ GRU4Rec \+ [\d.]+ SASRec by zscore, chosen on validation", result_table(went_on)
+    )
+    assert went_on["epochs_run"] == 4 and went_on["test"] == run("Blend", "toy", settings)["test"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -551,3 +552,27 @@ def test_a_result_on_edited_files_says_so(lists: Path):
     file.write_text(file.read_text().replace("\ttrain\n", "\ttest\n", 3))
     [note] = recbole_ext.run("SR", "rr2", show_progress=False)["notes"]
     assert note.startswith("rr2.inter changed since the conversion that manifest.json tells of")
+
+
+def test_a_data_set_of_the_checkout_is_found_from_any_folder(workplace, monkeypatch, caplog):
+    from recbole_ext.bridge.prepare import prepare_atomic_files
+    from recbole_ext.run.run import configure
+
+    checkout = workplace / "checkout"
+    shutil.copytree(files.configs_dir(), checkout / "configs")
+    monkeypatch.setattr(files, "__file__", str(checkout / "recbole_ext" / "settings" / "files.py"))
+    for place in ("checkout/atomic_data/mine", "elsewhere"):
+        (workplace / place).mkdir(parents=True)
+    inter = checkout / "atomic_data" / "mine" / "mine.inter"
+    inter.write_text("session_id:token\titem_id:token\ttimestamp:float\na\tx\t1\na\ty\t2\n")
+    monkeypatch.chdir(workplace / "elsewhere")
+    config = configure("Pop", "mine")
+    assert config["data_path"] == str(inter.parent) and config["USER_ID_FIELD"] == "session_id"
+    prepare_atomic_files(config)
+    assert (
+        f"mine is not in the working directory: its atomic files are those of {inter.parent}" in caplog.text
+    )
+    shutil.copytree(inter.parent, "atomic_data/mine")
+    assert configure("Pop", "mine")["data_path"] == os.path.join("atomic_data", "mine"), "here goes first"
+    with pytest.raises(UsageError, match="there is no dataset other"):
+        configure("Pop", "other")

@@ -985,3 +985,17 @@ def test_parts_that_cannot_be(tmp_path, part, options, said):
     (tmp_path / "events.csv").write_text(PARTED.format(part=part))
     with pytest.raises(ConvertError, match=said):
         convert(tmp_path / "events.csv", tmp_path / "shop", **options)
+
+
+def test_a_feature_that_names_each_item_is_told(tmp_path, capsys):
+    from recbole_ext.convert.__main__ import main
+
+    events = [f"s{n // 2},i{n % 24},{1430622000 + n}" for n in range(48)]
+    (tmp_path / "log.csv").write_text("session,item,time\n" + "\n".join(events) + "\n")
+    rows = [f"i{n},red shirt {n},b{n % 5},{n}.5" for n in range(24)]
+    (tmp_path / "items.csv").write_text("item,title:token,brand:token,price:float\n" + "\n".join(rows) + "\n")
+    words = ["csv", str(tmp_path / "log.csv"), "--items", "items.csv", "--out", str(tmp_path / "shop")]
+    assert main(words) == 0
+    told = "note, values of title, nearly one an item: models leave it out where item_features does not name it: 24"
+    out = capsys.readouterr().out
+    assert told in out and "brand, nearly" not in out and "price, nearly" not in out

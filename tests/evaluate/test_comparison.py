@@ -270,6 +270,41 @@ def test_labels_group_runs(write_run):
         compare([one, two], labels=["x", "x"])
 
 
+def test_runs_of_one_model_are_called_by_the_settings_that_differ(write_run):
+    def labels(*configs, **more):
+        plain = [{"config": {"seed": c.get("seed", 1), **c}, **more} for c in configs]
+        runs = [write_run("A", [1] * 5, seed=p["config"]["seed"], record=p) for p in plain]
+        return sorted(model["model"] for model in compare(runs)["models"])
+
+    common = {"size": 8, "runs_dir": "r"}
+    assert labels({**common, "user_state": "none"}, {**common, "user_state": "init"}) == [
+        "A user_state=init",
+        "A user_state=none",
+    ]
+    both = [
+        {**common, "pointer": pointer, "seed": seed} for pointer in ("none", "session") for seed in (1, 2)
+    ]
+    assert labels(*both) == ["A pointer=none", "A pointer=session"]
+    assert labels({**common, "runs_dir": "a"}, {**common, "seed": 2, "new": 1}) == ["A"], "no key of a result"
+    assert labels({**common, "metrics": ["Hit"]}, {**common, "metrics": ["NDCG"], "seed": 2}) == ["A"]
+    many = [{**common, **dict.fromkeys("wxyz", value)} for value in (1, 2)]
+    assert labels(*many) == ["A w=1 x=1 y=1 (1)", "A w=2 x=2 y=2 (2)"]
+    long = [{**common, "features": ["a" * 30, end]} for end in "xy"]
+    assert labels(*long) == [f"A features=['{'a' * 21}… ({number})" for number in (1, 2)]
+    with pytest.raises(UsageError, match="are both A with seed 1: leave one out, or give them labels"):
+        labels(common, common)
+    with pytest.raises(UsageError, match="are both mine with seed 1"):
+        labels({**common, "user_state": 1}, {**common, "user_state": 2}, label="mine")
+
+
+def test_compare_takes_folders_or_a_list_of_them(write_run):
+    import recbole_ext
+
+    folders = [write_run(name, [1, 30, 2, 1, 4]) for name in "AB"]
+    assert recbole_ext.compare(folders) == recbole_ext.compare(*folders) == compare(folders)
+    assert recbole_ext.compare(folders, labels=["x", "y"])["models"][0]["model"] in ("x", "y")
+
+
 def test_every_pair_or_those_with_a_baseline(write_run):
     ranks = {"A": [1, 1, 1, 1, 1], "B": [2, 2, 1, 1, 3], "C": [3, 2, 9, 9, 9]}
     folders = [write_run(name, rank) for name, rank in ranks.items()]
@@ -319,7 +354,9 @@ def test_what_the_reader_has_to_know(write_run):
         return {"config": {"seed": seed, "runs_dir": f"r{seed}", **keys}}
 
     wide = [write_run("A", [1] * 5, seed=s, record=config(s, hidden_size=64 * s)) for s in (1, 2)]
-    assert compare(wide)["notes"] == ["A: its runs differ in hidden_size, not in their seed only"]
+    assert compare(wide, labels=["A", "A"])["notes"] == [
+        "A: its runs differ in hidden_size, not in their seed only"
+    ]
     alike = [write_run("A", [1] * 5, seed=s, record=config(s, hidden_size=64)) for s in (1, 2)]
     assert compare(alike)["notes"] == []
     found = [
@@ -329,7 +366,9 @@ def test_what_the_reader_has_to_know(write_run):
     assert compare(refitted)["notes"] == []
     found[1]["config"]["hidden_size"] = 65
     refitted = [write_run("R", [1] * 5, seed=s, record=found[s - 1]) for s in (1, 2)]
-    assert compare(refitted)["notes"] == ["R: its runs differ in hidden_size, not in their seed only"]
+    assert compare(refitted, labels=["R", "R"])["notes"] == [
+        "R: its runs differ in hidden_size, not in their seed only"
+    ]
     counts = {**FACTS, "item_count": np.array([0, 9, 3, 4, 1, 7])}
     one, two = write_run("A", [1] * 5), write_run("B", [1] * 5, facts=counts, record={"split": "other"})
     notes = compare([one, two])["notes"]

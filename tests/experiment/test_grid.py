@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -689,3 +690,90 @@ def test_what_is_only_left_to_test_was_not_interrupted(write_experiment, capsys)
     assert run(file) == 0
     out = capsys.readouterr().out
     assert "interrupted" not in out and "again" not in out and out.count("GRU4Rec seed") == 2
+
+
+def cut(file, characters):
+    """As an interruption or a full disk leaves a file that a line is added to."""
+    file.write_bytes(file.read_bytes()[:-characters])
+
+
+def test_a_torn_last_line_is_told_left_out_and_its_reading_listed_again(write_experiment, capsys, reported):
+    file = write_experiment(models=["Pop"])
+    assert run(file) == 0
+    readings, calls = Path("results/try/test_readings.csv"), RUNS / "try" / "calls.jsonl"
+    kept = readings.read_text().splitlines()
+    cut(readings, 3)  # within the last number: what is left is a number too
+    cut(calls, 9)
+    capsys.readouterr()
+    assert run(file, "--seed=1,2,3") == 0
+    said = capsys.readouterr().err
+    assert f"{readings} holds a line that was not written to the end: left out" in said
+    assert f"{calls} holds a line that was not written to the end: left out" in said
+    experiment = reported[-1][1]
+    assert sorted(row["seed"] for row in experiment["readings"]) == [1, 2, 3]
+    assert [call["runs"] for call in experiment["calls"]] == [1]
+    lines = readings.read_text().splitlines()
+    assert lines[:2] == kept[:2] and lines[2] == f"{kept[2][:-2]},torn", "what is there is never changed"
+
+
+def test_a_list_of_readings_whose_head_is_torn_is_read(tmp_path):
+    file = tmp_path / ledger.FILE
+    file.write_text("time,data")
+    record = {"dataset": "toy", "seed": 1, "commit": None, "test": {"hit@5": 0.25}}
+    ledger.append(file, 'SASRec, "large"', "abc", record)
+    (row,) = ledger.readings(file)
+    assert (row["label"], row["seed"], row["metrics"]) == ('SASRec, "large"', 1, {"hit@5": 0.25})
+    assert ledger.torn(file).endswith("('time,data,torn')")
+
+
+@pytest.mark.parametrize("key", ["runs_dir", "name"])
+def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(
+    write_experiment, capsys, evaluated, key
+):
+    Path("file").touch()
+    Path("results").mkdir()
+    Path("results/other").touch()
+    file = write_experiment()
+    assert run(file, "--runs_dir=file/runs" if key == "runs_dir" else "--name=other") == 2
+    assert "nothing can be written into" in capsys.readouterr().err and evaluated == []
+
+
+def test_tables_are_printed_whatever_cannot_be_written(write_experiment, capsys, disk_full):
+    file = write_experiment(models=["Pop", "SessionPop"])
+    disk_full("chosen.yaml", "cells.csv")
+    assert run(file) == 1
+    found = capsys.readouterr()
+    assert "seeds 1, 2: mean over seeds" in found.out
+    for name in ("chosen.yaml", "cells.csv"):
+        assert f"error: results/try/{name} cannot be written: No space left on device" in found.err
+    assert "page" in Path("results/try/index.html").read_text() and not list(Path.cwd().rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("name", ["ranks.npz", "record.json"])
+def test_a_cell_whose_files_cannot_be_written_says_its_score_and_runs_again(
+    write_experiment, capsys, disk_full, name
+):
+    file = write_experiment(models=["Pop"], seeds=[1])
+    disk_full(name)
+    assert run(file) == 1
+    out = capsys.readouterr().out
+    assert re.search(
+        rf"failed in .*: NDCG@10 \.\d+, but .*{name} cannot be written: No space left on device", out
+    )
+    disk_full()
+    assert run(file) == 0
+    assert "failed before: tries again" in capsys.readouterr().out
+    assert len(ledger.readings(Path("results/try/test_readings.csv"))) == 2, "both readings are listed"
+
+
+def test_a_page_of_other_cells_is_not_replaced_without_a_word(here, capsys):
+    words = ["--dataset=toy", "--data_path=data", "--use_gpu=False", "--seed=1,2"]
+    words.append("--eval_args={split: {session_time: [6, 2, 2]}}")
+    assert main(["--model=Pop,SessionPop", *words]) == 0
+    assert "the page in" not in capsys.readouterr().err
+    assert main(["--model=Pop,RepeatLast,SessionPop", *words]) == 0
+    assert "the page in" not in capsys.readouterr().err, "nothing of it is lost"
+    assert main(["--model=RepeatLast,SessionPop", *words]) == 0
+    place = RUNS / "toy" / "report"
+    said = f"the page in {place} is of toy Pop seed 1 and 1 more too: this call's will take its place, --name=NAME"
+    assert said in capsys.readouterr().err

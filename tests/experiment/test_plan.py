@@ -1,13 +1,13 @@
 """What an experiment's yaml and command line say, and the sentences for mistakes in them."""
 
-from pathlib import Path
-
 import pytest
 
+from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import is_grid
 from recbole_ext.experiment.plan import combinations, from_command_line, read_experiment, space_of
 from recbole_ext.settings.command_line import parse_command_line
+from recbole_ext.settings.files import configs_dir
 
 
 def test_what_makes_a_command_line_a_grid():
@@ -163,7 +163,7 @@ def test_which_knobs_a_model_has(make_config, write_log, random_log):
     assert not unread("SASRecSQN", hidden_dropout_prob=0.1, gamma=0.5, q_weight=2.0)
 
 
-SHIPPED = sorted((Path(__file__).resolve().parents[2] / "configs/experiment").glob("*.yaml"))
+SHIPPED = sorted((configs_dir() / "experiment").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=[file.stem for file in SHIPPED])
@@ -182,3 +182,67 @@ def test_the_shipped_experiments_ask_for_what_can_be_had(file, tmp_path, monkeyp
             for one in tries:
                 config = asked.configured(one, 1)
                 assert all(config[key] == value for key, value in one.items())
+
+
+# --- a search that would search nothing ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "more", "said"),
+    [
+        (
+            {"search": {"learnin_rate": [0.01, 0.001]}},
+            [],
+            "unknown key learnin_rate: did you mean learning_rate?",
+        ),
+        (
+            {"search": {"learnin_rate": [0.01, 0.001]}},
+            ["--model=GRU4Rec"],
+            "unknown key learnin_rate: did you mean learning_rate?",
+        ),
+        (
+            {
+                "search": {"learnin_rate": [0.01]},
+                "models": [{"model": "GRU4Rec", "search": {"dropout_prob": [0.1]}}],
+            },
+            [],
+            "unknown key learnin_rate: did you mean learning_rate?",
+        ),
+        (
+            {
+                "search": {"learning_rate": [0.01, 0.001]},
+                "models": [
+                    {"model": name, "settings": {"learning_rate": 0.01}} for name in ("GRU4Rec", "NARM")
+                ],
+            },
+            [],
+            "search names learning_rate, which no model searches",
+        ),
+        (
+            {
+                "search": {"learning_rate": [0.01, 0.001]},
+                "models": [{"model": "GRU4Rec", "search": {"dropout_prob": [0.1]}}],
+            },
+            [],
+            "search names learning_rate, which no model searches",
+        ),
+        (
+            {"search": {"learning_rate": [0.01]}},
+            ["--learnin_rate=0.1", "--model=GRU4Rec"],
+            "unknown key learnin_rate",
+        ),
+    ],
+)
+def test_a_common_search_that_no_model_does_is_refused(write_experiment, capsys, keys, more, said):
+    assert main([f"--experiment={write_experiment(**keys)}", *more]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("label", ["..", ".hidden", "../../up", "---", "a\x1b[2Jb", "two\nlines"])
+def test_a_label_is_a_name_and_no_path(write_experiment, label):
+    with pytest.raises(UsageError, match="has the label"):
+        read_experiment(write_experiment(models=[{"model": "Pop", "label": label}]))
+    assert (
+        read_experiment(write_experiment(models=[{"model": "Pop", "label": "Pop, a/b"}])).models[0].folder
+        == "Pop-a-b"
+    )

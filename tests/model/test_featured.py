@@ -375,3 +375,24 @@ def test_one_long_text_does_not_make_all_others_long(longest):
         gradients.append(embedding.weight.grad.clone())
     assert torch.allclose(*gradients, rtol=1e-4)
     assert (own.tables > 1) == (longest >= 40)
+
+
+@pytest.mark.parametrize("name", ["SASRecFeat", "HRNNFeat"])
+def test_a_feature_that_names_each_item_is_left_out_where_nobody_names_it(build, random_log, items, name):
+    for number, item in enumerate(items):
+        item["split"] = f"title {number}" if number > 2 else ""  # three items have none
+    rows = [
+        {key: row[key] for key in ("session_id", "user_id", "item_id", "timestamp")} for row in random_log()
+    ]
+    model = build(name, rows, items)[-1]
+    assert model.notes[:2] == [
+        "item features in use: category, price, tags",
+        "left out, as nearly every item has a value of its own: split; item_features uses what it names",
+    ]
+    named = build(name, item_features=["split", "price"])[-1]
+    assert "item features in use: split, price" in named.notes and not any(
+        "left out" in n for n in named.notes
+    )
+    for item in items:
+        item["split"] = f"brand {int(item['item_id'][1:]) // 2}"
+    assert "item features in use: category, price, tags, split" in build(name, rows, items)[-1].notes

@@ -1,6 +1,7 @@
 """One run from the command line to its record, and the sentences for a user's mistakes."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -227,3 +228,102 @@ def test_help(capsys):
 
     assert main(["run", "--help"]) == 0
     assert "--model=HRNNFeat" in capsys.readouterr().out
+
+
+# --- a disk that takes no more ------------------------------------------------------------------------------
+
+
+def command(toy, *more):
+    from recbole_ext.cli import main
+
+    words = [f"--{key}={value}" for key, value in toy.items() if key != "eval_args"]
+    split = "--eval_args={split: {session_time: [7, 1, 2]}}"
+    return main(
+        ["--model=GRU4Rec", "--dataset=toy", "--embedding_size=8", "--hidden_size=8", *words, split, *more]
+    )
+
+
+@pytest.mark.parametrize("key", ["runs_dir", "checkpoint_dir"])
+def test_a_folder_that_cannot_be_written_is_told_before_training(toy, here, capsys, monkeypatch, key):
+    from recbole_ext.run import run
+
+    monkeypatch.setattr(run, "_train", lambda *args: pytest.fail("it trains"))
+    (here / "file").touch()
+    assert command(toy, f"--{key}=file/runs") == 2
+    assert (
+        f"error: {key} file/runs is no folder that can be written: Not a directory" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("names", [("record.json",), ("ranks.npz", "learning_curve.png", "record.json")])
+def test_the_table_is_printed_whatever_cannot_be_written(toy, here, capsys, disk_full, names):
+    disk_full(*names)
+    assert command(toy) == 1
+    out = capsys.readouterr().out
+    assert "NDCG" in out and "test targets" in out
+    for name in names:
+        assert f"{name} cannot be written: No space left on device" in out
+    (folder,) = Path("runs/toy").iterdir()
+    assert not set(names) & {file.name for file in folder.iterdir()}
+    assert not list(here.rglob("*.tmp"))
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_a_run_in_one_sentence(toy, here, capsys, monkeypatch):
+    def half(state, file):
+        Path(file).write_bytes(b"PK")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")
+
+    monkeypatch.setattr(torch, "save", half)
+    assert command(toy) == 2
+    said = capsys.readouterr().err
+    assert ".pth cannot be written: only a part of it was written (is the disk full?)" in said
+    assert "Traceback" not in said and not list(here.rglob("*.tmp"))
+
+
+def test_a_run_has_the_label_that_it_is_given(toy, here, capsys):
+    assert command(toy, "--label=small, plain") == 0
+    assert "GRU4Rec (small, plain) on toy (seed 2020)" in capsys.readouterr().out
+    (folder,) = Path("runs/toy").iterdir()
+    assert json.loads((folder / "record.json").read_text())["label"] == "small, plain"
+    for wrong in ("a\x1b[31mb", "a\nb", " ", "a" * 101):
+        assert command(toy, f"--label={wrong}") == 2
+        said = capsys.readouterr().err
+        assert "label is" in said and "write a name of one line" in said and "\x1b" not in said
+    assert command(toy, "--seed=1,2", "--label=both") == 2
+    assert "--label is for a single run: write it beside model, in models" in capsys.readouterr().err
+
+
+def test_the_table_names_the_checkpoint_that_loads(toy, here, capsys):
+    from recbole_ext.bridge.patches.checkpoints import load_data_and_model
+
+    assert command(toy) == 0
+    out = capsys.readouterr().out
+    (file,) = re.findall(r"^  checkpoint +(\S+)$", out, re.MULTILINE)
+    assert load_data_and_model(file)[0]["model"] == "GRU4Rec"
+    assert re.search(r"^  record +runs/toy/GRU4Rec-2020-\S+/record.json$", out, re.MULTILINE)
+
+
+def test_wandb_that_is_not_there_is_told_before_anything_runs(toy, here, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert command(toy, "--log_wandb=True") == 2
+    one_sentence(capsys.readouterr().err, "log_wandb needs wandb, which is not installed: pip install wandb")
+    assert not Path("runs").exists()
+
+
+def test_a_name_may_be_a_number_and_stand_after_a_space(toy, here, capsys):
+    from recbole_ext.cli import main
+
+    Path("data/2019").mkdir()
+    Path("data/2019/2019.inter").write_bytes(Path("data/toy/toy.inter").read_bytes())
+    words = ["--data_path=data", "--use_gpu=False", "--eval_args={split: {session_time: [7, 1, 2]}}"]
+    assert main(["run", "--model", "Pop", "--dataset=2019", *words]) == 0
+    assert "Pop on 2019 (seed" in capsys.readouterr().out
+    assert main(["run", "--model=Pop,SessionPop", "--dataset", "2019,toy", *words]) == 0
+    assert "[4/4] toy SessionPop" in capsys.readouterr().out
+    assert main(["run", "Pop", "--dataset=toy", *words]) == 2
+    one_sentence(capsys.readouterr().err, "argument Pop is not of the form --key=value")
+
+
+def test_a_learner_that_never_works_is_not_offered(toy, here, capsys):
+    assert command(toy, "--learner=sparse_adam") == 2
+    one_sentence(capsys.readouterr().err, "learner is 'sparse_adam': it has to be one of adam, adamw, sgd")

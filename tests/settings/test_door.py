@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import recbole_ext
+from recbole_ext.bridge.names import check_names
 from recbole_ext.bridge.stored_config import config_from_plain
 from recbole_ext.errors import UsageError
+from recbole_ext.files import recbole_folder
 from recbole_ext.plain import config_to_plain
 from recbole_ext.settings.base import Role
+from recbole_ext.settings.command_line import parse_command_line
 from recbole_ext.settings.files import configs_dir, load_yaml
-from recbole_ext.settings.run_settings import parse, read_given, settings_of
+from recbole_ext.settings.of_model import _EVALUATED, settings_class
+from recbole_ext.settings.run_settings import GENERAL, parse, read_given, settings_of
 from recbole_ext.settings.training import Training
 
 _spec = importlib.util.spec_from_file_location("settings_door", Path(__file__).parent / "door.py")
@@ -309,3 +314,77 @@ def test_a_finished_run_says_another_metric_from_its_ranks(tmp_path: Path):
         measured(record, tmp_path, ["ItemCoverage"], [10]) is None
     )  # lists of all users say that, ranks do not
     assert measured({**record, "protocol": "RecBole user-wise protocol"}, tmp_path, ["Hit"], [5]) is None
+
+
+# --- nothing is evaluated, and nothing expands without end ---------------------------------------------------
+
+CODE = "__import__('pathlib').Path('evaluated').touch()"
+
+
+@pytest.mark.parametrize("model", ["KD_DAGFM", "SASRec", "HRNNFeat", "DIN"])
+def test_no_setting_is_evaluated_as_code(model, tmp_path, monkeypatch):
+    from recbole.utils import get_model
+
+    monkeypatch.chdir(tmp_path)
+    keys = {key for group in GENERAL for key in group.model_fields} | set(
+        settings_class(get_model(model)).model_fields
+    )
+    for key in keys:
+        door.refusal(model, parse_command_line([f"--{key}={CODE}"]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_one_key_that_recbole_evaluates_takes_names_of_its_networks_only():
+    said = door.refusal("KD_DAGFM", {"teacher": CODE})
+    assert said.startswith("teacher is") and "one of DAGFM, CrossNet, CINComp, CIN" in said
+    assert "teacher" not in door.refusal("KD_DAGFM", {"teacher": "CIN"})
+    evaluated = {}
+    for file in (recbole_folder() / "model").rglob("*.py"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if re.search(r"(?<![.\w])(eval|exec)\(", line):
+                evaluated[file.stem] = _EVALUATED.findall(line)
+    assert evaluated == {"kd_dagfm": ["teacher"]}, "another key is run as code by a model of RecBole's"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("topk: !!python/object/apply:pathlib.Path.touch [evaluated]", "is not valid yaml"),
+        ("a: &a [*a]", "a.yaml has an alias of what it stands in"),
+        (
+            "a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n"
+            + "\n".join(
+                f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in zip("abcdefgh", "bcdefghi")
+            ),
+            "values with its aliases: 100,000 is the most",
+        ),
+        ("a: " + "[" * 5000 + "]" * 5000, "a.yaml nests lists and mappings too deeply"),
+    ],
+)
+def test_a_yaml_file_that_would_run_or_expand_is_refused(tmp_path, monkeypatch, text, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UsageError, match=re.escape(said)):
+        load_yaml("a.yaml")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.yaml"]
+
+
+def test_aliases_that_stay_small_are_read(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: &a [1, 2]\nb: [*a, *a]\n")
+    assert load_yaml(tmp_path / "a.yaml") == {"a": [1, 2], "b": [[1, 2], [1, 2]]}
+
+
+def test_a_value_of_the_command_line_does_not_expand_either():
+    bomb = "{" + "a: &a [1,2,3,4,5,6,7,8,9,10]"
+    bomb += (
+        "".join(f", {new}: &{new} [{','.join([f'*{old}'] * 10)}]" for old, new in zip("abcdef", "bcdefg"))
+        + "}"
+    )
+    with pytest.raises(UsageError, match=r"a value holds 12,\S+ values with its aliases"):
+        parse_command_line([f"--eval_args={bomb}"])
+
+
+@pytest.mark.parametrize("name", ["../toy", "a/b", "..", "a\\b", "a\x1b[31m"])
+def test_a_data_set_is_a_name_and_no_path(name):
+    with pytest.raises(UsageError, match="write a name, not a path"):
+        check_names("Pop", name)

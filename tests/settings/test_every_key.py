@@ -43,6 +43,7 @@ NAMES = {  # of columns that RecBole makes, of kinds of events, of files and pla
     *(
         "dataloaders_save_path",
         "wandb_project",
+        "label",
         "ip",
         "port",
         "config_file",
