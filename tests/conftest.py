@@ -22,6 +22,11 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+def pytest_collection_modifyitems(items):
+    """The commands of the README first: they take minutes each, and one process would end with them alone."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
+
+
 def pytest_configure(config):
     """Before a test is collected: the package reads the configs/ that are tracked, not what a user has put there."""
     from recbole_ext.settings import files

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # a finder of modules before the others, which does `act` where one of `names` is looked for
 FINDER = """
 import sys, os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name in {names}:

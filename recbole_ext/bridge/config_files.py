@@ -46,7 +46,8 @@ def add_own_files(config: Any, model: str, dataset: str) -> None:
         load_files(_model_files(model), loader),
         of_dataset,
     )
-    if "data_path" not in given and "data_path" in config.internal_config_dict:
+    # raw logs that are named are converted where the command runs
+    if not {"data_path", "raw_path"} & given.keys() and "data_path" in config.internal_config_dict:
         config.internal_config_dict["data_path"] = place_of(dataset, config.internal_config_dict["data_path"])
 
 

@@ -36,7 +36,7 @@ def prepare_atomic_files(config: Any) -> None:
     if not source:
         check_finished(str(out))
     if (out / f"{name}.inter").is_file() and finished:
-        if "data_path" not in config.external_config_dict and out.is_absolute():
+        if "data_path" not in getattr(config, "external_config_dict", {"data_path"}) and out.is_absolute():
             getLogger().warning(
                 "%s is not in the working directory: its atomic files are those of %s", name, out
             )

@@ -130,7 +130,7 @@ def test_a_tracking_run_of_the_user_s_own_goes_on(toy, monkeypatch):
 
 def test_without_wandb_it_is_said(toy, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UsageError, match="wandb is not installed: pip install wandb"):
+    with pytest.raises(UsageError, match="needs wandb, which is not installed: pip install wandb"):
         run(toy, "GRU4Rec", log_wandb=True)
 
 

@@ -2,11 +2,13 @@
 
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import nn
 
+from recbole_ext.data import negatives
 from recbole_ext.errors import UsageError
 from recbole_ext.testing import ModelContract
 
@@ -111,8 +113,8 @@ class ToyCountsEverything(ToyLast):
         self.register_buffer("counts", everything.float())
 
 
-class ToyDrawsFromAll(ToyLast):
-    """RecBole's sampler draws its negatives."""
+class ToyDrawsNegatives(ToyLast):
+    """A sampler draws its negatives."""
 
     defaults: ClassVar[dict[str, Any]] = {"loss_type": "BPR"}
 
@@ -136,7 +138,6 @@ FAULTS = [
     ("a_long_prefix_is_its_last_events", ToyKnowsItsSession),
     ("resume", ToyForgetsItsSteps),
     ("settings_round_trip", ToyChangesItsSettings),
-    ("training_draws_no_test_item", ToyDrawsFromAll),
     ("the_test_part_changes_nothing", ToyCountsEverything),
     ("carries_methods", ToyIsNoEncoder),
 ]
@@ -152,6 +153,13 @@ def call(clause, model, factory, **members):
 def test_a_fault_is_found_by_its_clause(clause, model, tmp_path_factory):
     with pytest.raises((AssertionError, UsageError)):
         call(clause, model, tmp_path_factory)
+
+
+def test_a_negative_of_the_test_part_is_found(tmp_path_factory, monkeypatch):
+    call("training_draws_no_test_item", ToyDrawsNegatives, tmp_path_factory)
+    monkeypatch.setattr(negatives, "training_items", lambda train: np.arange(1, train.item_num))
+    with pytest.raises(AssertionError):
+        call("training_draws_no_test_item", ToyDrawsNegatives, tmp_path_factory)
 
 
 class TestToyLast(ModelContract):
