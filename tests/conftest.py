@@ -22,9 +22,29 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+# Files of what hardly depends on the versions of the stack, which are run on the base one alone.
+ONCE = (
+    *("convert/test_bad_input.py", "convert/test_retailrocket_bad_input.py", "convert/test_plain_pickle.py"),
+    *("convert/test_options.py", "convert/test_rows.py", "convert/test_cli.py", "convert/test_csv_log.py"),
+    *("convert/test_synthetic.py", "convert/test_synthetic_retailrocket.py", "settings/test_every_key.py"),
+    *(
+        "recommend/serve/",
+        "recommend/test_harmed.py",
+        "recommend/test_benchmark.py",
+        "experiment/test_grid.py",
+    ),
+    *("convert/", "experiment/", "report/", "blend/test_blend.py", "evaluate/", "settings/"),
+    *("test_benchmarks.py", "test_replay_benchmark.py", "test_command.py", "testing/test_contract_bites.py"),
+)
+
+
 def pytest_collection_modifyitems(items):
     """The commands of the README first: they take minutes each, and one process would end with them alone."""
     items.sort(key=lambda item: item.path.name != "test_readme.py")
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).as_posix().startswith(ONCE):
+            item.add_marker(pytest.mark.base_only)
 
 
 def pytest_configure(config):

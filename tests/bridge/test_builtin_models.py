@@ -6,6 +6,7 @@ the file match each other.
 """
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -93,7 +94,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float
     """The numbers of all models, of a process in which nothing of ours but the patches is installed."""
     out = tmp_path_factory.mktemp("numbers") / "numbers.json"
     subprocess.run(
-        [sys.executable, "-W", "ignore", __file__, "--write", str(out)], check=True, cwd=out.parent
+        [sys.executable, "-W", "ignore", __file__, "--write", str(out)],
+        check=True,
+        cwd=out.parent,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     return json.loads(out.read_text())
 
@@ -107,7 +111,6 @@ def test_same_numbers_in_every_environment(model: str, found: dict[str, dict[str
 
 def write(out: Path) -> None:
     """Write the numbers of this environment."""
-    import os
     import tempfile
 
     sys.argv = sys.argv[:1]

@@ -106,7 +106,7 @@ def test_recbole_s_example_data_keep_recbole_s_settings():
         "    c = Config(model, 'ml-100k', None, {'train_neg_sample_args': None}).final_config_dict\n"
         "    print(json.dumps({k: str(v) for k, v in c.items()}))"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(files.__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(recbole_ext.__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,6 +65,7 @@ def test_unit_rows_is_normalize():
     torch.testing.assert_close(unit_rows(x), F.normalize(x, dim=-1))
 
 
+ROOT = Path(__file__).resolve().parents[2]
 MEMORY = """
 import torch
 from recbole_ext.model.large_softmax import softmax_loss
@@ -82,5 +84,5 @@ print(peak() - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory from /proc")
 def test_logits_are_never_stored_whole():
-    run = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, cwd=ROOT)
     assert float(run.stdout) < 200, "the logits alone are 780 MiB"
