@@ -24,16 +24,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 # Files of what hardly depends on the versions of the stack, which are run on the base one alone.
 ONCE = (
-    *("convert/test_bad_input.py", "convert/test_retailrocket_bad_input.py", "convert/test_plain_pickle.py"),
-    *("convert/test_options.py", "convert/test_rows.py", "convert/test_cli.py", "convert/test_csv_log.py"),
-    *("convert/test_synthetic.py", "convert/test_synthetic_retailrocket.py", "settings/test_every_key.py"),
-    *(
-        "recommend/serve/",
-        "recommend/test_harmed.py",
-        "recommend/test_benchmark.py",
-        "experiment/test_grid.py",
-    ),
-    *("convert/", "experiment/", "report/", "blend/test_blend.py", "evaluate/", "settings/"),
+    *("convert/", "experiment/", "report/", "evaluate/", "settings/", "blend/test_blend.py"),
+    *("recommend/serve/", "recommend/test_harmed.py", "recommend/test_benchmark.py"),
     *("test_benchmarks.py", "test_replay_benchmark.py", "test_command.py", "testing/test_contract_bites.py"),
 )
 
