@@ -24,7 +24,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 # Files of what hardly depends on the versions of the stack, which are run on the base one alone.
 ONCE = (
-    *("convert/", "experiment/", "report/", "evaluate/", "settings/", "blend/test_blend.py"),
+    *("convert/", "experiment/", "report/", "settings/", "blend/test_blend.py"),
     *("recommend/serve/", "recommend/test_harmed.py", "recommend/test_benchmark.py"),
     *("test_benchmarks.py", "test_replay_benchmark.py", "test_command.py", "testing/test_contract_bites.py"),
 )
