@@ -25,7 +25,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 # Files of what hardly depends on the versions of the stack, which are run on the base one alone.
 ONCE = (
     *("convert/", "experiment/", "report/", "settings/", "blend/test_blend.py"),
-    *("recommend/serve/", "recommend/test_harmed.py", "recommend/test_benchmark.py"),
+    *(
+        "recommend/serve/",
+        "recommend/test_harmed.py",
+        "recommend/test_benchmark.py",
+        "recommend/test_export.py",
+    ),
+    *("recommend/test_update.py", "run/test_processes.py", "trainer/test_rl_worlds.py", "test_readme.py"),
+    *("test_own_class.py", "test_your_model.py"),
     *("test_benchmarks.py", "test_replay_benchmark.py", "test_command.py", "testing/test_contract_bites.py"),
 )
 
