@@ -49,15 +49,6 @@ def uniform(items: np.ndarray, count: int) -> np.ndarray:
     return items[np.random.randint(0, len(items), count)]
 
 
-def check_drawable(items: np.ndarray, model: str) -> None:
-    """UsageError where there is no second item to draw."""
-    if len(items) < 2:
-        raise UsageError(
-            f"{model} draws negatives among the items that train, and of them there is {len(items)}: "
-            "a negative has to be another one than the target"
-        )
-
-
 def give_up(rounds: int) -> None:
     """UsageError after so many rounds in which an own item was drawn again."""
     if rounds > ROUNDS:

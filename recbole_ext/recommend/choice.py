@@ -56,8 +56,8 @@ class Choice:
     unknown: int = 0
 
     @property
-    def alike(self) -> bool:
-        """Whether it is the same for every session."""
+    def same_for_all(self) -> bool:
+        """Whether no session has a choice of its own."""
         return not self.without and self.only is None
 
     def best(self, scores: Any, sessions: np.ndarray, k: int, means: Means) -> Best:
@@ -94,7 +94,7 @@ class Choice:
     def allowed(self, session: int) -> np.ndarray | None:
         """(n_items,) bool, items that may stand in one session's list; None: all."""
         one = np.array([session])
-        if self.open is None and self.alike:
+        if self.open is None and self.same_for_all:
             return None
         size = len(self.open) if self.open is not None else self._size()
         found = np.ones(size, dtype=bool) if self.open is None else self.open.copy()

@@ -484,7 +484,7 @@ def _ranked(
     items = np.zeros((len(live), k), dtype=np.int64)
     scores = np.full((len(live), k), np.nan, dtype=np.float32)
     evidence: dict[str, np.ndarray] = {}
-    if isinstance(choice, Choice) and choice.alike:
+    if isinstance(choice, Choice) and choice.same_for_all:
         some, which = live.distinct()
         if len(some) < len(live):
             items, scores, evidence = _ranked(state, live.chosen(some), choice, k, why)

@@ -44,6 +44,7 @@ def run(
     config = configure(model, dataset, config_dict, config_file_list)
     from recbole.utils import init_logger, init_seed
 
+    from recbole_ext.bridge.patches.logs import end_run
     from recbole_ext.bridge.prepare import prepare_atomic_files
     from recbole_ext.files import told
 
@@ -51,8 +52,11 @@ def run(
         prepare_atomic_files(config)
         init_seed(config["seed"], config["reproducibility"])
         init_logger(config)
-        getLogger().info(config)
-        return _experiment(config, saved, test, folder, notes, parent)
+        try:
+            getLogger().info(config)
+            return _experiment(config, saved, test, folder, notes, parent)
+        finally:
+            end_run()  # what the process says later is not of this run, and its folder may be gone by then
 
 
 def configure(

@@ -121,8 +121,7 @@ def test_one_item_has_no_negative(tmp_path, monkeypatch, settings):
     split = {"split": {"given": {"valid_share": 0}}}
     settings = {**settings, "eval_args": {**split, **settings.get("eval_args", {})}}
     with pytest.raises(
-        UsageError,
-        match=r"^negatives cannot be drawn, as there is no item beside the target|a negative has to be another one",
+        UsageError, match=r"^negatives cannot be drawn, as there is no item beside the target"
     ):
         run(tmp_path, one_item_log(), "GRU4Rec", monkeypatch, **settings)
 

@@ -143,7 +143,7 @@ def test_a_single_trained_item_has_no_negative(write_log, make_config):
     ]
     rows[-1]["item_id"] = "b"
     write_log(rows)
-    with pytest.raises(UsageError, match="among the items that train, and of them there is 1"):
+    with pytest.raises(UsageError, match="negatives cannot be drawn, as there is no item beside the target"):
         loaders(make_config(split=BY_TIME, loss_type="BPR", **negatives("uniform")))
 
 

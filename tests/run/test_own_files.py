@@ -1,6 +1,7 @@
 """What a run writes is its own: names that no two runs share, a log, a TensorBoard folder, a tracking run each."""
 
 import logging
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,9 +25,6 @@ def toy(write_log, random_log, tmp_path, monkeypatch, no_curves):
         **{"data_path": str(tmp_path / "data"), "use_gpu": False, "topk": [5], "metrics": ["NDCG"]},
         **{"valid_metric": "NDCG@5", "eval_args": {"split": {"session_time": [0.7, 0.1, 0.2]}}},
     }
-    from recbole_ext.bridge.patches.logs import end_run
-
-    end_run()
     logging.getLogger().setLevel(level)
 
 
@@ -90,9 +88,24 @@ def test_handlers_of_the_user_s_own_stay(toy, as_new_process):
     logging.getLogger().setLevel(logging.INFO)
     for model in MODELS[:2]:
         run(toy, model)
-    left = [type(handler) for handler in logging.getLogger().handlers]
-    assert left == [logging.NullHandler, logging.FileHandler]
-    assert logging.getLogger().handlers[0] is own
+    assert logging.getLogger().handlers == [own]
+    assert len(list(Path("log").glob("*/*.log"))) == 2
+
+
+def test_what_is_said_after_a_run_is_not_in_its_log(toy, as_new_process):
+    as_new_process()
+    run(toy, "SKNN")
+    shutil.rmtree("log")
+    logging.getLogger().warning("said after the run")
+    assert not Path("log").exists()
+
+
+def test_a_run_that_fails_ends_its_log(toy, as_new_process, monkeypatch):
+    as_new_process()
+    monkeypatch.setattr("recbole_ext.run.run._experiment", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(toy, "SKNN")
+    assert logging.getLogger().handlers == []
 
 
 class Tracker(SimpleNamespace):
@@ -117,7 +130,7 @@ def test_every_run_is_a_tracking_run_of_its_own(toy, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     for model in MODELS:
         run(toy, model, log_wandb=True)
-    assert wandb.begun == list(MODELS) and wandb.ended == list(MODELS[:2])
+    assert wandb.begun == list(MODELS) and wandb.ended == list(MODELS)
 
 
 def test_a_tracking_run_of_the_user_s_own_goes_on(toy, monkeypatch):

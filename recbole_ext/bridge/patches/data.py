@@ -166,9 +166,7 @@ def patch_samplers() -> None:
         train = built_datasets[0]
         samplers = create(config, train, built_datasets)  # a repeatable one takes the first for the whole log
         if samplers[0] is not None:
-            items = negatives.training_items(train)
-            negatives.check_drawable(items, config["model"])
-            samplers[0].trained = items
+            samplers[0].trained = negatives.training_items(train)
         return samplers
 
     def _get_candidates_list(self: Any) -> Any:
