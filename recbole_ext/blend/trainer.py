@@ -37,6 +37,10 @@ class BlendTrainer(SessionTrainer):
     """
 
     own_progress = True  # each model has a checkpoint of its own, see run/checkpoints.py
+    # the weight is looked for once the models are trained, and the components are what was trained
+    resumes_with = frozenset(
+        {"blend_scale", "blend_temperatures", "blend_weights", "blend_weight", "blend_components"}
+    )
 
     def __init__(self, config: Any, model: Any):
         super().__init__(config, model)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,11 @@ from pandas.util import hash_array
 from recbole_ext import plain
 from recbole_ext.errors import UsageError
 from recbole_ext.files import torn, write_beside
-from recbole_ext.plain import TAG
+from recbole_ext.plain import TAG, config_to_plain
 from recbole_ext.segments import place_in
+from recbole_ext.settings.roles import RUN, identity
+
+ENDS = frozenset({"epochs", "stopping_step", "eval_step"})  # of a run: it may be resumed to go on for longer
 
 
 def encode(value: Any) -> Any:
@@ -223,6 +227,31 @@ def check_training(stored: Mapping[str, Any] | None, own: Mapping[str, Any], fil
         f"{file} was made with other data or another split ({counts}{what}): give it the data and the split that it "
         "was made with, or train anew"
     )
+
+
+def check_settings(stored: Any, config: Any, file: str, free: Container[str] = ()) -> None:
+    """Raise UsageError where checkpoint `file` is of a run with other settings than that of `config`, which goes on.
+
+    stored: the checkpoint's config; one that is no plain data is not looked at. free: keys that may differ beside those
+    of ENDS. What was written before a key existed says nothing of it.
+    """
+    if not isinstance(stored, Mapping):
+        return
+    before, now = (
+        {
+            key: json.dumps(value, default=str, sort_keys=True)
+            for key, value in identity(values).items()
+            if key not in RUN and key not in ENDS and key not in free
+        }
+        for values in (stored, config_to_plain(config))
+    )
+    other = [key for key in sorted(before.keys() & now.keys()) if before[key] != now[key]]
+    if other:
+        said = ", ".join(f"{key} was {before[key]} and is {now[key]}" for key in other)
+        raise UsageError(
+            f"{file} is of a run with other settings ({said}), and resume_from goes on with what was begun: give it the "
+            "settings that it was made with, or train anew"
+        )
 
 
 def meet_data(trainer: Any, train_data: Any) -> None:

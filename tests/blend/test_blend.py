@@ -181,6 +181,26 @@ def test_resume_from_another_blend_is_refused(toy):
         run(toy, blend_models=["Pop", "GRU4Rec"], resume_from=record["checkpoint"])
 
 
+def test_resuming_with_other_settings_of_a_model_is_refused(toy):
+    pair = {"blend_models": ["GRU4Rec", "Pop"]}
+    record = run(toy, **pair, blend_settings={"GRU4Rec": {"hidden_size": 8}})
+    with pytest.raises(UsageError, match="is of a run with other settings .*blend_settings was"):
+        run(
+            toy,
+            **pair,
+            blend_settings={"GRU4Rec": {"hidden_size": 8, "learning_rate": 0.1}},
+            resume_from=record["checkpoint"],
+        )
+    again = run(
+        toy,
+        **pair,
+        blend_settings={"GRU4Rec": {"hidden_size": 8}},
+        blend_weight=0.5,
+        resume_from=record["checkpoint"],
+    )
+    assert again["blend"]["weight"] == 0.5
+
+
 def test_one_model_twice(toy):
     settings = [{"hidden_size": 8, "seed": 1}, {"hidden_size": 8, "seed": 2}]
     alone = run(toy, "GRU4Rec", **settings[1])

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_ext.errors import UsageError
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -108,6 +110,34 @@ def test_resuming_equals_not_stopping(toy, more):
     )
     assert rest["epochs"] == whole["epochs"]
     assert rest["test"] == whole["test"]
+
+
+OTHERS = {
+    "rate": ("GRU4Rec", {"learning_rate": 0.1}, r"learning_rate was 0\.001 and is 0\.1"),
+    "learner": ("GRU4Rec", {"learner": "sgd"}, 'learner was "adam" and is "sgd"'),
+    "decay": ("HRNNFeat", {"weight_decay": 0.1}, "weight_decay was"),
+    "dropout": ("HRNNFeat", {"id_dropout": 0.5}, "id_dropout was"),
+    "seed": ("GRU4Rec", {"seed": 3}, "seed was 2020 and is 3"),
+    "valid_metric": ("GRU4Rec", {"valid_metric": "Hit@5"}, "valid_metric was"),
+    "two": ("GRU4Rec", {"seed": 3, "learner": "sgd"}, "learner was .*, seed was"),
+    "gamma": ("SASRecSQN", {"gamma": 0.9}, "gamma was"),
+}
+
+
+@pytest.mark.parametrize(("model", "other", "said"), OTHERS.values(), ids=OTHERS)
+def test_resuming_with_other_settings_is_refused(toy, model, other, said):
+    import recbole_ext
+
+    more = {"HRNNFeat": {"embedding_size": 8}, "SASRecSQN": {"hidden_size": 8}}.get(model, {})
+    half = recbole_ext.run(model, "toy", **{**toy, **more, "epochs": 1})
+    before = Path(half["checkpoint"]).read_bytes()
+    with pytest.raises(
+        UsageError, match=f"is of a run with other settings \\(.*{said}.*give it the settings"
+    ):
+        recbole_ext.run(
+            model, "toy", **{**toy, **more, **other, "epochs": 2, "resume_from": half["checkpoint"]}
+        )
+    assert Path(half["checkpoint"]).read_bytes() == before
 
 
 VALUES = [

@@ -24,6 +24,7 @@ from recbole_ext.bridge.checkpoint import (
     _loader_states,
     _trusts,
     check_numbering,
+    check_settings,
     check_training,
     copy_checkpoint,
     load_other_parameter,
@@ -89,6 +90,7 @@ def patch_checkpoints() -> None:
     trainer.numbered = None  # what `numbering` says of the data, once they are known
     trainer.trained_on = None  # likewise of `training_sums`
     trainer.resumed_from = None
+    trainer.resumes_with = frozenset()  # settings in which what goes on may differ from what was begun
     trainer._resumed_numbering = trainer._resumed_training = None
     trainer.fit = fit_and_resume
     trainer._valid_epoch = remember_valid_epoch
@@ -153,6 +155,8 @@ def _resume_checkpoint(self: Any, resume_file: str) -> None:
     if self.numbered is not None:  # else the data come with the next fit
         check_numbering(self._resumed_numbering, self.numbered, self.resumed_from)
         check_training(self._resumed_training, self.trained_on, self.resumed_from)
+    if checkpoint["config"]["model"].lower() == self.config["model"].lower():
+        check_settings(checkpoint["config"], self.config, self.resumed_from, self.resumes_with)
     self.start_epoch = checkpoint["epoch"] + 1
     self.cur_step = checkpoint["cur_step"]
     self.best_valid_score = checkpoint["best_valid_score"]
