@@ -161,7 +161,11 @@ def test_run_folders_of_one_instant_differ(toy, monkeypatch):
 def test_checkpoints_of_one_second_and_of_a_first_stage_differ(toy, monkeypatch):
     """Two runs of one model with one seed: S3Rec's first stage is named by data set and epoch in RecBole."""
     stage = {"item_attribute": "category", "pretrain_epochs": 1, "save_step": 1}
-    found = [run(toy, "S3Rec", **stage)["checkpoint"] for _ in range(2)]
+    first = [run(toy, "S3Rec", **stage) for _ in range(2)]
+    assert all("S3Rec's first stage" in " ".join(record["notes"]) for record in first)
+    found = [record["checkpoint"] for record in first]
+    second = run(toy, "S3Rec", item_attribute="category", train_stage="finetune", pre_model_path=found[0])
+    assert "first stage" not in " ".join(second["notes"])
     found += [run(toy, "GRU4Rec")["checkpoint"] for _ in range(2)]
     assert len(set(found)) == 4 and all(Path(file).is_file() for file in found)
     assert found[0].endswith("-toy-1.pth")

@@ -187,6 +187,11 @@ def patch_samplers() -> None:
     def make_with_trained(self: Any, config: Any, dataset: Any) -> None:
         make(self, config, dataset)
         self.trained = negatives.training_items(dataset)
+        if config["train_stage"] == "pretrain":
+            self.notes = [
+                "this is S3Rec's first stage, which has learnt to fill in masked items and not what comes next: train "
+                "it on with --train_stage=finetune --pre_model_path=CHECKPOINT before it is compared"
+            ]
 
     utils.create_samplers = create_samplers
     for sampler in (Sampler, RepeatableSampler):
