@@ -31,7 +31,13 @@ ONCE = (
         "recommend/test_benchmark.py",
         "recommend/test_export.py",
     ),
-    *("recommend/test_update.py", "run/test_processes.py", "trainer/test_rl_worlds.py", "test_readme.py"),
+    *(
+        "recommend/test_update.py",
+        "run/test_processes.py",
+        "run/test_several.py",
+        "trainer/test_rl_worlds.py",
+        "test_readme.py",
+    ),
     *("test_own_class.py", "test_your_model.py"),
     *("test_benchmarks.py", "test_replay_benchmark.py", "test_command.py", "testing/test_contract_bites.py"),
 )
@@ -267,7 +273,7 @@ def make_config(tmp_path):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def random_log():
     """Rows of a log in the atomic files' order: 1 to `longest` events a session, ties, repeated items."""
 

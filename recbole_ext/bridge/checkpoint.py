@@ -249,8 +249,8 @@ def check_settings(stored: Any, config: Any, file: str, free: Container[str] = (
     if other:
         said = ", ".join(f"{key} was {before[key]} and is {now[key]}" for key in other)
         raise UsageError(
-            f"{file} is of a run with other settings ({said}), and resume_from goes on with what was begun: give it the "
-            "settings that it was made with, or train anew"
+            f"{file} is of a run with other settings ({said}), and resume_from goes on with what was begun: give "
+            "it the settings that it was made with, or train anew"
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext.errors import UsageError
+from recbole_ext.processes import started
 from recbole_ext.settings.command_line import parse_command_line
 
 USAGE = """usage: {prog} --model=NAME --dataset=NAME [--key=value ...]
@@ -36,6 +37,10 @@ def main(arguments: Sequence[str], prog: str = "python run.py") -> int:
     from recbole_ext.experiment import is_grid
 
     if is_grid(settings):
+        if started().count > 1:
+            raise UsageError(
+                "a grid runs in one process, and its cells side by side: start it without torchrun"
+            )
         from recbole_ext.experiment.conduct import main as run_grid
 
         return run_grid(settings, files, arguments)
@@ -44,7 +49,8 @@ def main(arguments: Sequence[str], prog: str = "python run.py") -> int:
     from recbole_ext.run.run import run
 
     record = run(model, dataset, settings, files)
-    print(result_table(record), flush=True)
+    if not started().number:  # the first of several processes speaks for all
+        print(result_table(record), flush=True)
     return 1 if "not_written" in record else 0
 
 

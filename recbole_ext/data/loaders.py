@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from recbole_ext.data.recency import WEIGHT
 from recbole_ext.data.replay import Replay
 from recbole_ext.errors import UsageError
+from recbole_ext.processes import current, own, own_batches
 from recbole_ext.segments import holder_of
 
 
@@ -98,9 +99,13 @@ class RowTrainLoader(TrainDataLoader):
         )  # torch's loader draws this first
         batches = self._batches(self._order())
         self._draw()  # for the next epoch
-        if draws(self):
-            yield from map(self.collate_fn, batches)
+        if draws(self):  # for the whole batch, so that each row has what it would have in one process
+            whole = map(self.collate_fn, batches)
+            yield from (
+                whole if current().count == 1 else (batch[own(np.arange(len(batch)))] for batch in whole)
+            )
         else:
+            batches = [own(rows) for rows in batches]
             # a generator of its own: the one of all draws a seed for the workers otherwise
             yield from DataLoader(
                 batches,  # type: ignore[arg-type]
@@ -154,6 +159,9 @@ class RowFullSortEvalDataLoader(FullSortEvalDataLoader):
         self.step = self.config["eval_batch_size"]
         self.set_batch_size(self.step)
 
+    def __iter__(self) -> Iterator[Any]:
+        return own_batches(super().__iter__())
+
     def collate_fn(self, index: list[int]) -> tuple[Any, None, torch.Tensor, torch.Tensor]:
         """Rows, no history to mask, and per row its number and its target."""
         rows = self.transform(self._dataset, self._dataset[self.row_order[index]])
@@ -175,6 +183,9 @@ class RowNegSampleEvalDataLoader(NegSampleEvalDataLoader):
     def _init_batch_size_and_step(self) -> None:
         self.step = max(1, self.config["eval_batch_size"] // self.times)
         self.set_batch_size(self.step * self.times)
+
+    def __iter__(self) -> Iterator[Any]:
+        return own_batches(super().__iter__())
 
     def collate_fn(self, index: list[int]) -> tuple[Any, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Rows with their negatives, the row each belongs to, and per row its number and its target."""

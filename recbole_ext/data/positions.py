@@ -23,6 +23,7 @@ from torch import Tensor
 from recbole_ext.data.past import PastPointers
 from recbole_ext.data.replay import Replay
 from recbole_ext.errors import UsageError
+from recbole_ext.processes import own
 from recbole_ext.segments import owner_of, place_in
 
 EXACT_LENGTHS = 16  # up to here every length is a bucket of its own; longer ones differ by at most a quarter
@@ -258,7 +259,7 @@ class PositionTrainLoader:
         generator = self.generator if self.shuffle else None
         flat, *pointers = self.columns
         device = flat.device
-        batches = self._cut(generator)
+        batches = [(own(rows), steps, full) for rows, steps, full in self._cut(generator)]
         self._draw()  # for the next epoch
         chosen = torch.from_numpy(np.concatenate([rows for rows, _, _ in batches])).to(device)
         start, length, first = (column[chosen] for column in pointers)  # once an epoch, then slices

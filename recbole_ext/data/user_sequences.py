@@ -21,6 +21,7 @@ from recbole_ext.data.positions import mixed_batches
 from recbole_ext.data.replay import Replay
 from recbole_ext.data.users import users_of
 from recbole_ext.errors import UsageError
+from recbole_ext.processes import own
 from recbole_ext.segments import (
     earlier_of_group,
     holder_of,
@@ -329,7 +330,7 @@ class UserTrainLoader:
         batches = self._batches()
         self._draw()  # for the next epoch
         for chosen in batches:
-            batch = self.sequences.train_batch([self.chains[i] for i in chosen])
+            batch = self.sequences.train_batch([self.chains[i] for i in own(chosen)])
             if self.weight is not None:
                 batch.weight = self.weight[batch.sessions[batch.event_session]]
             yield batch

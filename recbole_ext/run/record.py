@@ -24,6 +24,7 @@ from recbole_ext.evaluate.facts import check_log, target_facts
 from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means
 from recbole_ext.files import cannot_write, check_writable, commit, unique, write_beside, write_text
 from recbole_ext.plain import config_to_plain
+from recbole_ext.processes import current
 from recbole_ext.rewards import check_rewards, event_kinds
 from recbole_ext.run.curve import plot_learning_curve
 from recbole_ext.run.model_folder import FOLDER, write_model_folder
@@ -72,6 +73,7 @@ class Run:
             "commit": commit(),
             "device": _device_name(config["device"]),
             "threads": torch.get_num_threads(),
+            "processes": current().count,
             "data": _manifest(config),
             "notes": [],
             "seconds": {},

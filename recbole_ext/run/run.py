@@ -41,15 +41,19 @@ def run(
         recbole_ext.errors.UsageError: an unknown name or key, or a combination that cannot work.
         recbole_ext.errors.ConvertError: raw logs that are missing or cannot be read.
     """
-    config = configure(model, dataset, config_dict, config_file_list)
+    from recbole_ext.run.several import aside, of_this_process
+
+    config = configure(model, dataset, of_this_process(config_dict), config_file_list)
     from recbole.utils import init_logger, init_seed
 
     from recbole_ext.bridge.patches.logs import end_run
     from recbole_ext.bridge.prepare import prepare_atomic_files
     from recbole_ext.files import told
+    from recbole_ext.processes import first_before_others, together
 
-    with told():
-        prepare_atomic_files(config)
+    with told(), together(config["device"]), aside(config):
+        with first_before_others():
+            prepare_atomic_files(config)
         init_seed(config["seed"], config["reproducibility"])
         init_logger(config)
         try:
@@ -80,7 +84,8 @@ def configure(
     for key in ("nproc", "world_size"):
         if int(config[key] or 1) > 1:
             raise UsageError(
-                f"{key} is {config[key]}, but several GPUs by one process each are not supported yet: leave it out"
+                f"{key} is {config[key]}, but processes are started by torchrun: leave it out, and write "
+                f"torchrun --nproc-per-node={config[key]} run.py --model=… in the place of python run.py"
             )
     if "show_progress" not in config.external_config_dict:
         config["show_progress"] = sys.stderr.isatty()  # a bar in a log file is noise
@@ -130,17 +135,21 @@ def _experiment(
     config: Any, saved: bool, tested: bool, folder: Path | None, notes: Sequence[str], parent: Path | None
 ) -> dict[str, Any]:
     from recbole_ext.errors import UsageError
+    from recbole_ext.processes import first_before_others
     from recbole_ext.run.checkpoints import Checkpoints, resume
     from recbole_ext.run.parent import begin, read_parent
     from recbole_ext.run.record import Run
+    from recbole_ext.run.several import check_settings_of_several
 
     before = None if parent is None else read_parent(parent)
     if parent is None and config["replay_share"] is not None:
         raise UsageError("replay_share is of an update, which goes on from another run: leave it out")
 
+    check_settings_of_several(config, folder, parent)
     run = Run(config, folder)
     run.record["notes"] += notes
-    loaders = _loaders(config, run)
+    with first_before_others():  # the others find what is cached
+        loaders = _loaders(config, run)
     off_policy = _off_policy(config, *loaders) if tested else None
     trainer = _trainer(config, loaders[0])
     trainer.eval_collector.off_policy = off_policy
@@ -196,6 +205,7 @@ def _trainer(config: Any, train: Any) -> Any:
 
     from recbole_ext.bridge.checkpoint import meet_data
     from recbole_ext.bridge.needs import made
+    from recbole_ext.run.several import meet_others
     from recbole_ext.trainer.collector import RankCollector
 
     init_seed(config["seed"], config["reproducibility"])
@@ -204,6 +214,7 @@ def _trainer(config: Any, train: Any) -> Any:
     seconds = time.perf_counter() - began
     getLogger().info(model)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    meet_others(trainer)
     if getattr(model, "learns_in_one_pass", False):  # it has learnt when it is made
         trainer.seconds_before = seconds
     trainer.eval_collector = RankCollector(config)

@@ -82,8 +82,8 @@ class Place(Settings):
     log_wandb: Flag = key(False, "a run is sent to Weights & Biases")
     wandb_project: Text | None = key("recbole", "project there")
     # --- RecBole's runs of several processes
-    nproc: Whole | None = key(1, "processes; a run with a record is one", ge=1)
-    world_size: Whole | None = key(None, "processes of all machines; -1: as nproc", ge=-1)
+    nproc: Whole | None = key(1, "RecBole's own; several processes are started by torchrun", ge=1)
+    world_size: Whole | None = key(None, "RecBole's own; several processes are started by torchrun", ge=-1)
     ip: Text | None = key(None, "of the first machine")
     port: Annotated[int, Field(strict=True, ge=0, le=65535)] | Text | None = key(
         None, "on it", says="the number of a port, or ~ for none"

@@ -11,6 +11,7 @@ from recbole.utils import EvaluatorType
 from torch import Tensor
 
 from recbole_ext.errors import UsageError
+from recbole_ext.processes import current, gathered
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
 from recbole_ext.scores.ranks import TOP, target_ranks
@@ -18,6 +19,13 @@ from recbole_ext.scores.sparse import SparseScores
 from recbole_ext.scores.top import listed_items
 
 DISTANCES = ("mae", "rmse")
+PER_EVALUATION = (
+    "rec.topk",
+    "rec.meanrank",
+    "rec.score",
+    "rec.items",
+    "data.label",
+)  # RecBole's names, by row
 
 
 class Listener(Protocol):
@@ -204,6 +212,17 @@ class RankCollector(Collector):
             opened = interaction[history][:size, 0].to(rows.device)[rows] != 0
             kept[length] = kept[length] * opened
         self._kept.append({k: v.cpu() for k, v in kept.items()})
+
+    def get_data_struct(self) -> Any:
+        """As RecBole's, of the batches of all processes."""
+        if current().count > 1:
+            data = self.data_struct._data_dict
+            own = {key: data[key].cpu() for key in PER_EVALUATION if key in data}
+            parts = gathered((own, self._kept if self.keep else []))
+            for key in {key for found, _ in parts for key in found}:
+                data[key] = torch.cat([found[key] for found, _ in parts if key in found])
+            self._kept = [one for _, kept in parts for one in kept]
+        return super().get_data_struct()
 
     def targets(self) -> dict[str, np.ndarray]:
         """item, rank (T,), top (T, 20) and the rows' own columns, in the order of events if known; stops keeping.

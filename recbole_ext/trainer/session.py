@@ -21,9 +21,11 @@ from tqdm import tqdm
 
 from recbole_ext.data.positions import PositionBatch, PositionTrainLoader
 from recbole_ext.data.session_dataset import SessionDataset
+from recbole_ext.data.user_sequences import UserBatch
 from recbole_ext.errors import UsageError
 from recbole_ext.model.factored import Examined, Factored, examine, factored_of
 from recbole_ext.model.objective import Objective, position_loss, row_loss
+from recbole_ext.processes import add_gradients, current, draw_apart, share_of, total
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
 from recbole_ext.scores.terms import RowTerms
@@ -167,8 +169,14 @@ class SessionTrainer(Trainer):
         """Gradients of one batch; returns its loss, detached, or the parts of it."""
         with self._autocast():
             losses = loss_func(batch) if loss_func != self._loss_of else self._loss_of(batch, select)
+        several = current().count > 1
+        if several:  # a mean over this process's targets becomes its part of the mean over all
+            share = share_of(_targets_in(batch)).to(self.device, torch.float32)
+            losses = tuple(part * share for part in losses) if isinstance(losses, tuple) else losses * share
         loss: Tensor = torch.stack(losses).sum() if isinstance(losses, tuple) else losses
         loss.backward()
+        if several:
+            add_gradients(self.model.parameters())
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         return tuple(part.detach() for part in losses) if isinstance(losses, tuple) else losses.detach()
@@ -205,6 +213,7 @@ class SessionTrainer(Trainer):
         self._meet_training(train_data)
         self._begin_average()
         self.model.train()
+        draw_apart(int(self.config["seed"]), epoch_idx)
         loss_func = loss_func or self._loss_of
         if self._graphs is None and self._may_graph(train_data, loss_func):
             self._graphs = GraphedSteps(self, train_data)
@@ -213,18 +222,20 @@ class SessionTrainer(Trainer):
             batches = tqdm(
                 train_data, total=len(train_data), ncols=100, desc=set_color(f"Train {epoch_idx:>5}", "pink")
             )
-        total: Any = None
+        summed: Any = None
         for batch in batches:
             loss = self._step(batch.to(self.device), loss_func)
-            total = _added(total, loss)
+            summed = _added(summed, loss)
             if self.device.type == "cpu":
                 self._check_nan(sum(loss) if isinstance(loss, tuple) else loss)
             elif show_progress:
                 batches.set_postfix_str(set_color("GPU RAM: " + get_gpu_usage(self.device), "yellow"))
-        if total is None:
+        if summed is None:
             return 0.0
-        self._check_nan(sum(total) if isinstance(total, tuple) else total)
-        return tuple(part.item() for part in total) if isinstance(total, tuple) else total.item()
+        if current().count > 1:
+            summed = tuple(map(total, summed)) if isinstance(summed, tuple) else total(summed)
+        self._check_nan(sum(summed) if isinstance(summed, tuple) else summed)
+        return tuple(part.item() for part in summed) if isinstance(summed, tuple) else summed.item()
 
     def _begin_average(self) -> None:
         if self.average is None and self.settings.weight_average is not None:
@@ -258,6 +269,7 @@ class SessionTrainer(Trainer):
         return (
             self.device.type == "cuda"
             and self.place.cuda_graphs
+            and current().count == 1  # what processes tell each other is not in a graph
             and isinstance(train_data, PositionTrainLoader)
             and train_data.buckets
             and loss_func == self._loss_of
@@ -350,8 +362,15 @@ class SessionTrainer(Trainer):
         return torch.stack(columns, dim=1)
 
 
-def _added(total: Any, loss: Any) -> Any:
+def _targets_in(batch: Any) -> int | Tensor:
+    """How many targets a batch's loss is the mean of."""
+    if isinstance(batch, PositionBatch | UserBatch):
+        return (batch.targets != 0).sum()
+    return len(batch)
+
+
+def _added(summed: Any, loss: Any) -> Any:
     """Running sum of losses or of tuples of them, on the device."""
     if isinstance(loss, tuple):
-        return loss if total is None else tuple(a + b for a, b in zip(total, loss))
-    return loss.clone() if total is None else total + loss
+        return loss if summed is None else tuple(a + b for a, b in zip(summed, loss))
+    return loss.clone() if summed is None else summed + loss

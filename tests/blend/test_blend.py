@@ -184,7 +184,7 @@ def test_resume_from_another_blend_is_refused(toy):
 def test_resuming_with_other_settings_of_a_model_is_refused(toy):
     pair = {"blend_models": ["GRU4Rec", "Pop"]}
     record = run(toy, **pair, blend_settings={"GRU4Rec": {"hidden_size": 8}})
-    with pytest.raises(UsageError, match="is of a run with other settings .*blend_settings was"):
+    with pytest.raises(UsageError, match=r"is of a run with other settings .*blend_settings was"):
         run(
             toy,
             **pair,

@@ -216,8 +216,14 @@ MISTAKES = [
     (["--model=HRNNFeat", "--dataset=diginetica", "epochs=3"], "epochs=3"),
     (["--model=HRNNFeat", "--dataset=diginetica", "--config_files=no.yaml"], "no.yaml"),
     (["--model=HRNNFeat", "--dataset=diginetica", "--raw_path=nowhere"], "make demo"),
-    (["--model=HRNNFeat", "--dataset=diginetica", "--nproc=2"], "nproc is 2, but several GPUs"),
-    (["--model=HRNNFeat", "--dataset=diginetica", "--world_size=2"], "world_size is 2, but several GPUs"),
+    (
+        ["--model=HRNNFeat", "--dataset=diginetica", "--nproc=2"],
+        "nproc is 2, but processes are started by torchrun",
+    ),
+    (
+        ["--model=HRNNFeat", "--dataset=diginetica", "--world_size=2"],
+        "world_size is 2, but processes are started by torchrun",
+    ),
     (["--model=BPR", "--dataset=diginetica-demo"], "use split LS"),
     (["--model=HRNNFeat", "--dataset=diginetica-demo", "--user_state=most"], "user_state is 'most'"),
 ]

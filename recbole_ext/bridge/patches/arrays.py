@@ -110,7 +110,7 @@ def patch_collector() -> None:
     import torch
     from recbole.evaluator.collector import Collector
 
-    per_evaluation = ("rec.topk", "rec.meanrank", "rec.score", "rec.items", "data.label")
+    from recbole_ext.trainer.collector import PER_EVALUATION
 
     def get_data_struct(self: Any) -> Any:
         data = self.data_struct._data_dict
@@ -118,7 +118,7 @@ def patch_collector() -> None:
             if isinstance(value, torch.Tensor):
                 data[key] = value.cpu()
         returned = copy.deepcopy(self.data_struct)
-        for key in per_evaluation:
+        for key in PER_EVALUATION:
             data.pop(key, None)
         return returned
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from recbole_ext.errors import UsageError
 from recbole_ext.files import unique
+from recbole_ext.processes import current
 
 LOG_FOLDER, TENSORBOARD_FOLDER = "log", "log_tensorboard"
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -109,6 +110,8 @@ def init_logger(config: Any) -> None:
     from recbole.utils.logger import RemoveColorFilter, log_colors_config
 
     end_run()
+    if current().number:  # the first of several processes writes for all
+        return
     state = str(config["state"] or "info").lower()
     level = getattr(logging, (state if state in LEVELS else "info").upper())
     model = config["model"]
@@ -132,11 +135,20 @@ def init_logger(config: Any) -> None:
         root.addHandler(handler)
 
 
+class _Silent:
+    """A writer to TensorBoard that writes nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: None
+
+
 def get_tensorboard(logger: logging.Logger) -> Any:
     """RecBole's function of that name: a writer to the folder that is named as the run's log file."""
     from recbole.utils import get_local_time
     from torch.utils.tensorboard import SummaryWriter
 
+    if current().number:
+        return _Silent()
     files = [Path(handler.baseFilename) for handler in _open if isinstance(handler, logging.FileHandler)]
     name = files[0].stem if files else f"model-{get_local_time()}-{unique()}"
     _writers.append(SummaryWriter(os.path.join(TENSORBOARD_FOLDER, name)))

@@ -184,7 +184,7 @@ def _choose_device(final: dict[str, Any]) -> None:
     import torch
 
     if "local_rank" in final:
-        raise UsageError("several GPUs by one process each are not supported yet: leave local_rank out")
+        raise UsageError("processes are started by torchrun --nproc-per-node=N run.py: leave local_rank out")
     device = torch.device("cuda" if stored_config.on_gpu(final) else "cpu")
     final.update(single_spec=True, local_rank=0, device=device)
 
