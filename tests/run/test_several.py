@@ -156,7 +156,11 @@ def in_two(monkeypatch):
 
 LS = {"split": {"LS": "valid_and_test"}}
 REFUSED = {
-    "off_policy": ("SASRec", {"off_policy": {"seed": 1}, "rewards": {"view": 0.2, "purchase": 1.0}}, "off_policy is for one process"),
+    "off_policy": (
+        "SASRec",
+        {"off_policy": {"seed": 1}, "rewards": {"view": 0.2, "purchase": 1.0}},
+        "off_policy is for one process",
+    ),
     "rl": ("SASRecSQN", {}, "SASRecSQN trains in one process, as it has a trainer of its own"),
     "counting": ("SKNN", {}, "SKNN trains in one process, as .* learns at once: start it without torchrun"),
     "general": ("BPR", {"eval_args": LS}, "BPR trains in one process"),
