@@ -655,6 +655,7 @@ def test_long_sessions_are_noted(log, tmp_path):
 # --- ids
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
@@ -847,7 +848,7 @@ clean_rows = st.lists(
 )
 
 
-@pytest.mark.base_only  # slow: once is enough
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=clean_rows,
