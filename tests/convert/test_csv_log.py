@@ -907,6 +907,7 @@ def test_faults_mixed_into_a_log_leave_the_clean_rows(
         assert {path.name: path.read_bytes() for path in (tmp_path / "mess").iterdir()} == before
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text('session,item;ts\t|"\n\r 0123456789.-:TZeé\x00\x1f', max_size=120), st.booleans())
 def test_any_text_is_converted_or_refused_in_one_sentence(tmp_path, text, headed):
