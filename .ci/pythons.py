@@ -60,18 +60,10 @@ def stand_in(folder: Path) -> Path:
 def check(python: str, wheel: Path, place: Path, by_uv: bool) -> str:
     """Install and test; what was said where something failed, else an empty text."""
     here = place / "venv" / ("Scripts" if os.name == "nt" else "bin")
-    pip = [str(here / "pip"), "install", "-q", "--no-compile", "-c", str(ROOT / "constraints.txt")]
+    pip = [str(here / "pip"), "install", "--no-compile"]
     if by_uv:
-        pip = [
-            *UV,
-            "pip",
-            "install",
-            "-q",
-            "--python",
-            str(place / "venv"),
-            "-c",
-            str(ROOT / "constraints.txt"),
-        ]
+        pip = [*UV, "pip", "install", "--python", str(place / "venv")]
+    pip += ["-q", "-c", str(ROOT / "constraints.txt")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     environment["TMPDIR"] = str(place)
     for words in (
