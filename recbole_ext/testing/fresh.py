@@ -48,10 +48,14 @@ def _answer(wanted: dict[str, Any], pipe: Connection) -> None:
     from recbole_ext.bridge.registry import install
 
     install()  # in a fork it is
+    error = ""
     try:
         _rank(wanted)
     except BaseException:
-        pipe.send(traceback.format_exc())
+        error = traceback.format_exc()
+    pipe.send(error)
+    pipe.close()
+    os._exit(0)  # no thread that a fork has left behind is waited for
 
 
 def _rank(wanted: dict[str, Any]) -> None:
