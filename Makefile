@@ -39,6 +39,8 @@ print(*(line for lines in lists for line in lines if not line.startswith("recbol
 endef
 
 $(BASE)/ready: constraints-base.txt pyproject.toml
+	@$(PYTHON_BASE) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { echo "error: RecBole's own \
+	stack needs Python 3.11, and $(PYTHON_BASE) is none: name one, make test-base PYTHON_BASE=..." >&2; exit 1; }
 	$(PYTHON_BASE) -m venv --clear $(BASE)
 	$(BASE)/bin/pip install -q -c constraints-base.txt setuptools wheel
 	$(BASE)/bin/pip install -q -c constraints-base.txt --no-build-isolation -e '.[dev]'
