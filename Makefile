@@ -62,7 +62,7 @@ test-base: $(BASE)/ready
 # the wheel on the Pythons 3.12 to 3.14 that are there, without torch, and what uv makes of the checkout
 test-pythons: setup
 	rm -rf dist
-	$(VENV)/bin/python -m build --no-isolation --wheel
+	$(VENV)/bin/pip wheel -q --no-deps --no-build-isolation -w dist .
 	$(VENV)/bin/python .ci/pythons.py dist/*.whl
 
 lint: setup
