@@ -1,50 +1,78 @@
 # make demo: set up and run the main job on generated logs. make test: set up and pass the tests.
-PYTHON ?= python3.11
-export PIP_DISABLE_PIP_VERSION_CHECK = 1
-BASE = .venv
-NEWEST = .venv-newest
+
+# the first of these that is there and new enough; or make PYTHON=...
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$python -c '$(FITS)' >/dev/null 2>&1 && echo $$python && break; done)
+FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+# of RecBole's own stack, whose ray has no later wheels
+PYTHON_BASE ?= python3.11
+# what the commands below run in: numpy 2, pandas 3
+VENV = .venv
+# numpy 1, pandas 2, ray, for make test-base alone
+BASE = .venv-base
 EPOCHS ?= 10
 # processes of the tests, of one thread each; 0: the one that collects them
 WORKERS ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup demo test test-newest lint wheel clean
+.PHONY: setup demo test test-base test-pythons lint wheel clean
 
-setup: $(BASE)/ready
+setup: $(VENV)/ready
 
-$(BASE)/ready: constraints.txt pyproject.toml
-	$(PYTHON) -m venv $(BASE)
-	$(BASE)/bin/pip install -q -c constraints.txt setuptools wheel
-	$(BASE)/bin/pip install -q -c constraints.txt --no-build-isolation -e '.[dev]'
+$(VENV)/ready: constraints.txt pyproject.toml
+	@$(or $(PYTHON),python3) -c '$(FITS)' 2>/dev/null || { echo "error: Python 3.11 to 3.14 is needed, and \
+	$(or $(PYTHON),python3) is `$(or $(PYTHON),python3) -V 2>&1 | head -1`: install one, or name it, make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/pip install -q -c constraints.txt setuptools wheel
+	$(VENV)/bin/python -c '$(NAMED)' >$(VENV)/requirements.txt
+	$(VENV)/bin/pip install -q -c constraints.txt -r $(VENV)/requirements.txt
+	$(VENV)/bin/pip install -q -c constraints.txt --no-deps --no-build-isolation recbole -e .
 	touch $@
 
-$(NEWEST)/ready: constraints-newest.txt requirements-newest.txt
-	$(PYTHON) -m venv $(NEWEST)
-	$(NEWEST)/bin/pip install -q -c constraints-newest.txt -r requirements-newest.txt
-	$(NEWEST)/bin/pip install -q --no-deps recbole==1.2.1
+# all that pyproject.toml names, without RecBole, whose metadata would bring its old ray
+define NAMED
+import tomllib; \
+project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+lists = [project["dependencies"], *project["optional-dependencies"].values()]; \
+print(*(line for lines in lists for line in lines if not line.startswith("recbole")), sep="\n")
+endef
+
+$(BASE)/ready: constraints-base.txt pyproject.toml
+	@$(PYTHON_BASE) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { echo "error: RecBole's own \
+	stack needs Python 3.11, and $(PYTHON_BASE) is none: name one, make test-base PYTHON_BASE=..." >&2; exit 1; }
+	$(PYTHON_BASE) -m venv --clear $(BASE)
+	$(BASE)/bin/pip install -q -c constraints-base.txt setuptools wheel
+	$(BASE)/bin/pip install -q -c constraints-base.txt --no-build-isolation -e '.[dev]'
 	touch $@
 
 demo: setup
-	$(BASE)/bin/python run.py --model=HRNNFeat --dataset=diginetica-demo --epochs=$(EPOCHS)
-	$(BASE)/bin/python -m recbole_ext recommend $$(ls -td runs/diginetica-demo/HRNNFeat-* | head -1) --examples --k 5
+	$(VENV)/bin/python run.py --model=HRNNFeat --dataset=diginetica-demo --epochs=$(EPOCHS)
+	$(VENV)/bin/python -m recbole_ext recommend $$(ls -td runs/diginetica-demo/HRNNFeat-* | head -1) --examples --k 5
 
-test test-newest: export OMP_NUM_THREADS = 1
+test test-base: export OMP_NUM_THREADS = 1
 TESTS = -m pytest -n $(WORKERS) --dist worksteal
 
 test: setup
-	$(BASE)/bin/python $(TESTS)
+	$(VENV)/bin/python $(TESTS)
 
-test-newest: $(NEWEST)/ready
-	$(NEWEST)/bin/python $(TESTS) -m 'not base_only'
+test-base: $(BASE)/ready
+	$(BASE)/bin/python $(TESTS) -m 'not once'
+
+# the wheel on the Pythons 3.12 to 3.14 that are there, without torch, and what uv makes of the checkout
+test-pythons: setup
+	rm -rf dist
+	$(VENV)/bin/pip wheel -q --no-deps --no-build-isolation -w dist .
+	$(VENV)/bin/python .ci/pythons.py dist/*.whl
 
 lint: setup
-	$(BASE)/bin/ruff check .
-	$(BASE)/bin/ruff format --check .
-	$(BASE)/bin/mypy
-	$(BASE)/bin/lint-imports --no-logo
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo
 
 wheel: setup
-	$(BASE)/bin/python -m build --no-isolation
+	$(VENV)/bin/python -m build --no-isolation
 
 clean:
-	rm -rf $(BASE) $(NEWEST) build dist *.egg-info
+	rm -rf $(VENV) $(BASE) build dist *.egg-info

@@ -14,7 +14,6 @@ import importlib
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -121,6 +120,8 @@ def run_once(side: Side, threads: int = 2) -> dict[str, Any]:
 def _run_here(order: Mapping[str, Any], report: Path) -> None:
     """What the process of one run does."""
     if order["data_limit"] is not None:
+        import resource  # not on Windows, where a side with such a limit fails and says so
+
         resource.setrlimit(resource.RLIMIT_DATA, (order["data_limit"], order["data_limit"]))
     module, _, name = order["function"].partition(":")
     function = getattr(importlib.import_module(module), name)
@@ -137,10 +138,16 @@ def peak_bytes() -> int:
     Linux keeps it by program (VmHWM); what getrusage says there starts from the size of the process that started this
     one.
     """
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
+        import resource
+
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

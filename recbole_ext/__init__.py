@@ -14,6 +14,9 @@ __all__ = ["__version__", "compare", "convert", "install", "load", "run"]
 
 def install() -> None:
     """Mend RecBole for today's stack and register our models, datasets and splits with it. Idempotent."""
+    from recbole_ext.errors import needs
+
+    needs("recbole", "recbole_ext.install()")
     from recbole_ext.bridge.registry import install as install_into_recbole
 
     install_into_recbole()
@@ -24,6 +27,9 @@ def run(model: str | type, dataset: str, **config: Any) -> dict[str, Any]:
 
     model: its name, a class of your own, or `file.py:Class`.
     """
+    from recbole_ext.errors import needs
+
+    needs("recbole", "recbole_ext.run()")
     from recbole_ext.run.run import run as run_experiment
 
     return run_experiment(model, dataset, config)

@@ -17,12 +17,13 @@ class ConvertError(UsageError):
     """What stops a conversion: the UsageError of raw logs and converters' options."""
 
 
+# alone: all that it imports comes with recbole-ext, and its own metadata wants a ray that Python 3.12 cannot have
+RECBOLE = "pip install --no-deps recbole==1.2.1"
 # what brings a package: an extra of ours, all of it, or the package by its own name
 _EXTRAS = {
     **dict.fromkeys(("starlette", "uvicorn", "httptools", "uvloop", "prometheus_client"), "serve"),
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
 }
-_WHOLE = ("torch", "recbole")
 _NAMES = {"yaml": "pyyaml", "sklearn": "scikit-learn", "prometheus_client": "prometheus-client"}
 
 
@@ -43,7 +44,9 @@ def missing(error: ModuleNotFoundError, what: str, whole: bool = False) -> Usage
     if name in ("", "recbole_ext"):
         raise error
     install = f"pip install {_NAMES.get(name, name)}"
-    if whole or name in _WHOLE:
+    if name == "recbole":
+        install = RECBOLE
+    elif whole or name == "torch":
         install = "pip install recbole-ext"
     elif name in _EXTRAS:
         extra = f"pip install 'recbole-ext[{_EXTRAS[name]}]'"

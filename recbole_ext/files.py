@@ -16,11 +16,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from recbole_ext.errors import UsageError
+from recbole_ext.errors import RECBOLE, UsageError
 
 
 @contextmanager
@@ -47,49 +47,49 @@ def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
 def scratch_beside(out: Path) -> Iterator[Path]:
     """An empty folder beside `out`, removed after the block; what killed processes have left of theirs goes first.
 
-    A folder in use is locked by its process, and a lock dies with its process, however that ends.
+    Beside a folder in use lies a file that its process has locked, and a lock dies with its process, however that ends.
     """
-    with _locked(out.parent):
-        for left in out.parent.glob(f".{glob.escape(out.name)}.*.part"):
-            with _locked(left, wait=False) as free:
-                if free:
-                    shutil.rmtree(left, ignore_errors=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
-        holds = ExitStack()
-        holds.enter_context(_locked(scratch))
-    try:
-        with holds:
+    for left in out.parent.glob(f".{glob.escape(out.name)}.*.lock"):
+        with _locked(left) as free:
+            if free:
+                shutil.rmtree(left.with_suffix(".part"), ignore_errors=True)
+    scratch = out.with_name(f".{out.name}.{unique()}.part")
+    with _locked(scratch.with_suffix(".lock")):  # before there is a folder that it guards
+        try:
+            scratch.mkdir()
             yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
-def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of a folder; whether it is held: not where another has it and `wait` is False, nor where a file
-    system knows no locks."""
-    try:
-        import fcntl
+def _locked(file: Path) -> Iterator[bool]:
+    """Hold the lock of a file, which is removed with it; whether it is held: not where another process has it, nor
+    where a file system knows no locks."""
+    from filelock import FileLock, Timeout  # here, as an exported folder is answered without it
 
-        handle = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
+    lock = FileLock(file)
+    held = False
+    try:
+        lock.acquire(blocking=False)
+        held = True
+    except Timeout:
         yield False
         return
+    except (OSError, NotImplementedError):
+        pass
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            held = True
-        except OSError:
-            held = False
         yield held
     finally:
-        os.close(handle)
+        lock.release()
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
 
 
 def synced(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk; what cannot wait is passed over."""
     with suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows waits for writers only
         try:
             os.fsync(handle)
         finally:
@@ -190,5 +190,5 @@ def recbole_folder() -> Path:
     """Folder of the installed recbole package."""
     spec = importlib.util.find_spec("recbole")
     if spec is None or spec.origin is None:
-        raise UsageError("RecBole is not installed: pip install recbole==1.2.1")
+        raise UsageError(f"RecBole is not installed: {RECBOLE}")
     return Path(spec.origin).parent

@@ -22,7 +22,7 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
-# Files of what hardly depends on the versions of the stack, which are run on the base one alone.
+# Files of what hardly depends on the versions of the stack, which `make test-base` leaves out.
 ONCE = (
     *("convert/", "experiment/", "report/", "settings/", "blend/test_blend.py"),
     *(
@@ -48,8 +48,8 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name != "test_readme.py")
     here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).as_posix().startswith(ONCE):
-            item.add_marker(pytest.mark.base_only)
+        if item.path.relative_to(here).as_posix().startswith(ONCE) or item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.once)
 
 
 def pytest_configure(config):

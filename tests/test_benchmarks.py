@@ -208,7 +208,7 @@ def run_side(tmp_path, calls):
 SMALL = {"train_batch_size": 256, "use_gpu": False}
 
 
-@pytest.mark.base_only
+@pytest.mark.once
 def test_the_released_side_is_recbole_alone_and_sees_the_same_targets(tmp_path, recbole_data):
     functions = {
         "first_step": {},
@@ -345,7 +345,7 @@ assert started
 """
 
 
-@pytest.mark.base_only  # slow: once is enough
+@pytest.mark.slow
 def test_the_cost_of_reinforcement_learning_is_measured(tmp_path, write_log, random_log) -> None:
     write_log(random_log(sessions=300, ties=False))
     data, out = tmp_path / "data" / "toy", tmp_path / "speed.md"

@@ -58,7 +58,7 @@ COMMANDS = [
         "run",
         ["--model=AR", "--dataset=x"],
         "recbole",
-        "run needs recbole, which is not installed: pip install recb",
+        "run needs recbole, which is not installed: pip install --no-deps recbole==1.2.1",
     ),
     (
         "experiment",

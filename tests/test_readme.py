@@ -15,7 +15,12 @@ from recbole_ext.settings.files import configs_dir
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 OURS = ("python ", "recbole-ext ")
-TESTS = ("make test", "make test-newest", "make lint")  # they run these tests, or .ci/run runs them beside
+TESTS = (
+    "make test",
+    "make test-base",
+    "make test-pythons",
+    "make lint",
+)  # they run these tests, or .ci/run runs them beside
 
 
 def blocks(language):
@@ -92,9 +97,9 @@ def test_there_is_one_way_to_write_a_command():
 
 
 def once(command):
-    """On the newest stack the kinds of command are run, not each model and log again."""
+    """On RecBole's own stack the kinds of command are run, not each model and log again."""
     words = ("--model=HRNNFeat --dataset=diginetica-demo", " compare", " recommend", " settings", " convert")
-    return () if any(word in command for word in words) else pytest.mark.base_only
+    return () if any(word in command for word in words) else pytest.mark.once
 
 
 @pytest.mark.parametrize("command", [pytest.param(c, marks=once(c)) for c in COMMANDS if c.startswith(OURS)])
@@ -139,12 +144,12 @@ def test_command(folder, command):
         assert "written to" in output
 
 
-@pytest.mark.base_only
+@pytest.mark.once
 def test_make_demo(folder):
     place = Path(sys.prefix)
     if not (place / "ready").exists():
         pytest.skip("not in an environment of the Makefile, so make demo would install one")
-    output = run(["make", "-s", "-o", "setup", "demo", f"BASE={place}", "EPOCHS=1"], folder)
+    output = run(["make", "-s", "-o", "setup", "demo", f"VENV={place}", "EPOCHS=1"], folder)
     assert "HRNNFeat on diginetica-demo" in output
     assert output.count("  after ") == 3 and re.search(
         r"^more: .* recommend runs/\S+ --session ", output, re.MULTILINE
@@ -153,7 +158,7 @@ def test_make_demo(folder):
     assert (folder / picture).stat().st_size > 5000
 
 
-@pytest.mark.base_only
+@pytest.mark.once
 def test_python_block(folder):
     for block in blocks("python"):
         quick = block.replace(
@@ -166,7 +171,7 @@ def test_python_block(folder):
         assert len(list(folder.glob("runs/diginetica-demo/HRNNFeat-*/record.json"))) == before + 1
 
 
-@pytest.mark.base_only
+@pytest.mark.once
 def test_make_wheel_and_the_wheel_works_elsewhere(tmp_path):
     pytest.importorskip("build")
     place = Path(sys.prefix)
@@ -177,7 +182,7 @@ def test_make_wheel_and_the_wheel_works_elsewhere(tmp_path):
     for name in kept:
         source.mkdir(exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, source / name)
-    run(["make", "-s", "-o", "setup", "wheel", f"BASE={place}"], source)
+    run(["make", "-s", "-o", "setup", "wheel", f"VENV={place}"], source)
     (wheel,) = (source / "dist").glob("*.whl")
     site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
     elsewhere.mkdir()

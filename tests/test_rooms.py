@@ -16,7 +16,7 @@ def imports():
     return {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
 
 
-@pytest.mark.base_only
+@pytest.mark.once
 def test_no_circles(imports):
     order = list(
         graphlib.TopologicalSorter(imports).static_order()
@@ -24,12 +24,12 @@ def test_no_circles(imports):
     assert len(order) == len(imports) > 100
 
 
-@pytest.mark.base_only
+@pytest.mark.once
 def test_nothing_inside_imports_the_top(imports):
     assert [module for module, used in imports.items() if "recbole_ext" in used] == []
 
 
-@pytest.mark.base_only
+@pytest.mark.once
 def test_arrows_point_one_way():
     from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 

@@ -33,7 +33,7 @@ def call(folder, *words):
     return done.stdout
 
 
-@pytest.mark.base_only  # slow: once is enough
+@pytest.mark.slow
 def test_the_run_learns_the_ring(folder):
     assert "'hit@1': 1.0" in call(folder, "-c", RUN).splitlines()[-1]
 

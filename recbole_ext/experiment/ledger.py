@@ -36,18 +36,26 @@ def append(file: Path, label: str, settings: str, record: Mapping[str, Any]) -> 
 def _add(file: Path, line: str, head: str = "", torn: str = "") -> None:
     """Add a line, after `head` where it is the first; what an interruption or a full disk left of another is ended
     by `torn` and stays. OSError where the disk takes less than the line."""
+    how = os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
     try:  # who makes the file writes its head
-        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        handle = os.open(file, how | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
-        handle = os.open(file, os.O_RDWR | os.O_APPEND)
-        size = os.fstat(handle).st_size
-        head = "" if size == 0 or os.pread(handle, 1, size - 1) == b"\n" else f"{torn}\n"
+        handle = os.open(file, how)
+        head = "" if _last_byte(handle) in (b"", b"\n") else f"{torn}\n"
     try:
         content = f"{head}{line}".encode()
         if os.write(handle, content) < len(content):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
     finally:
         os.close(handle)
+
+
+def _last_byte(handle: int) -> bytes:
+    """The last byte of an open file; none of an empty one."""
+    if os.fstat(handle).st_size == 0:
+        return b""
+    os.lseek(handle, -1, os.SEEK_END)
+    return os.read(handle, 1)
 
 
 def _line(row: tuple[Any, ...]) -> str:

@@ -1,12 +1,14 @@
-"""The process of `runs.rank_in_fresh_process`: a line of JSON names a checkpoint, a fork of this one ranks by it."""
+"""The process of `runs.rank_in_fresh_process`: a line of JSON names a checkpoint, another process ranks by it."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import multiprocessing
 import os
 import sys
 import traceback
+from multiprocessing.connection import Connection
 from typing import Any
 
 
@@ -23,26 +25,37 @@ def main() -> None:
         [torch.zeros(1)], lr=0.0
     )  # torch imports its compiler for the first optimizer, for seconds
     for line in sys.stdin:
-        print(json.dumps({"error": _in_a_fork(json.loads(line))}), file=answers, flush=True)
+        print(json.dumps({"error": _in_a_process(json.loads(line))}), file=answers, flush=True)
 
 
-def _in_a_fork(wanted: dict[str, Any]) -> str:
-    reads, writes = os.pipe()
-    child = os.fork()
-    if child == 0:
+def _in_a_process(wanted: dict[str, Any]) -> str:
+    """What went wrong, if anything, in a process of its own: a fork, in no time, where forks are to be had and safe."""
+    forks = hasattr(os, "fork") and sys.platform != "darwin"
+    context: Any = multiprocessing.get_context("fork" if forks else "spawn")
+    here, there = context.Pipe()
+    child = context.Process(target=_answer, args=(wanted, there))
+    child.start()
+    there.close()
+    try:
+        error: str = here.recv()
+    except EOFError:
         error = ""
-        try:
-            _rank(wanted)
-        except BaseException:
-            error = traceback.format_exc()
-        with os.fdopen(writes, "w") as stream:
-            stream.write(error)
-        os._exit(0)
-    os.close(writes)
-    with os.fdopen(reads) as stream:
-        error = stream.read()
-    _, status = os.waitpid(child, 0)
-    return error or (f"it ended with status {status}" if status else "")
+    child.join()
+    return error or (f"it ended with status {child.exitcode}" if child.exitcode else "")
+
+
+def _answer(wanted: dict[str, Any], pipe: Connection) -> None:
+    from recbole_ext.bridge.registry import install
+
+    install()  # in a fork it is
+    error = ""
+    try:
+        _rank(wanted)
+    except BaseException:
+        error = traceback.format_exc()
+    pipe.send(error)
+    pipe.close()
+    os._exit(0)  # no thread that a fork has left behind is waited for
 
 
 def _rank(wanted: dict[str, Any]) -> None:

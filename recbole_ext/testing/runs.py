@@ -206,8 +206,8 @@ _workers: list[subprocess.Popen[str]] = []
 def rank_in_fresh_process(checkpoint: str, cls: type, folder: Path) -> dict[str, np.ndarray]:
     """`scores`, `rank`, `row` of `Ranked`, of a process that knows the checkpoint and nothing else of the run.
 
-    cls: the model's class; where it is a user's, its file is loaded and it is registered there. The process is forked
-    from one that has imported the package and done nothing, so that many models wait for one import.
+    cls: the model's class; where it is a user's, its file is loaded and it is registered there. The process is forked,
+    where it can be, from one that has imported the package and done nothing, so that many models wait for one import.
     """
     out = folder / "fresh.npz"
     wanted = {

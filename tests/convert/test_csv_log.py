@@ -655,6 +655,7 @@ def test_long_sessions_are_noted(log, tmp_path):
 # --- ids
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
@@ -847,7 +848,7 @@ clean_rows = st.lists(
 )
 
 
-@pytest.mark.base_only  # slow: once is enough
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=clean_rows,
@@ -906,6 +907,7 @@ def test_faults_mixed_into_a_log_leave_the_clean_rows(
         assert {path.name: path.read_bytes() for path in (tmp_path / "mess").iterdir()} == before
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text('session,item;ts\t|"\n\r 0123456789.-:TZeé\x00\x1f', max_size=120), st.booleans())
 def test_any_text_is_converted_or_refused_in_one_sentence(tmp_path, text, headed):

@@ -41,6 +41,7 @@ def written(tmp_path, data: bytes):
     return path
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(value=PLAIN, protocol=st.integers(0, pickle.HIGHEST_PROTOCOL))
 def test_plain_values_come_back_equal(tmp_path_factory, value, protocol):

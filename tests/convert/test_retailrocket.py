@@ -359,6 +359,7 @@ def test_two_values_of_one_moment_do_not_depend_on_order(tmp_path: Path) -> None
         assert manifest["notes"][note] == 2
 
 
+@pytest.mark.slow
 def test_as_of_against_a_loop(tmp_path: Path) -> None:
     """Random property logs, small memory: the values are those that a loop over sorted rows finds."""
     import recbole_ext.convert.properties as properties

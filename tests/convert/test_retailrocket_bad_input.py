@@ -317,7 +317,7 @@ def rearranged(file: str, rows: Sequence[str], draw: Callable[[st.SearchStrategy
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.base_only  # slow: once is enough
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_mixture_of_faults_leaves_the_clean_rows(tmp_path: Path, data: st.DataObject) -> None:

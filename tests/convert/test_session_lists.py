@@ -176,7 +176,7 @@ BENCHMARKS = {
 }
 
 
-@pytest.mark.base_only  # slow: once is enough
+@pytest.mark.slow
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_the_published_pairs_come_back(shared_data, tmp_path, benchmark):
     folder = shared_data / benchmark / "sessions"

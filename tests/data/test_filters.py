@@ -354,7 +354,7 @@ def test_recboles_own_data_sets_refuse_what_they_would_pass_over(write_log, make
 # --- real data --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.base_only  # slow: once is enough
+@pytest.mark.slow
 def test_five_core_of_diginetica_is_the_published_one(shared_data, tmp_path, make_config):
     """71,110 sessions, 29,197 items, 572,933 clicks, worked out elsewhere (the data's README)."""
     import yaml

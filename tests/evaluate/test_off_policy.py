@@ -298,7 +298,7 @@ PI = np.array([[0.2, 0.2, 0.6], [0.6, 0.2, 0.2], [0.1, 0.8, 0.1]])
 MEANS = np.array([[0.1, 0.5, 0.8], [0.3, 0.2, 0.6], [0.2, 0.9, 0.1]])
 
 
-@pytest.mark.base_only  # slow: once is enough
+@pytest.mark.slow
 def test_estimates_are_right_on_average_and_intervals_hold_the_truth():
     """300 logs of 150 sessions; beta known, and estimated from logs of its own."""
     rng = np.random.default_rng(5)

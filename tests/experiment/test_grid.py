@@ -461,7 +461,7 @@ def test_models_that_fit_at_once_refit_too(write_experiment):
 # --- processes, command lines -------------------------------------------------------------------------------
 
 
-@pytest.mark.base_only  # slow: once is enough
+@pytest.mark.slow
 def test_two_workers_leave_what_one_leaves(write_experiment, capsys):
     keys = {"models": ["Pop", "GRU4Rec", "GRU4RecF"], "search": LEARNING_RATES, "refit": True}
     before = torch.get_num_threads()

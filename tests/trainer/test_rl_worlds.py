@@ -135,7 +135,7 @@ def test_cross_entropy_alone_ranks_what_is_frequent(trained):
     assert first_of_two(model, loaders) == "common"
 
 
-@pytest.mark.base_only  # slow: once is enough
+@pytest.mark.slow
 def test_a_reward_that_is_rare_is_ranked_by_those_that_learn_of_it(trained):
     weighted = {**BANDIT, "warm_up_epochs": 10}
     alike = {"view": 0.2, "purchase": 0.2}

@@ -19,6 +19,8 @@ from recbole_ext.recommend.serve.app import Service
 from recbole_ext.recommend.serve.door import Serving, Swap, announce, bind, say, tell_swap, url
 from recbole_ext.recommend.serve.served import Served
 
+HANGUP: int | None = getattr(signal, "SIGHUP", None)  # swaps the model; Windows has no such signal
+
 
 class _Server(uvicorn.Server):
     """uvicorn's, which says when it listens."""
@@ -93,7 +95,7 @@ def opened(serving: Serving) -> Process:
 def serve_alone(serving: Serving) -> None:
     """Serve in this process until it is told to stop. SIGHUP reads the folder again, which may be a link moved on."""
     early: list[int] = []  # a SIGHUP before there is a server
-    before = signal.signal(signal.SIGHUP, lambda number, frame: early.append(number))
+    before = None if HANGUP is None else signal.signal(HANGUP, lambda number, frame: early.append(number))
     try:
         bound = bind(serving.host, serving.port)
         process = opened(serving)
@@ -111,7 +113,8 @@ def serve_alone(serving: Serving) -> None:
                 waiting.add(task)
                 task.add_done_callback(waiting.discard)
 
-            loop.add_signal_handler(signal.SIGHUP, again)
+            if HANGUP is not None:
+                loop.add_signal_handler(HANGUP, again)
             if early:
                 again()
             announce(serving, process.service.served.now.said(), url(bound))
@@ -119,7 +122,8 @@ def serve_alone(serving: Serving) -> None:
         process.run(bound, listens)
         say("stopped")
     finally:
-        signal.signal(signal.SIGHUP, before)
+        if HANGUP is not None:
+            signal.signal(HANGUP, before)
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:

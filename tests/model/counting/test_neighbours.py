@@ -471,7 +471,7 @@ def test_run_and_recbole_s_own_run(tmp_path, monkeypatch, write_log, random_log)
     assert again.evaluate(test, load_best_model=False) == result["test_result"]
 
 
-@pytest.mark.base_only  # slow: once is enough
+@pytest.mark.slow
 def test_command_line(tmp_path, monkeypatch, write_log, random_log):
     write_log(random_log(sessions=40))
     command = [

@@ -217,7 +217,7 @@ def test_one_process_that_is_killed_under_load_gave_right_answers_and_leaves_the
             one.end(signal.SIGKILL)
 
 
-@pytest.mark.base_only  # slow: once is enough
+@pytest.mark.slow
 def test_several_workers_share_the_port_and_outlive_one_another(hrnn, vstan, tmp_path, monkeypatch, capsys):
     link = tmp_path / "current"
     link.symlink_to(hrnn.folder)
