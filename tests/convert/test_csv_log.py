@@ -122,6 +122,7 @@ def test_the_files_are_these(log, tmp_path):
         "user": "column 'visitorid'",
         "time": "column 'ts', milliseconds since 1970: 2015-05-03 to 2015-05-03",
         "item features": "price float, category token, colour token, tags token_seq",
+        "codes": "category (whole numbers); taken for codes: --item-types NAME:float makes numbers of them",
     }
     assert json.loads((tmp_path / "shop" / "manifest.json").read_text()) == manifest
 
