@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
     prog: what the user called, for the usage text. SystemExit(2) for a wrong command line, SystemExit(0) for --help.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    words = [*map(sources.new_name, words[:1]), *words[1:]]
     return exit_code(lambda: _main(words, prog))
 
 
@@ -86,9 +87,8 @@ def _parser(prog: str, words: Sequence[str]) -> Arguments:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="SOURCE")
     for source in sources.names():
         said = sources.sentence(source).replace("%", "%%")
-        old = [name for name, new in sources.OLD_NAMES.items() if new == source]
-        subparser = subparsers.add_parser(source, help=said, description=said, aliases=old)
-        if not {source, *old}.isdisjoint(words):
+        subparser = subparsers.add_parser(source, help=said, description=said)
+        if source in words:
             _add_source(subparser, source)
     subparser = subparsers.add_parser("synthetic", help=SYNTHETIC, description=SYNTHETIC)
     if "synthetic" in words:

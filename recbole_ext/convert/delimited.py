@@ -204,7 +204,11 @@ def _restored_column(column: Column, separator: str) -> Column:
     def after(test: Test) -> Test:
         return lambda text: test(_restored(text, separator))
 
-    faults = tuple((reason, after(is_bad)) for reason, is_bad in column.faults)
+    unpaired = (
+        f"{column.owner} has a quotation mark without its pair",
+        lambda text: text.str.starts_with('"'),
+    )
+    faults = (unpaired, *((reason, after(is_bad)) for reason, is_bad in column.faults))
     return replace(column, value=after(column.value), faults=faults, whole=None)
 
 

@@ -143,16 +143,15 @@ def find_columns(
     twice = [name for name, count in Counter(columns.values()).items() if count > 1]
     if twice:
         raise ConvertError(f"Column {twice[0]} is named for two things: name another one for one of them.")
-    hint = _no_names(table)
     for what in ("item", "time"):
         if what not in columns:
             raise ConvertError(
-                f"{table.place}: no column looks like --{what}: name it, it has {there}{hint}."
+                f"{table.place}: no column looks like --{what}: name it, it has {there}{_no_names(table)}."
             )
     if "session" not in columns and "user" not in columns:
         raise ConvertError(
             f"{table.place}: no column looks like --session or --user, and sessions come from one of them: "
-            f"name it, it has {there}{hint}."
+            f"name it, it has {there}{_no_names(table)}."
         )
     per_visitor = "session" in guessed and plain(columns.get("session", "")) in OF_VISITOR
     if per_visitor and "user" not in columns:

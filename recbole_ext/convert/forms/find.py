@@ -89,7 +89,7 @@ def one_table(named: Any, folder: Path | None, option: str, separator: str | Non
         return frame_table(named, "frame of items")
     for path in (Path(named), *([folder / named] if folder is not None else [])):
         if path.is_file():
-            return _table(path, path.name, separator, header=True)
+            return _table(path, path.name, separator, header=True, lenient=True)
     raise ConvertError(f"There is no file {named}: name the table of item features with {option}.")
 
 
@@ -160,7 +160,8 @@ def _first_bytes(path: Path) -> bytes:
         return stream.read(8)[:4]
 
 
-def _table(path: Path, label: str, separator: str | None, header: bool) -> Table:
+def _table(path: Path, label: str, separator: str | None, header: bool, lenient: bool = False) -> Table:
+    """A file in its form; lenient: its reader says what is wrong with a header of one column."""
     try:
         magic = _first_bytes(path)
         if magic == b"PAR1":
@@ -181,7 +182,7 @@ def _table(path: Path, label: str, separator: str | None, header: bool) -> Table
         return JsonTable(source, label)
     if start.startswith(b"["):
         raise ConvertError(f"{path} is one JSON list: write an object a line (jq -c '.[]' does).")
-    return TextTable(source, label, separator or guess_separator(source), header)
+    return TextTable(source, label, separator or guess_separator(source, lenient), header)
 
 
 def _is_workbook(path: Path) -> bool:

@@ -62,13 +62,13 @@ class TextTable(Table):
         return read_quoted_blocks(self._source, columns, allowed, report)
 
 
-def guess_separator(source: Source) -> str:
-    """The mark that the first line holds most of. ConvertError where that is no line of fields."""
+def guess_separator(source: Source, lenient: bool = False) -> str:
+    """The mark that the first line holds most of. ConvertError where that is no line of fields, if not `lenient`."""
     head = read_header(source, None)[0]
     if "\0" in head:
         raise ConvertError(f"{source.path} holds no text, or it is UTF-16: save it as UTF-8.")
     best = max(SEPARATORS, key=head.count)
-    if not head.count(best):
+    if not head.count(best) and not lenient:
         raise ConvertError(
             f"{source.path}, line 1: {head[:200]!r} is no header of several columns separated by comma, semicolon, tab "
             "or |: the first line has to name the columns."
