@@ -180,7 +180,7 @@ def is_numbered(tables: Table, chosen: Mapping[str, str | None], days: tuple[dat
         return False
     header, numbers = tables.first_line(), [name for name in chosen.values() if name not in (None, NONE)]
     time = chosen["time"]
-    if time is None or any(name in header or not str(name).isdigit() for name in numbers):
+    if time is None or not all(str(name).isdigit() for name in numbers) or set(numbers) <= set(header):
         return False
     if not all(1 <= int(str(name)) <= len(header) for name in numbers):
         return False

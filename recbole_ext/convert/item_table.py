@@ -172,6 +172,7 @@ def _with_lists(
         values = pl.concat(list(source.lists(column.owner)))
         named = values.rename({"values": column.name}).cast({"line": pl.UInt32})
         table = table.join(named, on="line", how="left", maintain_order="left")
+        table = table.select("line", "item_id", *(name for name in known if name in table.columns))
         if column.name in open_types:
             open_types.remove(column.name)
             known[column.name] = "token_seq"

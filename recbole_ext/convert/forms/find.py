@@ -31,6 +31,17 @@ PACKED = (".gz", ".zip")
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
+class Frame(str):
+    """A frame among options, which are compared, printed and recorded: its name, which holds it."""
+
+    frame: Any
+
+    def __new__(cls, frame: Any) -> Frame:
+        made = super().__new__(cls, "frame of items")
+        made.frame = frame
+        return made
+
+
 @dataclass(frozen=True)
 class Part:
     """A table, what the names of its folders say, and whether it was found in a folder or by a glob."""
@@ -83,10 +94,10 @@ def find_parts(
     return parts, strange
 
 
-def one_table(named: Any, folder: Path | None, option: str, separator: str | None = None) -> Table:
+def one_table(named: Path | Frame, folder: Path | None, option: str, separator: str | None = None) -> Table:
     """The table of a single file, by its path or in the folder, or of a frame."""
-    if not isinstance(named, str | Path):
-        return frame_table(named, "frame of items")
+    if isinstance(named, Frame):
+        return frame_table(named.frame, str(named))
     for path in (Path(named), *([folder / named] if folder is not None else [])):
         if path.is_file():
             return _table(path, path.name, separator, header=True, lenient=True)

@@ -118,9 +118,11 @@ class TypedTable(Table):
                 )
                 rows = rows.with_row_index("line", offset=first + 1)
                 if each is not None:
-                    before = rows.select((_at(each).list.len() > 1).sum()).item() or 0
-                    report.note(SEVERAL, int(before))
-                    rows = rows.with_columns(_at(each).alias("_each")).explode("_each")
+                    length = _at(each).list.len()
+                    report.note(SEVERAL, int(rows.select((length > 1).sum()).item() or 0))
+                    nothing = pl.lit([None], dtype=_dtype(rows.schema, each))  # so that the row stays
+                    parts = pl.when(length > 0).then(_at(each)).otherwise(nothing)
+                    rows = rows.with_columns(parts.alias("_each")).explode("_each")
                 texts = [
                     self._texts(rows, leaves[column.owner]).alias(f"_{column.name}") for column in columns
                 ]

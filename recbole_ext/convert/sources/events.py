@@ -15,14 +15,15 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, InstanceOf
 
 from recbole_ext.convert.atomic import Conversion, FileRecords, RowReport
 from recbole_ext.convert.columns import Column
 from recbole_ext.convert.engine import pl
-from recbole_ext.convert.forms.find import Part, find_parts, one_table
+from recbole_ext.convert.forms.find import Frame, Part, find_parts, one_table
 from recbole_ext.convert.forms.table import ConstantTable, Table
 from recbole_ext.convert.forms.text import TextTable
+from recbole_ext.convert.forms.typed import is_frame
 from recbole_ext.convert.guesses import (
     KIND,
     NONE,
@@ -91,6 +92,11 @@ def _mark(text: Any) -> Any:
     return text
 
 
+def _file_or_frame(given: Any) -> Any:
+    """A frame as what options hold: without a truth of its own."""
+    return Frame(given) if is_frame(given) else given
+
+
 def _words_of(given: Any) -> Any:
     """Words in a list, or with commas between."""
     texts = [given] if isinstance(given, str) else given
@@ -153,7 +159,9 @@ class Options(DatedOptions):
         gt=0,
         needs={"session": [None, NONE], "session_per_user": LEFT_OUT},
     )
-    items: Any = file("table of item features, one row an item or several", recorded="items_file")
+    items: Annotated[Path | InstanceOf[Frame] | None, BeforeValidator(_file_or_frame)] = file(
+        "table of item features, one row an item or several", recorded="items_file"
+    )
     item_columns: Annotated[Words, BeforeValidator(_words_of)] = option(
         [],
         "features to read of the table of items (all where none is named)",
@@ -286,12 +294,7 @@ def _recorded(plan: Plan, options: Options, types: Mapping[str, str]) -> dict[st
         "gap_minutes": None if "session" in plan.columns else options.gap_minutes,
         "item_types": types,
     }
-    found |= {} if plan.items is None else {"items_file": _name(options.items, plan.items)}
     return found
-
-
-def _name(items: Any, table: Table) -> str:
-    return str(items) if isinstance(items, str | Path) else table.label
 
 
 def _plan(raw: list[Any], options: Options, guessed: dict[str, str]) -> Plan:
@@ -476,6 +479,7 @@ def _sessions(
     columns, gap_minutes = plan.columns, options.gap_minutes
     if "session" not in columns:
         others = [] if options.session == NONE else _unread(plan)
+        others = [name for name in others if repr(name) not in guessed.get("empty", "")]
         guessed["session"] = no_session_column(others, gap_minutes)
         return _number_sessions(log, gap_minutes)
     if options.session_per_user or plan.per_visitor:
@@ -630,7 +634,8 @@ def _nothing(name: str, height: int) -> pl.Series:
 def _check_all(reports: Sequence[RowReport], allowed: BadRows) -> None:
     """ConvertError where too many rows of all tables are bad, with the first one of the first table that has one."""
     if len(reports) == 1:
-        return  # checked where it was read
+        allowed.check(reports[0])
+        return
     whole = RowReport(f"{len(reports)} tables")
     whole.read, whole.bad = sum(report.read for report in reports), sum(report.bad for report in reports)
     for report in reports:
