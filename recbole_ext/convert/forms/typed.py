@@ -168,9 +168,7 @@ def frame_table(frame: Any, label: str) -> TypedTable:
 
 def is_frame(value: Any) -> bool:
     """Whether it is a table in memory."""
-    return (
-        hasattr(value, "__arrow_c_stream__") or hasattr(value, "columns") or hasattr(value, "collect_schema")
-    )
+    return any(hasattr(value, name) for name in ("__arrow_c_stream__", "collect_schema", "columns"))
 
 
 def _polars(frame: Any, label: str) -> pl.DataFrame:
