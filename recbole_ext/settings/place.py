@@ -57,7 +57,7 @@ class Place(Settings):
     data_path: Text = key("dataset/", "folder of the atomic files, <data_path>/<dataset>/<dataset>.inter")
     raw_path: Text | None = key(
         None,
-        "folder of the raw logs, or any log of events, read when the atomic files are missing; others than theirs are refused",
+        "folder of the raw logs, or any log of events, read when the atomic files are missing; others are refused",
     )
     generate: dict[str, Any] | None = key(None, "makes generated logs in raw_path when that does not exist")
     runs_dir: Text = key("runs", "one folder a run: record.json, ranks.npz, model/, learning_curve.png")

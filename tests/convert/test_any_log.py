@@ -251,6 +251,23 @@ def test_a_line_that_is_no_object_is_a_bad_row(convert, tmp_path):
     assert [row[1] for row in rows] == ["12345678901234567890", "1.50"]
 
 
+def test_a_field_that_the_first_part_does_not_show(convert, tmp_path):
+    """Parts have the columns of all of them: a user known in the last part only, a key of one day only."""
+    for day, more in enumerate(({}, {}, {"user_id": "u"})):
+        line = {"session": "s", "item": f"i{day}", "ts": T + day, **more}
+        (tmp_path / f"day{day}.jsonl").write_text(json.dumps(line) + "\n")
+        parameters = [{"key": f"of_{day}", "value": 1}, {"key": "ga_session_id", "value": 5}]
+        frame = pl.DataFrame(
+            {"user": ["u"], "item": [f"i{day}"], "ts": [T + day], "event_params": [parameters]}
+        )
+        frame.write_parquet(tmp_path / f"day{day}.parquet")
+    manifest, rows = convert(tmp_path / "day*.jsonl")
+    assert rows == [["s", "u", "i0", "0"], ["s", "u", "i1", "1"], ["s", "u", "i2", "2"]]
+    manifest, rows = convert(tmp_path / "day*.parquet")
+    assert [row[0] for row in rows] == ["1", "1", "1"]
+    assert manifest["unread"] == ["event_params.of_0", "event_params.of_1", "event_params.of_2"]
+
+
 # --- exports
 
 

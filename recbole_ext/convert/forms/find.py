@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from recbole_ext.convert.forms.json_lines import JsonTable
 from recbole_ext.convert.forms.table import Table
 from recbole_ext.convert.forms.text import TextTable, guess_separator
-from recbole_ext.convert.forms.typed import file_table, frame_table, is_frame
+from recbole_ext.convert.forms.typed import TypedTable, file_table, frame_table, is_frame
 from recbole_ext.convert.raw_files import UNREADABLE, Source
 from recbole_ext.errors import ConvertError
 
@@ -28,6 +28,7 @@ ENDINGS = frozenset(
     )
 )
 PACKED = (".gz", ".zip")
+EXCERPTS = 3  # of many tables of the same types, whose excerpts show the names of keyed lists
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -91,7 +92,41 @@ def find_parts(
             )
         label = "frame" if len(frames) == 1 else f"frame {number}"
         parts.append(Part(frame_table(frame, label)))
+    _share_columns([part.table for part in parts])
     return parts, strange
+
+
+def _share_columns(tables: Sequence[Table]) -> None:
+    """Give tables that are parts of one log the columns of all: what a part's excerpt does not show may still be in it.
+
+    Parts of one log are tables with the same types, and JSON lines that have most of their names in common.
+    """
+    typed: dict[str, list[TypedTable]] = {}
+    lines: list[list[JsonTable]] = []
+    for table in tables:
+        if isinstance(table, TypedTable):
+            typed.setdefault(str(table.schema), []).append(table)
+        elif isinstance(table, JsonTable):
+            near = (group for group in lines if _alike(set(group[0].names()), set(table.names())))
+            group = next(near, None)
+            if group is None:
+                lines.append([table])
+            else:
+                group.append(table)
+    for alike in typed.values():
+        _take_all(alike, alike[:: max(len(alike) // EXCERPTS, 1)][:EXCERPTS])
+    for parts in lines:
+        _take_all(parts, parts)
+
+
+def _take_all(tables: Sequence[TypedTable | JsonTable], shown: Sequence[TypedTable | JsonTable]) -> None:
+    leaves = {name: leaf for table in shown for name, leaf in table.leaves().items()}
+    for table in tables:
+        table.take_leaves(leaves)
+
+
+def _alike(one: set[str], other: set[str]) -> bool:
+    return 2 * len(one & other) >= len(one | other)
 
 
 def one_table(named: Path | Frame, folder: Path | None, option: str, separator: str | None = None) -> Table:

@@ -42,6 +42,14 @@ class JsonTable(Table):
                     found.setdefault(leaf.name, leaf)
         return found
 
+    def leaves(self) -> dict[str, Leaf]:
+        """The columns by name: those of the first lines."""
+        return self._leaves
+
+    def take_leaves(self, leaves: dict[str, Leaf]) -> None:
+        """Take the columns of tables like this one for its own: what its lines do not have is missing."""
+        self.__dict__["_leaves"] = leaves
+
     def names(self) -> list[str]:
         return list(self._leaves)
 

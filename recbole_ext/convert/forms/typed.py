@@ -34,6 +34,7 @@ class TypedTable(Table):
 
     def __init__(self, scan: pl.LazyFrame, label: str, path: Path | None = None) -> None:
         self._scan, self.label, self.path = scan, label, path
+        self._seen: dict[str, pl.DataFrame] = {}
 
     @cached_property
     def _schema(self) -> Mapping[str, Any]:
@@ -44,14 +45,20 @@ class TypedTable(Table):
         """The number of its rows."""
         return int(self._read(lambda: self._scan.select(pl.len()).collect().item()))
 
-    @cached_property
-    def _head(self) -> pl.DataFrame:
-        """Some rows from all over the table."""
-        step = max(self.height // EXCERPT_PLACES, EXCERPT_ROWS)
-        places = range(0, max(self.height, 1), step)
-        return self._read(
-            lambda: pl.concat([self._scan.slice(place, EXCERPT_ROWS).collect() for place in places])
-        )
+    def _some(self, top: str) -> pl.DataFrame:
+        """A column of some rows from all over the table."""
+        if top not in self._seen:
+            step = max(self.height // EXCERPT_PLACES, EXCERPT_ROWS)
+            places, column = range(0, max(self.height, 1), step), self._scan.select(top)
+            self._seen[top] = self._read(
+                lambda: pl.concat([column.slice(place, EXCERPT_ROWS).collect() for place in places])
+            )
+        return self._seen[top]
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """Types of its columns."""
+        return self._schema
 
     @cached_property
     def _leaves(self) -> dict[str, Leaf]:
@@ -68,11 +75,24 @@ class TypedTable(Table):
         elif not isinstance(dtype, pl.List | pl.Array):
             yield Leaf(outer)
         elif isinstance(dtype.inner, pl.Struct) and {field.name for field in dtype.inner.fields} == KEYED:
-            keys = self._head.select(_at(outer).alias("each")).explode("each")["each"].struct.field("key")
+            keys = (
+                self._some(outer[0])
+                .select(_at(outer).alias("each"))
+                .explode("each")["each"]
+                .struct.field("key")
+            )
             for key in keys.drop_nulls().cast(pl.String).unique(maintain_order=True):
                 yield Leaf(outer, key=key)
         else:
             yield from (Leaf(outer, inner=inner) for inner in _inner((), dtype.inner))
+
+    def leaves(self) -> dict[str, Leaf]:
+        """The columns by name."""
+        return self._leaves
+
+    def take_leaves(self, leaves: dict[str, Leaf]) -> None:
+        """Take the columns of tables like this one for its own."""
+        self.__dict__["_leaves"] = leaves
 
     def names(self) -> list[str]:
         return list(self._leaves)
@@ -93,7 +113,7 @@ class TypedTable(Table):
 
     def excerpt(self, name: str) -> pl.Series:
         leaf = self._leaves[name]
-        rows = self._head
+        rows = self._some(leaf.outer[0])
         if leaf.inner is not None:
             rows = rows.with_columns(_at(leaf.outer).list.first().alias("_each"))
         return self._texts(rows, leaf).alias(name)
