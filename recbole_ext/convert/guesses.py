@@ -264,6 +264,8 @@ def _guess(
         return by_rank[0]
     filled = {owner: _filled(tables, owner) for owner in by_rank}
     most = max(filled.values())
+    if not most and what == "user" and "session" in columns:
+        return by_rank[0]  # which may be empty there
     left_out += [owner for owner in by_rank if not filled[owner] and (most or what in ("session", "user"))]
     if not most:
         return by_rank[0] if what in ("item", "time") or _is_empty(tables, by_rank[0]) else None
