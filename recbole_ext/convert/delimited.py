@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import IO, cast
 
 from recbole_ext.convert.atomic import RowReport
@@ -39,6 +39,9 @@ class QuotedSource(Source):
 
     separator: str = ","
     header: tuple[str, ...] | None = None
+    marked: list[bool] = field(
+        default_factory=lambda: [False], compare=False
+    )  # whether a mark was read so far
 
     @property
     def names(self) -> list[str]:
@@ -50,13 +53,19 @@ class QuotedSource(Source):
         with super().open() as stream:
             first = b"" if self.header is not None else stream.readline(LONGEST_LINE)
             width = len(self.header) if self.header is not None else first.count(self.separator.encode()) + 1
-            yield cast(IO[bytes], _Hiding(stream, self.separator, width, first))
+            yield cast(IO[bytes], _Hiding(stream, self.separator, width, self.marked, first))
 
 
 class _Hiding:
-    """A stream of lines, with what quotation marks hide out of sight. width: fields of a row; first: its first line."""
+    """A stream of lines, with what quotation marks hide out of sight.
 
-    def __init__(self, stream: IO[bytes], separator: str, width: int, first: bytes = b"") -> None:
+    width: fields of a row; marked: is told of the first quotation mark; first: the first line, read already.
+    """
+
+    def __init__(
+        self, stream: IO[bytes], separator: str, width: int, marked: list[bool], first: bytes = b""
+    ) -> None:
+        self._marked = marked
         self._stream, self._separator, self._first = stream, separator.encode(), first
         mark = re.escape(self._separator)
         opens = rb"(?:(?<![^\n" + mark + rb"])|(?<=\xef\xbb\xbf))"  # a byte order mark may come first
@@ -86,6 +95,7 @@ class _Hiding:
     def _hidden(self, block: bytes) -> bytes:
         if b'"' not in block:
             return block
+        self._marked[0] = True
         return self._fields.sub(lambda field: self._hide(field[0]), block)
 
     def _hide(self, field: bytes) -> bytes:
@@ -148,7 +158,7 @@ def read_quoted_rows(
     mark = source.separator
     try:
         rows, report = read_rows(
-            source, [_restored_column(column, mark) for column in columns], allowed, separator=mark
+            source, [_restored_column(column, source) for column in columns], allowed, separator=mark
         )
     except ConvertError as error:
         raise _plain_error(error, mark) from error
@@ -161,7 +171,7 @@ def read_quoted_blocks(
 ) -> Iterator[pl.DataFrame]:
     """As `read_blocks`; what stands within quotation marks belongs to its field."""
     mark = source.separator
-    wanted = [_restored_column(column, mark) for column in columns]
+    wanted = [_restored_column(column, source) for column in columns]
     try:
         yield from read_blocks(source, wanted, allowed, report, mark, source.header)
     except ConvertError as error:
@@ -194,15 +204,17 @@ def _plain_error(error: ConvertError, separator: str) -> ConvertError:
     return ConvertError(sentence)
 
 
-def _restored(text: pl.Expr, separator: str) -> pl.Expr:
-    """The text with what a QuotedSource hid."""
-    text = text.str.replace_all(EMBEDDED, separator, literal=True)
+def _restored(text: pl.Expr, source: QuotedSource) -> pl.Expr:
+    """The text with what a source hid; nothing is done for one in which no mark was read so far."""
+    if not source.marked[0]:
+        return text
+    text = text.str.replace_all(EMBEDDED, source.separator, literal=True)
     return text.str.replace_all(DOUBLED, '"', literal=True).str.replace_all(BROKEN, "\n", literal=True)
 
 
-def _restored_column(column: Column, separator: str) -> Column:
+def _restored_column(column: Column, source: QuotedSource) -> Column:
     def after(test: Test) -> Test:
-        return lambda text: test(_restored(text, separator))
+        return lambda text: test(_restored(text, source))
 
     unpaired = (
         f"{column.owner} has a quotation mark without its pair",
@@ -229,7 +241,7 @@ def fields_of(lines: pl.Series, source: QuotedSource, name: str) -> pl.Series:
         .struct.field(f"field_{header.index(name)}")
     )
     bare = field.str.strip_chars(" \t\r").str.replace(r'^"([^"]*)"$', "$1").str.strip_chars(" \t")
-    return lines.to_frame().select(_restored(bare, source.separator).alias(name)).to_series()
+    return lines.to_frame().select(_restored(bare, source).alias(name)).to_series()
 
 
 def _lines(source: QuotedSource) -> bytes:
@@ -248,7 +260,9 @@ def _lines(source: QuotedSource) -> bytes:
                 if number or source.header is None:
                     stream.readline(LONGEST_LINE)  # the header, or the rest of a line
                 chunks.append(stream.read(EXCERPT_BYTES // EXCERPT_CHUNKS).rpartition(b"\n")[0])
-        return _Hiding(io.BytesIO(b"\n".join(chunks)), source.separator, len(source.names)).read()
+        return _Hiding(
+            io.BytesIO(b"\n".join(chunks)), source.separator, len(source.names), source.marked
+        ).read()
     except UNREADABLE as error:
         reason = str(error) or type(error).__name__
         raise ConvertError(
