@@ -31,7 +31,8 @@ def add_own_files(config: Any, model: str, dataset: str) -> None:
     overall = load_files(config_files("overall.yaml"), loader)
     given = config.external_config_dict
     dataset_files = config_files(f"dataset/{dataset}.yaml")
-    own_log = bool(given.get("raw_path")) and not dataset_files and "source" not in given
+    named = "/" not in dataset and "\\" not in dataset
+    own_log = bool(given.get("raw_path")) and named and not dataset_files and "source" not in given
     sessions = own_log or bool(given.get("source")) or is_session_data(dataset, given.get("data_path"))
     if sessions:
         overall = merge(overall, load_files(config_files("sessions.yaml"), loader))

@@ -96,6 +96,9 @@ class ConstantTable(Table):
         self, columns: Sequence[Column], allowed: BadRows, report: RowReport
     ) -> Iterator[pl.DataFrame]:
         own = [column for column in columns if column.owner not in self._constants]
+        if len(own) == len(columns):
+            yield from self._table.blocks(columns, allowed, report)
+            return
         texts = {f"_{column.name}": self._constants.get(column.owner) for column in columns}
         aside = RowReport(self.label)
         line = pl.DataFrame(
