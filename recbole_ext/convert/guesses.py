@@ -35,7 +35,7 @@ NAMES = {
             "songid",
         ),
         *("listingid", "variantid", "itemsitemid", "itemsid", "eventsaid", "productsproductid", "tisku"),
-        *("propertiesproductid", "propertiesproductsproductid", "propertiessku", "propertiesproductssku"),
+        *("propertiesproductsproductid", "propertiesproductid", "propertiesproductssku", "propertiessku"),
         *("contextscomsnowplowanalyticssnowplowecommerceproduct1id", "actiondetailsproductviewsku"),
         *("productviewsku", "idactionproductsku", "idactionsku"),
     ),

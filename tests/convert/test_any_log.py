@@ -399,6 +399,42 @@ def test_names_of_exports_are_known(convert, columns, expected, sessions):
     assert manifest["time_origin"] == T
 
 
+@pytest.mark.parametrize("form", ["jsonl", "frame"])
+def test_segment_as_it_is_sent(convert, tmp_path, form):
+    """A view names its product, an order lists them: both are read, and a page is no event of an item."""
+    product, order = {"product_id": "P"}, {"products": [{"product_id": "P"}, {"product_id": "Q"}]}
+    lines = [
+        {
+            "event": kind,
+            "anonymousId": "a",
+            "userId": None,
+            "timestamp": f"2023-11-14T22:1{n}:20Z",
+            "properties": more,
+        }
+        for n, (kind, more) in enumerate(
+            [
+                ("Product Viewed", product),
+                ("Page", {"url": "x"}),
+                ("Product Viewed", product),
+                ("Order Completed", order),
+            ]
+        )
+    ]
+    (tmp_path / "segment.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    raw = tmp_path / "segment.jsonl" if form == "jsonl" else pl.DataFrame(lines)
+    manifest, rows = convert(raw)
+    assert [row[2:] for row in rows] == [
+        ["P", "0", "Product Viewed"],
+        ["P", "120", "Product Viewed"],
+        ["P", "180", "Order Completed"],
+        ["Q", "180", "Order Completed"],
+    ]
+    (account,) = manifest["rows"].values()
+    assert account == {"read": 5, "kept": 4, "dropped": {"no item": 1}}
+    assert manifest["guessed"]["item"] == "column 'properties.products.product_id'"
+    assert manifest["unread"] == ["userId", "properties.url"]
+
+
 def test_otto_as_published(convert, tmp_path):
     line = {
         "session": 1,

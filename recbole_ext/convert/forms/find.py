@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from recbole_ext.convert.forms.json_lines import JsonTable
-from recbole_ext.convert.forms.table import Table
+from recbole_ext.convert.forms.table import Table, with_singles
 from recbole_ext.convert.forms.text import TextTable, guess_separator
 from recbole_ext.convert.forms.typed import TypedTable, file_table, frame_table, is_frame
 from recbole_ext.convert.raw_files import UNREADABLE, Source
@@ -120,7 +120,7 @@ def _share_columns(tables: Sequence[Table]) -> None:
 
 
 def _take_all(tables: Sequence[TypedTable | JsonTable], shown: Sequence[TypedTable | JsonTable]) -> None:
-    leaves = {name: leaf for table in shown for name, leaf in table.leaves().items()}
+    leaves = with_singles({name: leaf for table in shown for name, leaf in table.leaves().items()})
     for table in tables:
         table.take_leaves(leaves)
 

@@ -11,7 +11,7 @@ from typing import Any
 from recbole_ext.convert.atomic import RowReport
 from recbole_ext.convert.columns import Column
 from recbole_ext.convert.engine import pl
-from recbole_ext.convert.forms.table import BLANK, SEVERAL, Leaf, Table, first_list, judged
+from recbole_ext.convert.forms.table import BLANK, SEVERAL, Leaf, Table, first_list, judged, with_singles
 from recbole_ext.convert.progress import progress
 from recbole_ext.convert.raw_files import UNREADABLE, Source
 from recbole_ext.convert.rows import LONGEST_LINE, BadRows
@@ -40,7 +40,7 @@ class JsonTable(Table):
             for name, value in record.items():
                 for leaf in _walk((name,), value):
                     found.setdefault(leaf.name, leaf)
-        return found
+        return with_singles(found)
 
     def leaves(self) -> dict[str, Leaf]:
         """The columns by name: those of the first lines."""
@@ -55,6 +55,10 @@ class JsonTable(Table):
 
     def list_of(self, name: str) -> str | None:
         return self._leaves[name].each
+
+    def read_with(self, name: str) -> str | None:
+        single = self._leaves[name].single
+        return None if single is None else ".".join(single)
 
     def kind(self, name: str) -> str | None:
         leaf = self._leaves[name]
@@ -183,7 +187,8 @@ def _value(record: Any, steps: Sequence[str]) -> Any:
 def _text_of(record: dict[str, Any], leaf: Leaf, part: Any) -> str | None:
     """A column of a record as text; part: the value of the list that makes rows."""
     if leaf.inner is not None:
-        return _text(_value(part, leaf.inner))
+        found = _text(_value(part, leaf.inner))
+        return _text(_value(record, leaf.single)) if found is None and leaf.single is not None else found
     value = _value(record, leaf.outer)
     if leaf.key is None:
         return _text(value)

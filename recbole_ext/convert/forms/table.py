@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from recbole_ext.convert.engine import pl
 from recbole_ext.convert.rows import BadRows, value_and_faults
 
 BLOCK_ROWS = 1 << 18  # of tables without lines
+LISTS = ("products", "items")
 BLANK = "\u00a0"  # a blank within a value of a list: RecBole takes lists apart at plain ones
 SEVERAL = "row with a list of several values, each an event"
 
@@ -61,6 +62,10 @@ class Table(ABC):
         """What a column's type says beside its text: datetime, date, float, list; None: nothing."""
         return None
 
+    def read_with(self, name: str) -> str | None:
+        """The column that takes its place where it is an empty list; None: there is none."""
+        return None
+
     def list_of(self, name: str) -> str | None:
         """The list whose values make rows of their own and that the column is part of; None: it stands once a row."""
         return None
@@ -86,6 +91,9 @@ class ConstantTable(Table):
 
     def list_of(self, name: str) -> str | None:
         return None if name in self._constants else self._table.list_of(name)
+
+    def read_with(self, name: str) -> str | None:
+        return None if name in self._constants else self._table.read_with(name)
 
     def excerpt(self, name: str) -> pl.Series:
         if name in self._constants:
@@ -121,12 +129,13 @@ class Leaf:
     """A column of a nested table: fields from the top down to a value, a keyed list or a list of rows.
 
     key: of the entry of a list of {key, value}. inner: within each value of the list at `outer`, () for the value
-    itself; None: `outer` is the value.
+    itself; None: `outer` is the value. single: where a value stands that takes the place of an empty list.
     """
 
     outer: tuple[str, ...]
     key: str | None = None
     inner: tuple[str, ...] | None = None
+    single: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -138,6 +147,18 @@ class Leaf:
     def each(self) -> str | None:
         """Path of the list that makes rows."""
         return None if self.inner is None else ".".join(self.outer)
+
+
+def with_singles(leaves: Mapping[str, Leaf]) -> dict[str, Leaf]:
+    """The columns, those of lists of products with the one that a row without a list names beside it: Segment's orders
+    have `properties.products`, its views `properties.product_id`."""
+    made = dict(leaves)
+    for name, leaf in leaves.items():
+        if leaf.inner and len(leaf.outer) > 1 and leaf.outer[-1] in LISTS:
+            beside = leaves.get(".".join((*leaf.outer[:-1], *leaf.inner)))
+            if beside is not None and beside.inner is None and beside.key is None:
+                made[name] = replace(leaf, single=beside.outer)
+    return made
 
 
 def first_list(leaves: Mapping[str, Leaf], columns: Sequence[Column]) -> tuple[str, ...] | None:

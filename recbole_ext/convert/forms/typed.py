@@ -20,6 +20,7 @@ from recbole_ext.convert.forms.table import (
     as_text,
     first_list,
     judged,
+    with_singles,
 )
 from recbole_ext.convert.progress import progress
 from recbole_ext.convert.rows import BadRows
@@ -66,7 +67,7 @@ class TypedTable(Table):
         for name, dtype in self._schema.items():
             for leaf in self._walk((name,), dtype):
                 found.setdefault(leaf.name, leaf)
-        return found
+        return with_singles(found)
 
     def _walk(self, outer: tuple[str, ...], dtype: Any) -> Iterator[Leaf]:
         if isinstance(dtype, pl.Struct):
@@ -100,6 +101,10 @@ class TypedTable(Table):
     def list_of(self, name: str) -> str | None:
         return self._leaves[name].each
 
+    def read_with(self, name: str) -> str | None:
+        single = self._leaves[name].single
+        return None if single is None else ".".join(single)
+
     def kind(self, name: str) -> str | None:
         leaf = self._leaves[name]
         if leaf.inner is not None:
@@ -123,7 +128,10 @@ class TypedTable(Table):
         if leaf.key is not None:
             return rows.select(_keyed(leaf, _dtype(self._schema, leaf.outer))).to_series()
         outer = leaf.outer if leaf.inner is None else ("_each", *leaf.inner)
-        return rows.select(as_text(_at(outer), _dtype(rows.schema, outer))).to_series()
+        text = as_text(_at(outer), _dtype(rows.schema, outer))
+        if leaf.single is not None:
+            text = pl.coalesce(text, as_text(_at(leaf.single), _dtype(rows.schema, leaf.single)))
+        return rows.select(text).to_series()
 
     def blocks(
         self, columns: Sequence[Column], allowed: BadRows, report: RowReport

@@ -269,12 +269,11 @@ def read(raw: Any, options: Options) -> Conversion:
 
 def _unread(plan: Plan) -> list[str]:
     """Columns of the events that nothing is taken from."""
-    found = [
-        name
-        for layout in plan.different
-        for name in layout.tables[0].names()
-        if name not in layout.columns.values() and name != KIND
-    ]
+    found = []
+    for layout in plan.different:
+        table, named = layout.tables[0], layout.columns.values()
+        taken = {KIND, *named, *(table.read_with(name) for name in named)}
+        found += [name for name in table.names() if name not in taken]
     return list(dict.fromkeys(found))
 
 
