@@ -1,5 +1,6 @@
 """Any log: every form, every export's names, and what shops write, each as a small table with the rows worked out."""
 
+import csv
 import gzip
 import json
 from datetime import UTC, date, datetime
@@ -700,6 +701,40 @@ def test_item_columns_leaves_the_others_out(items):
     assert items(text, item_columns="price,a")[1][0] == ["item_id:token", "a:token", "price:float"]
     with pytest.raises(ConvertError, match="no column pric for --item-columns: did you mean price"):
         items(text, item_columns=["pric"])
+
+
+def test_bytes_are_text_or_digits(convert):
+    """Older writers of parquet store texts as bytes; Matomo's visitors are eight of them."""
+    frame = pl.DataFrame(
+        {"idvisit": [1, 2], "idvisitor": [b"\xff\x01", b"ann"], "sku": [b"a", b"b"], "ts": [T, T + 1]}
+    )
+    assert convert(frame)[1] == [["1", "ff01", "a", "0"], ["2", "ann", "b", "1"]]
+
+
+def test_a_table_of_items_in_the_folder_of_events(convert, tmp_path):
+    """Named, it is no part of the log; else it is refused as a table without times."""
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "day1.csv").write_text(f"session,item,ts\ns,a,{T}\n")
+    (tmp_path / "log" / "items.csv").write_text("item,price\na,3\n")
+    manifest, rows = convert(tmp_path / "log", items="items.csv")
+    assert len(rows) == 1 and list(manifest["rows"]) == ["day1.csv", "items.csv"]
+    assert items_of(tmp_path)[1] == ["a", "3.0"]
+    with pytest.raises(ConvertError, match=r"items\.csv, line 1: no column looks like --time"):
+        convert(tmp_path / "log")
+
+
+@pytest.mark.parametrize("size", [1, 17, 64, 1 << 24])
+def test_rows_over_several_lines_in_blocks_of_any_size(convert, tmp_path, monkeypatch, size):
+    monkeypatch.setattr("recbole_ext.convert.rows.BLOCK_BYTES", size)
+    titles = ["x", "two\nlines", 'a ""\n\n"b"\r\nc, d', '"', '""', 'tail"', "", "two\nlines"]
+    records = [[str(n % 3), f"i{n}, {n}", str(T + n), title] for n, title in enumerate(titles * 3)]
+    with (tmp_path / "log.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["session", "item", "ts", "title"], *records])
+    manifest, rows = convert(tmp_path / "log.csv", strict=True)
+    assert sorted((row[0], row[1], T + int(row[2])) for row in rows) == sorted(
+        (session, item, int(time)) for session, item, time, _ in records
+    )
+    assert manifest["rows"]["log.csv"]["read"] == len(records)
 
 
 # --- names, options, memory

@@ -208,5 +208,20 @@ def as_text(expression: pl.Expr, dtype: Any) -> pl.Expr:
     if dtype == pl.Date:
         return expression.dt.strftime("%Y-%m-%d")
     if dtype == pl.Binary:
-        return expression.bin.encode("hex")
+        return expression.map_batches(_decoded, return_dtype=pl.String)
     return expression.cast(pl.String)
+
+
+def _decoded(values: pl.Series) -> pl.Series:
+    """Bytes as the text that they are, what is none in hexadecimal digits (Matomo's visitors)."""
+    try:
+        return values.cast(pl.String)
+    except pl.exceptions.PolarsError:
+        return pl.Series(values.name, [_text(value) for value in values], dtype=pl.String)
+
+
+def _text(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return value.hex() if value is not None else None
