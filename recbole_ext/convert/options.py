@@ -322,7 +322,8 @@ def _takes(field: FieldInfo) -> dict[str, Any]:
     if kind is bool:
         return {"action": "store_true"}
     taken = {"metavar": _metavar(field), "type": _number(kind) if kind in (int, float) else str}
-    return {**taken, "nargs": "+"} if kind is list else taken
+    with_commas = _metavar(field).endswith(",…")  # one word, so that what follows is no value of it
+    return {**taken, "nargs": "+"} if kind is list and not with_commas else taken
 
 
 def _number(kind: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -119,7 +119,7 @@ class Options(DatedOptions):
     events: Annotated[Words, BeforeValidator(_words_of)] = option(
         [],
         "kinds of events to keep, such as view_item,purchase (all where none is named)",
-        metavar="KIND",
+        metavar="KIND,…",
         says="words",
     )
     item: Word | None = _column("items")
@@ -165,7 +165,7 @@ class Options(DatedOptions):
     item_columns: Annotated[Words, BeforeValidator(_words_of)] = option(
         [],
         "features to read of the table of items (all where none is named)",
-        metavar="NAME",
+        metavar="NAME,…",
         says="names of columns",
         needs={"items": GIVEN},
     )
