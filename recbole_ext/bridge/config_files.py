@@ -19,6 +19,7 @@ from recbole_ext.data.splits import SPLIT_COLUMN
 from recbole_ext.files import recbole_folder
 from recbole_ext.settings.files import config_files, configs_dir, load_files, merge
 
+ANY_LOG = "events"  # the source of a data set that nothing is known of but where its log is
 # RecBole's models for click-through rates bring their own evaluation (AUC on labels), which is to stay
 _EVALUATION_KEYS = ("eval_args", "metrics", "valid_metric")
 
@@ -30,7 +31,9 @@ def add_own_files(config: Any, model: str, dataset: str) -> None:
     overall = load_files(config_files("overall.yaml"), loader)
     given = config.external_config_dict
     dataset_files = config_files(f"dataset/{dataset}.yaml")
-    sessions = bool(given.get("source")) or is_session_data(dataset, given.get("data_path"))
+    named = "/" not in dataset and "\\" not in dataset
+    own_log = bool(given.get("raw_path")) and named and not dataset_files and "source" not in given
+    sessions = own_log or bool(given.get("source")) or is_session_data(dataset, given.get("data_path"))
     if sessions:
         overall = merge(overall, load_files(config_files("sessions.yaml"), loader))
         recbole_dataset = recbole_folder() / "properties" / "dataset" / f"{dataset}.yaml"
@@ -45,6 +48,7 @@ def add_own_files(config: Any, model: str, dataset: str) -> None:
         getattr(config.model_class, "defaults", {}),  # of a class of the user's, see registry.register_model
         load_files(_model_files(model), loader),
         of_dataset,
+        {"source": ANY_LOG} if own_log else {},
     )
     # raw logs that are named are converted where the command runs
     if not {"data_path", "raw_path"} & given.keys() and "data_path" in config.internal_config_dict:

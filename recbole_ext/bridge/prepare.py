@@ -48,7 +48,7 @@ def prepare_atomic_files(config: Any) -> None:
     if not source:
         raise UsageError(
             f"{out / name}.inter does not exist and no `source` says which raw logs it comes from: "
-            f"put the atomic files there, or write configs/dataset/{name}.yaml"
+            f"name your log with --raw_path=FILE, put the atomic files there, or write configs/dataset/{name}.yaml"
         )
     options = check_options(source, config["convert_options"])
     raw = Path(config["raw_path"] or Path("raw_data") / name)
@@ -67,9 +67,9 @@ def prepare_atomic_files(config: Any) -> None:
 def check_raw_settings(config: Any) -> None:
     """Raise UsageError for a converter, an option of it or of the generator that cannot be used."""
     source, options = config["source"], config["convert_options"]
-    known = sources.names()
+    known = [*sources.names(), *sources.OLD_NAMES]
     if source is not None and source not in known:
-        hint = did_you_mean(str(source), known) or f": it has to be one of {', '.join(known)}"
+        hint = did_you_mean(str(source), known) or f": it has to be one of {', '.join(sources.names())}"
         raise UsageError(f"source is {source!r}{hint}")
     if source is not None:
         check_options(source, options)
@@ -84,6 +84,8 @@ def _compare_raw(config: Any, out: Path) -> None:
     if "raw_path" not in getattr(config, "external_config_dict", {}) or not config["raw_path"]:
         return
     raw, sources = Path(config["raw_path"]), manifest(str(out)).get("sources") or []
+    while not raw.exists() and any(mark in raw.name for mark in "*?["):
+        raw = raw.parent  # the folder that the parts of a glob are named from
     mend = f"leave raw_path out to use the atomic files in {out}, or delete that folder to convert again"
     if not raw.exists():
         raise UsageError(f"raw_path {raw} does not exist: {mend}")

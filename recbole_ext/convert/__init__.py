@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 __all__ = ["ConvertError", "check_generate", "check_options", "convert"]
 
 
-def convert(source: str, raw: str | Path, out: str | Path | None = None, **options: Any) -> dict[str, Any]:
+def convert(source: str, raw: Any, out: str | Path | None = None, **options: Any) -> dict[str, Any]:
     """Convert the logs in `raw` to atomic files in `out` (without one: where the command line puts them).
 
+    raw: a file or folder; for `events` also a glob, a frame (polars, pandas, Arrow), or a list of any of these.
     `options` are those of the source's command line, with underscores: strict=True, max_bad_rows=0.05 …
     Returns the manifest. Raises ConvertError, one sentence, for whatever the user can mend.
     """
     return converted(source, raw, out, _module(source).Options.from_command(options))
 
 
-def converted(
-    source: str, raw: str | Path, out: str | Path | None, options: ConvertOptions
-) -> dict[str, Any]:
+def converted(source: str, raw: Any, out: str | Path | None, options: ConvertOptions) -> dict[str, Any]:
     """As `convert`, with options that are checked already."""
     from recbole_ext.convert.atomic import write_conversion
 
-    raw = Path(raw)
+    source = _sources.new_name(source)
+    raw = options.named_raw(raw)
     out = options.default_out(source, raw) if out is None else Path(out)
     return write_conversion(out, source, _sources.load(source).read(raw, options))
 

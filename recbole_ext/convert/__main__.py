@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from recbole_ext.errors import UsageError
 
 PROG = "python -m recbole_ext.convert"
 LONGEST = 300  # of a line of names
+MOST_FILES = 8  # whose accounts are shown one by one; the manifest has all of them
 SYNTHETIC = (
     "Generated raw logs in an owner's schema, with planted signals that a model can be caught missing."
 )
@@ -23,7 +25,7 @@ SYNTHETIC = (
 def summary(manifest: Mapping[str, Any], out: Any) -> str:
     """What was done, for people: rows by file and reason, notes, counts and where the files are."""
     lines = []
-    for file, rows in manifest["rows"].items():
+    for file, rows in _by_file(manifest["rows"]).items():
         dropped = "".join(f"\n  dropped, {reason}: {count:,}" for reason, count in rows["dropped"].items())
         lines.append(f"{file}: {rows['read']:,} rows read, {rows['kept']:,} kept{dropped}")
     lines += [f"guessed, {what}: {guess}" for what, guess in manifest.get("guessed", {}).items()]
@@ -35,6 +37,17 @@ def summary(manifest: Mapping[str, Any], out: Any) -> str:
     files = ", ".join(output["name"] for output in manifest["outputs"])
     lines.append(f"written to {out}: {files}")
     return "\n".join(lines)
+
+
+def _by_file(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The account of each file; of many parts, which are read alike, one of all."""
+    if len(rows) <= MOST_FILES:
+        return dict(rows)
+    dropped: Counter[str] = Counter()
+    for account in rows.values():
+        dropped.update(account["dropped"])
+    sums = {what: sum(account[what] for account in rows.values()) for what in ("read", "kept")}
+    return {f"{len(rows)} files": {**sums, "dropped": dict(sorted(dropped.items()))}}
 
 
 def _counted(name: str, count: Any) -> str:
@@ -49,6 +62,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:
     prog: what the user called, for the usage text. SystemExit(2) for a wrong command line, SystemExit(0) for --help.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    words = [*map(sources.new_name, words[:1]), *words[1:]]
     return exit_code(lambda: _main(words, prog))
 
 
@@ -93,7 +107,7 @@ def _add_source(parser: argparse.ArgumentParser, source: str) -> None:
         parser.add_argument("ignored", nargs=argparse.REMAINDER)
         return
     metavar, what = options.raw
-    parser.add_argument("raw", type=Path, metavar=metavar, help=what)
+    parser.add_argument("raw", type=Path, metavar=metavar, help=what, nargs="+" if options.several else None)
     default = options.out.format(source=source, name="NAME")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"the atomic files (default {default})")
     options.add_arguments(parser)
@@ -101,7 +115,7 @@ def _add_source(parser: argparse.ArgumentParser, source: str) -> None:
 
 def _convert(source: str, given: argparse.Namespace) -> None:
     options = sources.load(source).Options.of_arguments(given)
-    out = given.out or options.default_out(source, given.raw)
+    out = given.out or options.default_out(source, options.named_raw(given.raw))
     print(summary(converted(source, given.raw, out, options), out))
 
 

@@ -45,8 +45,11 @@ COLUMN_TYPES: dict[str, str] = {
 class RowReport:
     """What became of every row of one source file: read, kept, dropped by reason, the first few shown."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, harmless: Iterable[str] = ()) -> None:
+        """harmless: reasons for which a row is left out as it should be, so that it is no bad one."""
         self.file = file
+        self.harmless = frozenset(harmless)
+        self.notes: dict[str, int] = {}
         self.read = 0
         self.bad = 0  # of the dropped ones, those with a fault
         self.first_bad: tuple[int, str, str] | None = None  # line, reason, text
@@ -71,12 +74,20 @@ class RowReport:
 
     def drop_bad(self, reason: str, count: int, examples: Iterable[tuple[int | None, str]] = ()) -> None:
         """Count `count` more rows dropped because they have a fault, which only so many rows may have."""
-        self.bad += count
         examples = list(examples)
+        if reason in self.harmless:
+            self.drop(reason, count, examples)
+            return
+        self.bad += count
         self.drop(reason, count, examples)
         for line, text in examples:
             if self.first_bad is None or (line or 0) < self.first_bad[0]:
                 self.first_bad = (line or 0, reason, text[:EXAMPLE_LENGTH])
+
+    def note(self, what: str, count: int) -> None:
+        """Count what is worth telling about rows that are kept."""
+        if count:
+            self.notes[what] = self.notes.get(what, 0) + count
 
     def drop_rows(self, rows: pl.DataFrame, reason: str) -> None:
         """Count all `rows` as dropped for `reason`; a column `line`, where there is one, places them."""
@@ -91,16 +102,18 @@ class RowReport:
         return {"read": self.read, "kept": self.kept, "dropped": dict(sorted(self.dropped.items()))}
 
 
-def file_record(path: Path) -> dict[str, Any]:
-    """Name, size in bytes and SHA-256 of one file."""
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+def file_record(path: Path, name: str | None = None) -> dict[str, Any]:
+    """Name (the file's own where none is given), size in bytes and SHA-256 of one file."""
+    return {"name": name or path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 class FileRecords:
     """The `file_record`s of some files, worked out beside the conversion: hashing leaves Python's lock free."""
 
-    def __init__(self, paths: Iterable[Path]) -> None:
-        self._paths = list(dict.fromkeys(paths))
+    def __init__(self, paths: Iterable[Path] | Mapping[Path, str]) -> None:
+        """paths: the files, or the name of each."""
+        names = paths if isinstance(paths, Mapping) else {}
+        self._paths = [(path, names.get(path)) for path in dict.fromkeys(paths)]
         self._records: list[dict[str, Any]] = []
         self._error: OSError | None = None
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -108,7 +121,7 @@ class FileRecords:
 
     def _work(self) -> None:
         try:
-            self._records = [file_record(path) for path in self._paths]
+            self._records = [file_record(path, name) for path, name in self._paths]
         except OSError as error:
             self._error = error
 

@@ -83,7 +83,7 @@ class AtomicLog:
     def numbers_sessions(self) -> bool:
         """Whether the converter has numbered the sessions itself, so that equal ids of two conversions say nothing."""
         options, converter = self.manifest.get("options") or {}, self.manifest.get("converter")
-        if converter == "csv":
+        if converter in ("csv", "events"):
             return bool(options.get("gap_minutes") or options.get("session_per_user"))
         return converter in ("retailrocket", "session-lists")
 

@@ -212,6 +212,7 @@ class ConvertOptions(Options):
 
     raw: ClassVar[tuple[str, str]] = ("RAW", "folder that holds the owner's files")
     out: ClassVar[str] = "atomic_data/{source}"  # where the files go without --out; {name}: that of RAW
+    several: ClassVar[bool] = False  # whether RAW may be several paths, globs and, in Python, frames
 
     strict: Flag = option(False, "any bad row stops the conversion")
     max_bad_rows: Number = option(
@@ -224,9 +225,31 @@ class ConvertOptions(Options):
     )
 
     @classmethod
-    def default_out(cls, source: str, raw: Path) -> Path:
-        """Where the atomic files go that are given no other place."""
-        return Path(cls.out.format(source=source, name=raw.name.partition(".")[0]))
+    def named_raw(cls, raw: Any) -> Any:
+        """What `read` gets: a path; where it may be several a list of paths and frames. Raises ConvertError."""
+        if not cls.several:
+            if isinstance(raw, list | tuple) and len(raw) == 1:
+                raw = raw[0]
+            if not isinstance(raw, str | Path):
+                raise ConvertError(
+                    f"this source reads one folder, not {type(raw).__name__}: name it by its path."
+                )
+            return Path(raw)
+        named = raw if isinstance(raw, list | tuple) else [raw]
+        if not named:
+            raise ConvertError("no table of events is named: give a file, a folder or a frame.")
+        return [Path(one) if isinstance(one, str | Path) else one for one in named]
+
+    @classmethod
+    def default_out(cls, source: str, raw: Any) -> Path:
+        """Where the atomic files go that are given no other place; ConvertError where nothing gives them a name."""
+        first = raw[0] if isinstance(raw, list) else raw
+        while isinstance(first, Path) and any(mark in first.name for mark in "*?["):
+            first = first.parent
+        name = first.resolve().name.partition(".")[0] if isinstance(first, Path) else ""
+        if "{name}" in cls.out and not name:
+            raise ConvertError("nothing names the data set: say where the atomic files go with --out.")
+        return Path(cls.out.format(source=source, name=name))
 
 
 class DatedOptions(ConvertOptions):
@@ -299,7 +322,8 @@ def _takes(field: FieldInfo) -> dict[str, Any]:
     if kind is bool:
         return {"action": "store_true"}
     taken = {"metavar": _metavar(field), "type": _number(kind) if kind in (int, float) else str}
-    return {**taken, "nargs": "+"} if kind is list else taken
+    with_commas = _metavar(field).endswith(",…")  # one word, so that what follows is no value of it
+    return {**taken, "nargs": "+"} if kind is list and not with_commas else taken
 
 
 def _number(kind: Callable[[str], Any]) -> Callable[[str], Any]:

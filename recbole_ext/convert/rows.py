@@ -56,7 +56,7 @@ def read_rows(
     """
     report = RowReport(source.label)
     frames = [compact(block) for block in read_blocks(source, columns, allowed, report, separator)]
-    return _without_duplicates(pl.concat(frames), report), report
+    return without_duplicates(pl.concat(frames), report), report
 
 
 def compact(rows: pl.DataFrame) -> pl.DataFrame:
@@ -66,19 +66,30 @@ def compact(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def read_blocks(
-    source: Source, columns: Sequence[Column], allowed: BadRows, report: RowReport, separator: str = ";"
+    source: Source,
+    columns: Sequence[Column],
+    allowed: BadRows,
+    report: RowReport,
+    separator: str = ";",
+    header: Sequence[str] | None = None,
 ) -> Iterator[pl.DataFrame]:
     """As `read_rows`, but block by block, so that a log of any size fits; repeated rows stay.
+
+    header: the columns of a file whose first line is a row.
 
     Rows are counted in `report`, to which the caller may add bad rows of its own while it reads. What the caller
     keeps of a block it should `compact`.
     """
     line = 1
     layout: _Layout | None = None
+    if header is not None:
+        layout = _Layout([_plain(name) for name in header], columns, separator)
     try:
         with source.open() as stream, progress(f"reading {source.label}", source.size) as advance:
             for block in _blocks(stream, source):
                 size = len(block)
+                if header is not None and line == 1:
+                    block = block.removeprefix(b"\xef\xbb\xbf")
                 if layout is None:
                     head, _, block = block.partition(b"\n")
                     layout = _Layout(_header(head, source, columns, separator), columns, separator)
@@ -273,7 +284,7 @@ def _parse(block: bytes, first_line: int, layout: _Layout) -> tuple[pl.DataFrame
     )
     values = []
     for column in layout.columns:
-        value, faults = _value(column)
+        value, faults = value_and_faults(column)
         values.append(value)
         reasons += faults
     lines = lines.with_columns(pl.coalesce(reasons).alias("reason"))
@@ -292,7 +303,7 @@ def _lines(text: str, first_line: int, separator: str) -> pl.DataFrame:
     )
 
 
-def _value(column: Column) -> tuple[pl.Expr, list[pl.Expr]]:
+def value_and_faults(column: Column) -> tuple[pl.Expr, list[pl.Expr]]:
     """The value of a column from its text `_NAME`, and why the text is bad, one expression a fault: null where not."""
     field = pl.col(f"_{column.name}")
     known = ~field.is_in(list(column.unknown))
@@ -320,7 +331,7 @@ def _count(report: RowReport, dropped: pl.DataFrame) -> None:
         report.drop_bad(str(reason), rows.height, rows.head(5).select("line", "text").iter_rows())
 
 
-def _without_duplicates(rows: pl.DataFrame, report: RowReport) -> pl.DataFrame:
+def without_duplicates(rows: pl.DataFrame, report: RowReport) -> pl.DataFrame:
     """The first of every set of equal rows; the others are counted."""
     values = rows.select(pl.exclude("line"))
     if values.hash_rows().n_unique() == rows.height:  # the usual case; equal rows have equal hashes

@@ -141,7 +141,12 @@ def _with_items(
     }
     named = [catalogue.item_field, *([catalogue.event_field] if catalogue.event_field else [])]
     items = {"names": {name: list(catalogue.names[name]) for name in named}, "features": features}
-    own = {"counts": catalogue.counts.numpy(), "recent": catalogue.recent.numpy(), **numbers, **arrays}
+    own: dict[str, Any] = {
+        "counts": catalogue.counts.numpy(),
+        "recent": catalogue.recent.numpy(),
+        **numbers,
+        **arrays,
+    }
     needs = "".join(f"{package}>={_version(package)}\n" for package in NEEDS[kind])
     return {
         STATED: _json(stated, 1),

@@ -153,7 +153,7 @@ def _record(before: Mapping[str, Any], child: Mapping[str, Any], note: str) -> d
     }
 
 
-def _write(folder: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
+def _write(folder: Path, arrays: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "ranks.npz", **arrays)
     write_text(folder / "record.json", json.dumps(record, indent=1, allow_nan=False) + "\n")

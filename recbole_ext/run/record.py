@@ -55,7 +55,7 @@ class Run:
         self.is_cell = folder is not None
         self.folder = folder or Path(config["runs_dir"]) / config["dataset"] / name
         self.epochs: list[dict[str, Any]] = []
-        self.arrays: dict[str, np.ndarray] = {}
+        self.arrays: dict[str, Any] = {}  # of numpy, by name
         self.files: dict[str, Path] = {}  # what is written already, by label
         self.record: dict[str, Any] = {
             "format": 1,

@@ -56,7 +56,8 @@ class Place(Settings):
     # --- folders
     data_path: Text = key("dataset/", "folder of the atomic files, <data_path>/<dataset>/<dataset>.inter")
     raw_path: Text | None = key(
-        None, "folder of the raw logs, read when the atomic files are missing; others than theirs are refused"
+        None,
+        "folder of the raw logs, or any log of events, read when the atomic files are missing; others are refused",
     )
     generate: dict[str, Any] | None = key(None, "makes generated logs in raw_path when that does not exist")
     runs_dir: Text = key("runs", "one folder a run: record.json, ranks.npz, model/, learning_curve.png")

@@ -289,6 +289,16 @@ def test_every_model_with_a_recbole_file_is_known():
     assert {file.stem.lower() for file in files} <= known
 
 
+def test_a_log_that_is_named_makes_a_data_set_of_a_new_name(workplace: Path):
+    """Without a file in configs/dataset its source is any log of events, and its defaults are those of sessions."""
+    config = make(dataset="brand-new", raw_path="log.csv")
+    assert (config["source"], config["USER_ID_FIELD"]) == ("events", "session_id")
+    assert make(dataset="brand-new", raw_path="log.csv", source="diginetica")["source"] == "diginetica"
+    put("configs/dataset/mine.yaml", "raw_path: elsewhere")
+    assert make(dataset="mine", raw_path="log.csv")["source"] is None
+    assert make(dataset="a/b", raw_path="log.csv")["source"] is None  # no name, which is refused
+
+
 def test_unknown_dataset(workplace: Path):
     (workplace / "atomic_data" / "my-shop").mkdir(parents=True)
     names.check_names("BPR", "my-shop")

@@ -112,6 +112,21 @@ def test_the_raw_logs_that_the_files_were_made_of_may_be_named(shop, tmp_path):
     assert (tmp_path / "data" / "toy" / "manifest.json").stat().st_mtime_ns == before
 
 
+def test_parts_may_be_named_by_a_glob(tmp_path, monkeypatch):
+    """Of a log that is read by its parts, converted on the way to a run and used again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "export" / "day=1").mkdir(parents=True)
+    for name in ("day=1/a.csv", "b.csv"):
+        (tmp_path / "export" / name).write_text(f"session,item,time\n{name},i,1700000000\n")
+    for raw in ("export/**/*.csv", "export", str(tmp_path / "export")):
+        prepare_atomic_files(named(tmp_path, raw_path=raw))
+    inter = tmp_path / "data" / "toy" / "toy.inter"
+    assert inter.read_text().splitlines()[1:] == ["b.csv\ti\t0", "day=1/a.csv\ti\t0"]
+    (tmp_path / "export" / "b.csv").write_text("session,item,time\nc,i,1700000000\n")
+    with pytest.raises(UsageError, match=r"is not the b\.csv that"):
+        prepare_atomic_files(named(tmp_path, raw_path="export"))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

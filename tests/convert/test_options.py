@@ -34,7 +34,7 @@ from recbole_ext.convert.options import (
 from recbole_ext.errors import UsageError
 
 ROOT = Path(room.__file__).parents[2]
-SOURCES = ["csv", "diginetica", "retailrocket", "session-lists"]
+SOURCES = ["diginetica", "events", "retailrocket", "session-lists"]
 
 
 class Toy(DatedOptions):
@@ -136,8 +136,15 @@ PAIRS = [
     ("session-lists", {"all_items": True}, "all_items", "with {}item_features"),
     *(
         ("csv", {name: value}, name, "with {}items")
-        for name, value in {"item_types": "a:float", "list_separator": "|", "all_items": True}.items()
+        for name, value in {
+            "item_types": "a:float",
+            "list_separator": "|",
+            "all_items": True,
+            "item_columns": "a,b",
+        }.items()
     ),
+    ("events", {"time_format": "%d.%m.%Y", "time_unit": "s"}, "time_format", "without {}time_unit"),
+    ("events", {"event_by_file": True, "event": "kind"}, "event_by_file", "without {}event"),
     ("csv", {"session": "sid", "gap_minutes": 10}, "gap_minutes", "with {}session -"),
     ("csv", {"session_per_user": True, "gap_minutes": 10}, "gap_minutes", "without {}session_per_user"),
 ]
@@ -192,7 +199,7 @@ def test_a_generator_has_its_own_options(source: str, name: str) -> None:
             "convert_options.first_date is 1990-01-01 and convert_options.last_date ",
         ),
         ("digineticca", {}, "there is no converter for 'digineticca': did you mean diginetica?"),
-        (5, {}, "there is no converter for 5: known are csv, "),
+        (5, {}, "there is no converter for 5: known are diginetica, events, "),
     ],
 )
 def test_a_configuration_is_told_where_it_is_wrong(source: Any, options: Any, sentence: str) -> None:
@@ -255,7 +262,7 @@ def test_what_the_files_leave_unread_is_refused_too(tmp_path: Path) -> None:
             {"gap_minutes": 10},
             "--gap-minutes is read only where no column names sessions, and session ",
         ),
-        ("csv", log, {"events": "events.csv"}, "events names a table in a folder"),
+        ("csv", log, {"events": "view,buy"}, "--events names view, buy, and no column of "),
     ):
         with pytest.raises(ConvertError) as error:
             room.convert(source, raw, tmp_path / "d", **options)
@@ -301,10 +308,10 @@ def test_help_lists_the_sources(capsys: pytest.CaptureFixture[str]) -> None:
         (["diginetica", "x", "--gap=3"], "unknown option --gap "),
         (["retailrocket", "x", "--gap=3"], "unknown option --gap: did you mean --gap-minutes?"),
         (["retailrocket", "x", "--strickt"], "unknown option --strickt: did you mean --strict?"),
-        (["csv", "x", "y"], "unexpected argument 'y'"),
+        (["diginetica", "x", "y"], "unexpected argument 'y'"),
         (["csv"], "the following arguments are required: EVENTS"),
         (["digineticca"], "argument SOURCE: 'digineticca' is not known: did you mean diginetica?"),
-        (["zzz"], "argument SOURCE: 'zzz' is not known: write one of csv, "),
+        (["zzz"], "argument SOURCE: 'zzz' is not known: write one of diginetica, events, "),
         (["synthetic", "nowhere"], "source is 'nowhere': it has to be one of diginetica, retailrocket"),
     ],
 )

@@ -404,7 +404,7 @@ def test_bad_rows_of_new_days_are_borne_where_it_is_said(shop, capsys):
         Path(name).mkdir()
         log.to_csv(f"{name}/events.csv", index=False)
         log = log.assign(session=log["session"] + 10, time=log["time"] + 100_000)
-        log["item"] = log["item"].astype(object).where(log.index > 1, None)
+        log["item"] = log["item"].astype(object).where(log.index > 1, "no\titem")
     raw = {"source": "csv", "raw_path": "good/events.csv", "convert_options": {"session": "session"}}
     run = recbole_ext.run("SR", "goodshop", **{**GIVEN, **raw})
     words = ["update", str(Path(run["files"]["record"]).parent), "--events", "bad/events.csv", "--no-parent"]

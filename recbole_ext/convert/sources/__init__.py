@@ -22,6 +22,7 @@ from typing import Any
 from recbole_ext.errors import ConvertError, did_you_mean
 
 GROUP = "recbole_ext.sources"
+OLD_NAMES = {"csv": "events"}  # sources that were called so, and still answer
 
 
 def names() -> list[str]:
@@ -29,11 +30,17 @@ def names() -> list[str]:
     return list(dict.fromkeys([*_ours(), *(point.name for point in entry_points(group=GROUP))]))
 
 
+def new_name(source: Any) -> Any:
+    """What a source is called now."""
+    return OLD_NAMES.get(source, source) if isinstance(source, str) else source
+
+
 def load(source: Any) -> ModuleType:
     """The module of a source; it loads no polars before something is read.
 
     Raises ConvertError for a name that no source has, and for a stranger's that cannot be used.
     """
+    source = new_name(source)
     if source in _ours():
         return importlib.import_module(f"{__name__}.{source.replace('-', '_')}")
     for point in entry_points(group=GROUP):

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from recbole_ext.convert.atomic import Conversion, RowReport
 from recbole_ext.convert.columns import id_column
 from recbole_ext.convert.engine import np, pl
+from recbole_ext.convert.forms.text import TextTable
 from recbole_ext.convert.item_table import read_item_table
 from recbole_ext.convert.options import GIVEN, ConvertOptions, Flag, file, option
 from recbole_ext.convert.plain_pickle import load
@@ -70,11 +71,10 @@ def read(raw: Path, options: Options) -> Conversion:
     if options.item_features is not None:
         files.append(_find(raw, options.item_features, "--item-features"))
         item, types, report, item_notes = read_item_table(
-            Source(files[-1]),
+            TextTable(Source(files[-1]), files[-1].name, ","),
             id_column,
             inter.select("item_id").unique(),
             allowed,
-            separator=",",
             all_items=options.all_items,
         )
         reports, notes = [*reports, report], notes | item_notes
