@@ -13,12 +13,14 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from recbole_ext.errors import UsageError
 
@@ -170,6 +172,33 @@ def sha256(file: Path) -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits; OSError where it cannot be read."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def whole_zip(file: str | os.PathLike[str]) -> bool:
+    """Whether a zip archive, such as .npz or what torch saves, holds what was written into it, by the sums in it.
+
+    Who reads one may not look at them, as torch does, or fail in any way. OSError where the file cannot be opened.
+    """
+    with open(file, "rb") as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                return archive.testzip() is None and _is_full(archive, stream)
+        except Exception:  # of a damaged archive anything
+            return False
+
+
+def _is_full(archive: zipfile.ZipFile, stream: BinaryIO) -> bool:
+    """Whether the members that an archive lists stand one after another from its start to its list: a changed length
+    in the list hides those that follow."""
+    place = 0
+    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
+        stream.seek(member.header_offset + 26)
+        name, extra = struct.unpack("<HH", stream.read(4))
+        gap = member.header_offset - place
+        if member.comment or gap not in (0, 16, 24):  # the sizes may stand behind a member once more
+            return False
+        place = member.header_offset + 30 + name + extra + member.compress_size
+    return archive.start_dir - place in (0, 16, 24)
 
 
 @functools.cache  # the code that runs is that of the process's start

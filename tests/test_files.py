@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recbole_ext import files
@@ -87,3 +88,29 @@ def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError):
         files.check_writable(tmp_path / "file" / "b")
+
+
+def test_an_archive_with_a_changed_bit_is_not_whole_or_holds_the_same(tmp_path):
+    """Every bit of it: in members, in their list, where a changed length hides members, and in its end."""
+    arrays = {"rank": np.arange(9), "top": np.ones((3, 2)), "event": np.array(["a", "b"])}
+    file = tmp_path / "ranks.npz"
+    np.savez_compressed(file, **arrays)
+    content = file.read_bytes()
+    assert files.whole_zip(file)
+    refused = 0
+    for place in range(0, len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        file.write_bytes(changed)
+        if not files.whole_zip(file):
+            refused += 1
+            continue
+        with np.load(file) as found:
+            assert {name: found[name].tolist() for name in found} == {
+                name: array.tolist() for name, array in arrays.items()
+            }, place
+    assert refused > len(content) / 2
+    file.write_bytes(content[:-30])
+    assert not files.whole_zip(file)
+    with pytest.raises(FileNotFoundError):
+        files.whole_zip(tmp_path / "none.npz")
