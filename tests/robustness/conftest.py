@@ -54,3 +54,13 @@ def pytest_terminal_summary(terminalreporter):
 def tally(request):
     """Call with a part and a thing for a Tally, a block of tries."""
     return lambda part, what: Tally(part, what, request.node.user_properties)
+
+
+@pytest.fixture(scope="session")
+def toy_runs(tmp_path_factory):
+    """A folder with the toy's files and a run of each kind of model, made once; the records by model."""
+    from harness import toy
+
+    folder = tmp_path_factory.mktemp("toy")
+    toy.write_toy(folder)
+    return folder, {model: toy.run(folder, model) for model in toy.SMALL}
