@@ -33,7 +33,12 @@ def measured(
         return record
     file = folder / "ranks.npz"
     known = all(name.partition("@")[0] in NAMES for name in missing)
-    if not known or not record["protocol"].startswith(ONE_RANKING) or not file.is_file() or not whole_zip(file):
+    if (
+        not known
+        or not record["protocol"].startswith(ONE_RANKING)
+        or not file.is_file()
+        or not whole_zip(file)
+    ):
         return None
     with np.load(file) as arrays:
         found = _again(record, dict(arrays), missing, sorted(topk))
