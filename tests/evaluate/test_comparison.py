@@ -429,7 +429,9 @@ def test_what_is_no_run_is_refused(write_run, tmp_path):
     with pytest.raises(UsageError, match="has no session_token"):
         compare([write_run("A", [1] * 5, drop=("session_token",))])
     whole, expected = (folder / "ranks.npz").read_bytes(), compare([folder])
-    for place in range(0, len(whole), 61):  # in the numbers, their header, or where the archive says what it holds
+    for place in range(
+        0, len(whole), 61
+    ):  # in the numbers, their header, or where the archive says what it holds
         changed = bytearray(whole)
         changed[place] ^= 16
         (folder / "ranks.npz").write_bytes(changed)

@@ -31,7 +31,9 @@ def pytest_collection_modifyitems(config, items):
         here = HERE in item.path.parents
         if here:
             item.add_marker(pytest.mark.robustness)
-        first = not here or "tenth" not in getattr(item, "fixturenames", ()) or item.callspec.params["tenth"] == 0
+        first = (
+            not here or "tenth" not in getattr(item, "fixturenames", ()) or item.callspec.params["tenth"] == 0
+        )
         (kept if whole or first else left).append(item)
     if left:
         config.hook.pytest_deselected(items=left)
@@ -40,7 +42,9 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_terminal_summary(terminalreporter):
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    calls = [report for report in reports if getattr(report, "when", "") == "call"]  # teardown has the same again
+    calls = [
+        report for report in reports if getattr(report, "when", "") == "call"
+    ]  # teardown has the same again
     rows = [row for report in calls for key, row in report.user_properties if key == KEY]
     if rows:
         terminalreporter.section("robustness: tried, right, wrong")
@@ -64,3 +68,13 @@ def toy_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("toy")
     toy.write_toy(folder)
     return folder, {model: toy.run(folder, model) for model in toy.SMALL}
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory):
+    """What starts our commands as processes that can be killed."""
+    from harness.forked import Forks
+
+    made = Forks(tmp_path_factory.mktemp("said"))
+    yield made
+    made.close()

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -60,7 +59,9 @@ def tried(count, harm, tenth, place, files, read, tries=TRIES):
             found = read()
         except UsageError as error:
             one = str(error)
-            count.right("refused") if one and "\n" not in one else count.fail(f"{said}not one sentence: {one!r}")
+            count.right("refused") if one and "\n" not in one else count.fail(
+                f"{said}not one sentence: {one!r}"
+            )
         except Exception as error:
             count.fail(f"{said}{type(error).__name__}: {error}")
         else:

@@ -61,7 +61,9 @@ def _of_lists(random, files, name):
     content, chance = files[name], random.random()
     if chance < 0.25:
         place = int(random.integers(len(content)))
-        files[name] = content[:place] + bytes([content[place] ^ 1 << int(random.integers(8))]) + content[place + 1 :]
+        files[name] = (
+            content[:place] + bytes([content[place] ^ 1 << int(random.integers(8))]) + content[place + 1 :]
+        )
         return f"bit flipped at {place}"
     if chance < 0.4:
         files[name] = content[: int(random.integers(len(content)))]

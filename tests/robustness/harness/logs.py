@@ -25,7 +25,9 @@ def diginetica(random: Random) -> Files:
         if random.random() < 0.3:
             bought.append(f"{session};{user};{time + 500};2016-06-01;{len(bought)};{random.integers(1, 12)}")
     bought.append(f"99;NA;5;2016-06-01;{len(bought)};3")
-    products = [f"{item};{random.integers(-2, 12)};{item},{item + 1},,9" for item in range(1, 12) if item != 5]
+    products = [
+        f"{item};{random.integers(-2, 12)};{item},{item + 1},,9" for item in range(1, 12) if item != 5
+    ]
     categories = [f"{item};{item % 4}" for item in range(1, 14)] + ["3;2", "4;"]
     return {
         "train-item-views.csv": _text("sessionId;userId;itemId;timeframe;eventdate", views),
@@ -45,7 +47,9 @@ def retailrocket(random: Random) -> Files:
         events.append(f"{time},{random.integers(1, 9)},{kind},{random.integers(1, 15)},{sold}")
     for _ in range(50):
         name = random.choice(["categoryid", "available", "790"])
-        value = {"categoryid": random.integers(1, 9), "available": random.integers(0, 2), "790": "n277.200"}[name]
+        value = {"categoryid": random.integers(1, 9), "available": random.integers(0, 2), "790": "n277.200"}[
+            name
+        ]
         time = start + int(random.integers(-3, 10)) * 86_400_000
         said.append(f"{time},{random.integers(1, 18)},{name},{value}")
     return {
@@ -62,9 +66,17 @@ def csv(random: Random) -> Files:
         for _ in range(int(random.integers(1, 6))):
             time += int(random.integers(0, 3)) * 40
             day = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=time)
-            shown = {"s": time, "ms": time * 1000 + int(random.integers(0, 1000)), "iso": f"{day:%Y-%m-%dT%H:%M:%S}"}
+            shown = {
+                "s": time,
+                "ms": time * 1000 + int(random.integers(0, 1000)),
+                "iso": f"{day:%Y-%m-%dT%H:%M:%S}",
+            }
             kind = random.choice(["view", "buy"])
-            rows.append(mark.join([f"s{session}", user, f"item {random.integers(1, 12)}", str(shown[unit]), kind, "x"]))
+            rows.append(
+                mark.join(
+                    [f"s{session}", user, f"item {random.integers(1, 12)}", str(shown[unit]), kind, "x"]
+                )
+            )
     return {"events.csv": _text(mark.join(["sid", "visitor", "sku", "ts", "action", "page"]), rows)}
 
 

@@ -12,7 +12,17 @@ Lines = list[bytes]
 
 WORDS = [b"", b"NA", b"null", b"nan", b"None", b"N/A", b"-", b"0", b"\\N", b"true"]
 NUMBERS = [
-    *(b"1.5", b"-1", b"-0", b"1e3", b"007", b"+7", b" 7 ", b"9223372036854775808", b"99999999999999999999999"),
+    *(
+        b"1.5",
+        b"-1",
+        b"-0",
+        b"1e3",
+        b"007",
+        b"+7",
+        b" 7 ",
+        b"9223372036854775808",
+        b"99999999999999999999999",
+    ),
     *(b"1433221332", b"1433221332117", b"1433221332117.0", b"1433221332.25", b"inf", b"0x10", b"1 0", b"1,5"),
     *("١٢".encode(), b"2015-06-02", b"2015-06-02T05:02:12", b"2016-05-30", b"2016-02-30"),
 ]
@@ -154,7 +164,9 @@ def _packed(random: Random, content: bytes) -> bytes:
 
 OF_BYTES: dict[str, Callable[[Random, bytes], bytes]] = {
     "torn last line": lambda random, content: content[: -1 - int(random.integers(12))],
-    "byte order mark": lambda random, content: _pick(random, [b"\xef\xbb\xbf", b"\xff\xfe", b"\xef\xbb"]) + content,
+    "byte order mark": lambda random, content: (
+        _pick(random, [b"\xef\xbb\xbf", b"\xff\xfe", b"\xef\xbb"]) + content
+    ),
     "Windows line ends": lambda random, content: content.replace(b"\n", b"\r\n"),
     "bits flipped": _flipped,
     "cut short": _cut_short,

@@ -128,7 +128,7 @@ def name(text: str) -> str:
 
 def listed(text: str) -> str | None:
     """Tokens with commas between -> with blanks."""
-    if re.search(r'[\s"]', text):
+    if re.search(r'[\s"]', text) or CONTROL.search(text):
         raise Bad
     return " ".join(part for part in text.split(",") if part) or None
 
@@ -169,9 +169,9 @@ def iso(text: str) -> int:
     text = re.sub(r" ([+-])", r"\1", text)
     try:
         found = pd.Timestamp(text)
-    except ValueError:
+        return int((found.tz_localize("UTC") if found.tz is None else found).value)
+    except (ValueError, OverflowError):
         raise Bad from None
-    return int((found.tz_localize("UTC") if found.tz is None else found).value)
 
 
 # --- lines --------------------------------------------------------------------------------------------------
@@ -215,7 +215,9 @@ def lines_of(content: bytes) -> tuple[str, list[tuple[str, bool]]]:
     except UnicodeDecodeError:
         text, broken = rest.decode(errors="replace"), True
     lines = (line.rstrip("\r") for line in text.split("\n"))
-    kept = [(line, broken and "\ufffd" in line) for line in lines if not SPACES.fullmatch(line) or "\t" in line]
+    kept = [
+        (line, broken and "\ufffd" in line) for line in lines if not SPACES.fullmatch(line) or "\t" in line
+    ]
     return head.decode(errors="replace").removeprefix("\ufeff"), kept
 
 
@@ -284,7 +286,11 @@ def items_of(log: pd.DataFrame, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def diginetica(files: Mapping[str, bytes], share: float) -> Read:
-    ids = {"session": ("sessionId", whole), "user": ("userId", or_none(NO_ID, whole)), "item": ("itemId", whole)}
+    ids = {
+        "session": ("sessionId", whole),
+        "user": ("userId", or_none(NO_ID, whole)),
+        "item": ("itemId", whole),
+    }
     times = {"frame": ("timeframe", duration), "day": ("eventdate", day)}
     views = table(files["train-item-views.csv"], ";", {**ids, **times}, share)
     if views.empty:
@@ -372,7 +378,9 @@ def read_properties(
         try:
             if broken or len(fields) != len(names):
                 raise Bad
-            row = {key: parse(bare(fields[names.index(plain(owner))])) for key, (owner, parse) in columns.items()}
+            row = {
+                key: parse(bare(fields[names.index(plain(owner))])) for key, (owner, parse) in columns.items()
+            }
         except Bad:
             bad += 1
             continue
@@ -403,7 +411,13 @@ def csv(files: Mapping[str, bytes], share: float) -> Read:
         raise Refused("one column")
     names = [field.strip(' \t\r\n"') for field in fields_of(head, mark, True)]
     chosen = {}
-    for key, owner in {"session": "sid", "user": "visitor", "item": "sku", "ns": "ts", "event": "action"}.items():
+    for key, owner in {
+        "session": "sid",
+        "user": "visitor",
+        "item": "sku",
+        "ns": "ts",
+        "event": "action",
+    }.items():
         alike = [name for name in names if spelt(name) == spelt(owner)]
         if not alike:
             raise Refused(f"column {owner}")
@@ -414,7 +428,9 @@ def csv(files: Mapping[str, bytes], share: float) -> Read:
         fields = fields_of(line, mark, True)
         if len(fields) == len(names):
             texts.append(bare(fields[place]))
-    counts = {unit: sum(reads(moment(unit), text) for text in texts) for unit in ("s", "ms", "us", "ns", "iso")}
+    counts = {
+        unit: sum(reads(moment(unit), text) for text in texts) for unit in ("s", "ms", "us", "ns", "iso")
+    }
     unit = max(counts, key=lambda unit: counts[unit])
     if not counts[unit]:
         raise Refused("no times")
@@ -465,6 +481,8 @@ class Plain(pickle._Unpickler):  # type: ignore[name-defined]  # in Python, so t
 
 def unpickled(content: bytes) -> Any:
     stream = io.BytesIO(content)
+    if content[2:3] == b"\x95" and int.from_bytes(content[3:11], "little") > len(content) - 11:
+        raise Refused("a frame that is cut")  # which this reader passes over
     try:
         return Plain(stream).load()
     except Refused:
@@ -475,9 +493,7 @@ def unpickled(content: bytes) -> Any:
 
 def usable(lists: Sequence[Any], share: float) -> list[list[int]]:
     good = [
-        list(one)
-        for one in lists
-        if one and all(type(item) is int and 0 <= item < 10**18 for item in one)
+        list(one) for one in lists if one and all(type(item) is int and 0 <= item < 10**18 for item in one)
     ]
     if len(lists) - len(good) > share * len(lists) or not good:
         raise Refused("bad sessions")

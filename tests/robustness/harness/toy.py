@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 ITEMS = 24
 SETTINGS: dict[str, Any] = {
@@ -22,7 +23,13 @@ SETTINGS: dict[str, Any] = {
 TRAINED = {"epochs": 3, "train_batch_size": 64}
 SMALL: dict[str, dict[str, Any]] = {  # keys that make a model small, by its name: one of each kind
     "GRU4Rec": {**TRAINED, "embedding_size": 8, "hidden_size": 8},
-    "SASRecSQN": {**TRAINED, "hidden_size": 8, "inner_size": 8, "n_layers": 1, "rewards": {"view": 1, "purchase": 5}},
+    "SASRecSQN": {
+        **TRAINED,
+        "hidden_size": 8,
+        "inner_size": 8,
+        "n_layers": 1,
+        "rewards": {"view": 1, "purchase": 5},
+    },
     "AR": {},
     "Blend": {**TRAINED, "blend_models": ["GRU4Rec", "AR"]},
 }
@@ -51,6 +58,15 @@ def write_toy(folder: Path) -> None:
 def settings(model: str, **more: Any) -> dict[str, Any]:
     """What a run of the model on the toy is given."""
     return {**SETTINGS, **SMALL.get(model, {}), **more}
+
+
+def write_experiment(folder: Path, models: Sequence[str] = ("AR", "GRU4Rec")) -> str:
+    """The name of an experiment's file in the folder: two seeds of each model, a search of GRU4Rec's learning rate."""
+    entries: list[Any] = [{"model": model, "settings": SMALL[model]} for model in models]
+    entries[list(models).index("GRU4Rec")]["search"] = {"learning_rate": [0.01, 0.001]}
+    content = {"title": "Toy", "datasets": ["toy"], "seeds": [1, 2], "settings": SETTINGS, "models": entries}
+    (folder / "try.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return "try.yaml"
 
 
 def words(model: str, **more: Any) -> list[str]:
