@@ -47,7 +47,7 @@ def test_a_mutated_log_is_read_right_or_refused(source, tenth, tally, tmp_path):
 
 def _mutate(random, files):
     """Mutate one of the files, the first most often; what was done."""
-    name = list(files)[0] if random.random() < 0.5 else str(random.choice(list(files)))
+    name = next(iter(files)) if random.random() < 0.5 else str(random.choice(list(files)))
     if name.endswith(".txt"):
         done = _of_lists(random, files, name)
     else:
