@@ -96,6 +96,6 @@ def made(config: Any, dataset: Any) -> Any:
 
     try:
         return get_model(config["model"])(config, dataset)
-    except (AssertionError, NotImplementedError) as error:
+    except (AssertionError, NotImplementedError, ValueError) as error:
         said = str(error) or type(error).__name__
         raise UsageError(f"{config['model']} cannot be made with these settings: {said}") from error

@@ -87,9 +87,8 @@ def check_dataset(config: Any) -> None:
     """Raise UsageError where the configured data set is unknown and nothing says what to convert to it."""
     from recbole_ext.bridge.names import check_names
 
-    folder = Path(config["data_path"])
     if not config["source"]:
-        check_names(config["model"], config["dataset"], folder.parent if folder.exists() else "atomic_data")
+        check_names(config["model"], config["dataset"], Path(config["data_path"]).parent)
 
 
 def build_config(
