@@ -51,14 +51,14 @@ def scratch_beside(out: Path) -> Iterator[Path]:
 
     A folder in use is locked by its process, and a lock dies with its process, however that ends.
     """
-    with _locked(out.parent):
+    with locked(out.parent):
         for left in out.parent.glob(f".{glob.escape(out.name)}.*.part"):
-            with _locked(left, wait=False) as free:
+            with locked(left, wait=False) as free:
                 if free:
                     shutil.rmtree(left, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
         holds = ExitStack()
-        holds.enter_context(_locked(scratch))
+        holds.enter_context(locked(scratch))
     try:
         with holds:
             yield scratch
@@ -66,10 +66,28 @@ def scratch_beside(out: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+# what `write_beside` and sealed.write make beside files of a run
+_HALF = ("*.pth.tmp", "*.npz.tmp", "*.json.tmp", "*.png.tmp", "*.????????.tmp", "*.????????.tmp.old")
+
+
 @contextmanager
-def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of a folder; whether it is held: not where another has it and `wait` is False, nor where a file
-    system knows no locks."""
+def cleared(folder: Path, within: str = "") -> Iterator[None]:
+    """Be at work in a folder, beside others; who comes when nobody is removes what killed runs have half written.
+
+    within: of which folders in it, as `glob` has them. A lock dies with its process, however that ends.
+    """
+    with locked(folder, wait=False) as alone:
+        for left in (path for half in _HALF for path in folder.glob(within + half)) if alone else ():
+            with suppress(OSError):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    with locked(folder, shared=True):
+        yield
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = True, shared: bool = False) -> Iterator[bool]:
+    """Hold the lock of a folder, with `shared` beside others who share it; whether it is held: not where another has
+    it and `wait` is False, nor where a file system knows no locks."""
     try:
         import fcntl
 
@@ -79,7 +97,7 @@ def _locked(folder: Path, wait: bool = True) -> Iterator[bool]:
         return
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
             held = True
         except OSError:
             held = False

@@ -114,3 +114,22 @@ def test_an_archive_with_a_changed_bit_is_not_whole_or_holds_the_same(tmp_path):
     assert not files.whole_zip(file)
     with pytest.raises(FileNotFoundError):
         files.whole_zip(tmp_path / "none.npz")
+
+
+def test_who_is_alone_in_a_folder_clears_what_killed_runs_have_half_written(tmp_path):
+    run = tmp_path / "toy" / "GRU4Rec-1"
+    half = [run / "ranks.npz.tmp", run / "model.0a1b2c3d.tmp" / "items.json", tmp_path / "last.pth.tmp"]
+    theirs = [run / "ranks.npz", tmp_path / "notes.tmp", tmp_path / "toy" / "x.json.tmp"]
+    for file in (*half, *theirs):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    with files.cleared(tmp_path):
+        assert not half[2].exists() and half[0].exists()
+        half[2].touch()  # of a run that is at work
+        with files.cleared(tmp_path, "*/*/"), files.cleared(tmp_path):
+            assert all(file.exists() for file in half)
+    with files.cleared(tmp_path, "*/*/"), files.cleared(tmp_path):
+        assert half[2].exists()  # the first of the two is not alone for the second
+    with files.cleared(tmp_path):
+        assert not half[2].exists()
+    assert all(file.exists() for file in theirs) and not half[1].parent.exists()

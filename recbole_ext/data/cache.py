@@ -32,6 +32,7 @@ import torch
 
 from recbole_ext import plain, sealed
 from recbole_ext.errors import UsageError
+from recbole_ext.files import locked
 from recbole_ext.plain import TAG, plain_value
 from recbole_ext.version import __version__
 
@@ -39,7 +40,7 @@ FORMAT = 3
 FOLDER = ".cache"
 ENTRIES = 8  # of one data set; the ones used longest ago go
 _SCRATCH = "tmp-"
-_SCRATCH_AGE = 3600  # seconds after which a writer is taken for dead
+_SCRATCH_AGE = 3600  # seconds after which a writer is taken for dead where a file system knows no locks
 _ENTRY_FILE = "entry.json"
 _PACKAGES = (recbole, np, pd, torch)
 _ARRAY_LIKE = (np.ndarray, torch.Tensor, pd.Series, pd.DataFrame)
@@ -304,8 +305,12 @@ def _store(
     """Write the entry beside its place and move it there; of two writers at once, one moves."""
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     scratch = place / f"{_SCRATCH}{uuid.uuid4().hex}"
-    scratch.mkdir(parents=True)
-    try:
+    place.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        with locked(place):
+            scratch.mkdir()
+            held.enter_context(locked(scratch))
+        held.callback(shutil.rmtree, scratch, ignore_errors=True)
         arrays = _Arrays(scratch)
         state = _encoded_attributes(dataset, arrays)
         state = {name: value for name, value in state.items() if name not in before or before[name] != value}
@@ -313,8 +318,6 @@ def _store(
         (scratch / _ENTRY_FILE).write_text(json.dumps(entry), encoding="utf-8")
         sealed.seal(scratch, sorted(file.name for file in scratch.iterdir()))
         _move(scratch, place / name, key)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     _tidy(place, key)
     return place / name
 
@@ -355,12 +358,11 @@ def _tidy(place: Path, key: Key) -> None:
             continue  # another process removes it
     for folder in sorted(used, key=lambda folder: used[folder])[:-ENTRIES]:
         shutil.rmtree(folder, ignore_errors=True)
-    for scratch in place.glob(f"{_SCRATCH}*"):
-        try:
-            if time.time() - scratch.stat().st_mtime > _SCRATCH_AGE:
-                shutil.rmtree(scratch, ignore_errors=True)
-        except OSError:
-            continue
+    with locked(place):
+        for scratch in place.glob(f"{_SCRATCH}*"):
+            with locked(scratch, wait=False) as dead, contextlib.suppress(OSError):
+                if dead or time.time() - scratch.stat().st_mtime > _SCRATCH_AGE:
+                    shutil.rmtree(scratch, ignore_errors=True)
 
 
 # --- values as JSON and arrays ------------------------------------------------------------------------------

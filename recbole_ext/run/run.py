@@ -125,8 +125,8 @@ def _experiment(
     config: Any, saved: bool, tested: bool, folder: Path | None, notes: Sequence[str], parent: Path | None
 ) -> dict[str, Any]:
     from recbole_ext.errors import UsageError
-    from recbole_ext.run.checkpoints import Checkpoints, resume
-    from recbole_ext.run.parent import begin, read_parent
+    from recbole_ext.files import cleared
+    from recbole_ext.run.parent import read_parent
     from recbole_ext.run.record import Run
 
     before = None if parent is None else read_parent(parent)
@@ -135,6 +135,17 @@ def _experiment(
 
     run = Run(config, folder)
     run.record["notes"] += notes
+    with cleared(Path(config["runs_dir"]), "*/*/"), cleared(Path(config["checkpoint_dir"])):
+        return _carried_out(run, config, saved, tested, folder, parent, before)
+
+
+def _carried_out(
+    run: Run, config: Any, saved: bool, tested: bool, folder: Path | None, parent: Path | None, before: Any
+) -> dict[str, Any]:
+    """The record of a run that nothing stands in the way of. before: what its parent is, where it goes on from one."""
+    from recbole_ext.run.checkpoints import Checkpoints, resume
+    from recbole_ext.run.parent import begin
+
     loaders = _loaders(config, run)
     off_policy = _off_policy(config, *loaders) if tested else None
     trainer = _trainer(config, loaders[0])
