@@ -95,4 +95,6 @@ def test_a_wrong_value_is_refused_by_name(keys, tenth, tally, here):
                     wrong = ends(model, changed, key)
                     if wrong and ends(model, settings, key):
                         continue  # it wants files, or columns, that the toy does not have
-                    count.fail(f"{said}taken, and then {wrong}") if wrong else count.right("taken, and trains")
+                    count.fail(f"{said}taken, and then {wrong}") if wrong else count.right(
+                        "taken, and trains"
+                    )
