@@ -1,4 +1,4 @@
-"""Faults put in on purpose, by tests/robustness: what was tried, what ended right and what wrong, as results/robustness.md.
+"""Faults put in on purpose, by tests/robustness: tried, right and wrong, as results/robustness.md.
 
     python benchmarks/robustness.py                 # all of it; PART (kills, mutated_logs …) for some
 
@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not options.out.is_file():
             options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text("# Robustness\n", encoding="utf-8")
-        said = f"`python -m pytest tests/robustness -m robustness`, by `python benchmarks/robustness.py {part}`; {where}"
+        command = f"`python benchmarks/robustness.py {part}`"
+        said = f"`python -m pytest tests/robustness -m robustness`, by {command}; {where}"
         write_section(options.out, PARTS[part], f"{said}\n\n{table(HEAD, shown)}")
     return 1 if failed else 0
 

@@ -203,3 +203,79 @@ def test_a_harmed_model_folder_is_refused(model, harm, tenth, tally, toy_runs, t
 
     with tally("3 harmed files", f"model folder {harm}") as count:
         tried(count, harm, tenth, place, sorted(place.iterdir()), read)
+
+
+# --- experiments --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """A folder with a finished experiment."""
+    from recbole_ext.cli import main
+
+    folder = tmp_path_factory.mktemp("experiment")
+    toy.write_toy(folder)
+    toy.write_experiment(folder)
+    with contextlib.chdir(folder), toy.without_curves(), contextlib.redirect_stdout(io.StringIO()):
+        assert main(["--experiment=try.yaml"]) == 0
+    return folder
+
+
+LEFT_OUT = "cut or changed: left out"  # what is said of a line
+FILES = ("results/try/test_readings.csv", "runs/experiments/try/calls.jsonl", "results/try/cells.csv")
+
+
+@pytest.mark.parametrize("name", [*FILES, "record.json", "cell.json", "ranks.npz"])
+def test_a_harmed_file_of_an_experiment(name, harm, tenth, tally, experiment, monkeypatch, capfd):
+    """The next call finds what it found before, makes anew what is damaged, or says which lines it leaves out."""
+    from recbole_ext.cli import main
+    from recbole_ext.report import experiment_report
+
+    pages = []
+
+    def write_report(folder, about, comparisons, records, searches):
+        """What the page would say, but for what another call adds."""
+        calls = [(call["runs"], call["command"]) for call in about["calls"]]
+        readings = [{key: value for key, value in row.items() if key != "time"} for row in about["readings"]]
+        pages.append((calls, readings, [record["test"] for record in records], comparisons))
+        return []
+
+    monkeypatch.setattr(experiment_report, "write_report", write_report)
+    files = sorted(experiment.glob(f"runs/experiments/try/toy/*/seed-*/{name}")) or [experiment / name]
+
+    def read():
+        pages.clear()
+        capfd.readouterr()
+        with contextlib.chdir(experiment), toy.without_curves():
+            code = main(["--experiment=try.yaml"])
+        said = capfd.readouterr()
+        if code:
+            assert said.err.startswith("error: ") and "Traceback" not in said.err, said.err
+            raise UsageError(said.err.strip())
+        calls, readings, tests, comparisons = pages[0]
+        found = json.dumps([tests, _without_costs(comparisons)], sort_keys=True, default=str)
+        kept = [sorted(map(str, part)) for part in (calls, readings)]
+        return Found(found, kept, LEFT_OUT in said.err)
+
+    with tally("3 harmed files", f"experiment's {name.rpartition('/')[2]} {harm}") as count:
+        tried(count, harm, tenth, experiment, files, read, 4)
+
+
+class Found:
+    """What a call found: `results`, which are the same or wrong, and the lines of its lists, which only grow."""
+
+    def __init__(self, results, lists, told):
+        self.results, self.lists, self.told = results, lists, told
+
+    def __eq__(self, whole):
+        """A line that is not there any more is told; one that is new is of a cell that was made anew."""
+        for mine, theirs in zip(self.lists, whole.lists):
+            if not self.told and any(line not in mine for line in theirs):
+                return False
+        return self.results == whole.results
+
+
+def _without_costs(value):
+    if isinstance(value, dict):
+        return {key: _without_costs(item) for key, item in value.items() if key not in ("seconds", "notes")}
+    return [_without_costs(item) for item in value] if isinstance(value, list) else value
