@@ -18,6 +18,7 @@ from harness.forked import WAIT
 from harness.outcomes import OPTIONS, found, left_over, moments, outcome, written
 
 KILLS = 3  # of a converter, a tenth
+WRITING = 0.02  # seconds, about, that a converter of a small log writes
 # --- converters ---------------------------------------------------------------------------------------------
 
 
@@ -43,14 +44,18 @@ def test_a_killed_conversion(source, tenth, tally, forks, tmp_path):
     length = time.monotonic() - began
     out = tmp_path / "out" / "log"
     with tally("1 kills", f"convert {source}") as count:
-        for share in moments(tenth, KILLS, len(source)):
+        for number, share in enumerate(moments(tenth, KILLS, len(source))):
             shutil.rmtree(out.parent, ignore_errors=True)
             shutil.copytree(tmp_path / "whole" / "one", out.parent)
-            killed = forks.start([*words["other"], "out/log"], tmp_path).kill_after(share * length)
+            command = forks.start([*words["other"], "out/log"], tmp_path)
+            if number:  # while it writes, which is a small part of its length
+                killed = command.kill_when(lambda: any(out.parent.glob(".log.*.part")), share * WRITING)
+            else:
+                killed = command.kill_after(share * length)
             found = read_manifest(out)
             now = None if found is None else written(out)
             again = forks.run([*words["other"], "out/log"], tmp_path)
-            said = f"killed at {share:.2f} of {length:.2f} s: "
+            said = f"killed at {share:.2f} of {WRITING if number else length:.2f} s: "
             if now is not None and now not in expected.values():
                 count.fail(f"{said}a mixture counts as done")
             elif again.code or written(out) != expected["other"]:

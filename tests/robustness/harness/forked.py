@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,12 @@ class Command:
             time.sleep(0.001)
         self.kill()
         return self.wait() == -signal.SIGKILL
+
+    def kill_when(self, seen: Callable[[], bool], seconds: float) -> bool:
+        """Kill it so long after something is to be seen for the first time; whether it was killed."""
+        while not seen() and not self.ended():
+            pass  # what follows takes milliseconds
+        return self.kill_after(time.monotonic() - self.began + seconds)
 
     def kill(self) -> None:
         """Kill it and what it has started, which are a group of processes of their own."""
