@@ -31,7 +31,15 @@ def append(file: Path, label: str, settings: str, record: Mapping[str, Any]) -> 
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     metrics = " ".join(f"{name}={value:.6f}" for name, value in record["test"].items())
-    row = (now, record["dataset"], label, record["seed"], settings, record["commit"] or "", metrics)
+    row: tuple[Any, ...] = (
+        now,
+        record["dataset"],
+        label,
+        record["seed"],
+        settings,
+        record["commit"] or "",
+        metrics,
+    )
     file.parent.mkdir(parents=True, exist_ok=True)
     if not _has_no_sums(file):
         row = (*row, _sum(_line(row)))
