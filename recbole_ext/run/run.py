@@ -220,6 +220,7 @@ def _trainer(config: Any, train: Any) -> Any:
 def _train(
     run: Run, trainer: Any, train: Any, valid: Any, saved: bool, checkpoints: Checkpoints | None
 ) -> None:
+    from recbole_ext.errors import UsageError
     from recbole_ext.run.checkpoints import fit
 
     began = time.perf_counter() - getattr(trainer, "seconds_before", 0.0)
@@ -236,6 +237,12 @@ def _train(
         if checkpoints is None and Path(trainer.saved_model_file).exists():
             print(f"continue with --resume_from={trainer.saved_model_file}", file=sys.stderr)
         raise
+    except ValueError as error:
+        if str(error) != "Training loss is nan":
+            raise
+        raise UsageError(
+            f"the training loss of {run.config['model']} is nan: lower learning_rate, or look at what else was set"
+        ) from error
     run.trained(trainer, best_score, best_valid, time.perf_counter() - began)
 
 
