@@ -13,12 +13,14 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from recbole_ext.errors import RECBOLE, UsageError
 
@@ -50,11 +52,11 @@ def scratch_beside(out: Path) -> Iterator[Path]:
     Beside a folder in use lies a file that its process has locked, and a lock dies with its process, however that ends.
     """
     for left in out.parent.glob(f".{glob.escape(out.name)}.*.lock"):
-        with _locked(left) as free:
+        with locked(left) as free:
             if free:
                 shutil.rmtree(left.with_suffix(".part"), ignore_errors=True)
     scratch = out.with_name(f".{out.name}.{unique()}.part")
-    with _locked(scratch.with_suffix(".lock")):  # before there is a folder that it guards
+    with locked(scratch.with_suffix(".lock")):  # before there is a folder that it guards
         try:
             scratch.mkdir()
             yield scratch
@@ -62,8 +64,32 @@ def scratch_beside(out: Path) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+# what `write_beside` and sealed.write make beside files of a run
+_HALF = ("*.pth.tmp", "*.npz.tmp", "*.json.tmp", "*.png.tmp", "*.????????.tmp", "*.????????.tmp.old")
+
+
 @contextmanager
-def _locked(file: Path) -> Iterator[bool]:
+def cleared(folder: Path, within: str = "") -> Iterator[None]:
+    """Be at work in a folder, beside others; who comes when nobody is removes what killed runs have half written.
+
+    within: of which folders in it, as `glob` has them. A lock dies with its process, however that ends.
+    """
+    own = folder / f".{unique()}.at-work"
+    with locked(own):
+        began = own.stat().st_mtime if own.exists() else 0.0
+        alone = True
+        for other in (path for path in folder.glob(".????????.at-work") if path != own):
+            with locked(other) as left:
+                alone = alone and left
+        for half in (path for name in _HALF for path in folder.glob(within + name)) if alone else ():
+            with suppress(OSError):  # younger ones are of those who have come meanwhile
+                if half.stat().st_mtime <= began:
+                    shutil.rmtree(half) if half.is_dir() else half.unlink()
+        yield
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[bool]:
     """Hold the lock of a file, which is removed with it; whether it is held: not where another process has it, nor
     where a file system knows no locks."""
     from filelock import FileLock, Timeout  # here, as an exported folder is answered without it
@@ -170,6 +196,33 @@ def sha256(file: Path) -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits; OSError where it cannot be read."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def whole_zip(file: str | os.PathLike[str]) -> bool:
+    """Whether a zip archive, such as .npz or what torch saves, holds what was written into it, by the sums in it.
+
+    Who reads one may not look at them, as torch does, or fail in any way. OSError where the file cannot be opened.
+    """
+    with open(file, "rb") as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                return archive.testzip() is None and _is_full(archive, stream)
+        except Exception:  # of a damaged archive anything
+            return False
+
+
+def _is_full(archive: zipfile.ZipFile, stream: BinaryIO) -> bool:
+    """Whether the members that an archive lists stand one after another from its start to its list: a changed length
+    in the list hides those that follow."""
+    place = 0
+    for member in sorted(archive.infolist(), key=lambda member: member.header_offset):
+        stream.seek(member.header_offset + 26)
+        name, extra = struct.unpack("<HH", stream.read(4))
+        gap = member.header_offset - place
+        if member.comment or gap not in (0, 16, 24):  # the sizes may stand behind a member once more
+            return False
+        place = member.header_offset + 30 + name + extra + member.compress_size
+    return archive.start_dir - place in (0, 16, 24)
 
 
 @functools.cache  # the code that runs is that of the process's start

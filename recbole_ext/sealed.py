@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from recbole_ext.errors import UsageError
@@ -30,8 +30,7 @@ def write(folder: Path, files: Mapping[str, Callable[[Path], None]]) -> None:
     try:
         for name, make in files.items():
             make(waiting / name)
-        lines = [f"{sha256(waiting / name)}  {name}\n" for name in files]
-        (waiting / SUMS).write_text("".join(lines), encoding="ascii")
+        seal(waiting, files)
         if folder.exists():
             old = folder.with_name(f"{waiting.name}.old")
             folder.rename(old)
@@ -41,6 +40,12 @@ def write(folder: Path, files: Mapping[str, Callable[[Path], None]]) -> None:
             waiting.rename(folder)
     finally:
         shutil.rmtree(waiting, ignore_errors=True)
+
+
+def seal(folder: Path, names: Iterable[str]) -> None:
+    """Write the sums of the named files, which are all that there are in a folder."""
+    lines = [f"{sha256(folder / name)}  {name}\n" for name in names]
+    (folder / SUMS).write_text("".join(lines), encoding="ascii")
 
 
 def check(folder: Path) -> dict[str, str]:

@@ -38,7 +38,7 @@ ONCE = (
         "trainer/test_rl_worlds.py",
         "test_readme.py",
     ),
-    *("test_own_class.py", "test_your_model.py"),
+    *("test_own_class.py", "test_your_model.py", "robustness/"),
     *("test_benchmarks.py", "test_replay_benchmark.py", "test_command.py", "testing/test_contract_bites.py"),
 )
 

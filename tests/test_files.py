@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recbole_ext import files
@@ -87,3 +88,48 @@ def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError):
         files.check_writable(tmp_path / "file" / "b")
+
+
+def test_an_archive_with_a_changed_bit_is_not_whole_or_holds_the_same(tmp_path):
+    """Every bit of it: in members, in their list, where a changed length hides members, and in its end."""
+    arrays = {"rank": np.arange(9), "top": np.ones((3, 2)), "event": np.array(["a", "b"])}
+    file = tmp_path / "ranks.npz"
+    np.savez_compressed(file, **arrays)
+    content = file.read_bytes()
+    assert files.whole_zip(file)
+    refused = 0
+    for place in range(0, len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << place % 8
+        file.write_bytes(changed)
+        if not files.whole_zip(file):
+            refused += 1
+            continue
+        with np.load(file) as found:
+            assert {name: found[name].tolist() for name in found} == {
+                name: array.tolist() for name, array in arrays.items()
+            }, place
+    assert refused > len(content) / 2
+    file.write_bytes(content[:-30])
+    assert not files.whole_zip(file)
+    with pytest.raises(FileNotFoundError):
+        files.whole_zip(tmp_path / "none.npz")
+
+
+def test_who_is_alone_in_a_folder_clears_what_killed_runs_have_half_written(tmp_path):
+    run = tmp_path / "toy" / "GRU4Rec-1"
+    half = [run / "ranks.npz.tmp", run / "model.0a1b2c3d.tmp" / "items.json", tmp_path / "last.pth.tmp"]
+    theirs = [run / "ranks.npz", tmp_path / "notes.tmp", tmp_path / "toy" / "x.json.tmp"]
+    for file in (*half, *theirs):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    with files.cleared(tmp_path):
+        assert not half[2].exists() and half[0].exists()
+        half[2].touch()  # of a run that is at work
+        with files.cleared(tmp_path, "*/*/"), files.cleared(tmp_path):
+            assert all(file.exists() for file in half)
+    with files.cleared(tmp_path, "*/*/"), files.cleared(tmp_path):
+        assert half[2].exists()  # the first of the two is not alone for the second
+    with files.cleared(tmp_path):
+        assert not half[2].exists()
+    assert all(file.exists() for file in theirs) and not half[1].parent.exists()

@@ -17,7 +17,7 @@ from pandas.util import hash_array
 
 from recbole_ext import plain
 from recbole_ext.errors import UsageError
-from recbole_ext.files import torn, write_beside
+from recbole_ext.files import torn, whole_zip, write_beside
 from recbole_ext.plain import TAG, config_to_plain
 from recbole_ext.segments import place_in
 from recbole_ext.settings.roles import RUN, identity
@@ -312,6 +312,8 @@ def read_checkpoint(file: str, device: Any = "cpu", trust_pickle: bool = False) 
     """
     if not os.path.isfile(file):
         raise UsageError(f"there is no checkpoint {file}")
+    if _is_zip(file) and not whole_zip(file):  # torch does not look at the sums, and takes changed weights
+        raise UsageError(f"{file} is not a readable checkpoint: it was cut or changed since it was written")
     try:
         return torch.load(file, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -321,8 +323,14 @@ def read_checkpoint(file: str, device: Any = "cpu", trust_pickle: bool = False) 
             f"{file} is a checkpoint that needs pickle (RecBole's own are such), which can run any code: "
             "set trust_pickle: True if you made it yourself"
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise UsageError(f"{file} is not a readable checkpoint: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # of a file that is none anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UsageError(f"{file} is not a readable checkpoint: {reason}") from error
+
+
+def _is_zip(file: str) -> bool:
+    with open(file, "rb") as stream:
+        return stream.read(4) == b"PK\x03\x04"
 
 
 def copy_checkpoint(file: str, place: str) -> None:

@@ -108,5 +108,6 @@ def check_names(
     if dataset not in datasets:
         raise UsageError(
             f"there is no dataset {dataset}{did_you_mean(dataset, datasets)}"
-            f" (neither configs/dataset/{dataset}.yaml nor a folder {Path(data_path or '.') / dataset})"
+            f" (neither configs/dataset/{dataset}.yaml nor a folder {Path(data_path or '.') / dataset}, as data_path "
+            f"is {data_path or '.'})"
         )

@@ -31,6 +31,10 @@ def check_model_settings(config: Any) -> None:
         raise UsageError(
             "MAX_ITEM_LIST_LENGTH is 1, and FEARec takes prefixes apart into frequencies: set it to 2 or more"
         )
+    if model == "GCSAN" and not 0 <= config["weight"] <= 1:
+        raise UsageError(
+            f"weight is {config['weight']}, and GCSAN mixes attention and graph by it: set it to a number from 0 to 1"
+        )
     if model == "S3Rec":
         _check_stages(config)
 
@@ -91,11 +95,17 @@ def _check_attribute(config: Any, dataset: Any) -> None:
 
 
 def made(config: Any, dataset: Any) -> Any:
-    """The configured model; UsageError where its constructor refuses its settings."""
+    """The configured model; UsageError where its constructor refuses its settings: one of RecBole's may in any way."""
     from recbole.utils import get_model
 
+    cls = get_model(config["model"])
     try:
-        return get_model(config["model"])(config, dataset)
-    except (AssertionError, NotImplementedError) as error:
-        said = str(error) or type(error).__name__
+        return cls(config, dataset)
+    except UsageError:
+        raise
+    except Exception as error:
+        refusal = isinstance(error, AssertionError | NotImplementedError | ValueError)
+        if not refusal and not cls.__module__.startswith("recbole."):
+            raise  # a fault of the class's own
+        said = (str(error) or type(error).__name__).splitlines()[0]
         raise UsageError(f"{config['model']} cannot be made with these settings: {said}") from error

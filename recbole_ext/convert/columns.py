@@ -117,8 +117,12 @@ def number_column(name: str, owner: str, low: float, high: float, unknown: Seque
 
 
 def tokens_column(name: str, owner: str, unknown: Sequence[str] = ()) -> Column:
-    """Comma-separated tokens without blanks or quotation marks -> space-joined String; empty ones go."""
-    fault = (f"{owner} holds blanks or quotation marks", lambda text: text.str.contains(r"[\s\"]"))
+    """Comma-separated tokens without blanks, quotation marks or control characters -> space-joined String; empty ones
+    go."""
+    fault = (
+        f"{owner} holds blanks or quotation marks",
+        lambda text: text.str.contains(r"[\s\"\x00-\x1f\x7f]"),
+    )
 
     def joined(text: pl.Expr) -> pl.Expr:
         tokens = text.str.replace_all(",+", " ").str.strip_chars(" ")

@@ -193,6 +193,8 @@ def _parse_plain(block: bytes, first_line: int, layout: _Layout) -> pl.DataFrame
     fields = _fields(block, layout, whole)
     if fields is None or _written_size(fields, whole) != len(block) + (not block.endswith(b"\n")):
         return None
+    if block.count(layout.separator.encode()) != fields.height * (fields.width - 1):
+        return None  # polars fills up a line of too few fields, whose blanks may make up for the separators
     values, faults = _plain_values(layout, blanks=b" " in block)
     if faults and fields.select(pl.any_horizontal(faults).any()).item():
         return None

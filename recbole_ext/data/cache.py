@@ -1,6 +1,7 @@
 """Data sets as they are after loading, filtering and giving out ids, kept on disk for the next run (`data_cache`).
 
-An entry is a folder `<folder of the atomic files>/.cache/<hash>/` of `entry.json` and .npy files, without pickle.
+An entry is a folder `<folder of the atomic files>/.cache/<hash>/` of `entry.json` and .npy files, without pickle, and
+of their sums: one that was cut or changed anywhere is made anew.
 While a data set is made from its files, every config key that is read is noted with its value: an entry fits when
 all of them, the files, the versions and the sources of this package are the same now. No list of keys is kept.
 
@@ -29,16 +30,18 @@ import pandas as pd
 import recbole
 import torch
 
-from recbole_ext import plain
+from recbole_ext import plain, sealed
 from recbole_ext.errors import UsageError
+from recbole_ext.files import locked
 from recbole_ext.plain import TAG, plain_value
 from recbole_ext.version import __version__
 
-FORMAT = 2
+FORMAT = 3
 FOLDER = ".cache"
 ENTRIES = 8  # of one data set; the ones used longest ago go
 _SCRATCH = "tmp-"
-_SCRATCH_AGE = 3600  # seconds after which a writer is taken for dead
+_LOCK = ".lock"  # of a scratch folder, beside it
+_SCRATCH_AGE = 3600  # seconds after which a writer is taken for dead where a file system knows no locks
 _ENTRY_FILE = "entry.json"
 _PACKAGES = (recbole, np, pd, torch)
 _ARRAY_LIKE = (np.ndarray, torch.Tensor, pd.Series, pd.DataFrame)
@@ -47,7 +50,7 @@ _NOT_STATE = ("config", "logger")
 _NOT_READ = ("max_item_list_len", "empty_history")
 
 # what a file that someone else has written into may raise
-_BROKEN = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError)
+_BROKEN = (UsageError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError)
 _NAME = re.compile("[0-9a-f]{16}")  # of an entry; others may keep things in .cache too
 
 Key = dict[str, Any]
@@ -277,12 +280,9 @@ def _mark_used(folder: Path) -> None:
 
 def _decoded(folder: Path, entry: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[int, str]]]:
     """Attributes of the data set, and the level and text of what was said; one of _BROKEN where it is not whole."""
-    arrays = []
-    for number, size in enumerate(entry["sizes"]):
-        file = _array_file(folder, number)
-        if file.stat().st_size != size:
-            raise ValueError(f"{file} is not whole")
-        arrays.append(np.asarray(np.load(file, mmap_mode="c", allow_pickle=False)))
+    sealed.check(folder)
+    files = (_array_file(folder, number) for number in range(entry["arrays"]))
+    arrays = [np.asarray(np.load(file, mmap_mode="c", allow_pickle=False)) for file in files]
     attributes = {name: _decode(value, arrays) for name, value in entry["state"].items()}
     attributes["field2token_id"] = _token_ids(attributes["field2id_token"])
     return attributes, [(int(level), str(text)) for level, text in entry["messages"]]
@@ -306,16 +306,18 @@ def _store(
     """Write the entry beside its place and move it there; of two writers at once, one moves."""
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     scratch = place / f"{_SCRATCH}{uuid.uuid4().hex}"
-    scratch.mkdir(parents=True)
-    try:
+    place.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        held.enter_context(locked(_lock_of(scratch)))  # before there is a folder that it guards
+        scratch.mkdir()
+        held.callback(shutil.rmtree, scratch, ignore_errors=True)
         arrays = _Arrays(scratch)
         state = _encoded_attributes(dataset, arrays)
         state = {name: value for name, value in state.items() if name not in before or before[name] != value}
-        entry = {**key, "state": state, "messages": messages, "sizes": arrays.sizes}
+        entry = {**key, "state": state, "messages": messages, "arrays": len(arrays)}
         (scratch / _ENTRY_FILE).write_text(json.dumps(entry), encoding="utf-8")
+        sealed.seal(scratch, sorted(file.name for file in scratch.iterdir()))
         _move(scratch, place / name, key)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     _tidy(place, key)
     return place / name
 
@@ -357,11 +359,15 @@ def _tidy(place: Path, key: Key) -> None:
     for folder in sorted(used, key=lambda folder: used[folder])[:-ENTRIES]:
         shutil.rmtree(folder, ignore_errors=True)
     for scratch in place.glob(f"{_SCRATCH}*"):
-        try:
-            if time.time() - scratch.stat().st_mtime > _SCRATCH_AGE:
-                shutil.rmtree(scratch, ignore_errors=True)
-        except OSError:
+        if scratch.suffix == _LOCK:
             continue
+        with locked(_lock_of(scratch)) as dead, contextlib.suppress(OSError):
+            if dead or time.time() - scratch.stat().st_mtime > _SCRATCH_AGE:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _lock_of(scratch: Path) -> Path:
+    return scratch.with_name(f"{scratch.name}{_LOCK}")
 
 
 # --- values as JSON and arrays ------------------------------------------------------------------------------
@@ -374,7 +380,9 @@ class _Arrays:
         self._folder = folder
         self._known: dict[tuple[Any, ...], int] = {}
         self._held: list[np.ndarray] = []  # so that no address is used again
-        self.sizes: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._held)
 
     def add(self, array: np.ndarray) -> int:
         """The number of the array's file."""
@@ -383,9 +391,7 @@ class _Arrays:
         if memory not in self._known:
             number = self._known[memory] = len(self._held)
             self._held.append(array)
-            file = _array_file(self._folder, number)
-            np.save(file, array, allow_pickle=False)
-            self.sizes.append(file.stat().st_size)
+            np.save(_array_file(self._folder, number), array, allow_pickle=False)
         return self._known[memory]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.facts import OF_ITEMS
+from recbole_ext.files import whole_zip
 from recbole_ext.settings import roles
 
 MOST_KEYS = 3  # in the name of a run
@@ -85,6 +85,8 @@ def _short(value: Any) -> str:
 def _read(folder: Path) -> Run:
     try:
         record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        if not whole_zip(folder / "ranks.npz"):
+            raise ValueError("ranks.npz was cut or changed since it was written")
         with np.load(folder / "ranks.npz", allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         label = str(record.get("label") or record["model"])
@@ -92,7 +94,7 @@ def _read(folder: Path) -> Run:
         raise UsageError(
             f"{folder} has no {Path(error.filename).name}: name the folder of a run that ranked its test targets"
         ) from error
-    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, AttributeError) as error:
         raise UsageError(f"{folder} is not the folder of a run that can be read: {error}") from error
     for name in ("rank", "item", "item_token", "top", "session_token"):
         if name not in arrays:

@@ -119,7 +119,10 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         if part == "data":
             return "the atomic files are others"
         if part == "config" and isinstance(old, Mapping) and isinstance(new, Mapping):
-            key = min(key for key in set(old) | set(new) if old.get(key) != new.get(key))
+            keys = (
+                key for key in set(old) | set(new) if (key in old, old.get(key)) != (key in new, new.get(key))
+            )
+            key = min(keys)  # a key that is nothing may be there on one side alone
             return f"{key} was {_shown(old.get(key))} and is {_shown(new.get(key))}"
         return f"{part} was {_shown(old)} and is {_shown(new)}"
     return ""

@@ -1,6 +1,7 @@
 """Every reading of a test part by an experiment, a line of test_readings.csv, and every call that ran something.
 
-Lines are added and never changed.
+Lines are added and never changed: each has a sum, and one that was cut or changed is told and left out. Files that
+were begun before there were sums have lines without.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import errno
 import io
 import json
 import os
+import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,18 +21,40 @@ from recbole_ext.files import commit
 
 FILE, CALLS = "test_readings.csv", "calls.jsonl"
 COLUMNS = ("time", "dataset", "label", "seed", "settings", "commit", "metrics")
+SUM = "sum"
 
 
 def append(file: Path, label: str, settings: str, record: Mapping[str, Any]) -> None:
-    """Add the reading that `record` reports; `settings` is the hash of what was run.
+    """Add the reading that `record` reports, with a sum; `settings` is the hash of what was run.
 
     One write of one line, so that processes side by side do not mix theirs. Raises OSError as writing does.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     metrics = " ".join(f"{name}={value:.6f}" for name, value in record["test"].items())
-    row = (now, record["dataset"], label, record["seed"], settings, record["commit"] or "", metrics)
+    row: tuple[Any, ...] = (
+        now,
+        record["dataset"],
+        label,
+        record["seed"],
+        settings,
+        record["commit"] or "",
+        metrics,
+    )
     file.parent.mkdir(parents=True, exist_ok=True)
-    _add(file, _line(row), head=_line(COLUMNS), torn=",torn")
+    if not _has_no_sums(file):
+        row = (*row, _sum(_line(row)))
+    _add(file, _line(row), head=_line((*COLUMNS, SUM)), torn=",torn")
+
+
+def _has_no_sums(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return stream.readline() == _line(COLUMNS).encode()
+
+
+def _sum(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _add(file: Path, line: str, head: str = "", torn: str = "") -> None:
@@ -79,12 +103,17 @@ def _lines(file: Path) -> list[str]:
     text = file.read_bytes().decode("utf-8", "replace")  # a cut may go through a letter
     lines = [line + "\n" for line in text.split("\n")]
     lines[-1] = lines[-1][:-1]
-    return [line for line in lines if line.strip() and line != _line(COLUMNS)]
+    return [line for line in lines if line.strip() and line not in (_line(COLUMNS), _line((*COLUMNS, SUM)))]
 
 
 def _reading(line: str) -> dict[str, Any] | None:
     """The reading of a line; None where it is torn, as it is without its end: a number may lack its last digits."""
-    values = next(csv.reader([line.rstrip("\n")]))
+    try:
+        values = next(csv.reader([line.rstrip("\n")]), [])
+    except csv.Error:
+        return None
+    if len(values) == len(COLUMNS) + 1 and values.pop() != _sum(_line(tuple(values))):
+        return None
     if not line.endswith("\n") or len(values) != len(COLUMNS):
         return None
     row: dict[str, Any] = dict(zip(COLUMNS, values))
@@ -98,7 +127,8 @@ def _reading(line: str) -> dict[str, Any] | None:
 def append_call(file: Path, command: str, runs: int) -> None:
     """Add a call of the experiment that has ended `runs` runs, searches included."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    _add(file, json.dumps({"time": now, "commit": commit(), "runs": runs, "command": command}) + "\n")
+    call = {"time": now, "commit": commit(), "runs": runs, "command": command}
+    _add(file, json.dumps({**call, SUM: _sum(json.dumps(call))}) + "\n")
 
 
 def calls(file: Path) -> list[dict[str, Any]]:
@@ -114,12 +144,14 @@ def _call(line: str) -> dict[str, Any] | None:
         call = json.loads(line)
     except ValueError:
         return None
-    whole = isinstance(call, dict) and {"time", "commit", "runs", "command"} <= set(call)
-    return call if whole else None
+    if not isinstance(call, dict) or not {"time", "commit", "runs", "command"} <= set(call):
+        return None
+    known = call.pop(SUM, None)
+    return call if known in (None, _sum(json.dumps(call))) else None
 
 
 def torn(file: Path, kind: str = FILE) -> str:
-    """What to say of lines of which an interruption or a full disk left a part only; empty where all are whole.
+    """What to say of lines that were cut, by an interruption or a full disk, or changed; empty where all are whole.
 
     kind: FILE or CALLS, what the file holds.
     """
@@ -128,4 +160,4 @@ def torn(file: Path, kind: str = FILE) -> str:
     if not bad:
         return ""
     of = f"{len(bad)} lines" if len(bad) > 1 else "a line"
-    return f"{file} holds {of} that was not written to the end: left out ({bad[-1].strip()[:60]!r})"
+    return f"{file} holds {of} that was cut or changed: left out ({bad[-1].strip()[:60]!r})"

@@ -15,7 +15,7 @@ import numpy as np
 
 from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means
 from recbole_ext.evaluate.target_metrics import NAMES, gains, parse_metric
-from recbole_ext.files import write_text
+from recbole_ext.files import whole_zip, write_text
 
 ONE_RANKING = "one ranking per (prefix, target) row"  # how the protocol of records begins whose ranks say all
 
@@ -33,7 +33,12 @@ def measured(
         return record
     file = folder / "ranks.npz"
     known = all(name.partition("@")[0] in NAMES for name in missing)
-    if not known or not record["protocol"].startswith(ONE_RANKING) or not file.is_file():
+    if (
+        not known
+        or not record["protocol"].startswith(ONE_RANKING)
+        or not file.is_file()
+        or not whole_zip(file)
+    ):
         return None
     with np.load(file) as arrays:
         found = _again(record, dict(arrays), missing, sorted(topk))

@@ -20,6 +20,7 @@ from recbole_ext.bridge.warm import go_on
 from recbole_ext.data.replay import Replay
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
+from recbole_ext.files import whole_zip
 from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.settings.training import Training
 
@@ -103,6 +104,8 @@ def _draw(loader: Any, settings: Training, record: Mapping[str, Any]) -> dict[st
 def _trained(folder: Path) -> np.ndarray | None:
     """Names of the items that the run in `folder` had training events of; None where its ranks do not say."""
     try:
+        if not whole_zip(folder / "ranks.npz"):
+            return None
         with np.load(folder / "ranks.npz", allow_pickle=False) as stored:
             return stored["item_token"][stored["item_count"] > 0]
     except (OSError, KeyError, ValueError):

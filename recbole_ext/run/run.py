@@ -96,9 +96,8 @@ def check_dataset(config: Any) -> None:
     """Raise UsageError where the configured data set is unknown and nothing says what to convert to it."""
     from recbole_ext.bridge.names import check_names
 
-    folder = Path(config["data_path"])
     if not config["source"]:
-        check_names(config["model"], config["dataset"], folder.parent if folder.exists() else "atomic_data")
+        check_names(config["model"], config["dataset"], Path(config["data_path"]).parent)
 
 
 def build_config(
@@ -135,9 +134,8 @@ def _experiment(
     config: Any, saved: bool, tested: bool, folder: Path | None, notes: Sequence[str], parent: Path | None
 ) -> dict[str, Any]:
     from recbole_ext.errors import UsageError
-    from recbole_ext.processes import first_before_others
-    from recbole_ext.run.checkpoints import Checkpoints, resume
-    from recbole_ext.run.parent import begin, read_parent
+    from recbole_ext.files import cleared
+    from recbole_ext.run.parent import read_parent
     from recbole_ext.run.record import Run
     from recbole_ext.run.several import check_settings_of_several
 
@@ -148,6 +146,18 @@ def _experiment(
     check_settings_of_several(config, folder, parent)
     run = Run(config, folder)
     run.record["notes"] += notes
+    with cleared(Path(config["runs_dir"]), "*/*/"), cleared(Path(config["checkpoint_dir"])):
+        return _carried_out(run, config, saved, tested, folder, parent, before)
+
+
+def _carried_out(
+    run: Run, config: Any, saved: bool, tested: bool, folder: Path | None, parent: Path | None, before: Any
+) -> dict[str, Any]:
+    """The record of a run that nothing stands in the way of. before: what its parent is, where it goes on from one."""
+    from recbole_ext.processes import first_before_others
+    from recbole_ext.run.checkpoints import Checkpoints, resume
+    from recbole_ext.run.parent import begin
+
     with first_before_others():  # the others find what is cached
         loaders = _loaders(config, run)
     off_policy = _off_policy(config, *loaders) if tested else None
@@ -225,6 +235,7 @@ def _trainer(config: Any, train: Any) -> Any:
 def _train(
     run: Run, trainer: Any, train: Any, valid: Any, saved: bool, checkpoints: Checkpoints | None
 ) -> None:
+    from recbole_ext.errors import UsageError
     from recbole_ext.run.checkpoints import fit
 
     began = time.perf_counter() - getattr(trainer, "seconds_before", 0.0)
@@ -241,6 +252,12 @@ def _train(
         if checkpoints is None and Path(trainer.saved_model_file).exists():
             print(f"continue with --resume_from={trainer.saved_model_file}", file=sys.stderr)
         raise
+    except ValueError as error:
+        if str(error) != "Training loss is nan":
+            raise
+        raise UsageError(
+            f"the training loss of {run.config['model']} is nan: lower learning_rate, or look at what else was set"
+        ) from error
     run.trained(trainer, best_score, best_valid, time.perf_counter() - began)
 
 

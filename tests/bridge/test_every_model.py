@@ -101,6 +101,7 @@ def test_the_page_has_every_model_once():
         ("NCL", {"eval_args": {"split": {"LS": "valid_and_test"}}}, "pip install faiss-cpu"),
         ("SASRecF", {"selected_features": ["price"]}, "selected_features of SASRecF names price"),
         ("NARM", {"loss_type": "none"}, "loss_type"),
+        ("GCSAN", {"weight": 1.5}, "^weight is 1.5, .* from 0 to 1$"),
     ],
 )
 def test_what_a_model_asks_for_is_said(model, settings, sentence, tmp_path, monkeypatch):
@@ -108,6 +109,26 @@ def test_what_a_model_asks_for_is_said(model, settings, sentence, tmp_path, monk
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(UsageError, match=sentence):
         fit(model, tmp_path, odd_log(), settings, common={**SETTINGS, "epochs": 1})
+
+
+@pytest.mark.parametrize(
+    ("model", "key"),
+    [("DiffRec", "mlp_act_func"), ("LDiffRec", "mean_type")],
+    ids=["unbound", "unimplemented"],
+)
+def test_a_word_that_a_constructor_does_not_know_is_a_sentence(
+    model, key, write_log, random_log, make_config
+):
+    """RecBole's end in whatever their code runs into."""
+    import recbole.data
+
+    from recbole_ext.bridge.needs import made
+
+    write_log(random_log())
+    config = make_config(model, **{key: "banana"})
+    train, _, _ = recbole.data.data_preparation(config, recbole.data.create_dataset(config))
+    with pytest.raises(UsageError, match=f"^{model} cannot be made with these settings: .+$"):
+        made(config, train._dataset)
 
 
 @pytest.mark.parametrize("selected", [["price"], ["category", "price"]])

@@ -1050,6 +1050,21 @@ def test_hostile_truncated_and_missing_checkpoints_are_refused_in_one_sentence(p
     assert not (patched / "went off").exists()
 
 
+def test_changed_weights_are_refused(patched: Path):
+    """torch reads them without a word: it does not look at the archive's sums."""
+    from recbole_ext.bridge.checkpoint import read_checkpoint
+
+    file = patched / "whole.pth"
+    torch.save({"weights": torch.ones(1000)}, file)
+    content = bytearray(file.read_bytes())
+    place = content.index(torch.ones(8).numpy().tobytes())
+    content[place + 2] ^= 1
+    file.write_bytes(content)
+    assert (torch.load(file)["weights"] != 1).sum() == 1
+    with pytest.raises(UsageError, match=r"whole\.pth is not a readable checkpoint: it was cut or changed"):
+        read_checkpoint(str(file))
+
+
 # --- data caches ------------------------------------------------------------------------------------------
 
 

@@ -273,3 +273,19 @@ def test_faults_mixed_into_a_log_leave_the_clean_rows(
             convert("diginetica", mess, tmp_path / "d", strict=True)
     else:
         convert("diginetica", mess, tmp_path / "d", strict=True)
+
+
+def test_a_blank_does_not_stand_for_a_missing_separator(tmp_path: Path) -> None:
+    """The line is as long as with its separator, and a whole number may be read after a blank."""
+    folder = write(tmp_path / "raw", CLEAN)
+    (folder / "product-categories.csv").write_text("itemId;categoryId\n11;1\n 10\n12;2\n")
+    manifest, _ = converted(folder, tmp_path / "d", max_bad_rows=0.5)
+    assert manifest["rows"]["product-categories.csv"]["dropped"] == {"wrong number of fields": 1}
+
+
+def test_a_control_character_is_in_no_token(tmp_path: Path) -> None:
+    folder = write(tmp_path / "raw", CLEAN)
+    (folder / "products.csv").write_text("itemId;pricelog2;product.name.tokens\n11;1;3,\x1f,4\n12;2;3,4\n")
+    manifest, _ = converted(folder, tmp_path / "d", max_bad_rows=0.5)
+    assert list(manifest["rows"]["products.csv"]["dropped"].values()) == [1]
+    assert "\x1f" not in (tmp_path / "d" / "d.item").read_text()

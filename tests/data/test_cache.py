@@ -199,7 +199,8 @@ def test_an_entry_holds_no_pickle_and_using_it_does_not_change_it(log, make_conf
     create(config)
     (entry,) = entries(place)
     before = contents(entry)
-    assert set(before) == {"entry.json"} | {f"{number}.npy" for number in range(len(before) - 1)}
+    arrays = {f"{number}.npy" for number in range(len(before) - 2)}
+    assert set(before) == {"entry.json", "SHA256SUMS"} | arrays
     for name in before:
         if name.endswith(".npy"):
             assert not np.load(entry / name, allow_pickle=False).dtype.hasobject
@@ -322,7 +323,7 @@ def test_every_broken_file_is_replaced(log, make_config, loads, place):
         {"messages": [5]},
         {"config": []},
         {"config": {"epochs": "5"}},
-        {"sizes": None},
+        {"arrays": None},
     ):
         (entry / "entry.json").write_text(json.dumps({**good, **damage}))
         before = len(loads)
@@ -330,6 +331,20 @@ def test_every_broken_file_is_replaced(log, make_config, loads, place):
         create(make_config())
         assert len(loads) == before + 1, damage
     assert [folder.name for folder in place.iterdir()] == [entry.name]
+
+
+def test_a_changed_bit_anywhere_is_found(log, make_config, loads, place):
+    """Arrays of the right size with other numbers, and a state that says something else, are no data set."""
+    fresh = attributes(create(make_config(data_cache=False)))
+    create(make_config())
+    (entry,) = entries(place)
+    before = len(loads)
+    for number, name in enumerate(sorted(contents(entry)), 1):
+        content = bytearray((entry / name).read_bytes())
+        content[-2] ^= 1
+        (entry / name).write_bytes(content)
+        assert_same(fresh, attributes(create(make_config())))
+        assert len(loads) == before + number, name
 
 
 def test_a_folder_that_cannot_be_written_is_no_fault(log, make_config, loads, place, caplog):

@@ -1,5 +1,6 @@
 """Runs side by side: figures on paper, targets in any order, what is refused, old records, and real runs."""
 
+import contextlib
 import json
 import os
 import re
@@ -427,6 +428,15 @@ def test_what_is_no_run_is_refused(write_run, tmp_path):
         compare([folder], [])
     with pytest.raises(UsageError, match="has no session_token"):
         compare([write_run("A", [1] * 5, drop=("session_token",))])
+    whole, expected = (folder / "ranks.npz").read_bytes(), compare([folder])
+    for place in range(
+        0, len(whole), 61
+    ):  # in the numbers, their header, or where the archive says what it holds
+        changed = bytearray(whole)
+        changed[place] ^= 16
+        (folder / "ranks.npz").write_bytes(changed)
+        with contextlib.suppress(UsageError):  # some bytes mean nothing
+            assert compare([folder]) == expected
     (folder / "ranks.npz").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(UsageError, match="is not the folder of a run that can be read"):
         compare([folder])

@@ -707,13 +707,37 @@ def test_a_torn_last_line_is_told_left_out_and_its_reading_listed_again(write_ex
     capsys.readouterr()
     assert run(file, "--seed=1,2,3") == 0
     said = capsys.readouterr().err
-    assert f"{readings} holds a line that was not written to the end: left out" in said
-    assert f"{calls} holds a line that was not written to the end: left out" in said
+    assert f"{readings} holds a line that was cut or changed: left out" in said
+    assert f"{calls} holds a line that was cut or changed: left out" in said
     experiment = reported[-1][1]
     assert sorted(row["seed"] for row in experiment["readings"]) == [1, 2, 3]
     assert [call["runs"] for call in experiment["calls"]] == [1]
     lines = readings.read_text().splitlines()
     assert lines[:2] == kept[:2] and lines[2] == f"{kept[2][:-2]},torn", "what is there is never changed"
+
+
+def test_a_changed_digit_is_told_and_left_out(write_experiment, capsys, reported):
+    file = write_experiment(models=["Pop"])
+    assert run(file) == 0
+    readings, calls = Path("results/try/test_readings.csv"), RUNS / "try" / "calls.jsonl"
+    readings.write_text(readings.read_text().replace("ndcg@10=0.", "ndcg@10=1.", 1))
+    calls.write_text(calls.read_text().replace('"runs": 2', '"runs": 3'))
+    capsys.readouterr()
+    assert run(file) == 0
+    said = capsys.readouterr().err
+    assert all(f"{file} holds a line that was cut or changed: left out" in said for file in (readings, calls))
+    assert reported[-1][1]["calls"] == []
+    assert all(row["ndcg@10"] < 1 for row in reported[-1][1]["readings"])
+
+
+def test_lines_of_a_file_that_was_begun_without_sums_have_none(tmp_path):
+    file = tmp_path / ledger.FILE
+    line = "2026-11-01T00:00:00+00:00,toy,Pop,1,0a1b,,hit@5=0.250000"
+    file.write_text(f"{','.join(ledger.COLUMNS)}\n{line}\n")
+    ledger.append(file, "Pop", "0a1b", {"dataset": "toy", "seed": 2, "commit": None, "test": {"hit@5": 0.5}})
+    assert [row["metrics"]["hit@5"] for row in ledger.readings(file)] == [0.25, 0.5]
+    assert {text.count(",") for text in file.read_text().splitlines()} == {len(ledger.COLUMNS) - 1}
+    assert ledger.torn(file) == ""
 
 
 def test_a_list_of_readings_whose_head_is_torn_is_read(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import is_grid
+from recbole_ext.experiment.cells import difference
 from recbole_ext.experiment.plan import combinations, from_command_line, read_experiment, space_of
 from recbole_ext.settings.command_line import parse_command_line
 from recbole_ext.settings.files import configs_dir
@@ -246,3 +247,9 @@ def test_a_label_is_a_name_and_no_path(write_experiment, label):
         read_experiment(write_experiment(models=[{"model": "Pop", "label": "Pop, a/b"}])).models[0].folder
         == "Pop-a-b"
     )
+
+
+def test_a_key_that_is_nothing_on_one_side_alone_is_named():
+    """As a changed letter in cell.json makes one."""
+    before, now = {"config": {"topk": [5], "alpha": None}}, {"config": {"topk": [5], "alqha": None}}
+    assert difference(before, now) == "alpha was nothing and is nothing"

@@ -66,3 +66,8 @@ def test_so_they_are_at_recbole_s_own_door(tmp_path, monkeypatch):
     recbole_ext.install()
     with pytest.raises(UsageError, match=r"started by torchrun .*: leave local_rank out"):
         Config("SKNN", "diginetica-demo", config_dict={"nproc": 2, "world_size": 2, "local_rank": 1})
+
+
+def test_a_loss_that_is_no_number_is_a_sentence(run):
+    with pytest.raises(UsageError, match=r"^the training loss of GRU4Rec is nan: lower learning_rate, "):
+        run("GRU4Rec", learning_rate=1e30, learner="sgd", epochs=3)
