@@ -49,7 +49,7 @@ def tried(count, harm, tenth, place, files, read, tries=TRIES):
         shutil.rmtree(saved)
     shutil.copytree(place, saved, symlinks=True)
     whole = read()
-    for number in range(tenth * tries, (tenth + 1) * tries):
+    for number in range(tenth * tries, (tenth + 1) * tries)[:: count.step]:
         random = np.random.default_rng([number, len(harm)])
         file = files[number % len(files)]
         content = file.read_bytes()

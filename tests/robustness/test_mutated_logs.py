@@ -35,7 +35,7 @@ def _no_waiting(monkeypatch):
 @pytest.mark.parametrize("source", OPTIONS)
 def test_a_mutated_log_is_read_right_or_refused(source, tenth, tally, tmp_path):
     with tally("2 mutated logs", f"convert {source}") as count:
-        for number in range(tenth * TRIES, (tenth + 1) * TRIES):
+        for number in range(tenth * TRIES, (tenth + 1) * TRIES)[:: count.step]:
             random = np.random.default_rng([number, len(source)])
             files = getattr(logs, source.replace("-", "_"))(random)
             done = _mutate(random, files)

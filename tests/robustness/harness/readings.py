@@ -25,8 +25,13 @@ MISSING = {
     *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "\\N"),
 }
 NO_ID = {"", "NA"}
+NO_ITEM = {"", "\\N", "(not set)"}
 DAY_MS, GAP_MS = 86_400_000, 30 * 60_000
 SPACES = re.compile(r"[\t\n\x0b\x0c\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*")
+
+
+class NoItem(Exception):
+    """A row is of no item."""
 
 
 class Refused(Exception):
@@ -123,6 +128,13 @@ def token(text: str) -> str:
 def name(text: str) -> str:
     if text in MISSING:
         raise Bad
+    return token(text)
+
+
+def looked_at(text: str) -> str:
+    """An item, which may be called null; a row without one is a page view, and no fault."""
+    if text in NO_ITEM:
+        raise NoItem
     return token(text)
 
 
@@ -239,6 +251,8 @@ def table(
             if broken or len(fields) != len(names):
                 raise Bad
             good.append(tuple(parse(bare(fields[places[key]])) for key, (_, parse) in wanted.items()))
+        except NoItem:
+            pass
         except Bad:
             bad += 1
     if bad > share * len(lines):
@@ -435,7 +449,7 @@ def csv(files: Mapping[str, bytes], share: float) -> Read:
     if not counts[unit]:
         raise Refused("no times")
     columns = {
-        "item": (chosen["item"], name),
+        "item": (chosen["item"], looked_at),
         "ns": (chosen["ns"], moment(unit)),
         "session": (chosen["session"], name),
         "user": (chosen["user"], or_none(MISSING, token)),

@@ -11,13 +11,15 @@ SHOWN = 8  # of the wrong ones of a test
 
 
 class Tally:
-    """The tries of one test. part: which of the five; what: the thing tried; properties: of the test, for the counts.
+    """The tries of one test.
 
+    part: which of the five; what: the thing tried; properties: of the test, for the counts. step: of cheap tries, which
+    are many, each step-th is made.
     At the end of its block the counts are noted, and an AssertionError shows some of the wrong ones.
     """
 
-    def __init__(self, part: str, what: str, properties: list[tuple[str, Any]]) -> None:
-        self.part, self.what, self.properties = part, what, properties
+    def __init__(self, part: str, what: str, properties: list[tuple[str, Any]], step: int = 1) -> None:
+        self.part, self.what, self.properties, self.step = part, what, properties, step
         self.tried = 0
         self.wrong: list[str] = []
         self.ways: dict[str, int] = {}
