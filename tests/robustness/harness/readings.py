@@ -131,11 +131,25 @@ def name(text: str) -> str:
     return token(text)
 
 
+def letters(text: str) -> str:
+    """Text in which a quotation mark is a letter, but for one that opens a field and is never closed."""
+    if text.startswith('"') or CONTROL.search(text.replace('"', "")):
+        raise Bad
+    return text
+
+
+def called(text: str) -> str:
+    """A session, or a kind of event."""
+    if text in MISSING:
+        raise Bad
+    return letters(text)
+
+
 def looked_at(text: str) -> str:
     """An item, which may be called null; a row without one is a page view, and no fault."""
     if text in NO_ITEM:
         raise NoItem
-    return token(text)
+    return letters(text)
 
 
 def listed(text: str) -> str | None:
@@ -451,9 +465,9 @@ def csv(files: Mapping[str, bytes], share: float) -> Read:
     columns = {
         "item": (chosen["item"], looked_at),
         "ns": (chosen["ns"], moment(unit)),
-        "session": (chosen["session"], name),
-        "user": (chosen["user"], or_none(MISSING, token)),
-        "event": (chosen["event"], name),
+        "session": (chosen["session"], called),
+        "user": (chosen["user"], or_none(MISSING, letters)),
+        "event": (chosen["event"], called),
     }
     log = table(content, mark, columns, share, quoted=True)
     if log.empty:
