@@ -24,10 +24,10 @@ $(VENV)/ready: constraints.txt pyproject.toml
 	@$(or $(PYTHON),python3) -c '$(FITS)' 2>/dev/null || { echo "error: Python 3.11 to 3.14 is needed, and \
 	$(or $(PYTHON),python3) is `$(or $(PYTHON),python3) -V 2>&1 | head -1`: install one, or name it, make PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/pip install -q -c constraints.txt setuptools wheel
+	$(VENV)/bin/pip install -q --no-compile -c constraints.txt setuptools wheel
 	$(VENV)/bin/python -c '$(NAMED)' >$(VENV)/requirements.txt
-	$(VENV)/bin/pip install -q -c constraints.txt -r $(VENV)/requirements.txt
-	$(VENV)/bin/pip install -q -c constraints.txt --no-deps --no-build-isolation recbole -e .
+	$(VENV)/bin/pip install -q --no-compile -c constraints.txt -r $(VENV)/requirements.txt
+	$(VENV)/bin/pip install -q --no-compile -c constraints.txt --no-deps --no-build-isolation recbole -e .
 	touch $@
 
 # all that pyproject.toml names, without RecBole, whose metadata would bring its old ray
@@ -42,8 +42,8 @@ $(BASE)/ready: constraints-base.txt pyproject.toml
 	@$(PYTHON_BASE) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { echo "error: RecBole's own \
 	stack needs Python 3.11, and $(PYTHON_BASE) is none: name one, make test-base PYTHON_BASE=..." >&2; exit 1; }
 	$(PYTHON_BASE) -m venv --clear $(BASE)
-	$(BASE)/bin/pip install -q -c constraints-base.txt setuptools wheel
-	$(BASE)/bin/pip install -q -c constraints-base.txt --no-build-isolation -e '.[dev]'
+	$(BASE)/bin/pip install -q --no-compile -c constraints-base.txt setuptools wheel
+	$(BASE)/bin/pip install -q --no-compile -c constraints-base.txt --no-build-isolation -e '.[dev]'
 	touch $@
 
 demo: setup

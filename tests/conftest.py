@@ -22,24 +22,32 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
-# Files of what hardly depends on the versions of the stack, which `make test-base` leaves out.
+# Files of what hardly depends on the versions of the stack, or takes long: `make test-base` leaves them out.
 ONCE = (
-    *("convert/", "experiment/", "report/", "settings/", "blend/test_blend.py"),
+    *(
+        "blend/test_blend.py",
+        "convert/",
+        "evaluate/",
+        "experiment/",
+        "model/",
+        "report/",
+        "robustness/",
+        "settings/",
+    ),
     *(
         "recommend/serve/",
-        "recommend/test_harmed.py",
         "recommend/test_benchmark.py",
         "recommend/test_export.py",
+        "recommend/test_harmed.py",
     ),
     *(
         "recommend/test_update.py",
         "run/test_processes.py",
         "run/test_several.py",
         "trainer/test_rl_worlds.py",
-        "test_readme.py",
     ),
-    *("test_own_class.py", "test_your_model.py", "robustness/"),
-    *("test_benchmarks.py", "test_replay_benchmark.py", "test_command.py", "testing/test_contract_bites.py"),
+    *("test_benchmarks.py", "test_command.py", "test_contract.py", "test_own_class.py", "test_readme.py"),
+    *("test_replay_benchmark.py", "test_systems.py", "test_your_model.py", "testing/test_contract_bites.py"),
 )
 
 

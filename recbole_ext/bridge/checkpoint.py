@@ -22,7 +22,8 @@ from recbole_ext.plain import TAG, config_to_plain
 from recbole_ext.segments import place_in
 from recbole_ext.settings.roles import RUN, identity
 
-ENDS = frozenset({"epochs", "stopping_step", "eval_step"})  # of a run: it may be resumed to go on for longer
+# in which a run that goes on may differ from what was begun: for how long, and what is averaged on the way
+ENDS = frozenset({"epochs", "stopping_step", "eval_step", "weight_average"})
 
 
 def encode(value: Any) -> Any:

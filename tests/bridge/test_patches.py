@@ -1149,7 +1149,7 @@ def test_graphics_cards_stay_as_the_user_chose_them(patched: Path, monkeypatch: 
 
 
 def test_a_process_of_several_is_refused(patched: Path):
-    with pytest.raises(UsageError, match="several GPUs by one process each"):
+    with pytest.raises(UsageError, match="processes are started by torchrun"):
         make_config("BPR", patched, local_rank=0)
 
 
