@@ -25,7 +25,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 # Files of what hardly depends on the versions of the stack, or takes long: `make test-base` leaves them out.
 ONCE = (
     *("blend/test_blend.py", "bridge/test_every_model.py", "convert/", "evaluate/", "experiment/", "model/"),
-    *("recommend/serve/", "recommend/test_benchmark.py", "recommend/test_export.py", "recommend/test_harmed.py"),
+    *(
+        "recommend/serve/",
+        "recommend/test_benchmark.py",
+        "recommend/test_export.py",
+        "recommend/test_harmed.py",
+    ),
     *("recommend/test_update.py", "report/", "robustness/", "run/test_processes.py", "run/test_several.py"),
     *("settings/", "test_benchmarks.py", "test_command.py", "test_contract.py", "test_own_class.py"),
     *("test_readme.py", "test_replay_benchmark.py", "test_systems.py", "test_your_model.py"),
