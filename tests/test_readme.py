@@ -115,9 +115,9 @@ def test_command(folder, command):
         runs = folder.glob("runs/experiments/diginetica-demo/*/*/seed-*/record.json")
         words = words[:-1] + [str(record.parent) for record in runs if "SASRec" not in str(record)]
     if "RUN" in words:
-        made = "runs/diginetica-demo/*/model/items.json"  # of the commands before
+        made = "runs/diginetica-demo/SKNN-*/model/items.json"  # which is served, exported and asked alike
         if not list(folder.glob(made)):
-            run([sys.executable, "run.py", "--model=AR", "--dataset=diginetica-demo"], folder)
+            run([sys.executable, "run.py", "--model=SKNN", "--dataset=diginetica-demo"], folder)
         place = next(folder.glob(made)).parents[1]
         names = json.loads((place / "model" / "items.json").read_text())["item_id"]
         (folder / "sessions.csv").write_text(f"session,item\na,{names[1]}\na,{names[2]}\nb,{names[3]}\n")
