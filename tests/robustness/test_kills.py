@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import logs, toy
+from harness import toy
 from harness.forked import WAIT
-from harness.outcomes import OPTIONS, found, left_over, moments, outcome, written
+from harness.outcomes import OPTIONS, conversions, found, left_over, moments, outcome, written
 
 KILLS = 3  # of a converter, a tenth
 WRITING = 0.02  # seconds, about, that a converter of a small log writes
@@ -27,13 +27,7 @@ def test_a_killed_conversion(source, tenth, tally, forks, tmp_path):
     """Of another log than the one whose atomic files are there: neither a mixture nor a half counts as done."""
     from recbole_ext.convert.atomic import read_manifest
 
-    words = {}
-    for place, name in enumerate(("one", "other")):
-        (tmp_path / name).mkdir()
-        for file, content in getattr(logs, source.replace("-", "_"))(np.random.default_rng(place)).items():
-            (tmp_path / name / file).write_bytes(content)
-        raw = f"{name}/events.csv" if source == "csv" else name
-        words[name] = ["convert", source, raw, *OPTIONS[source], "--max-bad-rows", "0.5", "--out"]
+    words = conversions(source, tmp_path)
     expected = {}
     for name, command in words.items():
         ended = forks.run([*command, f"whole/{name}/log"], tmp_path)

@@ -6,10 +6,9 @@ The second starts at moments spread over the length of the first; what is there 
 import json
 import time
 
-import numpy as np
 import pytest
-from harness import logs, toy
-from harness.outcomes import OPTIONS, found, left_over, moments, outcome, written
+from harness import toy
+from harness.outcomes import OPTIONS, conversions, found, left_over, moments, outcome, written
 
 
 def both(forks, first, second, folder, share, length):
@@ -31,13 +30,8 @@ def refused(command):
 @pytest.mark.parametrize("source", OPTIONS)
 def test_one_output(source, tenth, tally, forks, tmp_path):
     """Two logs to one folder: it holds one of them, whole."""
-    words, expected = {}, {}
-    for place, name in enumerate(("one", "other")):
-        (tmp_path / name).mkdir()
-        for file, content in getattr(logs, source.replace("-", "_"))(np.random.default_rng(place)).items():
-            (tmp_path / name / file).write_bytes(content)
-        raw = f"{name}/events.csv" if source == "csv" else name
-        words[name] = ["convert", source, raw, *OPTIONS[source], "--max-bad-rows", "0.5", "--out"]
+    words, expected = conversions(source, tmp_path), {}
+    for name in words:
         began = time.monotonic()
         assert forks.run([*words[name], f"whole/{name}/log"], tmp_path).code == 0
         length = time.monotonic() - began

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from recbole_ext.convert.forms.json_lines import JsonTable
-from recbole_ext.convert.forms.table import Table, with_singles
+from recbole_ext.convert.forms.table import NestedTable, Table, with_singles
 from recbole_ext.convert.forms.text import TextTable, guess_separator
 from recbole_ext.convert.forms.typed import TypedTable, file_table, frame_table, is_frame
 from recbole_ext.convert.raw_files import UNREADABLE, Source
@@ -119,7 +119,7 @@ def _share_columns(tables: Sequence[Table]) -> None:
         _take_all(parts, parts)
 
 
-def _take_all(tables: Sequence[TypedTable | JsonTable], shown: Sequence[TypedTable | JsonTable]) -> None:
+def _take_all(tables: Sequence[NestedTable], shown: Sequence[NestedTable]) -> None:
     leaves = with_singles({name: leaf for table in shown for name, leaf in table.leaves().items()})
     for table in tables:
         table.take_leaves(leaves)

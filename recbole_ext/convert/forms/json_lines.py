@@ -11,7 +11,15 @@ from typing import Any
 from recbole_ext.convert.atomic import RowReport
 from recbole_ext.convert.columns import Column
 from recbole_ext.convert.engine import pl
-from recbole_ext.convert.forms.table import BLANK, SEVERAL, Leaf, Table, first_list, judged, with_singles
+from recbole_ext.convert.forms.table import (
+    BLANK,
+    SEVERAL,
+    Leaf,
+    NestedTable,
+    first_list,
+    judged,
+    with_singles,
+)
 from recbole_ext.convert.progress import progress
 from recbole_ext.convert.raw_files import UNREADABLE, Source
 from recbole_ext.convert.rows import LONGEST_LINE, BadRows
@@ -22,7 +30,7 @@ BLOCK_LINES = 50_000  # as Python objects, of which a line is many
 NO_OBJECT = "not a JSON object"
 
 
-class JsonTable(Table):
+class JsonTable(NestedTable):
     """A file of JSON lines, plain or packed. Blank lines are no rows."""
 
     def __init__(self, source: Source, label: str) -> None:
@@ -34,31 +42,13 @@ class JsonTable(Table):
         return [record for record in rows if record is not None]
 
     @cached_property
-    def _leaves(self) -> dict[str, Leaf]:
+    def _leaves(self) -> dict[str, Leaf]:  # of the first lines
         found: dict[str, Leaf] = {}
         for record in self._head:
             for name, value in record.items():
                 for leaf in _walk((name,), value):
                     found.setdefault(leaf.name, leaf)
         return with_singles(found)
-
-    def leaves(self) -> dict[str, Leaf]:
-        """The columns by name: those of the first lines."""
-        return self._leaves
-
-    def take_leaves(self, leaves: dict[str, Leaf]) -> None:
-        """Take the columns of tables like this one for its own: what its lines do not have is missing."""
-        self.__dict__["_leaves"] = leaves
-
-    def names(self) -> list[str]:
-        return list(self._leaves)
-
-    def list_of(self, name: str) -> str | None:
-        return self._leaves[name].each
-
-    def read_with(self, name: str) -> str | None:
-        single = self._leaves[name].single
-        return None if single is None else ".".join(single)
 
     def kind(self, name: str) -> str | None:
         leaf = self._leaves[name]

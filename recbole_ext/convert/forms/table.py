@@ -149,6 +149,34 @@ class Leaf:
         return None if self.inner is None else ".".join(self.outer)
 
 
+class NestedTable(Table):
+    """A table whose columns lie at paths."""
+
+    @property
+    @abstractmethod
+    def _leaves(self) -> dict[str, Leaf]:
+        """Its columns by name, or those of several tables alike, of which what this one does not have is missing; a
+        cached property."""
+
+    def leaves(self) -> dict[str, Leaf]:
+        """The columns by name."""
+        return self._leaves
+
+    def take_leaves(self, leaves: dict[str, Leaf]) -> None:
+        """Take the columns of tables like this one for its own."""
+        self.__dict__["_leaves"] = leaves  # in the place of the form's cached property
+
+    def names(self) -> list[str]:
+        return list(self._leaves)
+
+    def list_of(self, name: str) -> str | None:
+        return self._leaves[name].each
+
+    def read_with(self, name: str) -> str | None:
+        single = self._leaves[name].single
+        return None if single is None else ".".join(single)
+
+
 def with_singles(leaves: Mapping[str, Leaf]) -> dict[str, Leaf]:
     """The columns, those of lists of products with the one that a row without a list names beside it: Segment's orders
     have `properties.products`, its views `properties.product_id`."""

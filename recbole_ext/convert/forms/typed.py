@@ -16,7 +16,7 @@ from recbole_ext.convert.forms.table import (
     BLOCK_ROWS,
     SEVERAL,
     Leaf,
-    Table,
+    NestedTable,
     as_text,
     first_list,
     judged,
@@ -30,7 +30,7 @@ EXCERPT_ROWS, EXCERPT_PLACES = 2_000, 5
 KEYED = {"key", "value"}  # fields of a list that is a mapping, as in GA4's export
 
 
-class TypedTable(Table):
+class TypedTable(NestedTable):
     """A table that polars can scan: (N rows) of columns with types, nested ones told by their paths."""
 
     def __init__(self, scan: pl.LazyFrame, label: str, path: Path | None = None) -> None:
@@ -86,24 +86,6 @@ class TypedTable(Table):
                 yield Leaf(outer, key=key)
         else:
             yield from (Leaf(outer, inner=inner) for inner in _inner((), dtype.inner))
-
-    def leaves(self) -> dict[str, Leaf]:
-        """The columns by name."""
-        return self._leaves
-
-    def take_leaves(self, leaves: dict[str, Leaf]) -> None:
-        """Take the columns of tables like this one for its own."""
-        self.__dict__["_leaves"] = leaves
-
-    def names(self) -> list[str]:
-        return list(self._leaves)
-
-    def list_of(self, name: str) -> str | None:
-        return self._leaves[name].each
-
-    def read_with(self, name: str) -> str | None:
-        single = self._leaves[name].single
-        return None if single is None else ".".join(single)
 
     def kind(self, name: str) -> str | None:
         leaf = self._leaves[name]

@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 
+from harness import logs
+
 TEMPORARY = ("*.tmp", "*.part", "tmp-*", "*.old", ".unfinished", ".before-*")
 
 
@@ -26,6 +28,18 @@ OPTIONS = {
     "csv": ["--session", "sid", "--user", "visitor", "--item", "sku", "--time", "ts", "--event", "action"],
     "session-lists": ["--item-features", "item_category.csv"],
 }
+
+
+def conversions(source, place):
+    """Two raw logs of a source in a folder; the words that convert each, less its output, by the log's name."""
+    words = {}
+    for seed, name in enumerate(("one", "other")):
+        (place / name).mkdir()
+        for file, content in getattr(logs, source.replace("-", "_"))(np.random.default_rng(seed)).items():
+            (place / name / file).write_bytes(content)
+        raw = f"{name}/events.csv" if source == "csv" else name
+        words[name] = ["convert", source, raw, *OPTIONS[source], "--max-bad-rows", "0.5", "--out"]
+    return words
 
 
 def written(out):
