@@ -171,7 +171,7 @@ class SessionTrainer(Trainer):
             losses = loss_func(batch) if loss_func != self._loss_of else self._loss_of(batch, select)
         several = current().count > 1
         if several:  # a mean over this process's targets becomes its part of the mean over all
-            share = share_of(_targets_in(batch)).to(self.device, torch.float32)
+            share = share_of(_targets_in(batch)).to(self.device)
             losses = tuple(part * share for part in losses) if isinstance(losses, tuple) else losses * share
         loss: Tensor = torch.stack(losses).sum() if isinstance(losses, tuple) else losses
         loss.backward()

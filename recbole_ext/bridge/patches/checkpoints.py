@@ -41,15 +41,6 @@ from recbole_ext.bridge.stored_config import config_from_plain
 from recbole_ext.errors import UsageError
 from recbole_ext.plain import config_to_plain
 
-# --- plain data for other_parameter -------------------------------------------------------------------------
-
-
-# --- reading and writing checkpoint files -------------------------------------------------------------------
-
-
-# --- random state -------------------------------------------------------------------------------------------
-
-
 # --- checkpoints patch --------------------------------------------------------------------------------------
 
 
