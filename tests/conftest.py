@@ -22,19 +22,12 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
-# Files of what hardly depends on the versions of the stack, or takes long: `make test-base` leaves them out.
-ONCE = (
-    *("blend/test_blend.py", "bridge/test_every_model.py", "convert/", "evaluate/", "experiment/", "model/"),
-    *(
-        "recommend/serve/",
-        "recommend/test_benchmark.py",
-        "recommend/test_export.py",
-        "recommend/test_harmed.py",
-    ),
-    *("recommend/test_update.py", "report/", "robustness/", "run/test_processes.py", "run/test_several.py"),
-    *("settings/", "test_benchmarks.py", "test_command.py", "test_contract.py", "test_own_class.py"),
-    *("test_readme.py", "test_replay_benchmark.py", "test_systems.py", "test_your_model.py"),
-    *("testing/test_contract_bites.py", "trainer/test_rl_worlds.py"),
+# What the versions of the stack may change: `make test-base` runs these files and folders, less what is slow. The rest
+# is run once, on today's stack.
+EACH_STACK = (
+    *("bridge/test_builtin_models.py", "bridge/test_drawing.py", "bridge/test_patches.py", "bridge/test_prepare.py"),
+    *("data/", "run/test_load.py", "run/test_run.py", "scores/", "test_installation.py", "test_readme.py"),
+    *("test_released_recbole.py", "trainer/test_metrics.py", "trainer/test_session.py"),
 )
 
 
@@ -43,7 +36,8 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name != "test_readme.py")
     here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).as_posix().startswith(ONCE) or item.get_closest_marker("slow"):
+        on_each = item.path.relative_to(here).as_posix().startswith(EACH_STACK)
+        if not on_each or item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.once)
 
 
