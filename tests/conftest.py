@@ -25,7 +25,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 # What the versions of the stack may change: `make test-base` runs these files and folders, less what is slow. The rest
 # is run once, on today's stack.
 EACH_STACK = (
-    *("bridge/test_builtin_models.py", "bridge/test_drawing.py", "bridge/test_patches.py", "bridge/test_prepare.py"),
+    *(
+        "bridge/test_builtin_models.py",
+        "bridge/test_drawing.py",
+        "bridge/test_patches.py",
+        "bridge/test_prepare.py",
+    ),
     *("data/", "run/test_load.py", "run/test_run.py", "scores/", "test_installation.py", "test_readme.py"),
     *("test_released_recbole.py", "trainer/test_metrics.py", "trainer/test_session.py"),
 )
