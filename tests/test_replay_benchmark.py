@@ -10,15 +10,15 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
+def script(monkeypatch):
     """Gives a module of benchmarks/ by its name."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     return __import__
 
 
-def test_lists_get_days(benchmark):
+def test_lists_get_days(script):
     """Two sessions without times lie in the first half and in the second half before the tests; the last day goes."""
-    lists = benchmark("timed_lists")
+    lists = script("timed_lists")
     day, first = 86_400, int(lists.FIRST)
     begins = first + 10 * day + 5
     test = [[(7, first + 12 * day), (8, first + 12 * day + 9)], [(5, begins), (6, begins + 60)]]
@@ -32,7 +32,7 @@ def test_lists_get_days(benchmark):
     ]
 
 
-def test_a_replay_of_neighbours_is_exact_on_every_seed(benchmark, tmp_path, monkeypatch):
+def test_a_replay_of_neighbours_is_exact_on_every_seed(script, tmp_path, monkeypatch):
     """Six days of ten sessions: the sixth is tested, the fifth chooses; --draw draws the same page again."""
     random = np.random.default_rng(1)
     rows = ["session_id:token\titem_id:token\ttimestamp:float"]
@@ -42,7 +42,7 @@ def test_a_replay_of_neighbours_is_exact_on_every_seed(benchmark, tmp_path, monk
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "shop.inter").write_text("\n".join(rows) + "\n")
     monkeypatch.chdir(tmp_path)
-    update = benchmark("update")
+    update = script("update")
     words = ["--log", "shop", "--model", "VSTAN", "--days", "1", "--seed", "1,2"]
     update.main([*words, "--keep", "kept", "--out", "page.md"])
     page = Path("page.md").read_text()
@@ -54,9 +54,9 @@ def test_a_replay_of_neighbours_is_exact_on_every_seed(benchmark, tmp_path, monk
     assert Path("again.md").read_text() == page
 
 
-def test_one_session_is_the_same_under_every_seed(benchmark):
+def test_one_session_is_the_same_under_every_seed(script):
     """Sessions of two days and two seeds: the way's gains, those from nothing, and whose they are."""
-    update = benchmark("update")
+    update = script("update")
     days = [(np.array([0, 0, 1]), np.array([[1, 2, 3], [2, 2, 11]])), (np.array([0]), np.array([[1], [1]]))]
     new, old, session = update.sides_of([{"ranks": days}] * 2, 0, "ndcg@10", slice(0, None))
     assert session.tolist() == [0, 0, 1, 2] * 2

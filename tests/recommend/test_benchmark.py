@@ -13,14 +13,14 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
+def script(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     import recommend
 
     return recommend
 
 
-def test_its_table(benchmark, hrnn, asked_hrnn, tmp_path, monkeypatch, write_log):
+def test_its_table(script, hrnn, asked_hrnn, tmp_path, monkeypatch, write_log):
     rows = [
         {"session_id": f"s{n}", "item_id": f"i{(n + step) % 30}", "split": "train" if n < 5 else "test"}
         for n in range(12)
@@ -37,14 +37,14 @@ def test_its_table(benchmark, hrnn, asked_hrnn, tmp_path, monkeypatch, write_log
             done.append(name)
             made_up = {"rows_per_second": 2.0, "p50": 50.0, "p99": 90.0}
             own = module == "recommend"
-            result = getattr(benchmark, name)(**side.arguments) if own else made_up
-            found.append(benchmark.Measured(side.name, [2.0], [100.0], result))
+            result = getattr(script, name)(**side.arguments) if own else made_up
+            found.append(script.Measured(side.name, [2.0], [100.0], result))
         return found
 
-    monkeypatch.setattr(benchmark, "alternate", in_this_process)
-    monkeypatch.setattr(benchmark, "many_items", lambda items, width, requests: {"p50": 1.0, "p99": 2.0})
+    monkeypatch.setattr(script, "alternate", in_this_process)
+    monkeypatch.setattr(script, "many_items", lambda items, width, requests: {"p50": 1.0, "p99": 2.0})
     given = {"run": str(hrnn.folder), "data": str(data), "threads": 1, "repeats": 1}
-    text = benchmark.measure(argparse.Namespace(**given, requests=3, peer_rows=5, million=True), tmp_path)
+    text = script.measure(argparse.Namespace(**given, requests=3, peer_rows=5, million=True), tmp_path)
     targets = sum(n % 4 for n in range(5, 12))
     lines = [json.loads(line) for line in (tmp_path / "prefixes.jsonl").read_text().splitlines()]
     assert len(lines) == targets and [len(line["items"]) for line in lines][:3] == [1, 1, 2]
@@ -56,9 +56,9 @@ def test_its_table(benchmark, hrnn, asked_hrnn, tmp_path, monkeypatch, write_log
     assert done == ["whole_job", "ask", "one_request", "same_model", "opened", "many_items"]
 
 
-def test_prefixes_of_data_without_parts_are_of_what_the_run_was_tested_on(benchmark, hrnn, tmp_path):
+def test_prefixes_of_data_without_parts_are_of_what_the_run_was_tested_on(script, hrnn, tmp_path):
     data = hrnn.folder.parents[2] / "data" / "shop"
-    count = benchmark.write_prefixes(str(data), str(tmp_path / "prefixes.jsonl"), str(hrnn.folder))
+    count = script.write_prefixes(str(data), str(tmp_path / "prefixes.jsonl"), str(hrnn.folder))
     lines = [json.loads(line) for line in (tmp_path / "prefixes.jsonl").read_text().splitlines()]
     tested = set(hrnn.ranks["session_token"])
     assert {line["session"].rpartition("-")[0] for line in lines} == tested
@@ -69,12 +69,12 @@ def test_prefixes_of_data_without_parts_are_of_what_the_run_was_tested_on(benchm
     ]
 
 
-def test_percentiles_and_many_items(benchmark):
-    assert benchmark.percentiles(list(map(float, range(101)))) == {"p50": 50.0, "p99": 99.0}
-    assert 0 < benchmark.many_items(500, 4, 3)["p50"] < np.inf
+def test_percentiles_and_many_items(script):
+    assert script.percentiles(list(map(float, range(101)))) == {"p50": 50.0, "p99": 99.0}
+    assert 0 < script.many_items(500, 4, 3)["p50"] < np.inf
 
 
-def test_the_table_of_exported_runs(benchmark, hrnn, write_log, tmp_path, monkeypatch):
+def test_the_table_of_exported_runs(script, hrnn, write_log, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     import export
 
@@ -84,7 +84,7 @@ def test_the_table_of_exported_runs(benchmark, hrnn, write_log, tmp_path, monkey
 
     def in_this_process(sides, threads):
         results = [getattr(export, side.function.partition(":")[2])(**side.arguments) for side in sides]
-        return [benchmark.Measured(side.name, [2.0], [100.0], result) for side, result in zip(sides, results)]
+        return [script.Measured(side.name, [2.0], [100.0], result) for side, result in zip(sides, results)]
 
     monkeypatch.setattr(export, "alternate", in_this_process)
     monkeypatch.setattr(export, "cold_start", lambda folder, session: 1.5)
@@ -101,7 +101,7 @@ def test_the_table_of_exported_runs(benchmark, hrnn, write_log, tmp_path, monkey
     assert [line.count("100.000% (") for line in lines[4:]] == [0, 1, 1]
 
 
-def test_lists_that_differ_are_counted(benchmark, tmp_path):
+def test_lists_that_differ_are_counted(script, tmp_path):
     import export
 
     lists = pl.DataFrame(
@@ -123,9 +123,9 @@ def test_lists_that_differ_are_counted(benchmark, tmp_path):
     )
 
 
-def test_the_newest_run_is_measured(benchmark, tmp_path):
+def test_the_newest_run_is_measured(script, tmp_path):
     with pytest.raises(SystemExit, match="make demo"):
-        benchmark.newest(tmp_path)
+        script.newest(tmp_path)
     for place, age in (
         ("diginetica-demo/old", 1),
         ("diginetica-demo/new", 2),
@@ -135,6 +135,6 @@ def test_the_newest_run_is_measured(benchmark, tmp_path):
         file.parent.mkdir(parents=True)
         file.touch()
         os.utime(file, (age, age))
-    assert benchmark.newest(tmp_path).name == "lists"
+    assert script.newest(tmp_path).name == "lists"
     (tmp_path / "diginetica-sessions/lists/model/model.json").unlink()
-    assert benchmark.newest(tmp_path).name == "new"
+    assert script.newest(tmp_path).name == "new"
