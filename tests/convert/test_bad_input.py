@@ -242,7 +242,7 @@ faults = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=clean_rows, bad=faults, copies=st.integers(0, 3), windows=st.booleans(), random=st.randoms())
 def test_faults_mixed_into_a_log_leave_the_clean_rows(
     tmp_path: Path, rows, bad, copies, windows, random

@@ -671,7 +671,7 @@ def unquoted(text):
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1, max_size=8)
@@ -868,7 +868,7 @@ clean_rows = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=clean_rows,
     bad=st.lists(st.sampled_from(BAD_ROWS), max_size=8),
@@ -927,7 +927,7 @@ def test_faults_mixed_into_a_log_leave_the_clean_rows(
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text('session,item;ts\t|"\n\r 0123456789.-:TZeé\x00\x1f', max_size=120), st.booleans())
 def test_any_text_is_converted_or_refused_in_one_sentence(tmp_path, text, headed):
     path = tmp_path / "any.csv"

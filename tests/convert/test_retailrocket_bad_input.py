@@ -318,7 +318,7 @@ def rearranged(file: str, rows: Sequence[str], draw: Callable[[st.SearchStrategy
 
 
 @pytest.mark.slow
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_mixture_of_faults_leaves_the_clean_rows(tmp_path: Path, data: st.DataObject) -> None:
     draw = data.draw
@@ -403,7 +403,7 @@ def damage(draw: Callable[[st.SearchStrategy], Any], content: bytes) -> bytes:
     return content
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_files_are_converted_with_counts_or_refused(tmp_path: Path, data: st.DataObject) -> None:
     raw = write(tmp_path / "raw", CLEAN)

@@ -138,7 +138,7 @@ def in_any_order(told: Any) -> Any:
 
 
 @pytest.mark.slow
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(log=logs(), size=st.sampled_from([1, 20, 64]))
 def test_the_fast_path_the_slow_one_and_small_blocks_agree(tmp_path: Path, log, size: int) -> None:
     """On rows, types, line numbers, counts, examples and errors."""

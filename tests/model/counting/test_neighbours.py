@@ -1,7 +1,5 @@
 """Session neighbours, item rules and their kin: worlds on paper, a plain loop, what they must not see, refusals."""
 
-import subprocess
-import sys
 from math import exp, log, log10, sqrt
 from pathlib import Path
 
@@ -469,21 +467,6 @@ def test_run_and_recbole_s_own_run(tmp_path, monkeypatch, write_log, random_log)
     config, model, _, _, _, test = load_data_and_model(str(checkpoint))
     again = get_trainer(config["MODEL_TYPE"], "VSTAN")(config, model)
     assert again.evaluate(test, load_best_model=False) == result["test_result"]
-
-
-@pytest.mark.slow
-def test_command_line(tmp_path, monkeypatch, write_log, random_log):
-    write_log(random_log(sessions=40))
-    command = [
-        sys.executable,
-        str(ROOT / "run.py"),
-        "--model=AR,SessionPop",
-        "--dataset=toy",
-        "--data_path=data",
-    ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "AR" in done.stdout and "SessionPop" in done.stdout
 
 
 # --- what is refused ----------------------------------------------------------------------------------------
