@@ -128,8 +128,8 @@ def recount_events(dataset: Any, parts: list[Any]) -> None:
         names = [name for name in (field, *histories) if name in tables[0]]
         places = [{name: _places(rows[name], name != field) for name in names} for rows in tables]
         trained = torch.zeros(len(raw) + 1, dtype=torch.bool)
-        for place in places[0].values():
-            trained[place] = True
+        for column in places[0].values():
+            trained[column] = True
         values = torch.from_numpy(_counted(dataset, field, raw, trained[1:].numpy())).float()
         values = torch.cat((torch.zeros_like(values[:1]), values))
         for rows, place in zip(tables, places):

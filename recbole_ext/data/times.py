@@ -62,5 +62,5 @@ def in_order(dataset: Any) -> None:
     if dataset.config["eval_args"]["order"] == "TO":
         order = np.argsort(events[field].to_numpy(), kind="stable")
         dataset.inter_feat = events.iloc[order].reset_index(drop=True)
-        numbers = dataset.raw_numbers["inter"]  # which stand in rows as these
-        dataset.raw_numbers["inter"] = {name: column[order] for name, column in numbers.items()}
+        numbers = getattr(dataset, "raw_numbers", {"inter": {}})  # whose rows are these
+        numbers["inter"] = {name: column[order] for name, column in numbers["inter"].items()}
