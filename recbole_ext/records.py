@@ -26,6 +26,7 @@ def write(folder: Path, record: Mapping[str, Any]) -> None:
     Raises OSError as writing does, ValueError for a number that JSON does not have.
     """
     rest = {"format": FORMAT, **record} | {"format": FORMAT}
+    rest.pop(SUM, None)  # of a record that somebody has read as plain JSON
     said = json.dumps({**rest, SUM: _sum(rest)}, indent=1, allow_nan=False)
     write_text(folder / RECORD, said + "\n")
 

@@ -26,6 +26,8 @@ def test_what_was_written_is_read_however_it_is_laid_out(file):
     assert records.read(file.parent) == READ
     file.write_text(json.dumps(json.loads(file.read_text()), indent=4))
     assert records.read(file.parent) == READ
+    records.write(file.parent, json.loads(file.read_text()))
+    assert records.read(file.parent) == READ
 
 
 def test_whatever_bit_is_flipped_and_wherever_it_is_cut(file):

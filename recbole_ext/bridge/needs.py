@@ -157,8 +157,10 @@ def _given(config: Any) -> str:
     from recbole_ext.settings.of_model import settings_class
 
     own = settings_class(config.model_class).model_fields
-    given = {key: value for key, value in config.external_config_dict.items() if key in own}
-    return ", ".join(f"{key}={value}" for key, value in given.items()) or "these settings and data"
+    given = {
+        key: " ".join(str(value).split()) for key, value in config.external_config_dict.items() if key in own
+    }
+    return ", ".join(f"{key}={text[:60]}" for key, text in given.items()) or "these settings and data"
 
 
 def _said(error: Exception) -> str:
