@@ -16,6 +16,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,11 +30,12 @@ from recbole_ext.errors import RECBOLE, UsageError
 def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path beside `path` to write to within the block, which then takes the place of `path` in one step.
 
-    Where the block raises, what it has written is removed and `path` stays as it was. Two writers at once are not
-    kept apart. Raises OSError as writing and renaming do, which names `path`.
+    Where the block raises, what it has written is removed and `path` stays as it was. Of two writers at once the last
+    one stays, whole. Raises OSError as writing and renaming do, which names `path`.
     """
     path = Path(path)
-    waiting = path.with_name(f"{path.name}.tmp")
+    waiting = path.with_name(f"{path.name}.{unique()}.tmp")
+    _clear_old(path)
     try:
         yield waiting
         os.replace(waiting, path)
@@ -43,6 +45,17 @@ def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
         if isinstance(error, OSError) and error.filename in (None, os.fspath(waiting), waiting):
             error.filename = os.fspath(path)  # a full disk does not say of which file
         raise
+
+
+_OLD = 3600.0  # seconds in which a writer that is alive has written something
+
+
+def _clear_old(path: Path) -> None:
+    """Remove what killed writers of a file have left of it, where `cleared` is never called."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.????????.tmp"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _OLD:
+                left.unlink()
 
 
 @contextmanager
@@ -65,7 +78,13 @@ def scratch_beside(out: Path) -> Iterator[Path]:
 
 
 # what `write_beside` and sealed.write make beside files of a run
-_HALF = ("*.pth.tmp", "*.npz.tmp", "*.json.tmp", "*.png.tmp", "*.????????.tmp", "*.????????.tmp.old")
+_HALF = (
+    "*.????????.tmp",
+    "*.????????.tmp.old",
+    "*.pth.tmp",
+    "*.npz.tmp",
+    "*.json.tmp",
+)  # or an older version did
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 
@@ -19,6 +20,26 @@ def test_the_new_file_takes_the_place_of_the_old_one_when_the_block_ends(tmp_pat
         waiting.write_text("new")
         assert file.read_text() == "old" and waiting.parent == tmp_path
     assert file.read_text() == "new" and list(tmp_path.iterdir()) == [file]
+
+
+def test_of_two_writers_at_once_the_last_one_stays_whole(tmp_path):
+    file = tmp_path / "record.json"
+    with files.write_beside(file) as one:
+        one.write_text("one, which is longer")
+        with files.write_beside(file) as other:
+            other.write_text("other")
+        assert file.read_text() == "other"
+    assert file.read_text() == "one, which is longer" and list(tmp_path.iterdir()) == [file]
+
+
+def test_what_a_killed_writer_left_goes_when_it_is_old(tmp_path):
+    file, new = tmp_path / "a[1].json", tmp_path / "a[1].json.0123abcd.tmp"
+    old = tmp_path / "a[1].json.89abcdef.tmp"
+    for left in (old, new):
+        left.write_text("half")
+    os.utime(old, (1, 1))
+    files.write_text(file, "whole")
+    assert sorted(tmp_path.iterdir()) == [file, new]
 
 
 @pytest.mark.parametrize("stop", [ValueError("full"), KeyboardInterrupt()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from logging import getLogger
 from typing import Any
@@ -170,15 +171,27 @@ def check_settings(config: Any) -> None:
 
 
 def _loaded(make: Callable[[Any], Any], config: Any) -> Any:
-    """The data set; UsageError where filters leave nothing of it."""
+    """The data set; UsageError where filters leave nothing of it, and for what else RecBole's refuse."""
     try:
         return make(config)
     except ValueError as error:
         if "Some feat is empty" not in str(error):
-            raise
+            if not _raised_by_recbole(error):
+                raise
+            said = str(error).splitlines()[0].rstrip(".")
+            raise UsageError(
+                f"{config['model']} cannot have its data from {config['data_path']}: {said} (RecBole's docs say "
+                "which files and columns a model reads)"
+            ) from error
         filters = [
             key
             for key in ("val_interval", "user_inter_num_interval", "item_inter_num_interval")
             if config[key]
         ]
         raise UsageError(f"{', '.join(filters)} leave no event of the log: widen them") from error
+
+
+def _raised_by_recbole(error: ValueError) -> bool:
+    """Whether RecBole's own data sets say so, and no library that they call."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).startswith("recbole.data.") and bool(str(error))

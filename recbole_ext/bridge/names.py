@@ -85,16 +85,20 @@ def known_datasets(data_path: str | os.PathLike[str] | None = None) -> list[str]
     return sorted(names)
 
 
+def _is_entered(model: str) -> bool:
+    """Whether somebody has put a module of that model among RecBole's."""
+    return any(
+        name.startswith("recbole.model.") and name.endswith(f"_recommender.{model.lower()}")
+        for name in sys.modules
+    )
+
+
 def check_names(
     model: str, dataset: str | None = None, data_path: str | os.PathLike[str] | None = "atomic_data"
 ) -> None:
     """Raise UsageError when no model, or no dataset, is called so; it says which name may be meant."""
-    entered = any(
-        name.startswith("recbole.model.") and name.endswith(f"_recommender.{model.lower()}")
-        for name in sys.modules
-    )
     models = known_models()
-    if model not in models and (not entered or model.lower() in {name.lower() for name in models}):
+    if model not in models and (not _is_entered(model) or model.lower() in {name.lower() for name in models}):
         raise UsageError(
             refusal(model, methods()) or f"there is no model {model}{did_you_mean(model, models)}"
         )

@@ -1,11 +1,15 @@
 """What single models of RecBole's ask of settings and data beyond the rest, said before they are made.
 
-Their constructors answer with an AssertionError, or fail inside of torch after an epoch.
+Their constructors answer with an AssertionError, or fail inside of torch after an epoch. What is not said before is one
+sentence then (`refusals`).
 """
 
 from __future__ import annotations
 
 import importlib
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +75,20 @@ def check_model_data(config: Any, dataset: Any) -> None:
         )
     if model == "S3Rec":
         _check_attribute(config, dataset)
+    _check_label(config, dataset)
+
+
+def _check_label(config: Any, dataset: Any) -> None:
+    """Context-aware models learn from labels, and RecBole draws no negatives for them unless it is told to."""
+    from recbole.utils import ModelType
+
+    labelled = config["MODEL_TYPE"] in (ModelType.CONTEXT, ModelType.DECISIONTREE)
+    drawn = (config["train_neg_sample_args"] or {}).get("distribution", "none") != "none"
+    if labelled and not drawn and config["LABEL_FIELD"] not in dataset.inter_feat:
+        raise UsageError(
+            f"LABEL_FIELD is {config['LABEL_FIELD']}, and {config['model']} learns from such a column of the .inter "
+            "file, which is not there: name one, let threshold make it, or draw negatives by train_neg_sample_args"
+        )
 
 
 def _check_attribute(config: Any, dataset: Any) -> None:
@@ -107,5 +125,46 @@ def made(config: Any, dataset: Any) -> Any:
         refusal = isinstance(error, AssertionError | NotImplementedError | ValueError)
         if not refusal and not cls.__module__.startswith("recbole."):
             raise  # a fault of the class's own
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        raise UsageError(f"{config['model']} cannot be made with these settings: {said}") from error
+        raise UsageError(f"{config['model']} cannot be made with {_given(config)}: {_said(error)}") from error
+
+
+@contextmanager
+def refusals(config: Any) -> Iterator[None]:
+    """Within the block, which trains or asks the model, what the code of one of RecBole's fails on is a UsageError.
+
+    Errors of our own code, of a user's class and of files stay what they are.
+    """
+    try:
+        yield
+    except (UsageError, OSError):
+        raise
+    except Exception as error:
+        if not _fails_in_recbole(error, config.model_class):
+            raise
+        raise UsageError(f"{config['model']} cannot run with {_given(config)}: {_said(error)}") from error
+
+
+def _fails_in_recbole(error: Exception, cls: type) -> bool:
+    """Whether the innermost code that knows of models is a model of RecBole's."""
+    names = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    known = [name for name in names if name.startswith(("recbole.model.", "recbole_ext."))]
+    ours = cls.__module__.startswith(("recbole.", "recbole_ext."))
+    return ours and bool(known) and known[-1].startswith("recbole.model.")
+
+
+def _given(config: Any) -> str:
+    """What was set of the model's own keys, `use_filter=banana`."""
+    from recbole_ext.settings.of_model import settings_class
+
+    own = settings_class(config.model_class).model_fields
+    given = {
+        key: " ".join(str(value).split()) for key, value in config.external_config_dict.items() if key in own
+    }
+    return ", ".join(f"{key}={text[:60]}" for key, text in given.items()) or "these settings and data"
+
+
+def _said(error: Exception) -> str:
+    lines = str(error).splitlines()
+    if isinstance(error, AssertionError | NotImplementedError | ValueError | RuntimeError) and lines:
+        return lines[0]
+    return ": ".join([type(error).__name__, *lines[:1]])

@@ -104,6 +104,44 @@ def recount(dataset: Any, name: str, trained: torch.Tensor) -> None:
         table.interaction[field] = torch.from_numpy(values).to(table[field].dtype)
 
 
+def place_events(dataset: Any) -> None:
+    """In one of RecBole's own data sets, put each event's place, from 1, where its numbers are.
+
+    So that what is made of the events after it, rows and histories of three parts, says whose numbers they want.
+    """
+    rows = dataset.inter_feat.interaction
+    for field in set(dataset.raw_numbers["inter"]).intersection(rows):
+        shape = rows[field].shape
+        place = torch.arange(1, shape[0] + 1, dtype=torch.float64)
+        rows[field] = place.reshape(-1, *[1] * (len(shape) - 1)).expand(shape).clone()
+
+
+def recount_events(dataset: Any, parts: list[Any]) -> None:
+    """Put numbers where `place_events` has put places: filled, normalised and cut by the events of the first part.
+
+    parts: those that `dataset.build` has made, the training part first. Histories are padded with 0.
+    """
+    suffix, known = dataset.config["LIST_SUFFIX"] or "_list", dataset.raw_numbers["inter"]
+    tables = [part.inter_feat.interaction for part in (*parts, dataset)]
+    for field, raw in known.items():
+        histories = {field + suffix} - set(known)  # of list files they are columns of their own
+        names = [name for name in (field, *histories) if name in tables[0]]
+        places = [{name: _places(rows[name], name != field) for name in names} for rows in tables]
+        trained = torch.zeros(len(raw) + 1, dtype=torch.bool)
+        for column in places[0].values():
+            trained[column] = True
+        values = torch.from_numpy(_counted(dataset, field, raw, trained[1:].numpy())).float()
+        values = torch.cat((torch.zeros_like(values[:1]), values))
+        for rows, place in zip(tables, places):
+            rows.update({name: values[place[name]] for name in names})
+
+
+def _places(column: torch.Tensor, is_history: bool) -> torch.Tensor:
+    """(N,) or, of histories, (N, length) places in a column that may hold several numbers an event."""
+    shape = column.shape[: 1 + is_history]
+    return column.reshape(*shape, -1)[..., 0].long()
+
+
 def _counted(dataset: Any, field: str, raw: np.ndarray, trained: np.ndarray) -> np.ndarray:
     known = np.sort(raw[trained][np.isfinite(raw[trained])])  # one order, whatever the ids
     gap = np.isnan(raw)

@@ -60,4 +60,7 @@ def in_order(dataset: Any) -> None:
     ):
         return
     if dataset.config["eval_args"]["order"] == "TO":
-        dataset.inter_feat = events.sort_values(field, kind="stable").reset_index(drop=True)
+        order = np.argsort(events[field].to_numpy(), kind="stable")
+        dataset.inter_feat = events.iloc[order].reset_index(drop=True)
+        numbers = getattr(dataset, "raw_numbers", {"inter": {}})  # whose rows are these
+        numbers["inter"] = {name: column[order] for name, column in numbers["inter"].items()}

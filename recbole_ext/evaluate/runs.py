@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_ext import records
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.facts import OF_ITEMS
 from recbole_ext.files import whole_zip
@@ -84,7 +84,7 @@ def _short(value: Any) -> str:
 
 def _read(folder: Path) -> Run:
     try:
-        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        record = records.read(folder)
         if not whole_zip(folder / "ranks.npz"):
             raise ValueError("ranks.npz was cut or changed since it was written")
         with np.load(folder / "ranks.npz", allow_pickle=False) as stored:

@@ -18,16 +18,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from recbole_ext import records
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.measured import measured
-from recbole_ext.files import cannot_write, sha256, write_text
+from recbole_ext.files import cannot_write, sha256, whole_zip, write_text
 from recbole_ext.plain import config_to_plain
 from recbole_ext.report import formats
 from recbole_ext.settings import roles
 from recbole_ext.settings.files import merge
 
-RECORD, IDENTITY, FAILED, TRACE = "record.json", "cell.json", "failed.json", "error.txt"
+RANKS, IDENTITY, FAILED, TRACE = "ranks.npz", "cell.json", "failed.json", "error.txt"
 
 
 @dataclass(frozen=True)
@@ -166,12 +167,24 @@ def record_of(job: Job) -> dict[str, Any] | None:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record in a folder; None where there is none, or none that a run has written."""
-    record = read_json(folder / RECORD)
-    whole = record is not None and all(
-        key in record for key in ("valid_metric", "best_valid_score", "seconds")
-    )
-    return record if whole else None
+    """The record in a folder; None where there is none, or none that is as a run has written it."""
+    try:
+        record = records.read(folder)
+    except (OSError, UsageError):
+        return None
+    known = all(key in record for key in ("valid_metric", "best_valid_score", "seconds"))
+    return record if known else None
+
+
+def harmed(job: Job) -> str:
+    """Which file of a job was cut, changed or lost after it was written; empty where that is of none."""
+    for folder in (job.folder, job.folder / "valid"):
+        file = folder / records.RECORD
+        if file.is_file() and read_record(folder) is None:
+            return str(file.relative_to(job.folder))
+    record, file = read_record(job.folder), job.folder / RANKS
+    wanted = record is not None and "ranks" in record.get("files", {})
+    return RANKS if wanted and not (file.is_file() and whole_zip(file)) else ""
 
 
 def choosing_folder(job: Job) -> Path:
@@ -191,6 +204,8 @@ def standing(job: Job) -> str:
         return f"runs again: {changed}"
     if (job.folder / FAILED).is_file():
         return "failed before: tries again"
+    if file := harmed(job):
+        return f"runs again: its {file} was cut, changed or lost"
     record = read_record(job.folder)
     if record is not None and "test" in record:
         return "runs again: its ranks do not say all metrics that are asked for"

@@ -17,7 +17,7 @@ from recbole_ext.experiment import ledger
 from recbole_ext.experiment.grid import Grid
 from recbole_ext.experiment.names import CELLS
 from recbole_ext.experiment.plan import Experiment, from_command_line
-from recbole_ext.files import cannot_write, check_writable
+from recbole_ext.files import cannot_write, check_writable, cleared
 from recbole_ext.settings.files import merge
 
 
@@ -38,8 +38,9 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
     from recbole_ext.experiment.workers import one_by_one, side_by_side
 
     grid = Grid(experiment, tables)
-    _check_writable(grid)
-    with _alone(grid.place):
+    report = grid.groups[0].cells[0].ledger.parent
+    _check_writable(grid.place, report)
+    with _alone(grid.place), cleared(grid.place, "**/"), cleared(report):
         _tell_torn(grid)
         _tell_replaced(grid)
         try:
@@ -62,9 +63,9 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
     return 1 if grid.failed or not compared else 0
 
 
-def _check_writable(grid: Grid) -> None:
+def _check_writable(*folders: Path) -> None:
     """UsageError where the report could not be written: before anything runs and a test part is read."""
-    for folder in (grid.place, grid.groups[0].cells[0].ledger.parent):
+    for folder in folders:
         try:
             check_writable(folder)
         except OSError as error:

@@ -36,7 +36,7 @@ class Grid:
         self._group_of = {job.folder: group for group in self.groups for job in group.all_jobs}
 
     def begin(self) -> None:
-        """Pass over finished cells; a group without any other has nothing to search either."""
+        """Pass over finished cells whose files are whole; a group without any other has nothing to search either."""
         for group in self.groups:
             if group.passed_over:
                 keys = ", ".join(group.passed_over)
@@ -46,12 +46,12 @@ class Grid:
                 continue
             for job in group.cells:
                 record = cells.record_of(job)
-                if record is None:
+                if record is None or cells.harmed(job):
                     group.to_do.append(job)
                     continue
                 _list_reading(job, record)
                 self._cell_ended(job, record, f"{result(job, record)}, finished before")
-            if group.to_do:
+            if group.to_do or group.has_lost_tries:
                 group.to_try.extend(job for job in group.tries if cells.record_of(job) is None)
             for job in [*group.to_try, *group.to_do]:
                 if why := cells.standing(job):

@@ -53,6 +53,14 @@ class Group:
         records = ((job, cells.record_of(job)) for job in self.tries)
         return [(job, record) for job, record in records if record is not None]
 
+    @property
+    def has_lost_tries(self) -> bool:
+        """Whether of the search's runs that began one has neither record nor failure: it may have been the best."""
+        return any(
+            job.folder.is_dir() and not (job.folder / cells.FAILED).is_file() and cells.record_of(job) is None
+            for job in self.tries
+        )
+
     def best(self) -> Job | None:
         """The run of the search with the best validation score, the first of equal ones; None without one."""
         sign = -1 if self.lower_is_better else 1

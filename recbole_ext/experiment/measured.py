@@ -5,7 +5,6 @@ So that one more metric, or one more k, neither trains a model again nor reads i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from recbole_ext import records
 from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means
 from recbole_ext.evaluate.target_metrics import NAMES, gains, parse_metric
-from recbole_ext.files import whole_zip, write_text
+from recbole_ext.files import whole_zip
 
 ONE_RANKING = "one ranking per (prefix, target) row"  # how the protocol of records begins whose ranks say all
 
@@ -43,7 +43,7 @@ def measured(
     with np.load(file) as arrays:
         found = _again(record, dict(arrays), missing, sorted(topk))
     with suppress(OSError):  # the next call works it out again
-        write_text(folder / "record.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
+        records.write(folder, found)
     return found
 
 

@@ -34,6 +34,6 @@ def result(job: Job, record: Mapping[str, Any]) -> str:
 
 def valid_score(folder: Path) -> str:
     """The best validation score of the run in a folder."""
-    record = cells.read_json(folder / cells.RECORD) or {}
+    record = cells.read_record(folder) or {}
     score = record.get("best_valid_score")
     return f"validation {record.get('valid_metric')} {'none' if score is None else formats.score(score)}"

@@ -72,7 +72,7 @@ def _with_cost_of_parts(grid: Grid, job: Job, record: dict[str, Any] | None) -> 
 
 def _with_course(job: Job, record: dict[str, Any]) -> dict[str, Any]:
     """The record; of a refit, which knows no validation score, with the epochs of the run that found their number."""
-    found = cells.read_json(cells.choosing_folder(job) / cells.RECORD) if job.refit else None
+    found = cells.read_record(cells.choosing_folder(job)) if job.refit else None
     if found is None:
         return record
     return {**record, **{key: found[key] for key in ("epochs", "best_valid_score", "best_epoch")}}
@@ -164,7 +164,7 @@ def _choices(grid: Grid, command: str) -> str:
     """The settings and numbers of epochs that validation has chosen, as yaml."""
     chosen: dict[str, Any] = {}
     for group, job in grid.jobs():
-        record = cells.read_json(cells.choosing_folder(job) / cells.RECORD)
+        record = cells.read_record(cells.choosing_folder(job))
         if record is None:
             continue
         best = group.best()

@@ -6,7 +6,6 @@ The child's folder gets a folder `parent`, of record.json and ranks.npz as a run
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_ext import records
 from recbole_ext.convert.join import AtomicLog, Columns
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.runs import load as load_runs
 from recbole_ext.evaluate.runs import mode_of
-from recbole_ext.files import write_text
 from recbole_ext.recommend.lists import Question
 from recbole_ext.recommend.recommender import Recommender, load
 from recbole_ext.segments import runs, spans
@@ -56,7 +55,7 @@ def rank_parent(parent: Path, child: Path, log: Path, columns: Columns) -> Path:
         hit = listed == run.arrays["item"][row][:, None]
         rank[row] = np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, rank[row])
         top[row, : min(TOP, places)] = listed[:, :TOP]
-    before = json.loads((parent / "record.json").read_text(encoding="utf-8"))
+    before = records.read(parent)
     note = (
         f"lists of the {places} best items by the model folder of {parent}, {added:,} new items added by their "
         "features; lower ranks are not told apart"
@@ -141,7 +140,7 @@ def _add_items(model: Recommender, log: AtomicLog, columns: Columns) -> int:
 
 
 def _record(before: Mapping[str, Any], child: Mapping[str, Any], note: str) -> dict[str, Any]:
-    kept = ("format", "model", "dataset", "seed", "started", "command", "config", "versions", "commit")
+    kept = ("model", "dataset", "seed", "started", "command", "config", "versions", "commit")
     same = ("protocol", "split", "counts", "valid_metric")
     return {
         **{key: before[key] for key in kept if key in before},
@@ -156,4 +155,4 @@ def _record(before: Mapping[str, Any], child: Mapping[str, Any], note: str) -> d
 def _write(folder: Path, arrays: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "ranks.npz", **arrays)
-    write_text(folder / "record.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
+    records.write(folder, record)

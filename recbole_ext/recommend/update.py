@@ -5,7 +5,6 @@ What is exact and what is warm, by model: docs/update.md.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,10 +12,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from recbole_ext import records
 from recbole_ext.convert import check_options, converted
 from recbole_ext.convert.join import AtomicLog, Columns, inter_file, join, name_of
 from recbole_ext.errors import UsageError
-from recbole_ext.files import write_text
 from recbole_ext.plain import decode
 from recbole_ext.recommend.folder import read
 from recbole_ext.recommend.parent_ranks import rank_parent
@@ -92,7 +91,7 @@ def update(
             made["files"]["parent"] = str(rank_parent(folder, child, out, columns))
         except UsageError as error:  # the new run stands all the same
             made["notes"].append(f"the parent's lists of the new targets are missing: {error}")
-        write_text(child / "record.json", json.dumps(made, indent=1, allow_nan=False) + "\n")
+        records.write(child, made)
     return made
 
 

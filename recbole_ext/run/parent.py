@@ -6,7 +6,6 @@ parent's weights, optimizer and moving average.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from logging import getLogger
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_ext import records
 from recbole_ext.bridge.choice import dataset_class, path_of
 from recbole_ext.bridge.description import SESSION_VECTOR_MODELS
 from recbole_ext.bridge.warm import go_on
@@ -30,11 +30,9 @@ EXACT, WARM = "exact", "warm"
 def read_parent(folder: Path) -> dict[str, Any]:
     """record.json of a finished run; UsageError where the folder holds none."""
     try:
-        record = dict(json.loads((folder / "record.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(
-            f"{folder} is not the folder of a finished run, as it has no record.json that can be read"
-        ) from error
+        record = records.read(folder)
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder} is not the folder of a finished run, as it has no record.json") from error
     if not isinstance(record.get("config"), dict) or "test" not in record:
         raise UsageError(f"{folder} is of a run that is not finished: finish it, or name another one")
     return record
@@ -102,11 +100,16 @@ def _draw(loader: Any, settings: Training, record: Mapping[str, Any]) -> dict[st
 
 
 def _trained(folder: Path) -> np.ndarray | None:
-    """Names of the items that the run in `folder` had training events of; None where its ranks do not say."""
-    try:
-        if not whole_zip(folder / "ranks.npz"):
-            return None
-        with np.load(folder / "ranks.npz", allow_pickle=False) as stored:
-            return stored["item_token"][stored["item_count"] > 0]
-    except (OSError, KeyError, ValueError):
+    """Names of the items that the run in `folder` had training events of; None where its ranks do not say.
+
+    Raises UsageError where they were cut or changed.
+    """
+    file = folder / "ranks.npz"
+    if not file.is_file():
         return None
+    if not whole_zip(file):
+        raise UsageError(f"{file} was cut or changed since it was written: put back a copy, or train anew")
+    with np.load(file, allow_pickle=False) as stored:
+        if "item_count" not in stored or "item_token" not in stored:
+            return None
+        return np.asarray(stored["item_token"][stored["item_count"] > 0])

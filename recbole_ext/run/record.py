@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_ext import records
 from recbole_ext.bridge.description import describe_split, protocol_label
 from recbole_ext.data.loaders import worker_note
 from recbole_ext.data.replay import trained_to
@@ -22,7 +23,7 @@ from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.facts import check_log, target_facts
 from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means
-from recbole_ext.files import cannot_write, check_writable, commit, unique, write_beside, write_text
+from recbole_ext.files import cannot_write, check_writable, commit, unique, write_beside
 from recbole_ext.plain import config_to_plain
 from recbole_ext.processes import current
 from recbole_ext.rewards import check_rewards, event_kinds
@@ -58,7 +59,7 @@ class Run:
         self.arrays: dict[str, Any] = {}  # of numpy, by name
         self.files: dict[str, Path] = {}  # what is written already, by label
         self.record: dict[str, Any] = {
-            "format": 1,
+            "format": records.FORMAT,
             "model": config["model"],
             **({"label": label} if (label := settings_of(config, Place).label) else {}),
             "dataset": config["dataset"],
@@ -199,7 +200,7 @@ class Run:
         What cannot be written is named in the record's notes and in its `not_written`, so that the results can be
         printed all the same. Of a cell there is no record without ranks, which would count as finished.
         """
-        self.files = {"record": self.folder / "record.json", **self.files}
+        self.files = {"record": self.folder / records.RECORD, **self.files}
         checkpoint = self.record.get("checkpoint")
         if checkpoint and Path(checkpoint).is_file():
             self.files["checkpoint"] = Path(checkpoint)
@@ -240,7 +241,7 @@ class Run:
 
     def _write_record(self, file: Path) -> None:
         self.record["files"] = {label: str(path) for label, path in self.files.items()}
-        write_text(file, json.dumps(self.record, indent=1, allow_nan=False) + "\n")
+        records.write(file.parent, self.record)
 
 
 def _versions() -> dict[str, str]:

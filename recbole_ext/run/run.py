@@ -235,19 +235,21 @@ def _trainer(config: Any, train: Any) -> Any:
 def _train(
     run: Run, trainer: Any, train: Any, valid: Any, saved: bool, checkpoints: Checkpoints | None
 ) -> None:
+    from recbole_ext.bridge.needs import refusals
     from recbole_ext.errors import UsageError
     from recbole_ext.run.checkpoints import fit
 
     began = time.perf_counter() - getattr(trainer, "seconds_before", 0.0)
     try:
-        best_score, best_valid = fit(
-            trainer,
-            train,
-            valid,
-            saved=saved,
-            show_progress=run.config["show_progress"],
-            callback_fn=checkpoints.after_epoch if checkpoints is not None else run.epoch(trainer),
-        )
+        with refusals(run.config):
+            best_score, best_valid = fit(
+                trainer,
+                train,
+                valid,
+                saved=saved,
+                show_progress=run.config["show_progress"],
+                callback_fn=checkpoints.after_epoch if checkpoints is not None else run.epoch(trainer),
+            )
     except KeyboardInterrupt:
         if checkpoints is None and Path(trainer.saved_model_file).exists():
             print(f"continue with --resume_from={trainer.saved_model_file}", file=sys.stderr)
@@ -262,9 +264,12 @@ def _train(
 
 
 def _test(run: Run, trainer: Any, test: Any, saved: bool) -> None:
+    from recbole_ext.bridge.needs import refusals
+
     began = time.perf_counter()
     trainer.eval_collector.start()
-    result = trainer.evaluate(test, load_best_model=saved, show_progress=run.config["show_progress"])
+    with refusals(run.config):
+        result = trainer.evaluate(test, load_best_model=saved, show_progress=run.config["show_progress"])
     targets = trainer.eval_collector.targets()
     run.tested(result, targets, test._dataset, time.perf_counter() - began)
 

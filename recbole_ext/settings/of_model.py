@@ -174,7 +174,9 @@ def _read_yaml(text: str) -> dict[str, Any]:
 
 
 def _as_number(value: Any) -> Any:
-    """ "1e-3" and the like, which yaml takes for a word, as the number that RecBole takes it for."""
+    """ "1e-3" and the like, which yaml takes for a word, as the number that RecBole takes it for; in lists too."""
+    if isinstance(value, list):
+        return [_as_number(item) for item in value]
     written = isinstance(value, str) and re.fullmatch(r"[-+]?[0-9.]+e[-+]?[0-9]+", value)
     return float(value) if written else value
 
@@ -200,6 +202,8 @@ def _number(name: str, default: int | float, comment: str) -> Any:
         return Annotated[Number, Field(ge=0, lt=1)]
     if name == "mask_ratio":
         return Annotated[Number, Field(ge=0, le=1)]
+    if name == "std":
+        return Annotated[Number, Field(ge=0)]
     if name in ("initializer_range", "layer_norm_eps", "reg_weight"):
         return Annotated[
             Number, Field(ge=0, le={"layer_norm_eps": 1, "initializer_range": 10}.get(name, 1e6))

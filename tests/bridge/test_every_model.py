@@ -127,8 +127,57 @@ def test_a_word_that_a_constructor_does_not_know_is_a_sentence(
     write_log(random_log())
     config = make_config(model, **{key: "banana"})
     train, _, _ = recbole.data.data_preparation(config, recbole.data.create_dataset(config))
-    with pytest.raises(UsageError, match=f"^{model} cannot be made with these settings: .+$"):
+    with pytest.raises(UsageError, match=f"^{model} cannot be made with .*{key}=banana.*: .+$"):
         made(config, train._dataset)
+
+
+LEAVE_ONE_OUT = {"eval_args": {"split": {"LS": "valid_and_test"}}}
+QUIET = {"data_path": "data", "use_gpu": False, "show_progress": False, "state": "ERROR", "epochs": 1}
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "sentence"),
+    [
+        (
+            "FEARec",
+            {"use_filter": "banana"},
+            "^FEARec cannot run with use_filter=banana: AttributeError: .+$",
+        ),
+        (
+            "DIEN",
+            {**LEAVE_ONE_OUT, "gru_type": "banana"},
+            "^DIEN cannot run with gru_type=banana: UnboundLocalError: .+$",
+        ),
+        (
+            "FISM",
+            {**LEAVE_ONE_OUT, "reg_weights": [0.1]},
+            r"^FISM cannot run with reg_weights=\[0.1\]: not enough",
+        ),
+        ("KGIN", LEAVE_ONE_OUT, r"^KGIN cannot have its data from \S+: \[toy.kg\] not found in .+$"),
+        ("FM", LEAVE_ONE_OUT, "^LABEL_FIELD is label, and FM learns from such a column"),
+    ],
+)
+def test_what_a_model_of_recboles_fails_on_is_a_sentence(
+    model, settings, sentence, write_log, random_log, tmp_path, monkeypatch
+):
+    """In its training, in its data, and in what it wants of them."""
+    write_log(random_log(sessions=30))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=sentence):
+        recbole_ext.run(model, "toy", **QUIET, **settings)
+
+
+def test_what_our_own_code_fails_on_is_none(write_log, random_log, tmp_path, monkeypatch):
+    from recbole_ext.trainer.session import SessionTrainer
+
+    def broken(self, *args, **kwargs):
+        raise KeyError("ours")
+
+    monkeypatch.setattr(SessionTrainer, "_loss_of", broken)
+    write_log(random_log(sessions=30))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KeyError, match="ours"):
+        recbole_ext.run("FEARec", "toy", **QUIET)
 
 
 @pytest.mark.parametrize("selected", [["price"], ["category", "price"]])

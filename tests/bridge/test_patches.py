@@ -599,11 +599,31 @@ def fearec_rows(folder: Path) -> Any:
     return [{str(item): places.tolist() for item, places in found.items()}, prefix.tolist()]
 
 
+def line_negatives(folder: Path) -> Any:
+    """The users that LINE draws among where only two train, of whom both have met the second item."""
+    from recbole.data.interaction import Interaction
+    from recbole.model.general_recommender.line import LINE
+
+    model = SimpleNamespace(USER_ID="user", n_users=6, device="cpu", random_pr=0)
+    model.interaction_feat = Interaction({"user": torch.tensor([1, 3, 3])})
+    model.used_ids = np.array([set(), {1}, {1, 3}])
+    model.random_list = LINE.get_user_id_list(model)
+    model.random_list_length = len(model.random_list)
+    model.random_num = lambda number: LINE.random_num(model, number)
+    found = [model.random_list.tolist(), LINE.sampler(model, torch.tensor([1, 1])).tolist()]
+    try:
+        LINE.sampler(model, torch.tensor([1, 2]))
+    except UsageError as error:
+        found.append(str(error))
+    return found
+
+
 SCENARIOS = {function.__name__: function for function in (
     sklearn_later, numpy_aliases, ray_optional, exact_scores, early_stopping, checkpoints, data_caches,
     pandas_three, atomic_files, event_order, numbers, scipy_dok, collector_ints, list_metrics,
     candidate_counts, empty_sets, anomaly_detection, session_graphs, samplers, own_names, own_logs,
-    drawing_ends, nothing_masked, fearec_rows, folders_at_once, device_choice, command_line, config_files,
+    drawing_ends, nothing_masked, fearec_rows, line_negatives, folders_at_once, device_choice, command_line,
+    config_files,
 )}  # fmt: skip
 
 CHECKPOINT_KEYS = [
@@ -662,6 +682,12 @@ EXPECTED: dict[str, Any] = {
     ],
     "nothing_masked": [1, 0.0, 0.0, True],
     "fearec_rows": [{"2": [1], "5": [0, 2]}, [2, 3]],
+    "line_negatives": [
+        [1, 3],
+        [3, 3],
+        "LINE learns from users who have not met an item, and there is an item that all of them have: leave it out "
+        "with item_inter_num_interval, or choose another model",
+    ],
     "folders_at_once": True,
     "device_choice": "cpu",
     "command_line": [0.001, False],
@@ -694,6 +720,7 @@ FAULTS = {
     "drawing_ends": "it does not end",
     "nothing_masked": "[0, nan, nan",
     "fearec_rows": "item_id_list",
+    "line_negatives": "[[1, 2, 3, 4, 5]",
     "folders_at_once": "File exists",
     "device_choice": "cuda",
     "command_line": "[7, True]",

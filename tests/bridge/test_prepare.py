@@ -1,6 +1,7 @@
 """Atomic files that are there already: used, and a difference to the configuration is said."""
 
 import logging
+import os
 
 import pytest
 
@@ -127,12 +128,19 @@ def test_parts_may_be_named_by_a_glob(tmp_path, monkeypatch):
         prepare_atomic_files(named(tmp_path, raw_path="export"))
 
 
+def make_older(raw, text):
+    """As a backup that is put back: of the same size, with a time before the conversion."""
+    raw.write_text(text)
+    os.utime(raw, (1_000_000_000, 1_000_000_000))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda raw: raw.unlink(), "raw_path .* does not exist"),
         (lambda raw: raw.write_text(raw.read_text() + "s9,i1,1700000100\n"), "is not the events.csv that"),
         (lambda raw: raw.write_text(raw.read_text().replace("i2", "i7")), "is not the events.csv that"),
+        (lambda raw: make_older(raw, raw.read_text().replace("i2", "i7")), "is not the events.csv that"),
         (lambda raw: raw.rename(raw.with_name("other.csv")), "raw_path .* does not exist"),
     ],
 )

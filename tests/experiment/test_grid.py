@@ -19,6 +19,8 @@ from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.conduct import _alone
 
+from .conftest import SETTINGS
+
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path("runs/experiments")
 LEARNING_RATES = {"learning_rate": [0.01, 0.0001]}
@@ -652,6 +654,58 @@ def test_a_record_that_is_none_is_made_again(write_experiment, capsys):
         assert run(file) == 0
         assert "finished before" not in capsys.readouterr().out
         assert record("try", "toy", "Pop", "seed-1")["test"] == made
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+
+
+def test_a_cell_whose_files_are_harmed_runs_again(write_experiment, capsys, evaluated):
+    """Nothing is trained for it: the test part is ranked again, and that is on the list of readings."""
+    file = write_experiment(models=["GRU4Rec"], seeds=[1])
+    assert run(file) == 0
+    folder, made = RUNS / "try/toy/GRU4Rec/seed-1", record("try/toy/GRU4Rec/seed-1")
+    for name in ("ranks.npz", "record.json"):
+        flip(folder / name)
+        capsys.readouterr()
+        evaluated.clear()
+        assert run(file) == 0
+        out = capsys.readouterr().out
+        assert f"toy GRU4Rec seed 1 runs again: its {name} was cut, changed or lost" in out
+        assert "finished before" not in out and evaluated == ["test"]
+        assert record("try/toy/GRU4Rec/seed-1")["test"] == made["test"]
+    (folder / "ranks.npz").unlink()
+    assert run(file) == 0 and (folder / "ranks.npz").is_file()
+    capsys.readouterr()
+    assert run(file) == 0 and "finished before" in capsys.readouterr().out
+    assert len(ledger.readings(Path("results/try/test_readings.csv"))) == 4
+
+
+def test_a_run_that_chose_and_is_harmed_is_made_again(write_experiment, capsys, reported):
+    """Without it another one would be best, and the page would say so of cells that were not run with that."""
+    settings = {**SETTINGS, "epochs": 1}
+    file = write_experiment(models=["GRU4Rec"], search=LEARNING_RATES, settings=settings, refit=True)
+    assert run(file) == 0
+    before = reported[-1]
+    best = before[4][0]["chosen"]
+    trial = next(
+        file
+        for file in RUNS.glob("try/toy/GRU4Rec/search/*/record.json")
+        if json.loads(file.read_text())["config"]["learning_rate"] == best["learning_rate"]
+    )
+    flip(trial)
+    assert run(file) == 0
+    out = capsys.readouterr().out
+    assert f"search learning_rate={best['learning_rate']} runs again: its record.json was cut" in out
+    assert out.count("finished before") == 2
+    flip(RUNS / "try/toy/GRU4Rec/seed-2/valid/record.json")
+    assert run(file) == 0
+    assert "seed 2 runs again: its valid/record.json was cut" in capsys.readouterr().out
+    for after in reported[1:]:
+        assert after[4][0]["chosen"] == best
+        assert [one["epochs"] for one in after[3]] == [one["epochs"] for one in before[3]]
 
 
 def test_where_nothing_can_be_written_nothing_is_tested(write_experiment, capsys, here):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import recbole_ext
+from recbole_ext import records
 from recbole_ext.bridge.checkpoint import read_checkpoint
 from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
@@ -151,9 +152,9 @@ def test_a_run_that_does_not_say_what_it_knew_goes_on_whole(shop, tmp_path):
     parent = shop("HRNNFeat", **FEATURES)
     old = tmp_path / "old"
     shutil.copytree(parent, old)
-    record = json.loads((old / "record.json").read_text())
+    record = records.read(old)
     del record["trained_to"]
-    (old / "record.json").write_text(json.dumps(record))
+    records.write(old, record)
     assert "old_sessions" not in update(old, ["new"])["parent"]
     with pytest.raises(UsageError, match="write replay_share: 1 this time"):
         update(old, ["new"], keys={"replay_share": 0.5})

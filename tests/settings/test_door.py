@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import recbole_ext
+from recbole_ext import records
 from recbole_ext.bridge.names import check_names
 from recbole_ext.bridge.stored_config import config_from_plain
 from recbole_ext.errors import UsageError
@@ -288,7 +289,6 @@ def test_place_and_what_ranks_can_say_are_no_part_of_the_identity():
 
 
 def test_a_finished_run_says_another_metric_from_its_ranks(tmp_path: Path):
-    import json
 
     import numpy as np
 
@@ -309,7 +309,7 @@ def test_a_finished_run_says_another_metric_from_its_ranks(tmp_path: Path):
         "hit@10": pytest.approx(2 / 3, abs=1e-6),
         "hit@20": 1.0,
     }
-    assert json.loads((tmp_path / "record.json").read_text()) == found
+    assert records.read(tmp_path) == {**found, "format": records.FORMAT}
     assert (
         measured(record, tmp_path, ["ItemCoverage"], [10]) is None
     )  # lists of all users say that, ranks do not

@@ -103,7 +103,7 @@ PATCHES: list[Patch] = [
     ),
     Patch(
         "numbers",
-        "Infinite features make the loss nan; means, ranges and buckets are taken over test-only items too "
+        "Infinite features make the loss nan; means, ranges and buckets are taken over test-only items and events too "
         "(dataset.py:638-790).",
         "",
         data.patch_numbers,
@@ -194,6 +194,13 @@ PATCHES: list[Patch] = [
         "(fearec.py:84, 217).",
         "",
         models.patch_fearec,
+    ),
+    Patch(
+        "line_negatives",
+        "LINE draws users for an item itself, those of the test part too, and without end where all have met it "
+        "(line.py:74-113).",
+        "#2193",
+        models.patch_line,
     ),
     Patch(
         "folders_at_once",

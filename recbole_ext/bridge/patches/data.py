@@ -99,20 +99,29 @@ def patch_numbers() -> None:
 
     from recbole_ext.data import numbers
 
-    fill, build = Dataset._fill_nan, Dataset.build
+    fill, change_format, build = Dataset._fill_nan, Dataset._change_feat_format, Dataset.build
 
     def _fill_nan(self: Any) -> None:
         numbers.take(self)
         fill(self)
 
+    def _change_feat_format(self: Any) -> None:
+        change_format(self)
+        if vars(self).pop("recounts_events", False):
+            numbers.place_events(self)
+
     def build_and_recount(self: Any) -> Any:
+        if getattr(self, "orders_events", False):
+            return build(self)
+        self.recounts_events = True
         parts = build(self)
-        if not getattr(self, "orders_events", False):
-            _recount(self, parts[0])
-            _redraw_histories(parts[0])
+        numbers.recount_events(self, parts)
+        _recount(self, parts[0])
+        _redraw_histories(parts[0])
         return parts
 
     Dataset._fill_nan = _fill_nan
+    Dataset._change_feat_format = _change_feat_format
     Dataset.build = build_and_recount
 
 

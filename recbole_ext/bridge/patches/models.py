@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_ext.errors import UsageError
+
 
 def patch_nothing_masked() -> None:
     """A batch with nothing to predict costs nothing; BERT4Rec masks at least one item, however short its prefixes."""
@@ -77,3 +79,26 @@ class _Rows:
             column.field = key
             return column
         return self.dataset[torch.as_tensor([int(key)])][self.field][0]
+
+
+def patch_line() -> None:
+    """Let LINE draw users that training knows, and say where none of them is left for an item."""
+    from recbole.model.general_recommender.line import LINE
+
+    draw = LINE.sampler
+
+    def get_user_id_list(self: Any) -> np.ndarray:
+        users = np.unique(self.interaction_feat[self.USER_ID].numpy())
+        return users[users > 0]
+
+    def sampler(self: Any, key_ids: torch.Tensor) -> Any:
+        for item in key_ids.unique().tolist():
+            if len(self.used_ids[item]) >= self.random_list_length:
+                raise UsageError(
+                    "LINE learns from users who have not met an item, and there is an item that all of them have: "
+                    "leave it out with item_inter_num_interval, or choose another model"
+                )
+        return draw(self, key_ids)
+
+    LINE.get_user_id_list = get_user_id_list
+    LINE.sampler = sampler

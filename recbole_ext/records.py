@@ -1,0 +1,66 @@
+"""record.json of a run: one home for writing and reading it, with a sum over all that it says.
+
+A record that was cut or changed is refused, whatever key a changed bit is in; one of an older version, FORMAT 1, has no
+sum and is read as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_ext.errors import UsageError
+from recbole_ext.files import write_text
+
+RECORD = "record.json"
+FORMAT = 2
+SUM = "sum"  # SHA-256 of the rest, so that a file may be laid out anew
+
+
+def write(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write a run's record into its folder, whole or not at all.
+
+    Raises OSError as writing does, ValueError for a number that JSON does not have.
+    """
+    rest = {"format": FORMAT, **record} | {"format": FORMAT}
+    rest.pop(SUM, None)  # of a record that somebody has read as plain JSON
+    said = json.dumps({**rest, SUM: _sum(rest)}, indent=1, allow_nan=False)
+    write_text(folder / RECORD, said + "\n")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """A run's record as it was written.
+
+    Raises FileNotFoundError where there is none, and UsageError where it cannot be read or was cut or changed.
+    """
+    file = folder / RECORD
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise _harmed(file) from error
+    if not isinstance(record, dict):
+        raise _harmed(file)
+    known = record.pop(SUM, None)
+    if known is None and record.get("format", 1) == 1:
+        return record
+    if known != _sum(record):
+        raise _harmed(file)
+    return record
+
+
+def _sum(rest: Mapping[str, Any]) -> str:
+    plain = json.loads(json.dumps(rest))  # as it is read back: keys are text
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+
+
+def _harmed(file: Path) -> UsageError:
+    return UsageError(
+        f"{file} was cut or changed since it was written: put back a copy, or run its model again"
+    )
