@@ -57,9 +57,11 @@ def test_ray_is_of_its_extra_alone():
     assert [line for name, lines in extras.items() for line in lines if "ray" in line] == extras["ray"]
     release, _, python = extras["ray"][0].partition("; ")
     assert python == "python_version >= '3.12'"  # before, RecBole is a dependency and names an older one
-    assert INSTALL == f"pip install '{release}'"
+    assert f"pip install '{release}'" == INSTALL
     assert PROJECT["tool"]["uv"]["override-dependencies"] == [f"{release}; extra == 'ray'"]
-    code = re.search(r"define NAMED\n(.*?)endef", (ROOT / "Makefile").read_text(encoding="utf-8"), re.DOTALL)[1]
+    code = re.search(r"define NAMED\n(.*?)endef", (ROOT / "Makefile").read_text(encoding="utf-8"), re.DOTALL)[
+        1
+    ]
     code = code.replace("\\\n", "")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     named = done.stdout.splitlines()

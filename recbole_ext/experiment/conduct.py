@@ -67,6 +67,12 @@ def _cluster(experiment: Experiment) -> AbstractContextManager[Any]:
     """Ray, connected to the cluster of an experiment, if it names one."""
     if experiment.ray is None:
         return nullcontext()
+    gpu = merge(experiment.settings, experiment.overrides).get("gpu_id")
+    if gpu is not None:
+        gpu = ",".join(map(str, gpu)) if isinstance(gpu, list | tuple) else gpu
+        raise UsageError(
+            f"gpu_id is {gpu}, and Ray says which GPU each cell has: leave gpu_id out (gpus_per_cell: 0 takes none)"
+        )
     from recbole_ext.experiment.over_machines import connected
 
     return connected(experiment.ray)

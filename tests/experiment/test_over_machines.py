@@ -127,6 +127,13 @@ def test_without_ray_one_sentence_says_how_to_get_it(here, monkeypatch, capsys):
     assert not Path("runs").exists()
 
 
+def test_ray_says_which_gpu_a_cell_has(here, capsys):
+    assert main(["run", "--model=Pop", *WORDS, "--ray=auto", "--gpu_id=0,1"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "error: gpu_id is 0,1, and Ray says which GPU each cell has: leave"
+    )
+
+
 def test_a_ray_that_cannot_be_imported_is_told(tmp_path, monkeypatch):
     """As the one that RecBole's metadata wants, under numpy 2."""
     import sys
