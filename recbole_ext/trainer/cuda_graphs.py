@@ -86,7 +86,11 @@ class GraphedSteps:
         try:
             with self._told():
                 self._try_out(still)
-                self.graphs[key] = self._whole(still) if trainer.shared is None else self._first_half(still)
+                with self._capturing() as graph:
+                    loss = self._first_half(still)
+                    if trainer.shared is None:
+                        trainer.update()
+                self.graphs[key] = Captured(graph, still, loss)
             if trainer.shared is not None and not self._failed_anywhere():
                 learning = trainer.shared.learning()
                 with self._told():
@@ -99,29 +103,23 @@ class GraphedSteps:
         return not self.failed
 
     def _try_out(self, still: PositionBatch) -> None:
-        trainer = self.trainer
+        zero_grad = self.trainer.optimizer.zero_grad
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UPS):  # libraries choose their kernels here; weights stay as they are
-                trainer.optimizer.zero_grad(set_to_none=True)
-                trainer._backward(replace(still), trainer._loss_of, select=False)
+                zero_grad(set_to_none=True)
+                self._first_half(still)
         torch.cuda.current_stream().wait_stream(stream)
-        trainer.optimizer.zero_grad(set_to_none=True)
+        zero_grad(set_to_none=True)
 
-    def _whole(self, still: PositionBatch) -> Captured:
+    def _first_half(self, still: PositionBatch) -> Any:
+        """A step up to its gradients, which are packed where there are other processes; its loss or losses."""
         trainer = self.trainer
-        with self._capturing() as graph:
-            loss = trainer._backward(replace(still), trainer._loss_of, select=False)
-            trainer.update()
-        return Captured(graph, still, loss)
-
-    def _first_half(self, still: PositionBatch) -> Captured:
-        trainer = self.trainer
-        with self._capturing() as graph:
-            loss = trainer._backward(replace(still), trainer._loss_of, select=False)
+        loss = trainer._backward(replace(still), trainer._loss_of, select=False)
+        if trainer.shared is not None:
             trainer.shared.pack(as_given(loss), targets_in(still))
-        return Captured(graph, still, loss)
+        return loss
 
     def _with_update(self, half: Captured, learning: tuple[bool, ...]) -> Captured:
         """The second half is the same for all shapes of batch that teach the same weights."""

@@ -41,7 +41,7 @@ class SharedGradients:
         return anywhere(tuple(weight.grad is not None for weight in self.learnt))
 
     def pack(self, losses: Sequence[Tensor], targets: int | Tensor) -> None:
-        """Lay n * gradients, n * losses and n into the flat tensor."""
+        """Lay n * gradients, n * losses and n into the flat tensor, of which the gradients are no parts any more."""
         first = self.learnt[0]
         size = self.size + len(losses) + 1
         if self.flat.numel() != size:
