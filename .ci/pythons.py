@@ -94,8 +94,12 @@ def resolve(place: Path) -> str:
         return f"{' '.join(command)}\n{done.stderr}"
     packages = {one["name"]: one for one in tomllib.loads((place / "uv.lock").read_text())["package"]}
     wanted = [one for one in packages["recbole-ext"]["dev-dependencies"]["dev"] if one["name"] == "recbole"]
-    if "ray" in packages or "torch" not in packages or [set(one) for one in wanted] != [{"name"}]:
-        return f"uv wants {wanted} of {', '.join(sorted(packages))}"  # RecBole on every Python, and never its ray
+    if "torch" not in packages or [set(one) for one in wanted] != [{"name"}]:
+        return f"uv wants {wanted} of {', '.join(sorted(packages))}"  # RecBole on every Python
+    of_rays = [name for name, one in packages.items() if {"name": "ray"} in one.get("dependencies", [])]
+    extra = packages["recbole-ext"]["optional-dependencies"]["ray"]
+    if of_rays or extra != [{"name": "ray"}]:
+        return f"uv wants ray for {', '.join(of_rays)}, and {extra} for our extra"
     print(f"uv: {len(packages)} packages, RecBole without ray", flush=True)
     return ""
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,16 @@ from recbole_ext.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
+
+# how long a process waits for another, at most: the first one converts and loads alone, and torchrun ends those that a
+# dead one has left
+PATIENCE = timedelta(days=1)
+_LOST = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Socket Timeout",
+    "Broken pipe",
+)  # gloo's words
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,9 @@ class Processes:
 
 ALONE = Processes()
 _current = ALONE
+_gpus: Any = (
+    None  # the group in which tensors on GPUs travel, by NCCL; all else goes through the default one, by gloo
+)
 
 
 def current() -> Processes:
@@ -62,7 +76,10 @@ def started() -> Processes:
 
 @contextmanager
 def together(device: torch.device) -> Iterator[Processes]:
-    """Within the block the processes that torchrun has started know each other. device: where this one computes."""
+    """Within the block the processes that torchrun has started know each other. device: where this one computes.
+
+    Raises UsageError where some of them have a GPU and others have none, and where one has ended before this one.
+    """
     global _current
     found = started()
     if found.count == 1 or _current.count > 1:
@@ -71,13 +88,39 @@ def together(device: torch.device) -> Iterator[Processes]:
     import torch.distributed as dist
 
     if not dist.is_initialized():  # once: those that have parted do not meet again under torchrun's store
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("gloo", timeout=PATIENCE)
         atexit.register(dist.destroy_process_group)
     _current = found
     try:
+        _meet_on(device)
         yield found
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _LOST):
+            raise
+        raise UsageError(
+            f"process {found.number} waited for another one, which has ended: what that one says is the reason; the "
+            "run goes on from its last checkpoint with --resume_from=FILE"
+        ) from error
     finally:
         _current = ALONE
+
+
+def _meet_on(device: torch.device) -> None:
+    """Let the tensors of this device travel. Every process sees one GPU, its own, see run/several.py."""
+    global _gpus
+    import torch
+    import torch.distributed as dist
+
+    kinds = gathered(device.type)
+    if len(set(kinds)) > 1:
+        without = kinds.index("cpu")
+        raise UsageError(
+            f"process {without} has no GPU and process {kinds.index('cuda')} has one: start as many on each machine as "
+            "it has GPUs, or leave them alone, --use_gpu=False"
+        )
+    if device.type == "cuda" and _gpus is None:
+        torch.cuda.set_device(device.index or 0)  # before NCCL asks which one is this process's
+        _gpus = dist.new_group(backend="nccl")
 
 
 def own(rows: Any) -> Any:
@@ -95,45 +138,24 @@ def own_batches(batches: Iterator[Any]) -> Iterator[Any]:
             yield batch
 
 
-def share_of(targets: Any) -> Any:
-    """What this process's mean over so many targets, a tensor () or a number, weighs in the mean over those of all."""
-    import torch
-
-    mine = torch.as_tensor(targets, dtype=torch.float32)
-    return mine / total(mine).clamp_min(1)
+def _group_of(tensor: torch.Tensor) -> Any:
+    return _gpus if tensor.is_cuda else None
 
 
-def add_gradients(parameters: Iterator[torch.Tensor]) -> None:
-    """Give each parameter the sum of the processes' gradients; one that has none anywhere stays without."""
-    import torch
+def add_up(tensor: torch.Tensor) -> None:
+    """Put the sum over the processes in the place of a tensor, where it lies; a GPU is not waited for."""
     import torch.distributed as dist
 
-    learnt = [parameter for parameter in parameters if parameter.requires_grad]
-    has = torch.tensor([p.grad is not None for p in learnt], dtype=torch.float32, device=learnt[0].device)
-    flat = torch.cat([*(_gradient(p).flatten().float() for p in learnt), has])
-    dist.all_reduce(flat)
-    anywhere = flat[-len(learnt) :].tolist()
-    begin = 0
-    for parameter, there in zip(learnt, anywhere):
-        piece = flat[begin : begin + parameter.numel()].view_as(parameter)
-        begin += parameter.numel()
-        if there:
-            parameter.grad = piece.to(parameter.dtype)
+    dist.all_reduce(tensor, group=_group_of(tensor))
 
 
-def _gradient(parameter: torch.Tensor) -> torch.Tensor:
+def anywhere(own: tuple[bool, ...]) -> tuple[bool, ...]:
+    """Which of these hold in any process; asked of the CPUs, so that no GPU is waited for."""
     import torch
 
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-
-
-def total(value: Any) -> Any:
-    """Sum of a tensor over the processes."""
-    import torch.distributed as dist
-
-    every = value.clone()
-    dist.all_reduce(every)
-    return every
+    count = torch.tensor(own, dtype=torch.int32)
+    add_up(count)
+    return tuple(bool(one) for one in count.tolist())
 
 
 def gathered(value: Any) -> list[Any]:
@@ -142,6 +164,30 @@ def gathered(value: Any) -> list[Any]:
 
     found: list[Any] = [None] * _current.count
     dist.all_gather_object(found, value)
+    return found
+
+
+def joined(own: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+    """Under each name the rows (T, ...) of all processes, in order of their numbers, on the CPU.
+
+    They travel by way of `device`. A process without rows may lack a name; widths and types are the same everywhere.
+    """
+    import torch
+    import torch.distributed as dist
+
+    known = gathered({name: (tuple(rows.shape), rows.dtype) for name, rows in own.items()})
+    found = {}
+    for name in dict.fromkeys(name for of_one in known for name in of_one):
+        (_, *width), dtype = next(of_one[name] for of_one in known if name in of_one)
+        counts = [of_one[name][0][0] if name in of_one else 0 for of_one in known]
+        mine = torch.zeros(
+            (max(counts), *width), dtype=dtype, device=device
+        )  # a gather wants parts of one size
+        if name in own:
+            mine[: len(own[name])] = own[name].to(device)
+        parts = [torch.empty_like(mine) for _ in known]
+        dist.all_gather(parts, mine, group=_group_of(mine))
+        found[name] = torch.cat([part[:count].cpu() for part, count in zip(parts, counts)])
     return found
 
 
@@ -173,4 +219,4 @@ def same_everywhere(model: torch.nn.Module) -> None:
     import torch.distributed as dist
 
     for tensor in model.state_dict().values():
-        dist.broadcast(tensor, src=0)
+        dist.broadcast(tensor, src=0, group=_group_of(tensor))

@@ -49,6 +49,25 @@ def test_what_recbole_names_is_named_by_us_too():
     assert wanted - ours == {"ray"}
 
 
+def test_ray_is_of_its_extra_alone():
+    """It is 70 MB, and no environment of make or of CI has it; the sentence of --ray names the same release."""
+    from recbole_ext.experiment.over_machines import INSTALL
+
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert [line for name, lines in extras.items() for line in lines if "ray" in line] == extras["ray"]
+    release, _, python = extras["ray"][0].partition("; ")
+    assert python == "python_version >= '3.12'"  # before, RecBole is a dependency and names an older one
+    assert f"pip install '{release}'" == INSTALL
+    assert PROJECT["tool"]["uv"]["override-dependencies"] == [f"{release}; extra == 'ray'"]
+    code = re.search(r"define NAMED\n(.*?)endef", (ROOT / "Makefile").read_text(encoding="utf-8"), re.DOTALL)[
+        1
+    ]
+    code = code.replace("\\\n", "")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    named = done.stdout.splitlines()
+    assert "torch>=2.6" in named and not [line for line in named if "ray" in line]
+
+
 # --- make ---------------------------------------------------------------------------------------------------
 
 FAKE = '#!/bin/sh\n[ "$1" = -V ] && echo Python {version}\n[ "{fits}" = True ]\n'

@@ -12,6 +12,7 @@ USAGE = """usage: {prog} FILE [--key=value ...]
   FILE                       a yaml file, or the name of one in configs/experiment/ (docs/experiments.md)
   --test=False               searches and choices only; a later call reads the test part
   --workers=4                processes side by side; --gpu_id=0,1 shares GPUs out among them
+  --ray=ADDRESS              cells on the machines of a Ray cluster (docs/scale.md); --gpus_per_cell=.5
   --name=NAME                another folder for its records and its page
   --model=A,B --dataset=C --seed=1,2   only these of its models, data sets, seeds
   --key=value                any other key: of every run, over what the file says

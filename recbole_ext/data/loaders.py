@@ -160,9 +160,20 @@ class RowFullSortEvalDataLoader(FullSortEvalDataLoader):
         self.set_batch_size(self.step)
 
     def __iter__(self) -> Iterator[Any]:
-        return own_batches(super().__iter__())
+        if current().count == 1 or draws(self):
+            return own_batches(super().__iter__())
+        begins = own_batches(iter(range(0, self.sample_size, self.step)))
+        return iter(
+            DataLoader(
+                [np.arange(begin, min(begin + self.step, self.sample_size)) for begin in begins],  # type: ignore[arg-type]
+                batch_size=None,
+                collate_fn=self.collate_fn,
+                num_workers=self.num_workers,
+                generator=torch.Generator(),
+            )
+        )
 
-    def collate_fn(self, index: list[int]) -> tuple[Any, None, torch.Tensor, torch.Tensor]:
+    def collate_fn(self, index: Any) -> tuple[Any, None, torch.Tensor, torch.Tensor]:
         """Rows, no history to mask, and per row its number and its target."""
         rows = self.transform(self._dataset, self._dataset[self.row_order[index]])
         return rows, None, torch.arange(len(rows)), rows[self.iid_field]

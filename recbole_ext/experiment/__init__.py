@@ -1,7 +1,8 @@
 """Experiments: models × data sets × seeds by one command, chosen on validation, tested once, resumable.
 
 plan.py what is asked for · checked.py whether each model can do it · groups.py the runs that it means · cells.py one of
-them · grid.py which is next · workers.py processes side by side · ledger.py every reading of a test part · results.py
+them · grid.py which is next · workers.py processes side by side ·
+over_machines.py tasks of a Ray cluster · ledger.py every reading of a test part · results.py
 what it leaves. See docs/experiments.md.
 Importing this package loads neither torch nor RecBole.
 """
@@ -21,6 +22,8 @@ GRID_KEYS = (
     "search_seed",
     "test",
     "baseline",
+    "ray",
+    "gpus_per_cell",
     "workers",
     "threads",
 )

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -214,6 +215,19 @@ def standing(job: Job) -> str:
     begun = any(job.folder.glob("*.pth")) or any((job.folder / "valid").glob("*.pth"))
     chosen = job.refit and read_record(job.folder / "valid") is not None and not any(job.folder.glob("*.pth"))
     return "goes on where it was interrupted" if begun and not chosen else ""
+
+
+def list_reading(job: Job, record: Mapping[str, Any]) -> None:
+    """Put a finished cell on the list of readings, where an interruption came between the two."""
+    settings = digest(job.identity)
+    known = {
+        (row["dataset"], row["label"], row["seed"], row["settings"]) for row in ledger.readings(job.ledger)
+    }
+    if "test" in record and (job.dataset, job.label, job.seed, settings) not in known:
+        try:
+            ledger.append(job.ledger, job.label, settings, record)
+        except OSError as error:  # the next call lists it
+            print(f"error: {cannot_write(error, job.ledger)}", file=sys.stderr)
 
 
 # --- doing it -----------------------------------------------------------------------------------------------

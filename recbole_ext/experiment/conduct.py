@@ -6,7 +6,7 @@ import csv
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from recbole_ext.experiment.grid import Grid
 from recbole_ext.experiment.names import CELLS
 from recbole_ext.experiment.plan import Experiment, from_command_line
 from recbole_ext.files import cannot_write, check_writable, cleared
+from recbole_ext.settings.base import flag
 from recbole_ext.settings.files import merge
 
 
@@ -34,8 +35,13 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
     `tables` prints each cell's results as a single run does. Raises UsageError, before anything runs, for a setting
     that is wrong whatever the data are.
     """
+    with _cluster(experiment) as ray:
+        return _conducted(experiment, ray, command, tables)
+
+
+def _conducted(experiment: Experiment, ray: Any, command: str, tables: bool) -> int:
+    """As run_experiment; ray: connected to the cluster where the cells run, None: on this machine."""
     from recbole_ext.experiment.results import write_results
-    from recbole_ext.experiment.workers import one_by_one, side_by_side
 
     grid = Grid(experiment, tables)
     report = grid.groups[0].cells[0].ledger.parent
@@ -45,12 +51,7 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
         _tell_replaced(grid)
         try:
             grid.begin()
-            if experiment.workers == 1 and experiment.threads is None:
-                one_by_one(grid.take, grid.ended)
-            else:
-                side_by_side(
-                    grid.take, grid.ended, experiment.workers, _threads(experiment), _gpus(experiment)
-                )
+            _do_jobs(experiment, grid, ray)
         except KeyboardInterrupt:
             print(
                 f"{grid.done} of {grid.total} cells are finished; the same command goes on", file=sys.stderr
@@ -61,6 +62,42 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
                 _note_call(grid, command)
         compared = write_results(grid, command)
     return 1 if grid.failed or not compared else 0
+
+
+def _cluster(experiment: Experiment) -> AbstractContextManager[Any]:
+    """Ray, connected to the cluster of an experiment, if it names one."""
+    if experiment.ray is None:
+        return nullcontext()
+    gpu = merge(experiment.settings, experiment.overrides).get("gpu_id")
+    if gpu is not None:
+        gpu = ",".join(map(str, gpu)) if isinstance(gpu, list | tuple) else gpu
+        raise UsageError(
+            f"gpu_id is {gpu}, and Ray says which GPU each cell has: leave gpu_id out (gpus_per_cell: 0 takes none)"
+        )
+    from recbole_ext.experiment.over_machines import connected
+
+    return connected(experiment.ray)
+
+
+def _do_jobs(experiment: Experiment, grid: Grid, ray: Any) -> None:
+    """What is left to do: on a Ray cluster, in this process, or in several of this machine."""
+    from recbole_ext.experiment.workers import one_by_one, side_by_side
+
+    if ray is not None:
+        _on_cluster(experiment, grid, ray)
+    elif grid.at_once == 1 and experiment.threads is None:
+        one_by_one(grid.take, grid.ended)
+    else:
+        side_by_side(grid.take, grid.ended, grid.at_once, _threads(experiment), _gpus(experiment))
+
+
+def _on_cluster(experiment: Experiment, grid: Grid, ray: Any) -> None:
+    from recbole_ext.experiment.over_machines import needs_of, over_machines
+
+    use_gpu = flag(merge(experiment.settings, experiment.overrides).get("use_gpu", True))
+    needs, room = needs_of(ray, experiment.gpus_per_cell, experiment.threads or 1, use_gpu)
+    grid.at_once = min(room, experiment.workers or room)
+    over_machines(grid.take, grid.ended, ray, needs, experiment.workers, grid.place)
 
 
 def _check_writable(*folders: Path) -> None:
@@ -126,7 +163,7 @@ def _alone(place: Path) -> Iterator[None]:
 def _threads(experiment: Experiment) -> int:
     import torch
 
-    return experiment.threads or max(1, torch.get_num_threads() // experiment.workers)
+    return experiment.threads or max(1, torch.get_num_threads() // (experiment.workers or 1))
 
 
 def _gpus(experiment: Experiment) -> list[str]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from recbole_ext.experiment import cells, ledger
+from recbole_ext.experiment import cells
 from recbole_ext.experiment.cells import Job, Outcome
 from recbole_ext.experiment.groups import Group, groups_of
 from recbole_ext.experiment.names import name_of, result, valid_score
 from recbole_ext.experiment.plan import Experiment
-from recbole_ext.files import cannot_write
 from recbole_ext.report import formats
 
 
@@ -31,6 +29,7 @@ class Grid:
         self.total = sum(len(group.cells) for group in self.groups)
         self.done = 0
         self.ran = 0  # jobs that ended in this call
+        self.at_once = experiment.workers or 1  # jobs side by side
         self.failed: list[dict[str, Any]] = []
         self.finished: set[Path] = set()  # folders of cells that ended well
         self._group_of = {job.folder: group for group in self.groups for job in group.all_jobs}
@@ -49,7 +48,7 @@ class Grid:
                 if record is None or cells.harmed(job):
                     group.to_do.append(job)
                     continue
-                _list_reading(job, record)
+                cells.list_reading(job, record)
                 self._cell_ended(job, record, f"{result(job, record)}, finished before")
             if group.to_do or group.has_lost_tries:
                 group.to_try.extend(job for job in group.tries if cells.record_of(job) is None)
@@ -157,23 +156,10 @@ class Grid:
         rest = sum(
             group.left * statistics.mean(group.seconds or known) for group in self.groups if group.left
         )
-        return f" (ETA {formats.duration(rest / self.experiment.workers)})" if rest else ""
+        return f" (ETA {formats.duration(rest / self.at_once)})" if rest else ""
 
     def jobs(self) -> Iterator[tuple[Group, Job]]:
         """Every cell with what was chosen for it, in order."""
         for group in self.groups:
             for job in group.cells:
                 yield group, group.chosen(job)
-
-
-def _list_reading(job: Job, record: Mapping[str, Any]) -> None:
-    """Put a finished cell on the list of readings, where an interruption came between the two."""
-    settings = cells.digest(job.identity)
-    known = {
-        (row["dataset"], row["label"], row["seed"], row["settings"]) for row in ledger.readings(job.ledger)
-    }
-    if "test" in record and (job.dataset, job.label, job.seed, settings) not in known:
-        try:
-            ledger.append(job.ledger, job.label, settings, record)
-        except OSError as error:  # the next call lists it
-            print(f"error: {cannot_write(error, job.ledger)}", file=sys.stderr)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext.errors import UsageError, did_you_mean
+from recbole_ext.experiment.cluster import Cluster
 from recbole_ext.settings.base import flag
 from recbole_ext.settings.files import config_files, configs_dir, load_yaml
 from recbole_ext.settings.place import one_line
@@ -30,7 +31,10 @@ KEYS = (
     "baseline",
     "workers",
     "threads",
+    "ray",
+    "gpus_per_cell",
 )
+AS_GIVEN = ("search_trials", "search_seed", "refit", "test", "workers", "threads", "ray", "gpus_per_cell")
 MODEL_KEYS = ("label", "model", "settings", "search", "of")
 BLEND = "Blend"
 # what the experiment itself says, and no setting of a run may
@@ -71,7 +75,8 @@ class Experiment:
 
     seeds: None: the configured seed. overrides: settings of the command line, over all others. files: those of
     --config_files, under all others. report: folder of page, ledger and chosen settings. text: the yaml file's.
-    narrowed: the command line names some of the file's models only.
+    narrowed: the command line names some of the file's models only. workers: None: one, or on a cluster as many as it
+    has room for. ray, gpus_per_cell: see Cluster.
     """
 
     name: str
@@ -87,8 +92,10 @@ class Experiment:
     refit: bool = False
     test: bool = True
     baseline: str | None = None
-    workers: int = 1
+    workers: int | None = None
     threads: int | None = None
+    ray: str | None = None
+    gpus_per_cell: float | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     text: str | None = None
@@ -199,6 +206,13 @@ def _checked(
     for key in ("refit", "test"):
         if not isinstance(given.get(key, True), bool):
             raise UsageError(f"{key} is {given[key]!r}: write True or False")
+    cluster = Cluster.read({key: given[key] for key in ("ray", "gpus_per_cell") if key in given})
+    if cluster.gpus_per_cell is not None and cluster.ray is None:
+        raise UsageError(
+            f"gpus_per_cell is {cluster.gpus_per_cell:g}, which is for cells on a Ray cluster: name one by ray, or "
+            "leave it out"
+        )
+    given = {**given, **cluster.model_dump()}
     baseline = given.get("baseline")
     labels = [entry.label for entry in models]
     if baseline is not None and baseline not in labels:
@@ -217,11 +231,7 @@ def _checked(
         report=report,
         text=text,
         baseline=baseline,
-        **{
-            key: given[key]
-            for key in ("search_trials", "search_seed", "refit", "test", "workers", "threads")
-            if given.get(key) is not None
-        },
+        **{key: given[key] for key in AS_GIVEN if given.get(key) is not None},
     )
 
 
@@ -322,10 +332,7 @@ def _changed(experiment: Experiment, own: Mapping[str, Any], keys: Mapping[str, 
         "baseline": experiment.baseline,
         "datasets": list(experiment.datasets),
         "seeds": list(experiment.seeds or ()),
-        **{
-            key: getattr(experiment, key)
-            for key in ("search_trials", "search_seed", "refit", "test", "workers", "threads")
-        },
+        **{key: getattr(experiment, key) for key in AS_GIVEN},
     }
     asked |= {key: value for key, value in keys.items() if key != "name"}
     for key in ("dataset", "seed"):

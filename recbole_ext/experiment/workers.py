@@ -115,10 +115,17 @@ def _work(connection: Connection, threads: int, gpu: str | None) -> None:
             job = connection.recv()
         except EOFError:
             return
-        if gpu is not None:
-            job = replace(job, settings={**job.settings, "gpu_id": gpu})
-        outcome = do(job)
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # the GPU is shared with the other workers
-        connection.send(outcome)
+        connection.send(do_on(job, gpu))
+
+
+def do_on(job: Job, gpu: str | None) -> Outcome:
+    """Do a job on a GPU, or on none where this is an empty text; None: as its settings say. Frees it then."""
+    import torch
+
+    if gpu is not None:
+        job = replace(job, settings={**job.settings, "gpu_id": gpu})
+    outcome = do(job)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return outcome

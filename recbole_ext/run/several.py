@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,21 +12,33 @@ from typing import Any
 from recbole_ext.errors import UsageError
 from recbole_ext.processes import current, same_everywhere, started
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+_visible = os.environ.get(VISIBLE)  # as torchrun was started with it; a run changes it
+
 
 def of_this_process(settings: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The settings of a run, with the GPU of this process: the one of `gpu_id` at its place, or of its number."""
+    """The settings of a run, with the GPU of this process.
+
+    It is the one at its place in `gpu_id`, else in CUDA_VISIBLE_DEVICES, else the one of its number.
+    """
     found, at = dict(settings or {}), started()
     if at.count == 1:
         return found
-    given = found.get("gpu_id")
-    cards = given if isinstance(given, list | tuple) else str("" if given is None else given).split(",")
-    cards = [str(card).strip() for card in cards if str(card).strip()]
-    if cards and len(cards) <= at.on_machine:
+    key, cards = "gpu_id", _listed(found.get("gpu_id"))
+    if not cards:
+        key, cards = VISIBLE, _listed(_visible)
+    if cards and len(set(cards)) <= at.on_machine:
         raise UsageError(
-            f"gpu_id is {','.join(cards)}, and process {at.on_machine} of this machine has none of them: name one a "
-            "process, or leave gpu_id out"
+            f"{key} is {','.join(cards)}, and process {at.on_machine} of this machine has none of them for itself: "
+            f"name one a process, or leave {key} out"
         )
     return {**found, "gpu_id": cards[at.on_machine] if cards else str(at.on_machine)}
+
+
+def _listed(cards: Any) -> list[str]:
+    """The GPUs that a setting or a variable names."""
+    named = cards if isinstance(cards, list | tuple) else str("" if cards is None else cards).split(",")
+    return [str(card).strip() for card in named if str(card).strip()]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from recbole.utils import EvaluatorType
 from torch import Tensor
 
 from recbole_ext.errors import UsageError
-from recbole_ext.processes import current, gathered
+from recbole_ext.processes import current, joined
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
 from recbole_ext.scores.ranks import TOP, target_ranks
@@ -217,12 +217,16 @@ class RankCollector(Collector):
         """As RecBole's, of the batches of all processes."""
         if current().count > 1:
             data = self.data_struct._data_dict
-            own = {key: data[key].cpu() for key in PER_EVALUATION if key in data}
-            parts = gathered((own, self._kept if self.keep else []))
-            for key in {key for found, _ in parts for key in found}:
-                data[key] = torch.cat([found[key] for found, _ in parts if key in found])
-            self._kept = [one for _, kept in parts for one in kept]
+            data.update(joined({key: data[key] for key in PER_EVALUATION if key in data}, self.device))
+            if self.keep:
+                kept = joined(self._together(), self.device)
+                self._kept = [kept] if kept else []
         return super().get_data_struct()
+
+    def _together(self) -> dict[str, Tensor]:
+        """What has been kept of all batches."""
+        names = self._kept[0] if self._kept else ()
+        return {name: torch.cat([part[name] for part in self._kept]) for name in names}
 
     def targets(self) -> dict[str, np.ndarray]:
         """item, rank (T,), top (T, 20) and the rows' own columns, in the order of events if known; stops keeping.
@@ -230,9 +234,7 @@ class RankCollector(Collector):
         The rows' columns: event_index, session, number of items in the prefix, and the target's event kind (its id).
         """
         self.keep = False
-        if not self._kept:
-            return {}
-        found = {k: torch.cat([part[k] for part in self._kept]).numpy() for k in self._kept[0]}
+        found = {name: rows.numpy() for name, rows in self._together().items()}
         if "event_index" not in found:
             return found
         in_order = np.argsort(found["event_index"], kind="stable")  # evaluation goes by length of the prefix

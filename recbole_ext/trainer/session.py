@@ -21,11 +21,10 @@ from tqdm import tqdm
 
 from recbole_ext.data.positions import PositionBatch, PositionTrainLoader
 from recbole_ext.data.session_dataset import SessionDataset
-from recbole_ext.data.user_sequences import UserBatch
 from recbole_ext.errors import UsageError
 from recbole_ext.model.factored import Examined, Factored, examine, factored_of
 from recbole_ext.model.objective import Objective, position_loss, row_loss
-from recbole_ext.processes import add_gradients, current, draw_apart, share_of, total
+from recbole_ext.processes import current, draw_apart
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
 from recbole_ext.scores.terms import RowTerms
@@ -35,6 +34,7 @@ from recbole_ext.settings.training import Training
 from recbole_ext.trainer.averaging import WeightAverage
 from recbole_ext.trainer.collector import RankCollector
 from recbole_ext.trainer.cuda_graphs import GraphedSteps
+from recbole_ext.trainer.gradients import SharedGradients, as_given, targets_in
 from recbole_ext.trainer.precision import keep_recurrence_exact
 
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
@@ -54,6 +54,7 @@ class SessionTrainer(Trainer):
         self.objective: Objective | None = None
         self._vectors: Tensor | None = None  # item vectors of the evaluation under way
         self._graphs: GraphedSteps | None = None
+        self.shared: SharedGradients | None = None  # with other processes, where there are any
         self.average: WeightAverage | None = None  # made in the first epoch
 
     # --- what the model allows -------------------------------------------------------------------------
@@ -169,20 +170,14 @@ class SessionTrainer(Trainer):
         """Gradients of one batch; returns its loss, detached, or the parts of it."""
         with self._autocast():
             losses = loss_func(batch) if loss_func != self._loss_of else self._loss_of(batch, select)
-        several = current().count > 1
-        if several:  # a mean over this process's targets becomes its part of the mean over all
-            share = share_of(_targets_in(batch)).to(self.device)
-            losses = tuple(part * share for part in losses) if isinstance(losses, tuple) else losses * share
         loss: Tensor = torch.stack(losses).sum() if isinstance(losses, tuple) else losses
         loss.backward()
-        if several:
-            add_gradients(self.model.parameters())
-        if self.clip_grad_norm:
-            clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         return tuple(part.detach() for part in losses) if isinstance(losses, tuple) else losses.detach()
 
     def update(self) -> None:
         """Take the optimizer's step; on the device only, as it may be part of a graph."""
+        if self.clip_grad_norm:
+            clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()
         if self.average is not None:
             self.average.add()
@@ -195,6 +190,9 @@ class SessionTrainer(Trainer):
         if loss is None:
             self.optimizer.zero_grad()
             loss = self._backward(batch, loss_func)
+            if self.shared is not None:
+                every = self.shared.of_all(as_given(loss), targets_in(batch))
+                loss = every if isinstance(loss, tuple) else every[0]
             self.update()
         if self.average is not None:
             self.average.count()
@@ -215,6 +213,8 @@ class SessionTrainer(Trainer):
         self.model.train()
         draw_apart(int(self.config["seed"]), epoch_idx)
         loss_func = loss_func or self._loss_of
+        if self.shared is None and current().count > 1:
+            self.shared = SharedGradients(self.model)
         if self._graphs is None and self._may_graph(train_data, loss_func):
             self._graphs = GraphedSteps(self, train_data)
         batches = train_data
@@ -232,8 +232,6 @@ class SessionTrainer(Trainer):
                 batches.set_postfix_str(set_color("GPU RAM: " + get_gpu_usage(self.device), "yellow"))
         if summed is None:
             return 0.0
-        if current().count > 1:
-            summed = tuple(map(total, summed)) if isinstance(summed, tuple) else total(summed)
         self._check_nan(sum(summed) if isinstance(summed, tuple) else summed)
         return tuple(part.item() for part in summed) if isinstance(summed, tuple) else summed.item()
 
@@ -269,7 +267,6 @@ class SessionTrainer(Trainer):
         return (
             self.device.type == "cuda"
             and self.place.cuda_graphs
-            and current().count == 1  # what processes tell each other is not in a graph
             and isinstance(train_data, PositionTrainLoader)
             and train_data.buckets
             and loss_func == self._loss_of
@@ -360,13 +357,6 @@ class SessionTrainer(Trainer):
             columns.append(self.model.predict(rows).view(-1))
         rows.update(Interaction({item: candidates[:, 0]}))
         return torch.stack(columns, dim=1)
-
-
-def _targets_in(batch: Any) -> int | Tensor:
-    """How many targets a batch's loss is the mean of."""
-    if isinstance(batch, PositionBatch | UserBatch):
-        return (batch.targets != 0).sum()
-    return len(batch)
 
 
 def _added(summed: Any, loss: Any) -> Any:

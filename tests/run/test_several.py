@@ -24,7 +24,7 @@ RUNS = {
     "positions": ("HRNNFeat", {**HRNN, **NO_DROPOUT, "recency": 5.0}),
     "users": ("HRNNFeat", {**HRNN, **NO_DROPOUT, "user_state": "init", "pointer": "none"}),
     "causal": ("SASRec", {**SASREC, "train_targets": "all_positions", "weight_average": 0.9}),
-    "prefixes": ("SASRec", SASREC),
+    "prefixes": ("SASRec", {**SASREC, "clip_grad_norm": {"max_norm": 0.05}}),
     "no buckets": ("GRU4Rec", {**GRU, "length_buckets": False}),
     # a last batch of one row, a part of the test without a batch for each process
     "one row": ("GRU4Rec", {**GRU, "train_batch_size": LEFT_ONE, "eval_batch_size": 4096}),
@@ -206,18 +206,33 @@ def test_half_an_environment_is_named(monkeypatch):
 
 @pytest.mark.parametrize(
     ("given", "card"),
-    [(None, "1"), ("0,3", "3"), ([2, 5], "5"), ("7", None)],
-    ids=["none", "text", "list", "too few"],
+    [(None, "1"), ("0,3", "3"), ([2, 5], "5"), ("7", None), ("7,7", None)],
+    ids=["none", "text", "list", "too few", "one twice"],
 )
 def test_a_process_has_a_gpu_of_its_own(monkeypatch, given, card):
     from recbole_ext.run import several
 
     monkeypatch.setattr(several, "started", lambda: Processes(1, 2, 1))
+    monkeypatch.setattr(several, "_visible", None)
     if card is None:
-        with pytest.raises(UsageError, match="gpu_id is 7, and process 1 of this machine has none of them"):
+        with pytest.raises(
+            UsageError, match=r"gpu_id is 7.*, and process 1 of this machine has none of them"
+        ):
             several.of_this_process({"gpu_id": given})
     else:
         assert several.of_this_process({"gpu_id": given})["gpu_id"] == card
+
+
+def test_it_is_one_of_those_that_are_visible(monkeypatch):
+    from recbole_ext.run import several
+
+    monkeypatch.setattr(several, "started", lambda: Processes(1, 2, 1))
+    monkeypatch.setattr(several, "_visible", "4,6")
+    assert several.of_this_process({})["gpu_id"] == "6"
+    assert several.of_this_process({"gpu_id": "0,1"})["gpu_id"] == "1"
+    monkeypatch.setattr(several, "_visible", "4")
+    with pytest.raises(UsageError, match="CUDA_VISIBLE_DEVICES is 4, and process 1 of this machine has none"):
+        several.of_this_process({})
 
 
 def test_parts_hold_every_row_once(monkeypatch):
