@@ -165,7 +165,7 @@ def _do(job: Job, there: There, threads: int) -> Outcome:
         there.enter()
         with _held(job.folder):
             record = cells.record_of(job)
-            if record is None:
+            if record is None or cells.harmed(job):
                 return do_on(job, _gpus(ray.get_gpu_ids()))
             if job.tries is None:
                 cells.list_reading(job, record)
