@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 1 where a test failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--workers", type=int, default=1, help="processes of one thread each, by pytest-xdist")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "robustness.md")
     options = parser.parse_args(argv)
     for name in THREADS:
@@ -63,12 +64,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as place:
         files = [str(TESTS / f"test_{part}.py") for part in parts]
         words = ["-m", "robustness", "-q", "-p", "no:cacheprovider", f"--basetemp={place}/tests"]
+        if options.workers > 1:
+            words += ["-n", str(options.workers)]
         pytest.main([*files, *words], plugins=[collected])
     if not options.out.is_file():
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text("# Robustness\n", encoding="utf-8")
     command = " ".join(["python benchmarks/robustness.py", *options.parts])
-    said = f"`python -m pytest tests/robustness -m robustness`, by `{command}`; {where}"
+    beside = f", {options.workers} processes" if options.workers > 1 else ""
+    said = f"`python -m pytest tests/robustness -m robustness`, by `{command}`{beside}; {where}"
     for part in parts:
         rows = [row[1:] for row in lines(collected.rows) if row[0] == PARTS[part]]
         write_section(options.out, PARTS[part], f"{said}\n\n{table(HEAD, rows)}")
