@@ -34,7 +34,6 @@ SETTINGS = {
     "negatives": 2048,
     "hidden_size": 64,
     "inner_size": 256,
-    "data_cache": False,
 }
 
 
@@ -98,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="SASRec")
     parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="another commit, unpacked there")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--batches", type=int, default=50, help="timed steps of a run by rows")
+    parser.add_argument("--batches", type=int, default=30, help="timed steps of a run by rows")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=ROOT / "atomic_data", help="where the logs are made")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "speed.md")

@@ -52,7 +52,8 @@ class FeatureEncoder(nn.Module):
             elif items is None:
                 parts.append(self.tokens[field](self.embeddings[field]))
             else:
-                parts.append(self.tokens[field].of(items, self.embeddings[field]))
+                tokens: Any = self.tokens[field]
+                parts.append(tokens.of(items, self.embeddings[field]))
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
     def described(self) -> Tensor:

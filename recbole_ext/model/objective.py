@@ -133,8 +133,8 @@ class Objective(nn.Module):
             return sampled_softmax_loss(
                 states, own, shared, items, correction, weight, mixture, self.precision
             )
-        scores = shared_scores(states, own, shared, target, negatives)
-        return binary_loss(*scores, weight, self.exponent)
+        positive, negative, same = shared_scores(states, own, shared, target, negatives)
+        return binary_loss(positive, negative, same, weight, self.exponent)
 
     def _drawn(self, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Columns (M,) of the negatives, and log Q of the targets (N,) and of these (M,)."""
