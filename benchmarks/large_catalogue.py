@@ -3,8 +3,8 @@
     python benchmarks/large_catalogue.py --beside CHECKOUT   # another commit, unpacked there, as the peer
 
 SASRec, 64 wide, 2,048 targets a step and 2,048 negatives. The log is generated: every item once, the rest by Zipf's
-law, sessions of eight events. Every run is a process of its own and the sides take turns. The last line is the same step
-over 20,000 items: what it costs but for the table.
+law, sessions of eight events. Every run is a process of its own and the sides take turns. The last line is the same
+step over 20,000 items: what it costs but for the table.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from recbole_ext.errors import UsageError
 from recbole_ext.processes import current
 from recbole_ext.settings.training import ROWS_PAY_FROM, SAMPLED
+from recbole_ext.trainer.averaging import WeightAverage
 
 
 class RowUpdates:
@@ -64,8 +65,11 @@ class RowUpdates:
         return [*(p for p in parameters if p is not self.table.weight), *rows]
 
     @torch.no_grad()
-    def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Its step, of all parameters and of the rows that were taken; its state keeps the form that it always has."""
+    def step(self, optimizer: torch.optim.Optimizer, average: WeightAverage | None = None) -> None:
+        """Its step, of all parameters and of the rows that were taken; its state keeps the form that it always has.
+
+        average: of the weights, which hears which rows of the table move.
+        """
         rows, weight, taken = self._rows, self.table.weight, self._taken
         if rows is None:
             optimizer.step()
@@ -75,6 +79,8 @@ class RowUpdates:
             optimizer.state[taken] = {name: _of_rows(value, weight, rows) for name, value in whole.items()}
         with _in_place_of(weight, taken, optimizer):
             optimizer.step()
+        if average is not None:
+            average.before_moving(rows)
         weight.index_copy_(0, rows, taken)
         for name, value in optimizer.state.pop(taken, {}).items():
             if not _by_row(value, taken):

@@ -205,7 +205,7 @@ class SessionTrainer(Trainer):
         if self.rows is None:
             self.optimizer.step()
         else:
-            self.rows.step(self.optimizer)
+            self.rows.step(self.optimizer, self.average)
         if self.average is not None:
             self.average.add()
 
@@ -262,6 +262,8 @@ class SessionTrainer(Trainer):
     def _begin_average(self) -> None:
         if self.average is None and self.settings.weight_average is not None:
             self.average = WeightAverage(self.model, self.settings.weight_average)
+        if self.average is not None and self.rows is not None:
+            self.average.go_by_rows(self.rows.table.weight)
 
     def resume_average(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint's average, where one is asked for."""
