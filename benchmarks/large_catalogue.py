@@ -39,7 +39,7 @@ SETTINGS = {
 
 @dataclass
 class Line:
-    """One line of the table, and the milliseconds a step and peaks of memory of its runs."""
+    """One line of the table, and of its runs the milliseconds a step, by the clock and of CPU, and peaks of memory."""
 
     label: str
     items: int
@@ -47,6 +47,7 @@ class Line:
     batches: int
     root: Path = ROOT
     steps: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)
 
 
@@ -116,15 +117,36 @@ def main(argv: Sequence[str] | None = None) -> None:
             side = Side(line.label, "recbole_runs:train_steps", arguments, root=line.root)
             run = run_once(side, options.threads)
             line.steps.append(run["result"]["seconds"] / line.batches * 1e3)
+            line.cpu.append(run["result"]["cpu_seconds"] / line.batches * 1e3)
             line.peaks.append(run["peak_bytes"] / 1e9)
-            print(f"{line.label}, run {number + 1}: {line.steps[-1]:.1f} ms a step", flush=True)
-    base = statistics.median(lines[0].steps)
+            print(
+                f"{line.label}, run {number + 1}: {line.steps[-1]:.1f} ms a step, {line.cpu[-1]:.1f} of CPU",
+                flush=True,
+            )
+    base, base_cpu = statistics.median(lines[0].steps), statistics.median(lines[0].cpu)
     rows = []
     for line in lines:
         middle = statistics.median(line.steps)
         spread = f"{middle:.1f} ({min(line.steps):.1f}–{max(line.steps):.1f})"
-        rows.append((line.label, spread, f"{base / middle:.1f}×", f"{statistics.median(line.peaks):.1f}"))
-    head = ("what", "ms a step, median (least–most)", "ratio", "peak GB of the process")
+        cpu, peak = statistics.median(line.cpu), statistics.median(line.peaks)
+        rows.append(
+            (
+                line.label,
+                spread,
+                f"{base / middle:.1f}×",
+                f"{cpu:.1f}",
+                f"{base_cpu / cpu:.1f}×",
+                f"{peak:.1f}",
+            )
+        )
+    head = (
+        "what",
+        "ms a step, median (least–most)",
+        "ratio",
+        "CPU ms a step, both threads",
+        "ratio",
+        "peak GB of the process",
+    )
     command = "`python benchmarks/large_catalogue.py" + (" --beside CHECKOUT`" if beside else "`")
     where = conditions(options.threads, ("torch", "numpy", "recbole"))
     text = f"{command}; {options.model}, {options.items:,} items; {where}\n\n{table(head, rows)}\n"

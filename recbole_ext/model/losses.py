@@ -104,7 +104,7 @@ def drawn_by_score(
             the pool. number: how many are kept. weight: (N,) of the rows.
     """
     shares = (scores - log_expected).softmax(1).nan_to_num()  # a row may have nothing left
-    chance = weight @ shares
+    chance = (shares * weight.unsqueeze(1)).sum(0)  # no product, which autocast would round
     chance = (chance / chance.sum().clamp_min(SMALLEST) + 1 / len(chance)) / 2
     chance = chance / chance.sum()
     point = torch.rand(number, device=chance.device, dtype=torch.float64)
