@@ -53,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 1 where a test failed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--workers", type=int, default=1, help="processes of one thread each, by pytest-xdist")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes of one thread each, by pytest-xdist"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "robustness.md")
     options = parser.parse_args(argv)
     for name in THREADS:

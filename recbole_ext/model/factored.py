@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -48,23 +48,40 @@ class Scoring:
         return unit_rows(vectors, dtype) if self.kind == "cosine" else vectors
 
 
+class ItemRows(Protocol):
+    """Item vectors that are made when they are looked up, of tables too large to pass over in every step."""
+
+    def rows(self, items: Tensor) -> Tensor:
+        """(…, d) vectors of items (…)."""
+
+
+Vectors = Tensor | ItemRows  # (n_items, d), or those that are looked up
+
+
+def look_up(items: Tensor, vectors: Vectors) -> Tensor:
+    """(…, d) vectors of items (…)."""
+    return F.embedding(items, vectors) if isinstance(vectors, Tensor) else vectors.rows(items)
+
+
 class Factored(ABC):
     """What training and ranking ask of a model whose score is a product."""
 
     scoring: Scoring
     # whether its own loss multiplies in what targets weigh, see `data.recency.weight_of`
     reads_weights = False
+    # whether a training step looks item vectors up one by one, see trainer/row_updates.py
+    by_rows = False
 
     @abstractmethod
     def item_vectors(self) -> Tensor:
         """(n_items, d) vectors of all items, row 0 = padding."""
 
     @abstractmethod
-    def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
+    def row_states(self, interaction: Any, vectors: Vectors) -> Tensor:
         """(B, d) state of every row's prefix; `vectors` as of `item_vectors`."""
 
     @abstractmethod
-    def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
+    def position_states(self, items: Tensor, vectors: Vectors) -> Tensor:
         """(n, L, d) state after every position of sessions (n, L), 0 = padding on the right."""
 
     def examine(self, dataset: Any) -> Examined:
@@ -75,17 +92,36 @@ class Factored(ABC):
         """(n_items,) bool, items that may be ranked; None: all but the padding."""
         return None
 
-    def read_positions(self, batch: PositionBatch, vectors: Tensor) -> Read:
+    def row_table(self) -> nn.Embedding | None:
+        """The table of items that a training step `by_rows` reads by look-ups alone; None: there is no such step."""
+        return None
+
+    def training_vectors(self) -> Vectors:
+        """Item vectors for one training step."""
+        return self.item_vectors()
+
+    def read_positions(self, batch: PositionBatch, vectors: Vectors) -> Read:
         """What it makes of all n * L prefixes of a PositionBatch."""
         return Read(self.position_states(batch.items, vectors).flatten(0, 1))
 
-    def read_rows(self, interaction: Any, vectors: Tensor) -> Read:
+    def read_rows(self, interaction: Any, vectors: Vectors) -> Read:
         """What it makes of every row's prefix."""
         return Read(self.row_states(interaction, vectors))
 
     def terms(self, interaction: Any, read: Read) -> RowTerms | None:
         """What ranking adds to the product for items that the rows (B) name; read: of these rows; None: nothing."""
         return None if read.looks is None else read.looks.copied()
+
+
+class LookedUp:
+    """ItemRows of a table as it is."""
+
+    def __init__(self, table: nn.Embedding):
+        self.table = table
+
+    def rows(self, items: Tensor) -> Tensor:
+        # not the layer itself, whose padding has no gradient: the padding is a candidate of RecBole's models
+        return F.embedding(items, self.table.weight, sparse=self.table.sparse)
 
 
 class DotProductModel(Factored):
@@ -101,7 +137,14 @@ class DotProductModel(Factored):
     def item_vectors(self) -> Tensor:
         return self.model.item_embedding.weight
 
-    def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
+    def row_table(self) -> nn.Embedding:
+        table: nn.Embedding = self.model.item_embedding
+        return table
+
+    def training_vectors(self) -> Vectors:
+        return LookedUp(self.row_table()) if self.by_rows else self.item_vectors()
+
+    def row_states(self, interaction: Any, vectors: Vectors) -> Tensor:
         model = self.model
         states: Tensor = model.forward(*[interaction[field] for field in self._inputs()])
         return states
@@ -117,7 +160,7 @@ class DotProductModel(Factored):
         names = [p.name for p in inspect.signature(model.forward).parameters.values() if p.default is p.empty]
         return [fields[name] for name in names]
 
-    def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
+    def position_states(self, items: Tensor, vectors: Vectors) -> Tensor:
         return states_everywhere(self.model, items)
 
 

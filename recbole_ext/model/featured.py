@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from recbole.utils import InputType
 from torch import Tensor, nn
 
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.errors import UsageError
-from recbole_ext.model.factored import states_everywhere
+from recbole_ext.model.factored import Vectors, look_up, states_everywhere
 from recbole_ext.model.item_encoder import (
     ColdScoring,
     ItemEncoder,
@@ -55,16 +54,16 @@ class LentTable(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._table: Tensor | None = None
+        self._table: Vectors | None = None
 
     def forward(self, items: Tensor) -> Tensor:
         """(…, d) vectors of items (…)."""
         assert self._table is not None, "items are looked up within `of` only"
-        return F.embedding(items, self._table)
+        return look_up(items, self._table)
 
     @contextmanager
-    def of(self, table: Tensor) -> Iterator[None]:
-        """Within the block items have the vectors `table` (n_items, d)."""
+    def of(self, table: Vectors) -> Iterator[None]:
+        """Within the block items have these vectors."""
         self._table = table
         try:
             yield
@@ -115,19 +114,19 @@ class Featured(ItemsRanked):
         """(n_items, d) vectors of all items; in training `id_dropout` draws anew."""
         return self.items.table()
 
-    def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
+    def row_states(self, interaction: Any, vectors: Vectors) -> Tensor:
         """(B, d) state at the end of every row's prefix."""
         return self.read_rows(interaction, vectors).states
 
-    def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
+    def position_states(self, items: Tensor, vectors: Vectors) -> Tensor:
         """(n, L, d) state after every position of sessions (n, L)."""
         return self._look(items, vectors).states.view(*items.shape, -1)
 
-    def read_positions(self, batch: PositionBatch, vectors: Tensor) -> Read:
+    def read_positions(self, batch: PositionBatch, vectors: Vectors) -> Read:
         """States and pointers after every position."""
         return self._look(batch.items, vectors, self.earlier_with_vectors(batch.past_items, vectors))
 
-    def read_rows(self, interaction: Any, vectors: Tensor) -> Read:
+    def read_rows(self, interaction: Any, vectors: Vectors) -> Read:
         """State and pointers at the end of every row's prefix."""
         items, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
         if self.look_back is None:
@@ -140,18 +139,18 @@ class Featured(ItemsRanked):
         at = torch.where(place >= 0, row * longest + place, -1)
         states = self._encoded(items, vectors).flatten(0, 1)
         items = items.flatten()
-        found = F.embedding(items, vectors)
+        found = look_up(items, vectors)
         return self.look_back.rows(states, items, at, found, self.past_of(interaction, vectors))
 
-    def _encoded(self, items: Tensor, vectors: Tensor) -> Tensor:
+    def _encoded(self, items: Tensor, vectors: Vectors) -> Tensor:
         with self.item_embedding.of(vectors):
             return states_everywhere(self, items)
 
-    def _look(self, items: Tensor, vectors: Tensor, past: Earlier | None = None) -> Read:
+    def _look(self, items: Tensor, vectors: Vectors, past: Earlier | None = None) -> Read:
         states = self._encoded(items, vectors)
         if self.look_back is None:
             return Read(states.flatten(0, 1))
-        return self.look_back.positions(states, items, F.embedding(items, vectors), past)
+        return self.look_back.positions(states, items, look_up(items, vectors), past)
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Mean loss over all targets of a PositionBatch, or over the rows of a RecBole Interaction."""

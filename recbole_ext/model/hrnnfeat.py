@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from recbole_ext.data.recency import weight_of
 from recbole_ext.data.user_dataset import UserSessionDataset
 from recbole_ext.data.user_sequences import UserBatch, rows_batch
 from recbole_ext.errors import UsageError
+from recbole_ext.model.factored import Vectors, look_up
 from recbole_ext.model.item_encoder import (
     ColdScoring,
     ItemEncoder,
@@ -219,12 +219,12 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
         """(n_items, sum(parts)) vectors of all items; in training `id_dropout` draws anew."""
         return self.items.table()
 
-    def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
+    def position_states(self, items: Tensor, vectors: Vectors) -> Tensor:
         """(n, L, sum(parts)) states of sessions (n, L) on their own, each an unknown user's."""
         return self._look(items, vectors).states.view(*items.shape, -1)
 
-    def _look(self, items: Tensor, vectors: Tensor, past: Earlier | None = None) -> Read:
-        found = F.embedding(items, vectors)  # one look-up for all, whose gradient is as large as the table
+    def _look(self, items: Tensor, vectors: Vectors, past: Earlier | None = None) -> Read:
+        found = look_up(items, vectors)  # one look-up for all, whose gradient is as large as the table
         states = self._encoded(found)
         if self.look_back is None:
             return Read(states.flatten(0, 1))
@@ -244,7 +244,7 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Mean loss over all targets of a PositionBatch or UserBatch, or over the rows of a RecBole Interaction."""
-        vectors, weight = self.item_vectors(), weight_of(interaction)
+        vectors, weight = self.training_vectors(), weight_of(interaction)
         read, target = self._read_and_targets(interaction, vectors)
         learnt = target != 0
         if self.select or self.loss_type != "CE":
@@ -254,9 +254,10 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
         if self.loss_type == "CE":
             return loss_of(self, self.objective, read, vectors, target, shares(learnt, weight))
         states = self.scoring.states(read.states)
-        return in_batch(self.loss_type, states @ self.scoring.vectors(vectors)[target].T, target, weight)
+        others = self.scoring.vectors(look_up(target, vectors))
+        return in_batch(self.loss_type, states @ others.T, target, weight)
 
-    def _read_and_targets(self, batch: Any, vectors: Tensor) -> tuple[Read, Tensor]:
+    def _read_and_targets(self, batch: Any, vectors: Vectors) -> tuple[Read, Tensor]:
         """What is read of E prefixes, and their (E,) next items, 0 where nothing is to be learnt."""
         if isinstance(batch, PositionBatch):
             return self.read_positions(batch, vectors), batch.targets.flatten()
@@ -266,11 +267,11 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
             read, target = self.read_rows(batch, vectors), batch[self.POS_ITEM_ID]
         return read, torch.where(self.items.seen[target], target, 0)
 
-    def read_positions(self, batch: PositionBatch, vectors: Tensor) -> Read:
+    def read_positions(self, batch: PositionBatch, vectors: Vectors) -> Read:
         """States and pointers after every position of sessions, each an unknown user's but for `pointer: user`."""
         return self._look(batch.items, vectors, self.earlier_with_vectors(batch.past_items, vectors))
 
-    def read_users(self, batch: UserBatch, vectors: Tensor) -> Read:
+    def read_users(self, batch: UserBatch, vectors: Vectors) -> Read:
         """States and pointers after every event of a UserBatch."""
         events = torch.arange(len(batch), device=batch.items.device)
         past = None
@@ -278,7 +279,7 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
             past = self.past.of_sessions(batch.sessions[batch.event_session], self.past_limit, training=True)
         return self._ends(batch, events, vectors, self.earlier_with_vectors(past, vectors))
 
-    def read_rows(self, interaction: Any, vectors: Tensor) -> Read:
+    def read_rows(self, interaction: Any, vectors: Vectors) -> Read:
         """State and pointers at the end of every row's prefix, its user's earlier sessions included."""
         whole = getattr(interaction, "whole", None)
         if whole is not None:
@@ -287,13 +288,13 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
         batch = self._rows(interaction)
         return self._ends(batch, batch.rows, vectors, self.past_of(interaction, vectors))
 
-    def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
+    def row_states(self, interaction: Any, vectors: Vectors) -> Tensor:
         """(B, sum(parts)) state at the end of every row's prefix, its user's earlier sessions included."""
         return self.read_rows(interaction, vectors).states
 
-    def _read_whole(self, items: Tensor, length: Tensor, vectors: Tensor, past: Earlier | None) -> Read:
+    def _read_whole(self, items: Tensor, length: Tensor, vectors: Vectors, past: Earlier | None) -> Read:
         """What is read of sessions (B, M) of `length` (B,) steps, of visitors whose earlier sessions are not read."""
-        found = F.embedding(items, vectors)
+        found = look_up(items, vectors)
         states = self._encoded(found).flatten(0, 1)
         row = torch.arange(len(items), device=items.device)
         first = row * items.shape[1]
@@ -304,9 +305,9 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
         at = torch.where(place >= 0, first.unsqueeze(1) + place, -1)
         return self.look_back.rows(states, items.flatten(), at, found.flatten(0, 1), past)
 
-    def _ends(self, batch: UserBatch, events: Tensor, vectors: Tensor, past: Earlier | None) -> Read:
+    def _ends(self, batch: UserBatch, events: Tensor, vectors: Vectors, past: Earlier | None) -> Read:
         """What is read of the prefixes that `events` (B,) of a UserBatch end."""
-        found = F.embedding(batch.items, vectors)
+        found = look_up(batch.items, vectors)
         states = self.encode(batch, found)
         if self.look_back is None:
             return Read(states[events])

@@ -19,14 +19,13 @@ from recbole_ext.data.live import PAST_ITEMS
 from recbole_ext.data.past import Past
 from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.model import pointer
-from recbole_ext.model.factored import Factored, Scoring
+from recbole_ext.model.factored import Factored, Scoring, Vectors, look_up
+from recbole_ext.model.item_features import FeatureEncoder
 from recbole_ext.model.pointer import LookBack, LookBackSettings, Read
 from recbole_ext.naming import names_items
 from recbole_ext.scores.terms import Raised, RowTerms, hide_and_add
 from recbole_ext.settings.base import Names, Number, key
 from recbole_ext.settings.training import Training
-
-TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 
 
 class ItemEncoderSettings(LookBackSettings):
@@ -69,116 +68,6 @@ class ItemEncoderSettings(LookBackSettings):
             )
 
 
-class FeatureEncoder(nn.Module):
-    """Sum over the feature fields of an item: embeddings of tokens (mean over a sequence), linear maps of numbers.
-
-    A token that no training item carries counts as missing; a missing value adds nothing. Numbers are standardised by
-    the training items.
-    """
-
-    def __init__(self, dataset: Any, fields: list[str], dim: int, seen: Tensor):
-        """seen: (n_items,) bool, items of the training part; `fields`: columns of the `.item` file."""
-        super().__init__()
-        self.fields = fields
-        self.tokens = nn.ModuleDict()  # each item's of a column of tokens; `embeddings` are of all tokens
-        self.embeddings = nn.ModuleDict()
-        self.linears = nn.ModuleDict()
-        features = dataset.get_item_feature()
-        for field in fields:
-            if dataset.field2type[field] in TOKENS:
-                tokens = _seen_tokens(features[field], seen, dataset.num(field))
-                self.embeddings[field] = nn.Embedding(dataset.num(field), dim, padding_idx=0)
-                self.tokens[field] = ItemTokens(tokens)
-                known = (tokens > 0).any(1, keepdim=True)
-            else:
-                numbers = features[field]
-                if field in (dataset.config["numerical_features"] or []):
-                    numbers = numbers[..., 0]  # RecBole stores (value, bucket) for these
-                missing = getattr(dataset, "missing_features", {}).get(field)
-                value, known = _standardised(numbers, missing, seen)
-                self.linears[field] = nn.Linear(value.shape[1], dim, bias=False)
-                self.register_buffer(f"value_{field}", value, persistent=False)
-            self.register_buffer(f"known_{field}", known, persistent=False)
-
-    def forward(self) -> Tensor:
-        """(n_items, dim) feature vectors of all items."""
-        parts = []
-        for field in self.fields:
-            if field in self.linears:
-                parts.append(self.linears[field](getattr(self, f"value_{field}")))
-            else:
-                parts.append(self.tokens[field](self.embeddings[field]))
-        return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
-
-    def described(self) -> Tensor:
-        """(n_items,) bool: items of which at least one feature is known."""
-        return torch.stack([getattr(self, f"known_{field}").any(1) for field in self.fields]).any(0)
-
-
-class ItemTokens(nn.Module):
-    """The tokens of each item, in tables of items of like length, so that one long text does not make all others long.
-
-    There are at most four times as many cells as tokens.
-    """
-
-    def __init__(self, tokens: Tensor):
-        """tokens: (n_items, T) int64, 0 = none."""
-        super().__init__()
-        length = (tokens > 0).sum(1)
-        self.tables = 1
-        place = None
-        if tokens.numel() <= 4 * (int(length.sum()) + len(tokens)):
-            self.register_buffer("table_0", tokens, persistent=False)
-        else:
-            # real tokens first; tables of 1, 2, 4, 8 … columns
-            tokens = tokens.gather(1, (tokens == 0).to(torch.uint8).argsort(dim=1, stable=True))
-            width = 2 ** torch.ceil(torch.log2(length.clamp_min(1).double())).long()
-            widths = width.unique().tolist()
-            rows = [torch.nonzero(width == wide).squeeze(1) for wide in widths]
-            for number, (wide, which) in enumerate(zip(widths, rows)):
-                self.register_buffer(f"table_{number}", tokens[which, :wide].clone(), persistent=False)
-            self.tables = len(rows)
-            place = torch.cat(rows).argsort()
-        self.place: Tensor | None
-        self.register_buffer("place", place, persistent=False)
-
-    def forward(self, embedding: nn.Module) -> Tensor:
-        """(n_items, dim) mean of the vectors of each item's tokens, 0 where it has none."""
-        means = []
-        for tokens in (getattr(self, f"table_{number}") for number in range(self.tables)):
-            if tokens.shape[1] == 1:  # a mean over one token: two passes over all items less
-                means.append(embedding(tokens.squeeze(1)))
-                continue
-            count = (tokens > 0).sum(1, keepdim=True).clamp_min(1)
-            means.append(embedding(tokens).sum(1) / count)
-        return means[0] if self.place is None else torch.cat(means).index_select(0, self.place)
-
-
-def _seen_tokens(tokens: Tensor, seen: Tensor, vocabulary: int) -> Tensor:
-    """(n_items, T) tokens, 0 for those that no training item carries; tokens: (n_items,) or (n_items, T)."""
-    tokens = tokens if tokens.dim() == 2 else tokens.unsqueeze(1)
-    known = torch.zeros(vocabulary, dtype=torch.bool)
-    known[tokens[seen].reshape(-1)] = True
-    return torch.where(known[tokens], tokens, 0)
-
-
-def _standardised(numbers: Tensor, missing: Tensor | None, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """(n_items, L) numbers by mean and deviation of training items' known values, 0 where missing, and what is known.
-
-    numbers: (n_items,) or (n_items, L) float; missing: bool of the same shape, None: nothing is.
-    """
-    numbers = (numbers if numbers.dim() == 2 else numbers.unsqueeze(1)).float()
-    known = torch.ones_like(numbers, dtype=torch.bool) if missing is None else ~missing.view_as(numbers)
-    known[0] = False  # padding
-    trained = (known & seen.unsqueeze(1)).double()
-    count = trained.sum(0).clamp_min(1)
-    mean = (numbers * trained).sum(0) / count
-    scale = ((numbers - mean).square() * trained).sum(0).div(count).sqrt().clamp_min(1e-6)
-    # five deviations: one absurd price must not drown an item's other features
-    standard = ((numbers - mean) / scale).clamp(-5, 5) * known
-    return standard.float(), known
-
-
 class ItemEncoder(nn.Module):
     """The table of item vectors: id part and feature part, fused.
 
@@ -208,14 +97,26 @@ class ItemEncoder(nn.Module):
         """(n_items, sum(parts)) vectors of all items, row 0 (padding) zero."""
         if not self.ids.num_embeddings:
             raise IndexError("the id vectors were given up: load the model again")
-        keep = self.seen
-        if self.training and self.id_dropout > 0:
-            keep = keep & (torch.rand(self.n_items, device=keep.device) >= self.id_dropout)
-        mask = keep.unsqueeze(1).to(self.ids.weight.dtype)
-        e = self.ids.weight * mask  # (n_items, dim)
-        if self.features is None:
+        features = None if self.features is None else self.features()
+        return self._fused(self.ids.weight, features, self.kept())
+
+    def kept(self) -> Tensor:
+        """(n_items,) bool: items with an id part; in training `id_dropout` draws anew."""
+        if not self.training or self.id_dropout == 0:
+            return self.seen
+        return self.seen & (torch.rand(self.n_items, device=self.seen.device) >= self.id_dropout)
+
+    def of(self, items: Tensor, kept: Tensor) -> Tensor:
+        """(n, sum(parts)) the rows of `table` of items (n,) alone; kept: as of `kept`."""
+        features = None if self.features is None else self.features(items)
+        return self._fused(self.ids(items), features, kept[items])
+
+    def _fused(self, ids: Tensor, f: Tensor | None, kept: Tensor) -> Tensor:
+        """(n, sum(parts)) of id vectors (n, dim), feature vectors (n, dim), and kept (n,)."""
+        mask = kept.unsqueeze(1).to(ids.dtype)
+        e = ids * mask
+        if f is None:
             return e
-        f = self.features()
         if self.fusion == "parallel":
             return torch.cat((e, f), dim=1)
         if self.gate is None:
@@ -241,6 +142,17 @@ class ItemEncoder(nn.Module):
             known |= self.features.described()
         known[0] = False
         return known
+
+
+class LookedUpItems:
+    """ItemRows of an encoder, for one step: `id_dropout` drops the same items wherever they are looked up."""
+
+    def __init__(self, items: ItemEncoder):
+        self.items, self.kept = items, items.kept()
+
+    def rows(self, items: Tensor) -> Tensor:
+        """(…, sum(parts)) vectors of items (…)."""
+        return self.items.of(items.flatten(), self.kept).view(*items.shape, -1)
 
 
 class ColdScoring(Scoring):
@@ -316,7 +228,15 @@ class ItemsRanked(Factored):
         self.past_limit = found.past_limit
         return found
 
-    def past_of(self, interaction: Any, vectors: Tensor) -> pointer.Earlier | None:
+    def row_table(self) -> nn.Embedding:
+        """The id vectors; features are looked up by row too, and their own tables are updated whole."""
+        return self.items.ids
+
+    def training_vectors(self) -> Vectors:
+        """Item vectors for one training step, in which `id_dropout` draws anew."""
+        return LookedUpItems(self.items) if self.by_rows else self.item_vectors()
+
+    def past_of(self, interaction: Any, vectors: Vectors) -> pointer.Earlier | None:
         """The earlier items of the users of rows; None: nothing is read or known of them."""
         if self.past is None:
             return None
@@ -326,11 +246,11 @@ class ItemsRanked(Factored):
             found = self.past.of_events(interaction["event_index"], self.past_limit, self.training)
         else:
             return None
-        return pointer.Earlier(found, F.embedding(found, vectors))
+        return pointer.Earlier(found, look_up(found, vectors))
 
-    def earlier_with_vectors(self, items: Tensor | None, vectors: Tensor) -> pointer.Earlier | None:
+    def earlier_with_vectors(self, items: Tensor | None, vectors: Vectors) -> pointer.Earlier | None:
         """Earlier items (n, P) of the users of a training batch, with their vectors."""
-        return None if items is None else pointer.Earlier(items, F.embedding(items, vectors))
+        return None if items is None else pointer.Earlier(items, look_up(items, vectors))
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """(B, n_items) scores; items of which neither id nor feature is known come last, but for `repeat_bias`."""

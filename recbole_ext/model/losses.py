@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_ext.model.large_softmax import Mixture, softmax_loss
+from recbole_ext.model.large_softmax import SMALLEST, softmax_loss
+from recbole_ext.model.shared_softmax import sampled_softmax_loss
 
 LOSSES = ("CE", "BPR", "TOP1")
 
@@ -50,65 +51,76 @@ def in_batch(kind: str, scores: Tensor, target: Tensor, weight: Tensor | None = 
 class SharedNegatives(nn.Module):
     """Draws negatives that all rows of a batch share, with replacement, by `count ** power` of the candidates.
 
-    count: (C,) how often each candidate is a training target; power 0 draws uniformly, 1 by popularity. Candidates
+    count: (C,) how often each candidate is a training event; power 0 draws uniformly, 1 by popularity. Candidates
     that are never a target are drawn as if they were one once, so that they too learn to rank low.
     """
 
     cumulative: Tensor
     log_chance: Tensor
+    log_share: Tensor
 
     def __init__(self, count: Tensor, power: float):
         super().__init__()
         chance = count.double().clamp_min(1) ** power
         chance /= chance.sum()
-        self.register_buffer("cumulative", chance.cumsum(0).float(), persistent=False)
+        # in float64: of millions of items, float32 would draw some twice as often as their chance says
+        self.register_buffer("cumulative", chance.cumsum(0), persistent=False)
         self.register_buffer("log_chance", chance.log().float(), persistent=False)
+        share = count.double() / count.sum().clamp_min(1)
+        self.register_buffer("log_share", share.log().float(), persistent=False)
 
     def draw(self, number: int) -> Tensor:
         """(number,) int64 candidates; nothing here waits for the device."""
-        point = torch.rand(number, device=self.cumulative.device)
+        point = torch.rand(number, device=self.cumulative.device, dtype=torch.float64)
         return torch.searchsorted(self.cumulative, point).clamp_max(len(self.cumulative) - 1)
 
     def log_expected(self, candidates: Tensor, number: int) -> Tensor:
         """log of how often each of the candidates is expected among `number` draws: log Q."""
         return self.log_chance[candidates] + math.log(number)
 
+    def log_expected_beside(self, candidates: Tensor, number: int, others: Tensor) -> Tensor:
+        """log of how often each is expected among `number` draws and so many other rows' targets, others (), which come
+        as often as training events do.
 
-def sampled_softmax_loss(
-    states: Tensor,
-    vectors: Tensor,
-    target: Tensor,
-    negatives: Tensor,
-    correction: tuple[Tensor, Tensor] | None,
-    weight: Tensor,
-    mixture: Mixture | None = None,
-) -> Tensor:
-    """Weighted sum of the rows' cross-entropy over their target and the shared negatives.
+        The one Q of both sources together is the balance heuristic of Veach and Guibas (SIGGRAPH 1995); the mixture is
+        that of Yang et al. (WWW 2020).
+        """
+        return torch.logaddexp(
+            self.log_expected(candidates, number), self.log_share[candidates] + others.log()
+        )
+
+
+def drawn_by_score(
+    scores: Tensor, log_expected: Tensor, number: int, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Which of a pool of negatives to keep, those that a batch scores high more often, and log Q of these.
+
+    A negative's chance is half its mean share in the rows' softmax over the pool, and half that of a uniform draw,
+    which bounds what it may weigh; draws are with replacement. Over both draws the estimate of a sum over all items
+    stays unbiased, as log Q is that of the pool plus the log of how often each is expected among those kept.
 
     Args:
-        states: (N, d). vectors: (C, d). target: (N,). negatives: (K,), left out of the rows whose target they are.
-        correction: log Q of the targets (N,) and of the negatives (K,), subtracted from the logits; None: none.
-        weight: (N,). mixture: as of `softmax_loss`, the softmax being that over target and negatives.
+        scores: (N, M) of the rows for the pool, -inf where one is the row's own target. log_expected: (M,) log Q of
+            the pool. number: how many are kept. weight: (N,) of the rows.
     """
-    positive, negative = _scores(states, vectors, target, negatives)
-    if correction is not None:
-        positive, negative = positive - correction[0], negative - correction[1]
-    negative = negative.masked_fill(target.unsqueeze(1) == negatives, -torch.inf)
-    loss = torch.logaddexp(positive, negative.logsumexp(1)) - positive
-    if mixture is not None:
-        log_rest, log_copied = mixture
-        loss = -torch.logaddexp(log_rest - loss, log_copied)
-    return (loss * weight).sum()
+    shares = (scores - log_expected).softmax(1).nan_to_num()  # a row may have nothing left
+    chance = (shares * weight.unsqueeze(1)).sum(0)  # no product, which autocast would round
+    chance = (chance / chance.sum().clamp_min(SMALLEST) + 1 / len(chance)) / 2
+    chance = chance / chance.sum()
+    point = torch.rand(number, device=chance.device, dtype=torch.float64)
+    kept = torch.searchsorted(chance.double().cumsum(0), point).clamp_max(len(chance) - 1)
+    return kept, log_expected[kept] + chance[kept].log() + math.log(number)
 
 
 def binary_loss(
-    states: Tensor, vectors: Tensor, target: Tensor, negatives: Tensor, weight: Tensor, exponent: float = 1.0
+    positive: Tensor, negative: Tensor, same: Tensor, weight: Tensor, exponent: float = 1.0
 ) -> Tensor:
-    """Weighted sum of `-(log sigmoid(s+) ** exponent + sum log(1 - sigmoid(s-))) / (K + 1)`; exponent: gBCE's beta."""
-    positive, negative = _scores(states, vectors, target, negatives)
-    others = target.unsqueeze(1) != negatives
-    loss = -exponent * F.logsigmoid(positive) - (F.logsigmoid(-negative) * others).sum(1)
-    return (loss / (len(negatives) + 1) * weight).sum()
+    """Weighted sum of `-(log sigmoid(s+) ** exponent + sum log(1 - sigmoid(s-))) / (K + 1)`; exponent: gBCE's beta.
+
+    positive, negative, same: of `shared_scores`. weight: (N,).
+    """
+    loss = -exponent * F.logsigmoid(positive) - (F.logsigmoid(-negative) * ~same).sum(1)
+    return (loss / (negative.shape[1] + 1) * weight).sum()
 
 
 def gbce_exponent(negatives: int, candidates: int, t: float) -> float:
@@ -117,12 +129,16 @@ def gbce_exponent(negatives: int, candidates: int, t: float) -> float:
     return rate * (t * (1 - 1 / rate) + 1 / rate)
 
 
-def _scores(states: Tensor, vectors: Tensor, target: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
-    """(N,) scores of the targets and (N, K) of the negatives, in float32."""
-    # one lookup: the gradient of a table is as large as the table, however few rows are read
-    rows = F.embedding(torch.cat((target, negatives)), vectors)
-    own, shared = rows.split((len(target), len(negatives)))
-    return (states * own).sum(1).float(), (states @ shared.T).float()
+def shared_scores(
+    states: Tensor, own: Tensor, shared: Tensor, target: Tensor, negatives: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(N,) scores of the rows' targets and (N, K) of shared negatives, in float32, and (N, K) bool: where the two are
+    the same.
+
+    states: (N, d). own: (N, d) vectors of the targets. shared: (K, d) of the negatives. target: (N,). negatives: (K,).
+    """
+    scores = (states * own).sum(1).float(), (states @ shared.T).float()
+    return *scores, target.unsqueeze(1) == negatives
 
 
 __all__ = [
@@ -130,8 +146,10 @@ __all__ = [
     "SharedNegatives",
     "binary_loss",
     "cross_entropy",
+    "drawn_by_score",
     "gbce_exponent",
     "in_batch",
     "sampled_softmax_loss",
+    "shared_scores",
     "softmax_loss",
 ]

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,13 +14,15 @@ from torch import Tensor, nn
 
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.recency import weight_of
-from recbole_ext.model.factored import Factored
+from recbole_ext.model.factored import Factored, Scoring, Vectors, look_up
 from recbole_ext.model.large_softmax import Mixture
 from recbole_ext.model.losses import (
     SharedNegatives,
     binary_loss,
+    drawn_by_score,
     gbce_exponent,
     sampled_softmax_loss,
+    shared_scores,
     softmax_loss,
 )
 from recbole_ext.model.pointer import Read
@@ -57,6 +60,9 @@ class Objective(nn.Module):
         self.kind = training.train_loss or "softmax"
         self.precision = training.precision
         self.number = training.negatives
+        self.pool = training.negative_pool
+        self.batch_negatives = training.batch_negatives
+        self.target_log_q = training.target_log_q
         self.register_buffer("candidates", candidates, persistent=False)
         column = None
         if candidates is not None:
@@ -72,32 +78,79 @@ class Objective(nn.Module):
             if self.kind == "gbce":
                 self.exponent = gbce_exponent(min(self.number, real - 1), real, training.gbce_t)
 
-    def vector_dtype(self, vectors: Tensor) -> torch.dtype | None:
-        """What these item vectors are best handed over as; None: as they are."""
-        rounded = self.precision == "bf16" and self.kind == "softmax"
-        return torch.bfloat16 if rounded and vectors.is_cuda else None
-
     def forward(
         self,
+        scoring: Scoring,
         states: Tensor,
-        vectors: Tensor,
+        vectors: Vectors,
         target: Tensor,
         weight: Tensor,
         mixture: Mixture | None = None,
     ) -> Tensor:
-        """Weighted sum of losses; states (N, d), vectors (n_items, d), target (N,) items, weight (N,).
+        """Weighted sum of losses; states (N, d), vectors (n_items, d), both as `scoring` takes them, target (N,) items,
+        weight (N,), 0 where there is no target.
 
         mixture: as of `softmax_loss`, where the softmax is one part of p; bce and gbce have none.
         """
+        states = scoring.states(states)
         if self.candidates is not None:
-            vectors, target = _Chosen.apply(vectors, self.candidates), self.column[target]
-        if self.kind == "softmax":
-            return softmax_loss(states, vectors, target, weight, self.precision, mixture=mixture)
-        negatives = self.negatives.draw(self.number)
+            target = self.column[target]
+        if self.kind != "softmax":
+            return self._sampled(scoring, states, vectors, target, weight, mixture)
+        assert isinstance(vectors, Tensor), "a softmax over all items reads them all"
+        rounded = self.precision == "bf16" and vectors.is_cuda
+        scored = scoring.vectors(vectors, torch.bfloat16 if rounded else None)
+        if self.candidates is not None:
+            scored = _Chosen.apply(scored, self.candidates)
+        return softmax_loss(states, scored, target, weight, self.precision, mixture=mixture)
+
+    def _sampled(
+        self,
+        scoring: Scoring,
+        states: Tensor,
+        vectors: Vectors,
+        target: Tensor,
+        weight: Tensor,
+        mixture: Mixture | None,
+    ) -> Tensor:
+        """As `forward`, with `scoring` done for the states already, and target (N,) the column of a candidate."""
+
+        def scored(columns: Tensor) -> Tensor:
+            items = columns if self.candidates is None else self.candidates[columns]
+            return scoring.vectors(look_up(items, vectors))
+
+        negatives, own_q, shared_q = self._drawn(target, weight)
+        if self.pool is not None:
+            with torch.no_grad():
+                scores = (states @ scored(negatives).T).float()
+                scores.masked_fill_(target.unsqueeze(1) == negatives, -torch.inf)
+                kept, shared_q = drawn_by_score(scores, shared_q, self.number, weight)
+            negatives = negatives[kept]
+        # one look-up: the dense gradient of a table is as large as the table, however few rows are read
+        own, shared = scored(torch.cat((target, negatives))).split((len(target), len(negatives)))
         if self.kind == "sampled_softmax":
-            own, shared = (self.negatives.log_expected(drawn, self.number) for drawn in (target, negatives))
-            return sampled_softmax_loss(states, vectors, target, negatives, (own, shared), weight, mixture)
-        return binary_loss(states, vectors, target, negatives, weight, self.exponent)
+            items, correction = (target, negatives), (own_q if self.target_log_q else None, shared_q)
+            return sampled_softmax_loss(
+                states, own, shared, items, correction, weight, mixture, self.precision
+            )
+        positive, negative, same = shared_scores(states, own, shared, target, negatives)
+        return binary_loss(positive, negative, same, weight, self.exponent)
+
+    def _drawn(self, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Columns (M,) of the negatives, and log Q of the targets (N,) and of these (M,)."""
+        number = self.number if self.pool is None else self.pool
+        drawn = self.negatives.draw(number)
+        if not self.batch_negatives:
+            log_q = partial(self.negatives.log_expected, number=number)
+            return drawn, log_q(target), log_q(drawn)
+        learnt = weight != 0
+        both = torch.cat((drawn, target))
+        expected = self.negatives.log_expected_beside(both, number, (learnt.sum() - 1).clamp_min(0))
+        # a row without a target has none that could be another's negative
+        shared = expected.masked_fill(
+            torch.cat((torch.zeros_like(drawn, dtype=torch.bool), ~learnt)), torch.inf
+        )
+        return both, expected[number:], shared
 
 
 def shares(learnt: Tensor, weight: Tensor | None) -> Tensor:
@@ -112,7 +165,7 @@ def position_loss(factored: Factored, objective: Objective, batch: PositionBatch
     select: compute the loss at positions with a target only; False computes it everywhere and weighs the others 0, so
     that nothing depends on how many there are (a graph wants that).
     """
-    raw = factored.item_vectors()
+    raw = factored.training_vectors()
     read = factored.read_positions(batch, raw)
     target = batch.targets.flatten()
     learnt, weight = target != 0, weight_of(batch)
@@ -125,7 +178,7 @@ def position_loss(factored: Factored, objective: Objective, batch: PositionBatch
 
 def row_loss(factored: Factored, objective: Objective, interaction: Any, target: Tensor) -> Tensor:
     """Mean loss over (prefix, target) rows of a RecBole Interaction."""
-    raw = factored.item_vectors()
+    raw = factored.training_vectors()
     read = factored.read_rows(interaction, raw)
     share = torch.full((len(target),), 1 / len(target), device=target.device)
     weight = weight_of(interaction)
@@ -133,15 +186,8 @@ def row_loss(factored: Factored, objective: Objective, interaction: Any, target:
 
 
 def loss_of(
-    factored: Factored, objective: Objective, read: Read, vectors: Tensor, target: Tensor, weight: Tensor
+    factored: Factored, objective: Objective, read: Read, vectors: Vectors, target: Tensor, weight: Tensor
 ) -> Tensor:
-    """Weighted sum of losses of N prefixes; vectors (n_items, d) as of `item_vectors`, target and weight (N,)."""
-    scoring = factored.scoring
-    loss: Tensor = objective(
-        scoring.states(read.states),
-        scoring.vectors(vectors, objective.vector_dtype(vectors)),
-        target,
-        weight,
-        read.mixture(target),
-    )
+    """Weighted sum of losses of N prefixes; vectors as of `training_vectors`, target and weight (N,)."""
+    loss: Tensor = objective(factored.scoring, read.states, vectors, target, weight, read.mixture(target))
     return loss

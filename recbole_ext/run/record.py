@@ -142,7 +142,7 @@ class Run:
         self.record["valid"] = {k: float(v) for k, v in (best_valid or {}).items()}
         self.record["checkpoint"] = trainer.saved_model_file
         self.record["parameters"] = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-        self.record["notes"] += getattr(trainer.model, "notes", [])
+        self.record["notes"] += [*getattr(trainer.model, "notes", []), *getattr(trainer, "notes", [])]
         self.record |= getattr(trainer, "for_record", {})  # what else a trainer has found
 
     def tested(

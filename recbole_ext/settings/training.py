@@ -17,17 +17,20 @@ OF_STEPS = (
     *("epochs", "train_batch_size", "learner", "learning_rate", "train_neg_sample_args", "eval_step"),
     *("stopping_step", "clip_grad_norm", "weight_decay", "require_pow", "enable_amp", "enable_scaler"),
     *("shuffle", "train_targets", "length_buckets", "train_loss", "negatives", "negative_power", "gbce_t"),
+    *("target_log_q", "batch_negatives", "negative_pool", "row_updates"),
     *("score", "temperature", "precision", "cuda_graphs", "recency", "weight_average"),
     "replay_share",
 )
 # what only our own trainer and loaders read, of sequential models on our rows
 OF_SESSIONS = (
     *("train_targets", "length_buckets", "train_loss", "negatives", "negative_power", "gbce_t"),
+    *("target_log_q", "batch_negatives", "negative_pool", "row_updates"),
     *("score", "temperature", "precision", "cuda_graphs", "recency", "weight_average"),
     "replay_share",
 )
 SWITCHES = ("train_loss", "score")  # switch others of these keys off, see `idle`
 SMALL_LOG, SMALL_BATCH, LARGE_BATCH = 300_000, 256, 2048  # what `train_batch_size: auto` goes by
+ROWS_PAY_FROM = 100_000  # items
 SAMPLED = ("sampled_softmax", "bce", "gbce")
 
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
@@ -110,6 +113,26 @@ class Training(Settings):
     negative_power: Number = key(
         0.5, "sampled_softmax draws them by count ** power: 0 uniform, 1 by popularity", ge=0, le=1
     )
+    target_log_q: Flag = key(
+        True,
+        "sampled_softmax: log Q is subtracted from the target's score as from the negatives'; False: from theirs "
+        "alone, so that the target counts once, as in the softmax",
+    )
+    batch_negatives: Flag = key(
+        False, "sampled_softmax: the targets of a batch are each other's negatives too"
+    )
+    negative_pool: Whole | None = key(
+        None,
+        "sampled_softmax: so many are drawn first, of which negatives are kept, those more often that the batch scores "
+        "high; ~: no pool",
+        ge=2,
+    )
+    row_updates: Flag | Literal["auto"] = key(
+        "auto",
+        "of a sampled train_loss: only item vectors that a step read are updated; auto: where that is faster, on a CPU "
+        f"from {ROWS_PAY_FROM:,} items on",
+        says="True, False or auto",
+    )
     gbce_t: Number = key(0.75, "gbce: 0 is plain BCE, 1 undoes the sampling", ge=0, le=1)
     score: Literal["cosine", "dot"] | None = key(
         None, "~: the model's own; cosine: cosine over temperature, dot: the plain product"
@@ -148,6 +171,11 @@ class Training(Settings):
             raise UsageError(
                 "weight_average is of our trainer's steps, and enable_scaler takes RecBole's: leave one of them out"
             )
+        if self.negative_pool is not None and self.negative_pool <= self.negatives:
+            raise UsageError(
+                f"negative_pool is {self.negative_pool}, of which {self.negatives} negatives are kept: it has to be "
+                "larger"
+            )
         if self.enable_scaler and not self.enable_amp:
             raise UsageError("enable_scaler scales the gradients of enable_amp, which is off: leave it out")
         sampling = self.train_neg_sample_args
@@ -162,9 +190,11 @@ class Training(Settings):
 def idle(values: Any, given: Iterable[str]) -> dict[str, str]:
     """Keys of `given` that another key switches off, and the sentence's end that says which; values: name to value."""
     loss, score = values["train_loss"], values["score"]
+    only_softmax = (loss == "sampled_softmax", f"train_loss is {loss or 'none'}: set sampled_softmax")
     needs = {
         "negatives": (loss in SAMPLED, f"train_loss is {loss or 'none'}: set {', '.join(SAMPLED)}"),
-        "negative_power": (loss == "sampled_softmax", f"train_loss is {loss or 'none'}: set sampled_softmax"),
+        **dict.fromkeys(("negative_power", "target_log_q", "batch_negatives", "negative_pool"), only_softmax),
+        "row_updates": (loss in SAMPLED, f"train_loss is {loss or 'none'}: set {', '.join(SAMPLED)}"),
         "gbce_t": (loss == "gbce", f"train_loss is {loss or 'none'}: set gbce"),
         "temperature": (score == "cosine", f"score is {score or 'none'}: set score: cosine"),
     }

@@ -7,7 +7,7 @@ once, by `model.factored.examine`, when the first loader is seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any
 
@@ -36,6 +36,7 @@ from recbole_ext.trainer.collector import RankCollector
 from recbole_ext.trainer.cuda_graphs import GraphedSteps
 from recbole_ext.trainer.gradients import SharedGradients, as_given, targets_in
 from recbole_ext.trainer.precision import keep_recurrence_exact
+from recbole_ext.trainer.row_updates import RowUpdates, note_of, row_updates_of
 
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 
@@ -56,6 +57,9 @@ class SessionTrainer(Trainer):
         self._graphs: GraphedSteps | None = None
         self.shared: SharedGradients | None = None  # with other processes, where there are any
         self.average: WeightAverage | None = None  # made in the first epoch
+        self._rows_chosen = False
+        self.rows: RowUpdates | None = None  # known once a training loader is
+        self.notes: list[str] = []  # what a reader of the result has to know
 
     # --- what the model allows -------------------------------------------------------------------------
 
@@ -91,6 +95,7 @@ class SessionTrainer(Trainer):
         if positions and past_limit > 0:
             loader.read_past(past_limit)
         self._choose_objective(loader, positions)
+        self._choose_rows()
         self._weigh(loader)
 
     def _choose_objective(self, loader: Any, positions: bool) -> None:
@@ -114,6 +119,16 @@ class SessionTrainer(Trainer):
                 "or train_targets: prefixes"
             )
         self.objective = Objective(self.settings, loader._dataset.training_counts()).to(self.device)
+
+    def _choose_rows(self) -> None:
+        if self._rows_chosen:
+            return
+        self._rows_chosen = True
+        self.rows = row_updates_of(self)
+        if self.rows is not None and self.factored is not None:
+            self.factored.by_rows = True
+            self.notes.append(note_of(self.rows, self.settings.row_updates is True))
+            self.logger.info(self.notes[-1])
 
     def _weigh(self, loader: Any) -> None:
         """Have the loader say what targets weigh, where that is asked for."""
@@ -176,9 +191,16 @@ class SessionTrainer(Trainer):
 
     def update(self) -> None:
         """Take the optimizer's step; on the device only, as it may be part of a graph."""
+        parameters: Iterable[Tensor] = self.model.parameters()
+        if self.rows is not None:
+            self.rows.take()
+            parameters = self.rows.learnt(parameters)
         if self.clip_grad_norm:
-            clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
-        self.optimizer.step()
+            clip_grad_norm_(parameters, **self.clip_grad_norm)
+        if self.rows is None:
+            self.optimizer.step()
+        else:
+            self.rows.step(self.optimizer, self.average)
         if self.average is not None:
             self.average.add()
 
@@ -238,6 +260,8 @@ class SessionTrainer(Trainer):
     def _begin_average(self) -> None:
         if self.average is None and self.settings.weight_average is not None:
             self.average = WeightAverage(self.model, self.settings.weight_average)
+        if self.average is not None and self.rows is not None:
+            self.average.go_by_rows(self.rows.table.weight)
 
     def resume_average(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint's average, where one is asked for."""
@@ -267,6 +291,7 @@ class SessionTrainer(Trainer):
         return (
             self.device.type == "cuda"
             and self.place.cuda_graphs
+            and self.rows is None
             and isinstance(train_data, PositionTrainLoader)
             and train_data.buckets
             and loss_func == self._loss_of

@@ -222,7 +222,7 @@ def test_numbers_of_events_are_filled_by_training_events(write_log, make_config,
 
 def test_a_test_only_token_adds_nothing_to_a_trained_item(write_log, make_config):
     """A tag that only the test item has is missing in the features that our models read."""
-    from recbole_ext.model.item_encoder import FeatureEncoder
+    from recbole_ext.model.item_features import FeatureEncoder
 
     items = [
         {"item_id": item, "tags": f"t{n % 3} odd" if item == UNKNOWN else f"t{n % 3}"}

@@ -353,7 +353,7 @@ def test_wrong_values_are_answered_in_a_sentence(build, random_log, items, name,
 @pytest.mark.parametrize("longest", [1, 3, 40, 400])
 def test_one_long_text_does_not_make_all_others_long(longest):
     """As many cells as tokens, four times at most, and the means of the tokens all the same."""
-    from recbole_ext.model.item_encoder import ItemTokens
+    from recbole_ext.model.item_features import ItemTokens
 
     draw = torch.Generator().manual_seed(1)
     tokens = torch.zeros(300, longest, dtype=torch.int64)
@@ -368,6 +368,8 @@ def test_one_long_text_does_not_make_all_others_long(longest):
     expected = embedding(tokens).sum(1) / (tokens > 0).sum(1, keepdim=True).clamp_min(1)
     found = own(embedding)
     assert torch.allclose(found, expected, atol=1e-6)
+    some = torch.randint(0, 300, (50,), generator=draw)
+    assert torch.allclose(own.of(some, embedding), expected[some], atol=1e-6)
     gradients = []
     for vectors in (found, expected):
         embedding.zero_grad()

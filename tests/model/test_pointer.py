@@ -418,7 +418,8 @@ def test_sampled_softmax_of_a_mixture_is_the_plain_formula():
     *given, target, weight = losses(dtype=torch.float32)
     negatives = torch.tensor([1, 4, 4, 9, 30])
     own, shared = torch.randn(len(target)), torch.randn(len(negatives))
-    loss = sampled_softmax_loss(*given[:2], target, negatives, (own, shared), weight, tuple(given[2:]))
+    read = (given[0], given[1][target], given[1][negatives], (target, negatives))
+    loss = sampled_softmax_loss(*read, (own, shared), weight, tuple(given[2:]))
     twin = [x.detach().double().requires_grad_() for x in given]
     states, vectors, rest, copied = twin
     positive = (states * vectors[target]).sum(1) - own
@@ -452,7 +453,9 @@ def test_gradients_are_numbers_whatever_the_gate(kind, gate):
     if kind == "softmax":
         loss = softmax_loss(read.states, vectors, target, weight, mixture=mixture)
     else:
-        loss = sampled_softmax_loss(read.states, vectors, target, torch.tensor([2, 3]), None, weight, mixture)
+        negatives = torch.tensor([2, 3])
+        given = (read.states, vectors[target], vectors[negatives], (target, negatives))
+        loss = sampled_softmax_loss(*given, None, weight, mixture)
     loss.backward()
     assert loss.isfinite()
     for parameter in (states, vectors, *look.parameters()):

@@ -156,6 +156,16 @@ UNREAD: list[tuple[str, dict[str, Any], str]] = [
         {"train_loss": "gbce", "negative_power": 1},
         "negative_power would do nothing, as train_loss is gbce",
     ),
+    (
+        "SASRec",
+        {"train_loss": "gbce", "batch_negatives": True},
+        "batch_negatives would do nothing, as train_loss is gbce: set sampled_softmax",
+    ),
+    (
+        "SASRec",
+        {"row_updates": True},
+        "row_updates would do nothing, as train_loss is none: set sampled_softmax, bce, gbce",
+    ),
     ("SASRec", {"temperature": 0.1}, "temperature would do nothing, as score is none: set score: cosine"),
     ("SASRec", {"off_policy": {}}, "off_policy estimates rewards, and there are none: set rewards"),
     (

@@ -11,6 +11,7 @@ REWARDS = {"rewards": {"view": 0.2, "purchase": 1.0}}
 MODELS = {
     "SASRec": {"train_targets": "all_positions"},
     "HRNNFeat": {},
+    "GRU4Rec": {"train_loss": "sampled_softmax", "negatives": 2, "row_updates": True, "train_batch_size": 8},
     "SASRecSQN": {**REWARDS, "target_network": "lagged"},
 }
 

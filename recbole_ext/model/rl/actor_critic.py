@@ -151,11 +151,11 @@ class ActorCritic(NetworkPair):
     def _loss(self, step: Step) -> Tensor:
         loss = self.critic_loss(step)
         weight = step.at.share * self.actor_weight(step)  # (N,)
-        scoring = step.main.scoring
         read = step.encoded.read.only(step.at.now)
         actor = self.objective(
-            scoring.states(read.states),
-            scoring.vectors(step.encoded.vectors, self.objective.vector_dtype(step.encoded.vectors)),
+            step.main.scoring,
+            read.states,
+            step.encoded.vectors,
             step.at.action,
             weight,
             read.mixture(step.at.action),

@@ -11,7 +11,7 @@ from recbole.utils import get_model
 from torch import Tensor, nn
 
 from recbole_ext.errors import UsageError
-from recbole_ext.model.factored import Examined, Factored, Scoring, examine
+from recbole_ext.model.factored import Examined, Factored, Scoring, Vectors, examine
 from recbole_ext.model.pointer import Read
 from recbole_ext.model.rl.network import Network
 from recbole_ext.scores.terms import RowTerms, hide_and_add
@@ -155,16 +155,16 @@ class NetworkPair(SequentialRecommender, Factored):
         vectors: Tensor = self.networks[0].factored.item_vectors()
         return vectors
 
-    def row_states(self, interaction: Any, vectors: Tensor) -> Tensor:
+    def row_states(self, interaction: Any, vectors: Vectors) -> Tensor:
         """(B, d) states of rows."""
         return self.read_rows(interaction, vectors).states
 
-    def read_rows(self, interaction: Any, vectors: Tensor) -> Read:
+    def read_rows(self, interaction: Any, vectors: Vectors) -> Read:
         """What the first network makes of rows."""
         read: Read = self.networks[0].read(interaction, vectors)
         return read
 
-    def position_states(self, items: Tensor, vectors: Tensor) -> Tensor:
+    def position_states(self, items: Tensor, vectors: Vectors) -> Tensor:
         """Training goes by `calculate_loss`, which makes them itself."""
         raise NotImplementedError("an actor-critic trains by its own loss")
 

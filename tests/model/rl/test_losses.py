@@ -65,10 +65,7 @@ class PaperNetwork(nn.Module):
 class PaperObjective:
     precision = "fp32"
 
-    def vector_dtype(self, vectors):
-        return None
-
-    def __call__(self, states, vectors, target, weight, mixture=None):
+    def __call__(self, scoring, states, vectors, target, weight, mixture=None):
         chance = torch.softmax(states @ vectors.T, 1).gather(1, target.unsqueeze(1)).squeeze(1)
         if mixture is not None:
             chance = mixture[0].exp() * chance + mixture[1].exp()

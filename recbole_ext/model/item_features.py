@@ -1,0 +1,145 @@
+"""Vectors of item features: tokens, lists of tokens and numbers of the `.item` file, by rows or of all items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from recbole.utils import FeatureType
+from torch import Tensor, nn
+
+TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
+
+
+class FeatureEncoder(nn.Module):
+    """Sum over the feature fields of an item: embeddings of tokens (mean over a sequence), linear maps of numbers.
+
+    A token that no training item carries counts as missing; a missing value adds nothing. Numbers are standardised by
+    the training items.
+    """
+
+    def __init__(self, dataset: Any, fields: list[str], dim: int, seen: Tensor):
+        """seen: (n_items,) bool, items of the training part; `fields`: columns of the `.item` file."""
+        super().__init__()
+        self.fields = fields
+        self.tokens = nn.ModuleDict()  # each item's of a column of tokens; `embeddings` are of all tokens
+        self.embeddings = nn.ModuleDict()
+        self.linears = nn.ModuleDict()
+        features = dataset.get_item_feature()
+        for field in fields:
+            if dataset.field2type[field] in TOKENS:
+                tokens = _seen_tokens(features[field], seen, dataset.num(field))
+                self.embeddings[field] = nn.Embedding(dataset.num(field), dim, padding_idx=0)
+                self.tokens[field] = ItemTokens(tokens)
+                known = (tokens > 0).any(1, keepdim=True)
+            else:
+                numbers = features[field]
+                if field in (dataset.config["numerical_features"] or []):
+                    numbers = numbers[..., 0]  # RecBole stores (value, bucket) for these
+                missing = getattr(dataset, "missing_features", {}).get(field)
+                value, known = _standardised(numbers, missing, seen)
+                self.linears[field] = nn.Linear(value.shape[1], dim, bias=False)
+                self.register_buffer(f"value_{field}", value, persistent=False)
+            self.register_buffer(f"known_{field}", known, persistent=False)
+
+    def forward(self, items: Tensor | None = None) -> Tensor:
+        """(n, dim) feature vectors of items (n,); None: of all."""
+        parts = []
+        for field in self.fields:
+            if field in self.linears:
+                value = getattr(self, f"value_{field}")
+                parts.append(self.linears[field](value if items is None else value[items]))
+            elif items is None:
+                parts.append(self.tokens[field](self.embeddings[field]))
+            else:
+                tokens: Any = self.tokens[field]
+                parts.append(tokens.of(items, self.embeddings[field]))
+        return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+
+    def described(self) -> Tensor:
+        """(n_items,) bool: items of which at least one feature is known."""
+        return torch.stack([getattr(self, f"known_{field}").any(1) for field in self.fields]).any(0)
+
+
+class ItemTokens(nn.Module):
+    """The tokens of each item, in tables of items of like length, so that one long text does not make all others long.
+
+    There are at most four times as many cells as tokens.
+    """
+
+    def __init__(self, tokens: Tensor):
+        """tokens: (n_items, T) int64, 0 = none."""
+        super().__init__()
+        length = (tokens > 0).sum(1)
+        self.tables = 1
+        place = None
+        if tokens.numel() <= 4 * (int(length.sum()) + len(tokens)):
+            self.register_buffer("table_0", tokens, persistent=False)
+        else:
+            # real tokens first; tables of 1, 2, 4, 8 … columns
+            tokens = tokens.gather(1, (tokens == 0).to(torch.uint8).argsort(dim=1, stable=True))
+            width = 2 ** torch.ceil(torch.log2(length.clamp_min(1).double())).long()
+            widths = width.unique().tolist()
+            rows = [torch.nonzero(width == wide).squeeze(1) for wide in widths]
+            for number, (wide, which) in enumerate(zip(widths, rows)):
+                self.register_buffer(f"table_{number}", tokens[which, :wide].clone(), persistent=False)
+            self.tables = len(rows)
+            place = torch.cat(rows).argsort()
+        self.place: Tensor | None
+        self.register_buffer("place", place, persistent=False)
+
+    def forward(self, embedding: nn.Module) -> Tensor:
+        """(n_items, dim) mean of the vectors of each item's tokens, 0 where it has none."""
+        means = [_mean_vector(tokens, embedding) for tokens in self._tables()]
+        return means[0] if self.place is None else torch.cat(means).index_select(0, self.place)
+
+    def of(self, items: Tensor, embedding: nn.Module) -> Tensor:
+        """(n, dim) the same of items (n,) alone."""
+        if self.place is None:
+            return _mean_vector(self._tables()[0][items], embedding)
+        place = self.place[items]  # in all tables, one after another
+        order, means, first = [], [], 0
+        for tokens in self._tables():
+            row = torch.nonzero((place >= first) & (place < first + len(tokens))).squeeze(1)
+            order.append(row)
+            means.append(_mean_vector(tokens[place[row] - first], embedding))
+            first += len(tokens)
+        return torch.cat(means).index_select(0, torch.cat(order).argsort())
+
+    def _tables(self) -> list[Tensor]:
+        return [getattr(self, f"table_{number}") for number in range(self.tables)]
+
+
+def _mean_vector(tokens: Tensor, embedding: nn.Module) -> Tensor:
+    """(n, dim) mean of the vectors of tokens (n, T), 0 = none."""
+    if tokens.shape[1] == 1:  # a mean over one token: two passes over all items less
+        one: Tensor = embedding(tokens.squeeze(1))
+        return one
+    count = (tokens > 0).sum(1, keepdim=True).clamp_min(1)
+    mean: Tensor = embedding(tokens).sum(1) / count
+    return mean
+
+
+def _seen_tokens(tokens: Tensor, seen: Tensor, vocabulary: int) -> Tensor:
+    """(n_items, T) tokens, 0 for those that no training item carries; tokens: (n_items,) or (n_items, T)."""
+    tokens = tokens if tokens.dim() == 2 else tokens.unsqueeze(1)
+    known = torch.zeros(vocabulary, dtype=torch.bool)
+    known[tokens[seen].reshape(-1)] = True
+    return torch.where(known[tokens], tokens, 0)
+
+
+def _standardised(numbers: Tensor, missing: Tensor | None, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """(n_items, L) numbers by mean and deviation of training items' known values, 0 where missing, and what is known.
+
+    numbers: (n_items,) or (n_items, L) float; missing: bool of the same shape, None: nothing is.
+    """
+    numbers = (numbers if numbers.dim() == 2 else numbers.unsqueeze(1)).float()
+    known = torch.ones_like(numbers, dtype=torch.bool) if missing is None else ~missing.view_as(numbers)
+    known[0] = False  # padding
+    trained = (known & seen.unsqueeze(1)).double()
+    count = trained.sum(0).clamp_min(1)
+    mean = (numbers * trained).sum(0) / count
+    scale = ((numbers - mean).square() * trained).sum(0).div(count).sqrt().clamp_min(1e-6)
+    # five deviations: one absurd price must not drown an item's other features
+    standard = ((numbers - mean) / scale).clamp(-5, 5) * known
+    return standard.float(), known
