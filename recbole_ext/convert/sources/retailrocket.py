@@ -38,8 +38,9 @@ from recbole_ext.convert.options import (
 )
 from recbole_ext.convert.properties import AVAILABLE, CATEGORY, History, chosen_features, read_properties
 from recbole_ext.convert.raw_files import Source, find_source, members
-from recbole_ext.convert.rows import BadRows, read_rows
+from recbole_ext.convert.rows import BadRows, narrow, read_blocks, read_rows, without_duplicates
 from recbole_ext.convert.sessions import number_sessions, with_timestamp, without_repeats
+from recbole_ext.convert.vocabulary import TextColumn
 from recbole_ext.errors import ConvertError
 
 EVENTS, TREE, PART = "events.csv", "category_tree.csv", "item_properties_part1.csv"
@@ -187,7 +188,7 @@ def _features(
     notes: dict[str, int],
 ) -> Features:
     """What the property log says of the items, as of the moment that the options name."""
-    as_of, occurring = options.as_of, log["item_id"].unique().sort()
+    as_of, occurring = options.as_of, log["item_id"].unique().sort().cast(pl.Int64)
     chosen = chosen_features(options.features)
     history, reports = read_properties(
         sources.properties,
@@ -206,7 +207,7 @@ def _features(
     item = _item_table(history, occurring, before, tree, options.all_items, notes)
     at_events = None
     if as_of == "event":
-        values = history.values_at(log["item_id"].to_numpy(), log["time_ms"].to_numpy())
+        values = history.values_at(log["item_id"].cast(pl.Int64).to_numpy(), log["time_ms"].to_numpy())
         at_events = _with_path(values, tree).rename(lambda column: f"event_{column}")
     types = {feature.column: feature.type for feature in chosen} | {"category_path": "token_seq"}
     types |= {f"event_{column}": kind for column, kind in types.items()}
@@ -260,7 +261,9 @@ def _find_parts(raw: Path, chosen: Sequence[Path] | None, bundle: str | None) ->
 
 
 def _read_events(source: Source, allowed: BadRows, days: tuple[date, date]) -> tuple[pl.DataFrame, RowReport]:
-    """user_id, item_id, time_ms (unix ms), event (Enum of KINDS), transaction, in file order."""
+    """line, user_id, item_id (UInt32, or Int64 where ids are so long), time_ms (unix ms), event (Enum of KINDS),
+    transaction (Enum), in file order.
+    """
     columns = [
         epoch_ms_column("time_ms", "timestamp", *days),
         id_column("user_id", "visitorid"),
@@ -268,10 +271,15 @@ def _read_events(source: Source, allowed: BadRows, days: tuple[date, date]) -> t
         id_column("item_id", "itemid"),
         text_column("transaction", "transactionid", unknown=("", "NA")),  # some copies write 13556.0
     ]
-    events, report = read_rows(source, columns, allowed, separator=",")
+    report, transactions = RowReport(source.label), TextColumn()
+    blocks = []
+    for block in read_blocks(source, columns, allowed, report, separator=","):
+        transactions.add(block["transaction"])
+        blocks.append(narrow(block.drop("transaction"), ["user_id", "item_id"]))
+    events = pl.concat(blocks, how="vertical_relaxed").with_columns(transactions.column("transaction"))
     if events.is_empty():
         raise ConvertError(f"{source.path} holds no usable row: check that it is the owner's file.")
-    return events, report
+    return without_duplicates(events, report), report
 
 
 def _note_unknown_features(history: History, notes: dict[str, int]) -> None:
