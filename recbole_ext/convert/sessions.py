@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 MINUTE_MS = 60_000
+TWO_USERS = "session with two users (first known one kept)"
+GIVEN_USER = "event given the user that another event of its session names"
 FLOAT32_EXACT = 2**24  # seconds, 194 days
 
 
@@ -31,16 +33,25 @@ def number_sessions(events: pl.DataFrame, gap_minutes: float | None, ties: str |
     if gap_minutes is not None:
         opens[1:] |= np.diff(time) > gap_minutes * MINUTE_MS
     first = np.flatnonzero(opens)
-    length = np.diff(np.append(first, len(order)))
     by_start = np.argsort(time[first], kind="stable")  # users are in order already
     del time, opens
-    first, length = first[by_start], length[by_start]
-    ends = np.cumsum(length)
-    rows = np.arange(len(order), dtype=order.dtype)
-    moved = (first - (ends - length)).astype(order.dtype)  # goes round where sessions move to the front
-    rows += np.repeat(moved, length)
+    rows, length = _moved(first, by_start, order)
     number = np.repeat(np.arange(1, len(first) + 1, dtype=number_type(len(first))), length)
     return events[order[rows]].with_columns(pl.Series("session_id", number))
+
+
+def _moved(
+    first: npt.NDArray[Any], by_start: npt.NDArray[Any], order: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Places in `order` when its sessions, which begin at `first`, stand as `by_start` has them; and their lengths."""
+    length = np.diff(np.append(first, len(order)))
+    first, length = first[by_start], length[by_start]
+    moved = (first - (np.cumsum(length) - length)).astype(
+        order.dtype
+    )  # goes round where sessions move to the front
+    rows = np.arange(len(order), dtype=order.dtype)
+    rows += np.repeat(moved, length)
+    return rows, length
 
 
 def _whole(numbers: pl.Series) -> npt.NDArray[Any]:
@@ -110,11 +121,21 @@ def without_repeats(events: pl.DataFrame) -> pl.DataFrame:
 def in_session_order(events: pl.DataFrame) -> pl.DataFrame:
     """Sort events by their session's start (whole seconds), then session, then time (ms), then as they came.
 
-    `events` has `session_id` (integer) and `time_ms` (unix ms), and stands in file order.
+    `events` has `session_id` (whole numbers, or an Enum in the order of its texts) and `time_ms` (unix ms), and stands
+    in file order.
     """
-    start = (pl.col("time_ms").min().over("session_id") // 1000).alias("_start")
-    ordered = events.with_columns(start).sort("_start", "session_id", "time_ms", maintain_order=True)
-    return ordered.drop("_start")
+    order = sort_order([_whole(events[name]) for name in ("session_id", "time_ms")])
+    session = _whole(events["session_id"])[order]
+    first = np.flatnonzero(np.append(True, session[1:] != session[:-1])[: len(order)])
+    start = _whole(events["time_ms"])[order[first]] // 1000
+    rows, _ = _moved(first, np.argsort(start, kind="stable"), order)
+    return events[order[rows]]
+
+
+def users_differ(events: pl.DataFrame) -> bool:
+    """Whether a session has events of two users, or of one and of none; `events` stand in session order."""
+    same = pl.col("session_id") == pl.col("session_id").shift()
+    return bool(events.select((same & pl.col("user_id").ne_missing(pl.col("user_id").shift())).any()).item())
 
 
 def with_session_users(events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -123,6 +144,8 @@ def with_session_users(events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, in
     Returns the events and the notes: how many sessions name two users, and how many events had no user of
     their own.
     """
+    if not users_differ(events):  # the usual case, in the memory of no table of sessions
+        return events, dict.fromkeys((TWO_USERS, GIVEN_USER), 0)
     known = events.filter(pl.col("user_id").is_not_null())
     users = known.group_by("session_id").agg(
         pl.col("user_id").first().alias("_user"), pl.col("user_id").n_unique().alias("_users")
@@ -130,8 +153,8 @@ def with_session_users(events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, in
     joined = events.join(users, on="session_id", how="left", maintain_order="left")
     filled = joined.filter(pl.col("user_id").is_null() & pl.col("_user").is_not_null()).height
     notes = {
-        "session with two users (first known one kept)": users.filter(pl.col("_users") > 1).height,
-        "event given the user that another event of its session names": filled,
+        TWO_USERS: users.filter(pl.col("_users") > 1).height,
+        GIVEN_USER: filled,
     }
     return joined.with_columns(pl.col("_user").alias("user_id")).drop("_user", "_users"), notes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recbole_ext.convert.engine import pl
 from recbole_ext.convert.guesses import NONE, no_session_column
-from recbole_ext.convert.sessions import in_session_order, number_sessions, with_session_users
+from recbole_ext.convert.sessions import in_session_order, number_sessions, users_differ, with_session_users
 from recbole_ext.convert.shop_log.options import Options
 from recbole_ext.convert.shop_log.plan import Plan, unread
 from recbole_ext.errors import ConvertError
@@ -44,10 +44,10 @@ def in_sessions(
 
 def _number_sessions(log: pl.DataFrame, gap_minutes: float | None) -> pl.DataFrame:
     """Numbered sessions of each user: cut by idle time, or with None by the users' own `session_id`."""
-    code = pl.col("user_id").to_physical().rank("dense").cast(pl.Int64)
+    code = pl.col("user_id").to_physical()  # in the order of the texts
     if gap_minutes is None:
-        session = pl.col("session_id").to_physical().rank("dense").cast(pl.Int64)
-        code = code * pl.col("session_id").n_unique() + session
+        session = pl.col("session_id").to_physical().cast(pl.Int64)
+        code = code.cast(pl.Int64) * (session.max() + 1) + session
     coded = log.with_columns(code.alias("user_id"), pl.col("user_id").alias("_user"))
     numbered = number_sessions(coded.drop("session_id", strict=False), gap_minutes)
     return numbered.with_columns(user_id=pl.col("_user")).drop("_user")
@@ -63,6 +63,8 @@ def in_time_units(log: pl.DataFrame) -> pl.DataFrame:
 
 def _check_shared_sessions(log: pl.DataFrame, place: str) -> None:
     """ConvertError where so many sessions name two users that their ids must be counted for each user."""
+    if not users_differ(log):
+        return
     users = log.drop_nulls("user_id").group_by("session_id").agg(pl.col("user_id").n_unique())["user_id"]
     shared = int((users > 1).sum())
     if shared > SHARED_SESSIONS * len(users):

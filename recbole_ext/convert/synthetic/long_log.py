@@ -72,6 +72,18 @@ def items_of(events: int) -> int:
     return max(1, round(FULL_ITEMS * math.sqrt(events / FULL_EVENTS)))
 
 
+def shape_of(events: int, items: int) -> Shape:
+    """The world of a log of so many events and items, whose scale is 1."""
+    return Shape(
+        days=SHAPE_OF_OWNER.days,
+        sessions=max(1, round(events / MEAN_LENGTH)),
+        items=items,
+        categories=round(SHAPE_OF_OWNER.categories * (items / ITEMS) ** 0.7),
+        skew=SKEW,
+        returns=_returns,
+    )
+
+
 def write(
     folder: Path, seed: int, events: int, items: int | None = None, property_scale: float = 1.0
 ) -> dict[str, int]:
@@ -86,14 +98,7 @@ def write(
             f"so many items with --property-scale {property_scale:g} ask for {rows:,} property rows, but at most "
             f"{MAX_PROPERTY_ROWS:,} can be made: lower one of them."
         )
-    shape = Shape(
-        days=SHAPE_OF_OWNER.days,
-        sessions=max(1, round(events / MEAN_LENGTH)),
-        items=round(ITEMS * share),
-        categories=round(SHAPE_OF_OWNER.categories * share**0.7),
-        skew=SKEW,
-        returns=_returns,
-    )
+    shape = shape_of(events, items or items_of(events))
     world = make_world(np.random.default_rng([seed, 0]), shape, 1.0, shape.sessions)
     counts = _write_events(world, folder, seed, _sessions(world, shape.sessions, events, seed))
     counts |= {"visitors": len(world.style), "items": len(world.item_id)}
