@@ -351,8 +351,9 @@ def _item_table(
         items = pl.concat([occurring, pl.Series(known.item, dtype=pl.Int64)]).unique().sort()
     table = known.last_values(items)
     if tree is not None:
-        used = table["category"].drop_nulls()
-        notes["item whose category is not in the tree"] = sum(category not in tree for category in used)
+        used = table["category"].drop_nulls().value_counts()
+        strange = (count for category, count in used.iter_rows() if category not in tree)
+        notes["item whose category is not in the tree"] = sum(strange)
     for feature in history.features:
         notes[f"item without {feature.column}"] = table[feature.column].null_count()
     return _with_path(table, tree)
