@@ -22,6 +22,7 @@ from recbole_ext.errors import ConvertError
 BLOCK_BYTES = 1 << 24
 LONGEST_LINE = 1 << 26  # a longer one is no log: most likely a binary file, or one without line breaks
 DUPLICATE = "duplicate row"
+HASHED = 1 << 22  # rows hashed at once
 
 
 @dataclass(frozen=True)
@@ -347,7 +348,9 @@ def repeated(rows: pl.DataFrame) -> pl.Series:
 
     Equal rows have equal hashes, and few others have; only what shares its hash is compared.
     """
-    hashes = rows.hash_rows()
+    hashes = (
+        pl.concat([part.hash_rows() for part in rows.iter_slices(HASHED)]) if rows.height else pl.Series()
+    )
     ordered = hashes.to_numpy().copy()
     ordered.sort()
     shared = pl.Series(np.unique(ordered[1:][ordered[1:] == ordered[:-1]]))

@@ -14,6 +14,7 @@ MINUTE_MS = 60_000
 TWO_USERS = "session with two users (first known one kept)"
 GIVEN_USER = "event given the user that another event of its session names"
 FLOAT32_EXACT = 2**24  # seconds, 194 days
+SLICE = 1 << 22  # rows that are looked up at once
 
 
 def number_sessions(events: pl.DataFrame, gap_minutes: float | None, ties: str | None = None) -> pl.DataFrame:
@@ -26,10 +27,10 @@ def number_sessions(events: pl.DataFrame, gap_minutes: float | None, ties: str |
     """
     order = sort_order([_whole(events[name]) for name in ("user_id", "time_ms", *([ties] if ties else []))])
     opens = np.ones(len(order), dtype=bool)
-    user = _whole(events["user_id"])[order]
+    user = _taken(_whole(events["user_id"]), order)
     opens[1:] = user[1:] != user[:-1]
     del user
-    time = _whole(events["time_ms"])[order]
+    time = _taken(_whole(events["time_ms"]), order)
     if gap_minutes is not None:
         opens[1:] |= np.diff(time) > gap_minutes * MINUTE_MS
     first = np.flatnonzero(opens)
@@ -37,7 +38,7 @@ def number_sessions(events: pl.DataFrame, gap_minutes: float | None, ties: str |
     del time, opens
     rows, length = _moved(first, by_start, order)
     number = np.repeat(np.arange(1, len(first) + 1, dtype=number_type(len(first))), length)
-    return events[order[rows]].with_columns(pl.Series("session_id", number))
+    return events[_taken(order, rows)].with_columns(pl.Series("session_id", number))
 
 
 def _moved(
@@ -78,18 +79,29 @@ def sort_order(keys: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
         return np.lexsort(keys[::-1])
     for group in reversed(groups):
         packed = np.zeros(count, dtype=np.int64)
-        for key, low, width in group:
+        for key, low, width in group:  # in place, as each array of a long log takes a good part of the memory
             packed <<= width
-            packed |= key.astype(np.int64) - low
-        packed = packed[order]
+            np.add(packed, key, out=packed, casting="unsafe")
+            packed -= low
+        if group is not groups[-1]:
+            packed = _taken(packed, order)
         if (packed[1:] >= packed[:-1]).all():  # as a log in order of time is by it
             continue
         packed <<= bits
-        packed |= np.arange(count)
+        for start in range(0, count, SLICE):
+            packed[start : start + SLICE] |= np.arange(start, min(start + SLICE, count))
         packed.sort()
         packed &= (1 << bits) - 1
         order = order[packed]
     return order
+
+
+def _taken(values: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The values at some places, slice by slice: numpy makes 64-bit places of all that it is given at once."""
+    taken = np.empty(len(places), dtype=values.dtype)
+    for start in range(0, len(places), SLICE):
+        taken[start : start + SLICE] = values[places[start : start + SLICE]]
+    return taken
 
 
 def _packed_together(
@@ -125,11 +137,11 @@ def in_session_order(events: pl.DataFrame) -> pl.DataFrame:
     in file order.
     """
     order = sort_order([_whole(events[name]) for name in ("session_id", "time_ms")])
-    session = _whole(events["session_id"])[order]
+    session = _taken(_whole(events["session_id"]), order)
     first = np.flatnonzero(np.append(True, session[1:] != session[:-1])[: len(order)])
     start = _whole(events["time_ms"])[order[first]] // 1000
     rows, _ = _moved(first, np.argsort(start, kind="stable"), order)
-    return events[order[rows]]
+    return events[_taken(order, rows)]
 
 
 def users_differ(events: pl.DataFrame) -> bool:
@@ -167,6 +179,6 @@ def with_timestamp(events: pl.DataFrame, notes: dict[str, int]) -> tuple[pl.Data
     seconds = events["time_ms"] // 1000
     origin = int(seconds.min())  # type: ignore[arg-type]
     events = events.with_columns(timestamp=seconds - origin)
-    late = events.filter(pl.col("timestamp") > FLOAT32_EXACT).height
-    notes["event over 194 days after the first (float32 rounds its second)"] = late
+    late = (events["timestamp"] > FLOAT32_EXACT).sum()
+    notes["event over 194 days after the first (float32 rounds its second)"] = int(late)
     return events, origin

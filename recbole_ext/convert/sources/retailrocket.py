@@ -135,8 +135,7 @@ def read(raw: Path, options: Options) -> Conversion:
     sources = _find_sources(raw, options)
     records = FileRecords(source.path for source in sources.all())
     notes = {f"no {TREE}": int(sources.tree is None), f"no {PART}": int(not sources.properties)}
-    log, report = _read_events(sources.events, allowed, options.days)
-    log = _sessions(log, report, options, notes)
+    log, report = _read_sessions(sources.events, allowed, options, notes)
     if log.is_empty():
         raise ConvertError(f"{sources.events.path} holds no usable row: check that it is the owner's file.")
     test_ms = _test_ms(log, options)
@@ -155,7 +154,7 @@ def read(raw: Path, options: Options) -> Conversion:
             "sessions": int(log["session_id"].max()),  # type: ignore[arg-type]
             "users": log["user_id"].n_unique(),
             "items": log["item_id"].n_unique(),
-            "events": {kind: log.filter(pl.col("event") == kind).height for kind in KINDS},
+            "events": {kind: int((log["event"] == kind).sum()) for kind in KINDS},
         },
         time_origin=float(origin),
         types=found.types,
@@ -163,8 +162,11 @@ def read(raw: Path, options: Options) -> Conversion:
     )
 
 
-def _sessions(log: pl.DataFrame, report: RowReport, options: Options, notes: dict[str, int]) -> pl.DataFrame:
-    """The events that are kept, in sessions: session_id, user_id, item_id, time_ms, event."""
+def _read_sessions(
+    source: Source, allowed: BadRows, options: Options, notes: dict[str, int]
+) -> tuple[pl.DataFrame, RowReport]:
+    """The events that are kept, in sessions: session_id, user_id, item_id, time_ms, event; and their file's report."""
+    log, report = _read_events(source, allowed, options.days)
     sold = pl.col("event") == "transaction"
     notes["transaction without transactionid"] = log.filter(sold & pl.col("transaction").is_null()).height
     if options.drop_transactions:
@@ -176,7 +178,7 @@ def _sessions(log: pl.DataFrame, report: RowReport, options: Options, notes: dic
         height = log.height
         log = without_repeats(log)
         report.drop("repeats the event before it (--drop-repeats)", height - log.height)
-    return log
+    return log, report
 
 
 def _features(
