@@ -54,9 +54,9 @@ class Measured:
 
     name: str
     runs: list[float] = field(default_factory=list)  # seconds
-    cpus: list[float] = field(default_factory=list)  # seconds of all threads
     peaks: list[float] = field(default_factory=list)  # MB
     result: Any = None  # what the last run returned
+    cpus: list[float] = field(default_factory=list)  # seconds of all threads
 
     @property
     def seconds(self) -> float:
