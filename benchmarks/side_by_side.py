@@ -56,11 +56,17 @@ class Measured:
     runs: list[float] = field(default_factory=list)  # seconds
     peaks: list[float] = field(default_factory=list)  # MB
     result: Any = None  # what the last run returned
+    cpus: list[float] = field(default_factory=list)  # seconds of all threads
 
     @property
     def seconds(self) -> float:
         """Median wall time."""
         return statistics.median(self.runs)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Median CPU time of all threads."""
+        return statistics.median(self.cpus)
 
     @property
     def peak_mb(self) -> float:
@@ -86,6 +92,7 @@ def alternate(sides: Sequence[Side], threads: int = 2) -> list[Measured]:
                 _progress(f"{side.name}, run {len(record.runs) + 1} of {side.repeats}")
                 run = run_once(side, threads)
                 record.runs.append(run["seconds"])
+                record.cpus.append(run["cpu_seconds"])
                 record.peaks.append(run["peak_bytes"] / MB)
                 record.result = run["result"]
     _progress("")
@@ -98,7 +105,7 @@ def _rounds(repeats: int, rounds: int) -> set[int]:
 
 
 def run_once(side: Side, threads: int = 2) -> dict[str, Any]:
-    """One run in a process of its own: `seconds`, `peak_bytes` and the `result` of the function.
+    """One run in a process of its own: `seconds`, `cpu_seconds`, `peak_bytes` and the `result` of the function.
 
     Raises SideFailed where the process does not end well.
     """
@@ -125,10 +132,10 @@ def _run_here(order: Mapping[str, Any], report: Path) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (order["data_limit"], order["data_limit"]))
     module, _, name = order["function"].partition(":")
     function = getattr(importlib.import_module(module), name)
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     result = function(**order["arguments"])
-    seconds = time.perf_counter() - began
-    run = {"seconds": seconds, "peak_bytes": peak_bytes(), "result": result}
+    seconds, cpu = time.perf_counter() - began, time.process_time() - used
+    run = {"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": peak_bytes(), "result": result}
     report.write_text(json.dumps(run), encoding="utf-8")
 
 

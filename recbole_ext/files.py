@@ -211,6 +211,12 @@ def changed_outputs(folder: Path, outputs: Iterable[Mapping[str, Any]]) -> list[
     return changed
 
 
+def events_file(folder: str | os.PathLike[str], name: str) -> Path | None:
+    """NAME.inter of a folder, or NAME.inter.parquet where that is all there is; None: there is neither."""
+    text = Path(folder) / f"{name}.inter"
+    return next((file for file in (text, text.with_name(f"{text.name}.parquet")) if file.is_file()), None)
+
+
 def sha256(file: Path) -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits; OSError where it cannot be read."""
     with file.open("rb") as stream:

@@ -150,6 +150,16 @@ def test_a_run_that_fails_or_asks_for_too_much_memory_is_no_result(side_by_side)
         side_by_side.run_once(side_by_side.Side("fill", "jobs:fill", fill, 1, 300 << 20))
 
 
+def test_pandas_writes_the_same_events_of_a_long_log(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import plain_pandas
+
+    generate("retailrocket", tmp_path / "raw", events=4_000, items=200, property_scale=0.001)
+    theirs = plain_pandas.events(str(tmp_path / "raw"), str(tmp_path / "theirs" / "log"))
+    ours = convert("retailrocket", tmp_path / "raw", tmp_path / "ours" / "log", properties=[])
+    assert theirs["outputs"][0]["sha256"] == ours["outputs"][0]["sha256"]
+
+
 def test_medians_and_spread(side_by_side) -> None:
     measured = side_by_side.Measured("ours", [3.0, 1.0, 2.0], [10.0, 40.0, 30.0])
     assert (measured.seconds, measured.peak_mb, measured.times()) == (2.0, 30.0, "2.00 (1.00–3.00)")

@@ -16,7 +16,7 @@ from typing import Any
 from recbole_ext.bridge.names import _model_files
 from recbole_ext.data.manifest import manifest
 from recbole_ext.data.splits import SPLIT_COLUMN
-from recbole_ext.files import recbole_folder
+from recbole_ext.files import events_file, recbole_folder
 from recbole_ext.settings.files import config_files, configs_dir, load_files, merge
 
 ANY_LOG = "events"  # the source of a data set that nothing is known of but where its log is
@@ -58,7 +58,7 @@ def add_own_files(config: Any, model: str, dataset: str) -> None:
 def place_of(dataset: str, data_path: str) -> str:
     """`data_path`, or that folder of the checkout where the data set lies there and not in the working directory."""
     beside = configs_dir().parent / data_path  # data_path itself where it is absolute
-    if Path(data_path, dataset).exists() or not (beside / dataset / f"{dataset}.inter").is_file():
+    if Path(data_path, dataset).exists() or events_file(beside / dataset, dataset) is None:
         return data_path
     return str(beside)
 
@@ -78,13 +78,27 @@ def is_session_data(dataset: str, data_path: str | os.PathLike[str] | None = Non
 
 def _columns(folder: Path, dataset: str) -> list[str]:
     """Names of the columns of the .inter file, or of its first part; none where there is no such file."""
-    try:
-        parts = sorted(folder.glob(f"{glob.escape(dataset)}.*.inter"))
-        file = next(file for file in [folder / f"{dataset}.inter", *parts] if file.is_file())
-        with file.open(encoding="utf-8-sig") as stream:
-            return [column.partition(":")[0] for column in stream.readline().rstrip("\r\n").split("\t")]
-    except (OSError, UnicodeDecodeError, StopIteration):
+    parts = (file for file in sorted(folder.glob(f"{glob.escape(dataset)}.*.inter")) if file.is_file())
+    file = events_file(folder, dataset) or next(parts, None)
+    if file is None:
         return []
+    try:
+        return [column.partition(":")[0] for column in _head(file)]
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def _head(file: Path) -> list[str]:
+    """The typed names of the columns of an .inter file, text or parquet; OSError for what is no such file."""
+    if file.suffix == ".inter":
+        with file.open(encoding="utf-8-sig") as stream:
+            return stream.readline().rstrip("\r\n").split("\t")
+    import polars as pl
+
+    try:
+        return list(pl.read_parquet_schema(file))
+    except pl.exceptions.PolarsError as error:
+        raise OSError(str(error)) from error
 
 
 PUBLISHED = "session-lists"  # the source whose split is part of the data

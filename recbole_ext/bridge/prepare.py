@@ -16,7 +16,7 @@ from recbole_ext.convert import (
 from recbole_ext.data.columns import given_now
 from recbole_ext.data.manifest import check_finished, manifest
 from recbole_ext.errors import UsageError, did_you_mean
-from recbole_ext.files import UNFINISHED, sha256
+from recbole_ext.files import UNFINISHED, events_file, sha256
 
 
 def prepare_atomic_files(config: Any) -> None:
@@ -34,7 +34,7 @@ def prepare_atomic_files(config: Any) -> None:
     finished = not (out / UNFINISHED).exists()
     if not source:
         check_finished(str(out))
-    if (out / f"{name}.inter").is_file() and finished:
+    if events_file(out, name) is not None and finished:
         if "data_path" not in getattr(config, "external_config_dict", {"data_path"}) and out.is_absolute():
             getLogger().warning(
                 "%s is not in the working directory: its atomic files are those of %s", name, out

@@ -38,7 +38,7 @@ def converted(source: str, raw: Any, out: str | Path | None, options: ConvertOpt
     source = _sources.new_name(source)
     raw = options.named_raw(raw)
     out = options.default_out(source, raw) if out is None else Path(out)
-    return write_conversion(out, source, _sources.load(source).read(raw, options))
+    return write_conversion(out, source, _sources.load(source).read(raw, options), options.inter)
 
 
 def check_options(source: Any, options: Any, path: str = "convert_options") -> ConvertOptions:

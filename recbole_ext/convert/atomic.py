@@ -1,7 +1,7 @@
 """Atomic files and their manifest: RecBole's tab-separated format, written whole or not at all.
 
 The format is RecBole's (https://recbole.io/atomic_files.html); the manifest beside the files, which accounts
-for every row of every source, is ours.
+for every row of every source, is ours, and so is NAME.inter.parquet, the same rows as .inter with types in the file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from recbole_ext.convert.engine import pl
 from recbole_ext.errors import ConvertError
@@ -26,6 +26,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 EXAMPLES_PER_REASON = 5
 EXAMPLE_LENGTH = 200
+InterForm = Literal["text", "parquet", "both"]
+PARQUET = ".parquet"  # after .inter
 
 # The types of the columns that converters share; a converter with other columns passes their types itself.
 COLUMN_TYPES: dict[str, str] = {
@@ -149,7 +151,9 @@ class Conversion:
     more: Mapping[str, Any] = field(default_factory=dict)  # what else the manifest says, by name
 
 
-def write_conversion(out: Path, source: str, made: Conversion) -> dict[str, Any]:
+def write_conversion(
+    out: Path, source: str, made: Conversion, inter_form: InterForm = "text"
+) -> dict[str, Any]:
     """Write what was read from a source, as `write_dataset` does; return the manifest."""
     manifest = make_manifest(
         source,
@@ -160,7 +164,7 @@ def write_conversion(out: Path, source: str, made: Conversion) -> dict[str, Any]
         counts=made.counts,
         time_origin=made.time_origin,
     )
-    return write_dataset(out, made.inter, made.item, {**manifest, **made.more}, made.types)
+    return write_dataset(out, made.inter, made.item, {**manifest, **made.more}, made.types, inter_form)
 
 
 def _naming(made: Conversion) -> dict[str, int]:
@@ -214,12 +218,14 @@ def write_dataset(
     item: pl.DataFrame | None,
     manifest: Mapping[str, Any],
     types: Mapping[str, str] | None = None,
+    inter_form: InterForm = "text",
 ) -> dict[str, Any]:
     """Write OUT/NAME.inter, OUT/NAME.item and OUT/manifest.json (NAME = last part of OUT); return the
     manifest.
 
-    Columns are written in the frames' order and with the types of `COLUMN_TYPES`, or of `types` where that
-    names them; sequences are space-joined strings already; nulls become empty fields. All is written to a
+    `inter_form`: .inter as text, OUT/NAME.inter.parquet in its place, or both. Columns are written in the frames' order
+    and with the types of `COLUMN_TYPES`, or of `types` where that names them; sequences are space-joined strings
+    already; nulls become empty fields of the text and stay nulls of the parquet. All is written to a
     temporary folder beside OUT and moved into place at the end, the manifest last; whatever goes wrong before
     that leaves the files that were there as they were.
 
@@ -227,7 +233,9 @@ def write_dataset(
     file.
     """
     out = Path(out).absolute()
-    tables = {f"{out.name}.inter": inter} | ({} if item is None else {f"{out.name}.item": item})
+    tables = {} if inter_form == "parquet" else {f"{out.name}.inter": inter}
+    tables |= {} if inter_form == "text" else {f"{out.name}.inter{PARQUET}": inter}
+    tables |= {} if item is None else {f"{out.name}.item": item}
     known = {**COLUMN_TYPES, **(types or {})}
     for file, table in tables.items():
         _check_table(file, table, known)
@@ -283,9 +291,19 @@ def _check_table(file: str, table: pl.DataFrame, types: Mapping[str, str]) -> No
 
 
 def _write_table(path: Path, table: pl.DataFrame, types: Mapping[str, str]) -> dict[str, Any]:
-    """Write one table with RecBole's typed header and return its manifest entry."""
+    """Write one table with RecBole's typed header, as text or parquet, and return its manifest entry."""
     typed = table.rename({column: f"{column}:{types[column]}" for column in table.columns})
-    typed.write_csv(path, separator="\t", quote_style="never", null_value="")
+    if path.suffix == PARQUET:
+        numbers = [name.endswith(":float") for name in typed.columns]
+        cast = [
+            pl.col(name).cast(pl.Float64 if number else pl.String)
+            for name, number in zip(typed.columns, numbers)
+        ]
+        typed.lazy().select(cast).sink_parquet(
+            path
+        )  # part by part: texts take more memory than their numbers
+    else:
+        typed.write_csv(path, separator="\t", quote_style="never", null_value="")
     record = file_record(path)
     return {"name": path.name, "rows": table.height, "bytes": record["bytes"], "sha256": record["sha256"]}
 
@@ -312,9 +330,10 @@ def _move_into_place(scratch: Path, out: Path, files: list[str]) -> None:
         synced(out.parent)
         return
     old.mkdir()
-    # An .item of an earlier conversion does not describe the items of this one.
+    # An .item of an earlier conversion does not describe the items of this one, and its events are others.
     written = {output["name"] for output in (read_manifest(out) or {}).get("outputs", [])}
-    stale = ({f"{out.name}.item"} & written) - set(files)
+    kinds = (".inter", f".inter{PARQUET}", ".item")
+    stale = ({f"{out.name}{kind}" for kind in kinds} & written) - set(files)
     for file in [*files, *stale]:
         if (out / file).exists():
             _keep(out / file, old / file)

@@ -223,6 +223,10 @@ class ConvertOptions(Options):
         metavar="SHARE",
         needs={"strict": LEFT_OUT},
     )
+    inter: Literal["text", "parquet", "both"] = option(
+        "text",
+        "events as NAME.inter, which RecBole reads, as NAME.inter.parquet, which large logs load from, or both",
+    )
 
     @classmethod
     def named_raw(cls, raw: Any) -> Any:

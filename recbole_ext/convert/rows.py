@@ -14,7 +14,7 @@ from typing import IO
 
 from recbole_ext.convert.atomic import RowReport
 from recbole_ext.convert.columns import Column
-from recbole_ext.convert.engine import pl
+from recbole_ext.convert.engine import np, pl
 from recbole_ext.convert.progress import progress
 from recbole_ext.convert.raw_files import UNREADABLE, Source
 from recbole_ext.errors import ConvertError
@@ -22,6 +22,7 @@ from recbole_ext.errors import ConvertError
 BLOCK_BYTES = 1 << 24
 LONGEST_LINE = 1 << 26  # a longer one is no log: most likely a binary file, or one without line breaks
 DUPLICATE = "duplicate row"
+HASHED = 1 << 22  # rows hashed at once
 
 
 @dataclass(frozen=True)
@@ -335,9 +336,40 @@ def _count(report: RowReport, dropped: pl.DataFrame) -> None:
 
 def without_duplicates(rows: pl.DataFrame, report: RowReport) -> pl.DataFrame:
     """The first of every set of equal rows; the others are counted."""
-    values = rows.select(pl.exclude("line"))
-    if values.hash_rows().n_unique() == rows.height:  # the usual case; equal rows have equal hashes
+    again = repeated(rows.select(pl.exclude("line")))
+    if not len(again):
         return rows
-    first = values.select(pl.struct(pl.all()).is_first_distinct()).to_series()
-    report.drop_rows(rows.filter(~first), DUPLICATE)
-    return rows.filter(first)
+    report.drop_rows(rows[again], DUPLICATE)
+    return left_out(rows, again)
+
+
+def repeated(rows: pl.DataFrame) -> pl.Series:
+    """Numbers of the rows that are equal to an earlier one, ascending.
+
+    Equal rows have equal hashes, and few others have; only what shares its hash is compared.
+    """
+    hashes = (
+        pl.concat([part.hash_rows() for part in rows.iter_slices(HASHED)]) if rows.height else pl.Series()
+    )
+    ordered = hashes.to_numpy().copy()
+    ordered.sort()
+    shared = pl.Series(np.unique(ordered[1:][ordered[1:] == ordered[:-1]]))
+    del ordered
+    if not len(shared):
+        return pl.Series([], dtype=pl.UInt32)
+    places = hashes.is_in(shared.implode()).arg_true()
+    again = rows[places].select(~pl.struct(pl.all()).is_first_distinct()).to_series()
+    return places.filter(again)
+
+
+def left_out(rows: pl.DataFrame, places: pl.Series) -> pl.DataFrame:
+    """The rows but for those at some places."""
+    stay = np.ones(rows.height, dtype=bool)
+    stay[places.to_numpy()] = False
+    return rows.filter(pl.Series(stay))
+
+
+def narrow(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """The same rows with some Int64 columns as UInt32, where they hold nothing but such numbers."""
+    fits = [name for name in names if rows[name].is_between(0, 2**32 - 1).all()]
+    return rows.with_columns(pl.col(fits).cast(pl.UInt32))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from recbole_ext.convert.engine import np, pl
 
@@ -10,48 +11,114 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 MINUTE_MS = 60_000
+TWO_USERS = "session with two users (first known one kept)"
+GIVEN_USER = "event given the user that another event of its session names"
 FLOAT32_EXACT = 2**24  # seconds, 194 days
+SLICE = 1 << 22  # rows that are looked up at once
 
 
 def number_sessions(events: pl.DataFrame, gap_minutes: float | None, ties: str | None = None) -> pl.DataFrame:
     """Cut each user's events into sessions, numbered from 1 in order of their start, and sort by them.
 
-    `events` has `user_id` (Int64, no nulls) and `time_ms` (Int64); a new session begins where over `gap_minutes`
-    lie between two events of a user, with None nowhere. Sessions that start at one moment are numbered by user.
-    Returns the events with `session_id` (Int64), by session, then time, then the column `ties` (where named), then as
-    they came.
+    `events` has `user_id` (whole numbers, no nulls) and `time_ms` (Int64); a new session begins where over
+    `gap_minutes` lie between two events of a user, with None nowhere. Sessions that start at one moment are numbered by
+    user. Returns the events with `session_id` (UInt32), by session, then time, then the column `ties` (where named),
+    then as they came.
     """
-    keys = [events["user_id"].to_numpy(), events["time_ms"].to_numpy()]
-    if ties is not None:
-        keys.append(events[ties].to_physical().to_numpy())
-    order = sort_order(keys)
-    user, time = keys[0][order], keys[1][order]
+    order = sort_order([_whole(events[name]) for name in ("user_id", "time_ms", *([ties] if ties else []))])
     opens = np.ones(len(order), dtype=bool)
+    user = _taken(_whole(events["user_id"]), order)
     opens[1:] = user[1:] != user[:-1]
+    del user
+    time = _taken(_whole(events["time_ms"]), order)
     if gap_minutes is not None:
         opens[1:] |= np.diff(time) > gap_minutes * MINUTE_MS
     first = np.flatnonzero(opens)
-    length = np.diff(np.append(first, len(order)))
     by_start = np.argsort(time[first], kind="stable")  # users are in order already
+    del time, opens
+    rows, length = _moved(first, by_start, order)
+    number = np.repeat(np.arange(1, len(first) + 1, dtype=number_type(len(first))), length)
+    return events[_taken(order, rows)].with_columns(pl.Series("session_id", number))
+
+
+def _moved(
+    first: npt.NDArray[Any], by_start: npt.NDArray[Any], order: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Places in `order` when its sessions, which begin at `first`, stand as `by_start` has them; and their lengths."""
+    length = np.diff(np.append(first, len(order)))
     first, length = first[by_start], length[by_start]
-    ends = np.cumsum(length)
-    rows = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - (ends - length), length)
-    number = pl.Series("session_id", np.repeat(np.arange(1, len(first) + 1), length), dtype=pl.Int64)
-    return events[order[rows]].with_columns(number)
+    moved = (first - (np.cumsum(length) - length)).astype(
+        order.dtype
+    )  # goes round where sessions move to the front
+    rows = np.arange(len(order), dtype=order.dtype)
+    rows += np.repeat(moved, length)
+    return rows, length
 
 
-def sort_order(keys: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    """Stable order by the first key, then the second, …; one sort where all keys fit into 63 bits together."""
-    if not len(keys[0]):
-        return np.arange(0)
-    spans = [(int(key.min()), int(key.max()) - int(key.min())) for key in keys]
-    if sum(span.bit_length() for _, span in spans) > 63:
+def _whole(numbers: pl.Series) -> npt.NDArray[Any]:
+    """The whole numbers of a column, or those that stand for its texts."""
+    return numbers.to_physical().to_numpy()
+
+
+def number_type(most: int) -> type[np.integer[Any]]:
+    """What numbers up to `most` fit into: half of int64, where a log of hundreds of millions of rows is numbered."""
+    return np.uint32 if most < 2**32 else np.int64
+
+
+def sort_order(keys: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Stable order by the first key, then the second, … of whole numbers.
+
+    Keys are sorted from the last to the first, as many at once as fit into 63 bits beside the number of the row:
+    numbers in one array are sorted several times faster than an order is found.
+    """
+    count = len(keys[0])
+    order = np.arange(count, dtype=number_type(count))
+    bits = max(count - 1, 0).bit_length()
+    groups = _packed_together(keys, 63 - bits) if count else []
+    if any(width > 63 - bits for group in groups for _, _, width in group):
         return np.lexsort(keys[::-1])
-    packed = np.zeros(len(keys[0]), dtype=np.int64)
-    for key, (low, span) in zip(keys, spans):
-        packed <<= span.bit_length()
-        packed |= key.astype(np.int64) - low
-    return np.argsort(packed, kind="stable")
+    for group in reversed(groups):
+        packed = np.zeros(count, dtype=np.int64)
+        for key, low, width in group:  # in place, as each array of a long log takes a good part of the memory
+            packed <<= width
+            np.add(packed, key, out=packed, casting="unsafe")
+            packed -= low
+        if group is not groups[-1]:
+            packed = _taken(packed, order)
+        if (packed[1:] >= packed[:-1]).all():  # as a log in order of time is by it
+            continue
+        packed <<= bits
+        for start in range(0, count, SLICE):
+            packed[start : start + SLICE] |= np.arange(start, min(start + SLICE, count))
+        packed.sort()
+        packed &= (1 << bits) - 1
+        order = order[packed]
+    return order
+
+
+def _taken(values: npt.NDArray[Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The values at some places, slice by slice: numpy makes 64-bit places of all that it is given at once."""
+    taken = np.empty(len(places), dtype=values.dtype)
+    for start in range(0, len(places), SLICE):
+        taken[start : start + SLICE] = values[places[start : start + SLICE]]
+    return taken
+
+
+def _packed_together(
+    keys: Sequence[npt.NDArray[Any]], room: int
+) -> list[list[tuple[npt.NDArray[Any], int, int]]]:
+    """Keys in groups of `room` bits together, each key with its least value and its bits; a wide one is alone."""
+    groups: list[list[tuple[npt.NDArray[Any], int, int]]] = []
+    left = 0
+    for key in keys:
+        low = int(key.min())
+        width = (int(key.max()) - low).bit_length()
+        if not groups or width > left:
+            groups.append([])
+            left = room
+        groups[-1].append((key, low, width))
+        left -= width
+    return groups
 
 
 def without_repeats(events: pl.DataFrame) -> pl.DataFrame:
@@ -66,11 +133,21 @@ def without_repeats(events: pl.DataFrame) -> pl.DataFrame:
 def in_session_order(events: pl.DataFrame) -> pl.DataFrame:
     """Sort events by their session's start (whole seconds), then session, then time (ms), then as they came.
 
-    `events` has `session_id` (integer) and `time_ms` (unix ms), and stands in file order.
+    `events` has `session_id` (whole numbers, or an Enum in the order of its texts) and `time_ms` (unix ms), and stands
+    in file order.
     """
-    start = (pl.col("time_ms").min().over("session_id") // 1000).alias("_start")
-    ordered = events.with_columns(start).sort("_start", "session_id", "time_ms", maintain_order=True)
-    return ordered.drop("_start")
+    order = sort_order([_whole(events[name]) for name in ("session_id", "time_ms")])
+    session = _taken(_whole(events["session_id"]), order)
+    first = np.flatnonzero(np.append(True, session[1:] != session[:-1])[: len(order)])
+    start = _whole(events["time_ms"])[order[first]] // 1000
+    rows, _ = _moved(first, np.argsort(start, kind="stable"), order)
+    return events[_taken(order, rows)]
+
+
+def users_differ(events: pl.DataFrame) -> bool:
+    """Whether a session has events of two users, or of one and of none; `events` stand in session order."""
+    same = pl.col("session_id") == pl.col("session_id").shift()
+    return bool(events.select((same & pl.col("user_id").ne_missing(pl.col("user_id").shift())).any()).item())
 
 
 def with_session_users(events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -79,6 +156,8 @@ def with_session_users(events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, in
     Returns the events and the notes: how many sessions name two users, and how many events had no user of
     their own.
     """
+    if not users_differ(events):  # the usual case, in the memory of no table of sessions
+        return events, dict.fromkeys((TWO_USERS, GIVEN_USER), 0)
     known = events.filter(pl.col("user_id").is_not_null())
     users = known.group_by("session_id").agg(
         pl.col("user_id").first().alias("_user"), pl.col("user_id").n_unique().alias("_users")
@@ -86,8 +165,8 @@ def with_session_users(events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, in
     joined = events.join(users, on="session_id", how="left", maintain_order="left")
     filled = joined.filter(pl.col("user_id").is_null() & pl.col("_user").is_not_null()).height
     notes = {
-        "session with two users (first known one kept)": users.filter(pl.col("_users") > 1).height,
-        "event given the user that another event of its session names": filled,
+        TWO_USERS: users.filter(pl.col("_users") > 1).height,
+        GIVEN_USER: filled,
     }
     return joined.with_columns(pl.col("_user").alias("user_id")).drop("_user", "_users"), notes
 
@@ -100,6 +179,6 @@ def with_timestamp(events: pl.DataFrame, notes: dict[str, int]) -> tuple[pl.Data
     seconds = events["time_ms"] // 1000
     origin = int(seconds.min())  # type: ignore[arg-type]
     events = events.with_columns(timestamp=seconds - origin)
-    late = events.filter(pl.col("timestamp") > FLOAT32_EXACT).height
-    notes["event over 194 days after the first (float32 rounds its second)"] = late
+    late = (events["timestamp"] > FLOAT32_EXACT).sum()
+    notes["event over 194 days after the first (float32 rounds its second)"] = int(late)
     return events, origin

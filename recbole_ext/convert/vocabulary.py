@@ -45,5 +45,9 @@ class TextColumn:
 def _codes(texts: pl.Series, different: pl.Series) -> pl.Series:
     """Where each text stands in `different`: (N,) UInt32, null where there is no text."""
     places = different.alias("text").to_frame().with_row_index("code")
-    named = texts.alias("text").to_frame()
-    return named.join(places, on="text", how="left", maintain_order="left")["code"]
+    named = texts.alias("text").to_frame().drop_nulls()
+    codes = named.join(places, on="text", how="left", maintain_order="left")["code"]
+    if len(codes) == len(texts):
+        return codes
+    there = texts.is_not_null().alias("there").to_frame()
+    return codes.gather(there.select(pl.when("there").then(pl.col("there").cum_sum() - 1)).to_series())

@@ -182,7 +182,7 @@ def _atomic(
     paths: Sequence[Path], settings: Mapping[str, Any], max_bad_rows: float | None
 ) -> Iterator[list[Path]]:
     """The paths as atomic files; raw logs are converted for as long as the block lasts."""
-    given = dict(settings.get("convert_options") or {})
+    given = dict(settings.get("convert_options") or {}) | {"inter": "text"}  # which is what joining reads
     if max_bad_rows is not None:
         given.pop("strict", None)
         given["max_bad_rows"] = max_bad_rows

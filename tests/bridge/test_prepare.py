@@ -113,6 +113,21 @@ def test_the_raw_logs_that_the_files_were_made_of_may_be_named(shop, tmp_path):
     assert (tmp_path / "data" / "toy" / "manifest.json").stat().st_mtime_ns == before
 
 
+def test_events_may_be_there_as_parquet_alone(shop, tmp_path):
+    from recbole_ext.bridge.config_files import is_session_data
+    from recbole_ext.convert import convert
+
+    folder = tmp_path / "data" / "toy"
+    convert("events", shop, folder, inter="parquet")
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert sorted(before) == ["manifest.json", "toy.inter.parquet"]
+    prepare_atomic_files(named(tmp_path))
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert is_session_data("toy", folder.parent)
+    (folder / "toy.inter.parquet").write_bytes(b"no parquet")
+    assert not is_session_data("toy", folder.parent)
+
+
 def test_parts_may_be_named_by_a_glob(tmp_path, monkeypatch):
     """Of a log that is read by its parts, converted on the way to a run and used again."""
     monkeypatch.chdir(tmp_path)

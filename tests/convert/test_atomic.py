@@ -217,3 +217,44 @@ def test_read_manifest_wants_files_that_fit(tmp_path: Path) -> None:
     assert read_manifest(out) is None
     (out / "manifest.json").write_text("{")
     assert read_manifest(out) is None
+
+
+# --- the events as parquet
+
+
+def test_parquet_has_the_heads_names_types_and_gaps(tmp_path):
+    inter = pl.DataFrame(
+        {
+            "session_id": [1, 2, 3],
+            "item_id": ["007", "NA", None],
+            "timestamp": [0, 1, None],
+            "event": pl.Series(["view", "view", "buy"], dtype=pl.Enum(["view", "buy"])),
+            "name": ["a b", "", None],
+        }
+    )
+    written = write_dataset(tmp_path / "d", inter, None, manifest(), inter_form="parquet")
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == ["d.inter.parquet", "manifest.json"]
+    assert pl.read_parquet(tmp_path / "d" / "d.inter.parquet").to_dict(as_series=False) == {
+        "session_id:token": ["1", "2", "3"],
+        "item_id:token": ["007", "NA", None],
+        "timestamp:float": [0.0, 1.0, None],
+        "event:token": ["view", "view", "buy"],
+        "name:token_seq": ["a b", "", None],
+    }
+    assert read_manifest(tmp_path / "d") == written
+    content = (tmp_path / "d" / "d.inter.parquet").read_bytes()
+    assert written["outputs"][0] == {
+        "name": "d.inter.parquet",
+        "rows": 3,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def test_events_of_an_earlier_conversion_in_another_form_go(tmp_path):
+    out = tmp_path / "d"
+    write_dataset(out, INTER, ITEM, manifest(), inter_form="both")
+    write_dataset(out, INTER.head(1), ITEM, manifest(), inter_form="text")
+    assert sorted(path.name for path in out.iterdir()) == ["d.inter", "d.item", "manifest.json"]
+    write_dataset(out, INTER, ITEM, manifest(), inter_form="parquet")
+    assert sorted(path.name for path in out.iterdir()) == ["d.inter.parquet", "d.item", "manifest.json"]

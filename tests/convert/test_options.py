@@ -72,6 +72,7 @@ def test_class_command_line_and_manifest_agree() -> None:
         "plain": False,
         "strict": True,
         "max_bad_rows": 0.01,
+        "inter": "text",
         "first_date": "2020-02-03",
         "last_date": "2099-12-31",
     }

@@ -178,7 +178,7 @@ def test_categories_of_the_log_are_those_of_the_walks(demo, properties):
     world = make_demo_world()
     number = retailrocket._tree(world, np.random.default_rng([1, 3]), SCALE)[0]
     category = number[world.shelf // 3]
-    of = dict(zip(retailrocket._item_ids(world, 1).tolist(), category.tolist()))
+    of = dict(zip(retailrocket.item_ids(world, 1).tolist(), category.tolist()))
     rows = properties.filter(pl.col("property") == "categoryid").sort("timestamp")
     rows = rows.group_by("itemid", maintain_order=True).agg(pl.col("value").cast(pl.Int64))
     distinct = 0
@@ -191,7 +191,7 @@ def test_categories_of_the_log_are_those_of_the_walks(demo, properties):
 
 def test_an_item_enters_at_the_first_snapshot_after_its_birth(properties):
     world = make_demo_world()
-    birth = dict(zip(retailrocket._item_ids(world, 1).tolist(), world.birth.tolist()))
+    birth = dict(zip(retailrocket.item_ids(world, 1).tolist(), world.birth.tolist()))
     first = properties.group_by("itemid").agg(pl.col("timestamp").min())
     assert first.height == round(417_053 * SCALE)
     days = sorted((properties["timestamp"].unique() // DAY_MS - retailrocket.FIRST_MS // DAY_MS).to_list())
@@ -312,7 +312,7 @@ def test_rows_are_those_of_their_number(property_scale):
     world = retailrocket.make_world(np.random.default_rng([1, 0]), retailrocket.SHAPE, 0.001, 1784)
     rows = 2_000 * property_scale
     log = property_log.PropertyLog(
-        world, retailrocket._item_ids(world, 1), np.arange(len(world.department)), rows, 1
+        world, retailrocket.item_ids(world, 1), np.arange(len(world.department)), rows, 1
     )
     whole = log.block(0, rows)
     pieces = [log.block(first, min(first + 9_999, rows)) for first in range(0, rows, 9_999)]

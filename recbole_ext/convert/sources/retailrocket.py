@@ -38,8 +38,9 @@ from recbole_ext.convert.options import (
 )
 from recbole_ext.convert.properties import AVAILABLE, CATEGORY, History, chosen_features, read_properties
 from recbole_ext.convert.raw_files import Source, find_source, members
-from recbole_ext.convert.rows import BadRows, read_rows
+from recbole_ext.convert.rows import BadRows, narrow, read_blocks, read_rows, without_duplicates
 from recbole_ext.convert.sessions import number_sessions, with_timestamp, without_repeats
+from recbole_ext.convert.vocabulary import TextColumn
 from recbole_ext.errors import ConvertError
 
 EVENTS, TREE, PART = "events.csv", "category_tree.csv", "item_properties_part1.csv"
@@ -134,8 +135,7 @@ def read(raw: Path, options: Options) -> Conversion:
     sources = _find_sources(raw, options)
     records = FileRecords(source.path for source in sources.all())
     notes = {f"no {TREE}": int(sources.tree is None), f"no {PART}": int(not sources.properties)}
-    log, report = _read_events(sources.events, allowed, options.days)
-    log = _sessions(log, report, options, notes)
+    log, report = _read_sessions(sources.events, allowed, options, notes)
     if log.is_empty():
         raise ConvertError(f"{sources.events.path} holds no usable row: check that it is the owner's file.")
     test_ms = _test_ms(log, options)
@@ -154,7 +154,7 @@ def read(raw: Path, options: Options) -> Conversion:
             "sessions": int(log["session_id"].max()),  # type: ignore[arg-type]
             "users": log["user_id"].n_unique(),
             "items": log["item_id"].n_unique(),
-            "events": {kind: log.filter(pl.col("event") == kind).height for kind in KINDS},
+            "events": {kind: int((log["event"] == kind).sum()) for kind in KINDS},
         },
         time_origin=float(origin),
         types=found.types,
@@ -162,8 +162,11 @@ def read(raw: Path, options: Options) -> Conversion:
     )
 
 
-def _sessions(log: pl.DataFrame, report: RowReport, options: Options, notes: dict[str, int]) -> pl.DataFrame:
-    """The events that are kept, in sessions: session_id, user_id, item_id, time_ms, event."""
+def _read_sessions(
+    source: Source, allowed: BadRows, options: Options, notes: dict[str, int]
+) -> tuple[pl.DataFrame, RowReport]:
+    """The events that are kept, in sessions: session_id, user_id, item_id, time_ms, event; and their file's report."""
+    log, report = _read_events(source, allowed, options.days)
     sold = pl.col("event") == "transaction"
     notes["transaction without transactionid"] = log.filter(sold & pl.col("transaction").is_null()).height
     if options.drop_transactions:
@@ -175,7 +178,7 @@ def _sessions(log: pl.DataFrame, report: RowReport, options: Options, notes: dic
         height = log.height
         log = without_repeats(log)
         report.drop("repeats the event before it (--drop-repeats)", height - log.height)
-    return log
+    return log, report
 
 
 def _features(
@@ -187,7 +190,7 @@ def _features(
     notes: dict[str, int],
 ) -> Features:
     """What the property log says of the items, as of the moment that the options name."""
-    as_of, occurring = options.as_of, log["item_id"].unique().sort()
+    as_of, occurring = options.as_of, log["item_id"].unique().sort().cast(pl.Int64)
     chosen = chosen_features(options.features)
     history, reports = read_properties(
         sources.properties,
@@ -206,7 +209,7 @@ def _features(
     item = _item_table(history, occurring, before, tree, options.all_items, notes)
     at_events = None
     if as_of == "event":
-        values = history.values_at(log["item_id"].to_numpy(), log["time_ms"].to_numpy())
+        values = history.values_at(log["item_id"].cast(pl.Int64).to_numpy(), log["time_ms"].to_numpy())
         at_events = _with_path(values, tree).rename(lambda column: f"event_{column}")
     types = {feature.column: feature.type for feature in chosen} | {"category_path": "token_seq"}
     types |= {f"event_{column}": kind for column, kind in types.items()}
@@ -260,7 +263,9 @@ def _find_parts(raw: Path, chosen: Sequence[Path] | None, bundle: str | None) ->
 
 
 def _read_events(source: Source, allowed: BadRows, days: tuple[date, date]) -> tuple[pl.DataFrame, RowReport]:
-    """user_id, item_id, time_ms (unix ms), event (Enum of KINDS), transaction, in file order."""
+    """line, user_id, item_id (UInt32, or Int64 where ids are so long), time_ms (unix ms), event (Enum of KINDS),
+    transaction (Enum), in file order.
+    """
     columns = [
         epoch_ms_column("time_ms", "timestamp", *days),
         id_column("user_id", "visitorid"),
@@ -268,10 +273,15 @@ def _read_events(source: Source, allowed: BadRows, days: tuple[date, date]) -> t
         id_column("item_id", "itemid"),
         text_column("transaction", "transactionid", unknown=("", "NA")),  # some copies write 13556.0
     ]
-    events, report = read_rows(source, columns, allowed, separator=",")
+    report, transactions = RowReport(source.label), TextColumn()
+    blocks = []
+    for block in read_blocks(source, columns, allowed, report, separator=","):
+        transactions.add(block["transaction"])
+        blocks.append(narrow(block.drop("transaction"), ["user_id", "item_id"]))
+    events = pl.concat(blocks, how="vertical_relaxed").with_columns(transactions.column("transaction"))
     if events.is_empty():
         raise ConvertError(f"{source.path} holds no usable row: check that it is the owner's file.")
-    return events, report
+    return without_duplicates(events, report), report
 
 
 def _note_unknown_features(history: History, notes: dict[str, int]) -> None:
@@ -343,8 +353,9 @@ def _item_table(
         items = pl.concat([occurring, pl.Series(known.item, dtype=pl.Int64)]).unique().sort()
     table = known.last_values(items)
     if tree is not None:
-        used = table["category"].drop_nulls()
-        notes["item whose category is not in the tree"] = sum(category not in tree for category in used)
+        used = table["category"].drop_nulls().value_counts()
+        strange = (count for category, count in used.iter_rows() if category not in tree)
+        notes["item whose category is not in the tree"] = sum(strange)
     for feature in history.features:
         notes[f"item without {feature.column}"] = table[feature.column].null_count()
     return _with_path(table, tree)

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from recbole_ext.convert.options import Number, Whole, option
+from recbole_ext.convert.options import GIVEN, LEFT_OUT, Number, Whole, option
 from recbole_ext.convert.options import Options as _Options
 from recbole_ext.errors import ConvertError
 from recbole_ext.files import scratch_beside
@@ -38,6 +38,20 @@ class Options(_Options):
 
     source: Literal["diginetica", "retailrocket"] = option(..., "whose files to write", door="positional")
     scale: Number = option(DEMO_SCALE, "1 = the size of the owner's log", gt=0, le=100)
+    events: Whole | None = option(
+        None,
+        "a long log of so many events in order of time, made as it is written",
+        ge=1,
+        le=1_000_000_000,
+        needs={"source": ["retailrocket"], "scale": LEFT_OUT},
+    )
+    items: Whole | None = option(
+        None,
+        "items of the long log (1,500,000 for 100,000,000 events, by the root)",
+        ge=1,
+        le=20_000_000,
+        needs={"events": GIVEN},
+    )
     seed: Whole = option(1, "the same seed gives the same bytes", ge=0)
     known_users: Number = option(
         0.6, "share of sessions whose user is known", ge=0, le=1, needs={"source": ["diginetica"]}
@@ -45,6 +59,15 @@ class Options(_Options):
     property_scale: Number = option(
         1.0, "property rows, 1 = in proportion", gt=0, le=100, needs={"source": ["retailrocket"]}
     )
+
+    @property
+    def module(self) -> str:
+        """Where the generator is."""
+        return self.source if self.events is None else "long_log"
+
+    def size(self) -> dict[str, float | None]:
+        """How large a log."""
+        return {"scale": self.scale} if self.events is None else {"events": self.events, "items": self.items}
 
     def own(self) -> dict[str, float]:
         """Those of the chosen generator alone."""
@@ -69,17 +92,19 @@ def _run(given: argparse.Namespace) -> None:
 
 
 def generate(
-    source: str, out: Path | str, scale: float = DEMO_SCALE, seed: int = 1, **options: float
+    source: str, out: Path | str, scale: float | None = None, seed: int = 1, **options: float
 ) -> dict[str, Any]:
     """Write raw logs in the schema of `source` to the folder `out`, with generator.json beside; return the latter.
 
     `scale` 1 is the owner's size: Diginetica 310 k sessions, 1.24 M views, 184 k items; Retail Rocket 2.76 M events,
-    1.4 M visitors, 20.3 M property rows. `options`: `known_users` (diginetica), share of sessions whose user is known;
-    `property_scale` (retailrocket), how many times the property rows. Rows are made and written in blocks.
+    1.4 M visitors, 20.3 M property rows; None: DEMO_SCALE. `options`: `known_users` (diginetica), share of sessions
+    whose user is known; `property_scale` (retailrocket), how many times the property rows; `events` and `items`
+    (retailrocket) in place of `scale`, a long log. Rows are made and written in blocks.
 
     Raises ConvertError for an unknown source or option, or a value out of its range.
     """
-    return generated(Options.from_command({"source": source, "scale": scale, "seed": seed, **options}), out)
+    size = {} if scale is None else {"scale": scale}
+    return generated(Options.from_command({"source": source, **size, "seed": seed, **options}), out)
 
 
 def generated(options: Options, out: Path | str) -> dict[str, Any]:
@@ -87,7 +112,7 @@ def generated(options: Options, out: Path | str) -> dict[str, Any]:
     out = Path(out).absolute()
     if out.exists() and not out.is_dir():
         raise ConvertError(f"{out} is a file, and the logs need a folder: name another one with --out.")
-    schema = _schema(options.source)
+    schema = _schema(options.module)
     out.parent.mkdir(parents=True, exist_ok=True)
     with scratch_beside(out) as scratch:
         made = scratch / "new"
@@ -95,9 +120,9 @@ def generated(options: Options, out: Path | str) -> dict[str, Any]:
         record = {
             "generator": f"recbole_ext {__version__} synthetic",
             "source": options.source,
-            "options": {"scale": options.scale, "seed": options.seed, **options.own()},
+            "options": {**options.size(), "seed": options.seed, **options.own()},
             "signals": schema.SIGNALS,
-            "counts": schema.write(made, options.scale, options.seed, **options.own()),
+            "counts": schema.write(made, seed=options.seed, **options.size(), **options.own()),
         }
         (made / "generator.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         if not out.exists():  # so that a folder that is there is whole
@@ -108,6 +133,6 @@ def generated(options: Options, out: Path | str) -> dict[str, Any]:
     return record
 
 
-def _schema(source: str) -> ModuleType:
-    """The module of a schema, which loads numpy and polars: its SIGNALS, and write(folder, scale, seed, **own)."""
-    return importlib.import_module(f"{__name__}.{source}")
+def _schema(name: str) -> ModuleType:
+    """The module of a generator, which loads numpy and polars: its SIGNALS, and write(folder, seed, **size, **own)."""
+    return importlib.import_module(f"{__name__}.{name}")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from recbole_ext.convert.progress import progress
+from recbole_ext.convert.synthetic.ahead import in_turn
 from recbole_ext.convert.synthetic.world import STYLES, Ints, World
 from recbole_ext.errors import ConvertError
 
@@ -240,15 +241,16 @@ def _coprime(rows: int) -> int:
     return stride
 
 
-def write_properties(log: PropertyLog, folder: Path) -> None:
-    """All rows, in two parts or as many as it takes for PART_ROWS a part."""
+def write_properties(log: PropertyLog, folder: Path, at_once: int = 1) -> None:
+    """All rows, in two parts or as many as it takes for PART_ROWS a part; `at_once` blocks are made side by side."""
     parts = max(2, math.ceil(log.rows / PART_ROWS))
     bounds = [log.rows * part // parts for part in range(parts + 1)]
     with progress("generating properties", log.rows) as advance:
         for part in range(parts):
             with (folder / f"item_properties_part{part + 1}.csv").open("wb") as stream:
                 stream.write(b"timestamp,itemid,property,value\n")
-                for first in range(bounds[part], bounds[part + 1], PROPERTY_BLOCK):
-                    last = min(first + PROPERTY_BLOCK, bounds[part + 1])
-                    log.block(first, last).write_csv(stream, include_header=False)
-                    advance(last - first)
+                firsts = range(bounds[part], bounds[part + 1], PROPERTY_BLOCK)
+                blocks = [(first, min(first + PROPERTY_BLOCK, bounds[part + 1])) for first in firsts]
+                for block in in_turn(lambda block: log.block(*block), blocks, at_once):
+                    block.write_csv(stream, include_header=False)
+                    advance(block.height)

@@ -74,18 +74,12 @@ def write(folder: Path, scale: float, seed: int, property_scale: float) -> dict[
     world = make_world(np.random.default_rng([seed, 0]), SHAPE, scale, n_sessions)
     counts = _write_events(world, folder, scale, seed, n_sessions)
     counts |= {"visitors": len(world.style), "items": len(world.item_id)}
-    node, parent = _tree(world, np.random.default_rng([seed, 3]), scale)
-    _csv(pl.DataFrame({"categoryid": node, "parentid": parent}), folder / "category_tree.csv")
+    node = write_tree(world, folder, seed, scale)
     counts["categories"] = len(node)
-    log = PropertyLog(world, _item_ids(world, seed), node[: len(world.department)], rows, seed)
+    log = PropertyLog(world, item_ids(world, seed), node[: len(world.department)], rows, seed)
     counts["property_rows"] = rows
     write_properties(log, folder)
     return counts
-
-
-def _csv(frame: pl.DataFrame, file: Path) -> None:
-    with file.open("wb") as stream:
-        frame.write_csv(stream)
 
 
 # --- events
@@ -102,7 +96,7 @@ def _write_events(world: World, folder: Path, scale: float, seed: int, n_session
     stock = Stock(world)
     counts = {"events": 0, "views": n_views, "addtocarts": len(carts), "transactions": int(bought.sum())}
     seen = np.zeros(len(world.item_id), dtype=bool)
-    item_id = _item_ids(world, seed)
+    item_id = item_ids(world, seed)
     first_view = np.concatenate(([0], np.cumsum(length)))
     order_number = 0
     with (
@@ -155,13 +149,17 @@ def _lengths(rng: np.random.Generator, n_sessions: int, n_views: int) -> Ints:
             np.minimum(LONG * (1 - rng.random(n_sessions)) ** (-1 / LONG_TAIL), MAX_LENGTH).astype(np.int64),
         ),
     )
-    while missing := n_views - int(length.sum()):
-        able = (
-            np.flatnonzero(length > 1)
-            if missing < 0
-            else np.flatnonzero((length > 1) & (length < MAX_LENGTH))
-        )
-        able = able if len(able) else np.arange(n_sessions)
+    return adjusted(rng, length, n_views, MAX_LENGTH)
+
+
+def adjusted(rng: np.random.Generator, length: Ints, total: int, most: int) -> Ints:
+    """Lengths of sessions made longer or shorter by one here and there until they are `total` together.
+
+    `most` of one, where that is enough; `length` itself is changed.
+    """
+    while missing := total - int(length.sum()):
+        able = np.flatnonzero((length > 1) if missing < 0 else (length > 1) & (length < most))
+        able = able if len(able) else np.arange(len(length))
         chosen = rng.permutation(able)[: abs(missing)]
         length[chosen] += int(np.sign(missing))
     return length
@@ -212,7 +210,7 @@ def _views(
     return session, items, FIRST_MS + np.minimum(start, latest)[session] + elapsed
 
 
-def _item_ids(world: World, seed: int) -> Ints:
+def item_ids(world: World, seed: int) -> Ints:
     """(I,) the numbers that the log shows, some of which no item has."""
     count = len(world.item_id)
     room = max(count, math.ceil(count * ITEM_IDS / SHAPE.items))
@@ -220,6 +218,14 @@ def _item_ids(world: World, seed: int) -> Ints:
 
 
 # --- the category tree
+
+
+def write_tree(world: World, folder: Path, seed: int, scale: float) -> Ints:
+    """Write category_tree.csv; (N,) the numbers of its categories, those of the world first."""
+    node, parent = _tree(world, np.random.default_rng([seed, 3]), scale)
+    with (folder / "category_tree.csv").open("wb") as stream:
+        pl.DataFrame({"categoryid": node, "parentid": parent}).write_csv(stream)
+    return node
 
 
 def _tree(world: World, rng: np.random.Generator, scale: float) -> tuple[Ints, pl.Series]:
