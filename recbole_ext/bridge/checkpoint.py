@@ -171,7 +171,9 @@ def training_sums(train: Any) -> dict[str, Any]:
     if table is not None:
         columns = {field: np.asarray(column) for field, column in table.interaction.items()}
         of_item = hashed(train.iid_field, columns.pop(train.iid_field))
-        sums.update({f"{field} of items": _sum(of_item ^ hashed(field, column)) for field, column in columns.items()})
+        sums.update(
+            {f"{field} of items": _sum(of_item ^ hashed(field, column)) for field, column in columns.items()}
+        )
     return {"events": count, "sums": {field: f"{value % 2**64:016x}" for field, value in sums.items()}}
 
 
@@ -181,8 +183,8 @@ _NAMES = 2**18  # likewise
 
 
 def _training_columns(train: Any) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-    """Columns of the training events, some sessions at a time, or rows of RecBole's own data sets at once, and the place
-    of each in its session."""
+    """Columns of the training events, some sessions at a time, or rows of RecBole's own data sets at once, and each
+    one's place in its session."""
     if not hasattr(train, "_training_events"):
         rows = train.inter_feat.interaction
         yield _known(train, rows), np.zeros(len(train.inter_feat), dtype=np.int64)
@@ -220,7 +222,9 @@ class _Hashed:
         if field not in self._names:
             tokens = self._tokens[field]
             parts = (tokens[start : start + _NAMES].tolist() for start in range(0, len(tokens), _NAMES))
-            hashed = [hash_array(np.array([*map(str, part)], dtype=object), categorize=False) for part in parts]
+            hashed = [
+                hash_array(np.array([*map(str, part)], dtype=object), categorize=False) for part in parts
+            ]
             self._names[field] = np.concatenate(hashed)
         return self._names[field]
 
