@@ -6,8 +6,8 @@
 
 Loading is the data set and its three parts: from the file to rows that a loader takes. Each run is a process of its
 own, the sides take turns, medians are shown; RecBole's process never imports recbole_ext. Imports do not count as time,
-but do as memory. Both sides have the same rows, which is checked. The logs are made first: sessions of 3.7 events in order
-of time, of visitors and items as popular as in shops, with prices of items.
+but do as memory. Both sides have the same rows, which is checked. The logs are made first: sessions of 3.7 events in
+order of time, of visitors and items as popular as in shops, with prices of items.
 """
 
 from __future__ import annotations

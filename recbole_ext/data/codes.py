@@ -16,6 +16,7 @@ MISSING = -1
 _ALWAYS = 2**22  # whole numbers below it are codes in any column,
 _SPARSE = 4  # and larger ones where there are no more than so many numbers an event
 _STRETCH = 2**24  # elements that are looked at together
+_LOOKED_AT = 10_000  # tokens that tell whether they come in runs
 
 
 class Codes:
@@ -126,11 +127,12 @@ class _Texts:
 
 def _by_runs(tokens: pl.Series, book: _Book, rows: int) -> np.ndarray | None:
     """Codes of tokens; those of sessions, users and kinds of events come in runs, which are looked up once each."""
+    few = tokens[:_LOOKED_AT]
+    if 2 * int(few.ne_missing(few.shift(1)).sum()) > len(few):
+        return book.codes(tokens, rows)
     opens = np.array(tokens.ne_missing(tokens.shift(1)))
     opens[:1] = True
     first = np.flatnonzero(opens)
-    if 2 * len(first) > len(tokens):
-        return book.codes(tokens, rows)
     codes = book.codes(tokens.gather(first), rows)
     return None if codes is None else np.repeat(codes, np.diff(np.append(first, len(tokens))))
 
