@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recbole_ext.data.codes import Codes
+from recbole_ext.data.codes import Codes, Column
 from recbole_ext.errors import UsageError
 
 _BLOCK = 2**25  # bytes of text that are read together
@@ -37,16 +37,13 @@ def read(
     """
     blocks = _of_parquet(file, kinds) if file.suffix == PARQUET else _of_text(file, names, kinds, separator)
     codes = {name: Codes() for name, kind in kinds.items() if kind == "token"}
-    numbers: dict[str, list[np.ndarray]] = {name: [] for name, kind in kinds.items() if kind == "float"}
+    numbers = {name: Column(np.float64) for name, kind in kinds.items() if kind == "float"}
     for block in _ahead(blocks):
-        for name, column in codes.items():
-            column.add(block[name])
-        for name, parts in numbers.items():
-            parts.append(block[name].fill_null(float("nan")).to_numpy())
-    columns = {}
-    for name in kinds:  # so that one column at a time is there twice
-        columns[name] = codes[name].taken() if name in codes else _joined(numbers.pop(name))
-    return columns, codes
+        for name, tokens in codes.items():
+            tokens.add(block[name])
+        for name, column in numbers.items():
+            column.add(block[name].fill_null(float("nan")).to_numpy())
+    return {name: codes[name].taken() if name in codes else numbers[name].taken() for name in kinds}, codes
 
 
 def _ahead(blocks: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -56,10 +53,6 @@ def _ahead(blocks: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         while (block := coming.result()) is not None:
             coming = reader.submit(next, blocks, None)
             yield block
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate([*parts, np.empty(0)])
 
 
 def _of_text(

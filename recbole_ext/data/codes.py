@@ -6,7 +6,7 @@ Tokens that are whole numbers are their own codes; others get codes of a diction
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,21 +16,52 @@ MISSING = -1
 _ALWAYS = 2**22  # whole numbers below it are codes in any column,
 _SPARSE = 4  # and larger ones where there are no more than so many numbers an event
 _STRETCH = 2**24  # elements that are looked at together
+_ROOM = 8  # a column grows by one part in so many more than it needs
 _LOOKED_AT = 10_000  # tokens that tell whether they come in runs
+
+
+class Column:
+    """Values that come block by block, in one array that grows, so that it is never there twice."""
+
+    def __init__(self, dtype: Any) -> None:
+        self._array = np.empty(0, dtype=dtype)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, values: np.ndarray) -> None:
+        """The next ones (n,)."""
+        count = self._count + len(values)
+        if count > len(self._array):
+            self._array.resize(count + count // _ROOM, refcheck=False)
+        self._array[self._count : count] = values
+        self._count = count
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The values, some at a time, which may be written over."""
+        for start in range(0, self._count, _STRETCH):
+            yield self._array[start : min(start + _STRETCH, self._count)]
+
+    def taken(self) -> np.ndarray:
+        """All of them, which are kept no more."""
+        array, self._array = self._array, np.empty(0, dtype=self._array.dtype)
+        array.resize(self._count, refcheck=False)
+        self._count = 0
+        return array
 
 
 class Codes:
     """The codes (E,) int32 of a column of E tokens, MISSING where it has none, and what they are the codes of."""
 
     def __init__(self) -> None:
-        self._parts: list[np.ndarray] = []
+        self._column = Column(np.int32)
         self._book: _Book = _Numbers()
         self._rows = 0
 
     def add(self, tokens: pl.Series) -> None:
         """The next tokens, texts (n,)."""
-        codes = self.more(tokens)  # which may change the parts before it
-        self._parts.append(codes)
+        self._column.add(self.more(tokens))
 
     def more(self, tokens: pl.Series) -> np.ndarray:
         """(n,) codes of texts that are not the column's, such as those of a table of features."""
@@ -38,15 +69,14 @@ class Codes:
         codes = _by_runs(tokens, self._book, self._rows)
         if codes is None:
             self._book, numbers = _Texts(), self._book
-            self._parts = [_coded(numbers.names(part).cast(pl.String), self._book) for part in self._parts]
+            for part in self._column.blocks():
+                part[:] = _coded(numbers.names(part).cast(pl.String), self._book)
             codes = _coded(tokens, self._book)
         return codes
 
     def taken(self) -> np.ndarray:
         """The whole column, which is kept no more."""
-        column = np.concatenate([*self._parts, np.empty(0, dtype=np.int32)])
-        self._parts = []
-        return column
+        return self._column.taken()
 
     def __len__(self) -> int:
         """What all codes are below."""
