@@ -25,7 +25,6 @@ def train_a_little(actions: str, items: int = 1_000_000) -> dict[str, float]:
             "q_actions": actions,
             "rewards": {"view": 0.2},
             "target_network": "lagged",
-            "data_cache": False,
             "eval_args": {
                 "split": {"session_time": [0.98, 0.01, 0.01]},
                 "order": "TO",

@@ -128,7 +128,6 @@ def replay(
         "state": "WARNING",
         "show_progress": False,
         "seed": seed,
-        "data_cache": False,  # else the second side would find what the first one has read
         "runs_dir": str(work / "runs"),
         "checkpoint_dir": str(work / "saved"),
         "eval_args": split(options.step, 0),

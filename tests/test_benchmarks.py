@@ -386,3 +386,45 @@ def test_cold_items_runs_and_writes_its_table(cold_items, monkeypatch, tmp_path)
     assert sum(line.startswith("| ") for line in lines) == 1 + len(variants)
     held = int(gains.held_out.sum())
     assert f"{held:,} are held out" in text and f"{gains.hit[gains.cold].mean():.4f} [" in text
+
+
+@pytest.fixture
+def large(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import large
+
+    return large
+
+
+def test_large_logs_are_sorted_and_the_same_as_text_and_parquet(tmp_path, large, monkeypatch) -> None:
+    import polars as pl
+
+    monkeypatch.setattr(large, "_STRETCH", 300)
+    for name in ("log", "again"):
+        (tmp_path / name).mkdir()
+        large.write_log(tmp_path / name / "toy", 1000, parquet=True)
+    text, again = (tmp_path / name / "toy" / "toy.inter" for name in ("log", "again"))
+    assert text.read_bytes() == again.read_bytes()
+    log = pl.read_parquet(f"{text}.parquet")
+    columns = ["session_id:token", "user_id:token", "item_id:token", "timestamp:float", "event:token"]
+    assert log.columns == columns and len(log) == 1000
+    kinds = {name: log[name].dtype for name in columns}
+    assert kinds["timestamp:float"] == pl.Float64 and kinds["item_id:token"] == pl.String
+    assert pl.read_csv(text, separator="\t", schema=kinds).equals(log)
+    session, time = log["session_id:token"].cast(int), log["timestamp:float"]
+    start = log.group_by("session_id:token", maintain_order=True).agg(pl.col("timestamp:float").first())
+    assert session.is_sorted() and start["timestamp:float"].is_sorted() and session.n_unique() > 200
+    assert log.select((time.diff() >= 0) | (session.diff() > 0)).to_series()[1:].all()
+
+
+def test_sides_of_other_rows_are_not_compared(monkeypatch, large) -> None:
+    options = large._parser().parse_args(["--events", "400", "--repeats", "1"])
+    rows = iter([[3, 1, 1], [3, 1, 2]])
+    run = {"seconds": 1, "peak_bytes": 1}
+    monkeypatch.setattr(
+        large, "run_once", lambda side, threads: {**run, "result": {"cpu": 1, "wall": 1, "rows": next(rows)}}
+    )
+    sides = large._sides(Path("nowhere"), 400, options)
+    assert [side.name for side in sides] == ["RecBole as released", "ours"]
+    with pytest.raises(large.SideFailed, match="other rows"):
+        large._alternated(sides, options)

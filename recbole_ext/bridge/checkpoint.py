@@ -7,7 +7,8 @@ import os
 import pickle
 import random
 import shutil
-from collections.abc import Container, Mapping
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from recbole_ext import plain
 from recbole_ext.errors import UsageError
 from recbole_ext.files import torn, whole_zip, write_beside
 from recbole_ext.plain import TAG, config_to_plain
-from recbole_ext.segments import place_in
+from recbole_ext.segments import place_in, spans
 from recbole_ext.settings.roles import RUN, identity
 
 # in which a run that goes on may differ from what was begun: for how long, and what is averaged on the way
@@ -159,57 +160,77 @@ def training_sums(train: Any) -> dict[str, Any]:
 
     Sums are over names and numbers, session and place of each event, whatever the ids and the order of the lines.
     """
-    events, sessions, place = _training_columns(train)
-    of_event = _hashed(train, train.uid_field, sessions) + place.astype(np.uint64) * _ODD
-    found = {
-        field: _sum(of_event ^ _hashed(train, field, column))
-        for field, column in events.items()
-        if field != train.uid_field
-    }
+    hashed = _Hashed(train)
+    count, sums = 0, Counter[str]()
+    for events, place in _training_columns(train):
+        sessions = events.pop(train.uid_field)
+        of_event = hashed(train.uid_field, sessions) + place.astype(np.uint64) * _ODD
+        count += len(sessions)
+        sums.update({field: _sum(of_event ^ hashed(field, column)) for field, column in events.items()})
     table = getattr(train, "item_feat", None)
     if table is not None:
         columns = {field: np.asarray(column) for field, column in table.interaction.items()}
-        of_item = _hashed(train, train.iid_field, columns[train.iid_field])
-        found |= {
-            f"{field} of items": _sum(of_item ^ _hashed(train, field, column))
-            for field, column in columns.items()
-            if field != train.iid_field
-        }
-    return {"events": len(sessions), "sums": found}
+        of_item = hashed(train.iid_field, columns.pop(train.iid_field))
+        sums.update(
+            {f"{field} of items": _sum(of_item ^ hashed(field, column)) for field, column in columns.items()}
+        )
+    return {"events": count, "sums": {field: f"{value % 2**64:016x}" for field, value in sums.items()}}
 
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
+_SESSIONS = 2**20  # whose events are looked at together
+_NAMES = 2**18  # likewise
 
 
-def _training_columns(train: Any) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Columns of the training events, or rows of RecBole's own data sets, whose they are, and their place in it."""
-    rows = train.inter_feat.interaction
-    if hasattr(train, "_training_events"):
-        index = torch.from_numpy(train._training_events())
-        rows = {field: column[index] for field, column in train.events.interaction.items()}
-        place = place_in(train.train_length[train.train_length > 0])
-    else:
-        place = np.zeros(len(train.inter_feat), dtype=np.int64)
-    known = {field: np.asarray(column) for field, column in rows.items() if field in train.field2type}
-    return known, known[train.uid_field], place
+def _training_columns(train: Any) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    """Columns of the training events, some sessions at a time, or rows of RecBole's own data sets at once, and each
+    one's place in its session."""
+    if not hasattr(train, "_training_events"):
+        rows = train.inter_feat.interaction
+        yield _known(train, rows), np.zeros(len(train.inter_feat), dtype=np.int64)
+        return
+    sessions = np.flatnonzero(train.train_length > 0)
+    for some in np.split(sessions, range(_SESSIONS, len(sessions), _SESSIONS)):
+        length = train.train_length[some]
+        index = torch.from_numpy(spans(train.session_start[some], length))
+        yield _known(train, train.events[index].interaction), place_in(length)
 
 
-def _hashed(dataset: Any, field: str, column: np.ndarray) -> np.ndarray:
-    """(N,) uint64 of the column's values: tokens by their names, rows of several values by all of them in order."""
-    names = dataset.field2id_token.get(field)
-    if names is None or column.dtype.kind != "i":
-        hashed = hash_array(np.ascontiguousarray(column).reshape(-1)).reshape(column.shape)
-    else:
-        hashed = hash_array(np.asarray([str(name) for name in names], dtype=object))[column]
-    if hashed.ndim > 1:
-        hashed = hashed.reshape(len(hashed), -1)
-        weight = np.arange(hashed.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-        hashed = (hashed * weight).sum(axis=1, dtype=np.uint64)
-    return hashed
+def _known(train: Any, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {field: np.asarray(column) for field, column in columns.items() if field in train.field2type}
 
 
-def _sum(hashed: np.ndarray) -> str:
-    return f"{int(hash_array(hashed).sum(dtype=np.uint64)):016x}"
+class _Hashed:
+    """(N,) uint64 of a column's values: tokens by their names, rows of several values by all of them in order."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._tokens = dataset.field2id_token
+        self._names: dict[str, np.ndarray] = {}
+
+    def __call__(self, field: str, column: np.ndarray) -> np.ndarray:
+        if field not in self._tokens or column.dtype.kind != "i":
+            hashed = hash_array(np.ascontiguousarray(column).reshape(-1)).reshape(column.shape)
+        else:
+            hashed = self._of_names(field)[column]
+        if hashed.ndim > 1:
+            hashed = hashed.reshape(len(hashed), -1)
+            weight = np.arange(hashed.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+            hashed = (hashed * weight).sum(axis=1, dtype=np.uint64)
+        return hashed
+
+    def _of_names(self, field: str) -> np.ndarray:
+        if field not in self._names:
+            tokens = self._tokens[field]
+            parts = (tokens[start : start + _NAMES].tolist() for start in range(0, len(tokens), _NAMES))
+            hashed = [
+                hash_array(np.array([*map(str, part)], dtype=object), categorize=False) for part in parts
+            ]
+            self._names[field] = np.concatenate(hashed)
+        return self._names[field]
+
+
+def _sum(hashed: np.ndarray) -> int:
+    return int(hash_array(hashed).sum(dtype=np.uint64))
 
 
 def check_training(stored: Mapping[str, Any] | None, own: Mapping[str, Any], file: str) -> None:

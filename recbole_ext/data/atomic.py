@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_ext.data import blocks
 from recbole_ext.errors import UsageError
 
 MISSING = frozenset(  # numbers only: pandas' own list
@@ -34,8 +36,19 @@ def encoding_of(config: Any) -> str:
     return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
 
 
+def inter_file(folder: str | Path, name: str) -> Path:
+    """The events of a data set: `<name>.inter.parquet` where there is one that is not older than the text."""
+    text, parquet = Path(folder, f"{name}.inter"), Path(folder, f"{name}.inter{blocks.PARQUET}")
+    if not parquet.is_file():
+        return text
+    stale = text.is_file() and text.stat().st_mtime_ns > parquet.stat().st_mtime_ns
+    return text if stale else parquet
+
+
 def head_of(file: str | Path, encoding: str, separator: str) -> list[tuple[str, str]]:
     """Name and type of each column, as the first line has them; UsageError where it is no head of an atomic file."""
+    if Path(file).suffix == blocks.PARQUET:
+        return blocks.head_of_parquet(Path(file))
     try:
         with open(file, encoding=encoding) as stream:
             line = stream.readline().rstrip("\r\n")
@@ -65,28 +78,20 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
 
     Raises UsageError for what cannot be read.
     """
-    wanted, unwanted = dataset._get_load_and_unload_col(source)
-    if wanted == set():
+    if dataset._get_load_and_unload_col(source)[0] == set():
         return None
     config = dataset.config
     encoding, separator = encoding_of(config), config["field_separator"]
     head = head_of(filepath, encoding, separator)
-    kept = {
-        name: FeatureType(kind)
-        for name, kind in head
-        if (wanted is None or name in wanted) and not (unwanted and name in unwanted)
-    }
+    kept = {name: FeatureType(kind) for name, kind in kept_columns(dataset, head, source).items()}
     if not kept:
         dataset.logger.warning(f"No columns has been loaded from [{source}]")
         return None
-    if isinstance(source, FeatureSource) or source != "link":
-        for name, kind in kept.items():
-            dataset.field2source[name], dataset.field2type[name] = source, kind
-            if not kind.value.endswith("seq"):
-                dataset.field2seqlen[name] = 1
-            if "float" in kind.value:
-                dataset.field2bucketnum[name] = 2
-    table = _table(filepath, encoding, separator, [name for name, _ in head], kept)
+    note_columns(dataset, kept, source)
+    if Path(filepath).suffix == blocks.PARQUET:
+        table = _table_of_parquet(filepath, kept)
+    else:
+        table = _table(filepath, encoding, separator, [name for name, _ in head], kept)
     for name in kept:
         kind = dataset.field2type[name]
         if kind.value.endswith("seq"):
@@ -94,6 +99,41 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
             history = source == FeatureSource.INTERACTION and _is_history(dataset, name)
             table[name] = _sequences(dataset, filepath, name, kind, texts, history)
     return table
+
+
+def kept_columns(dataset: Any, head: Sequence[tuple[str, str]], source: Any) -> dict[str, str]:
+    """Those of a head (name, type) that `load_col` and `unload_col` leave, by name."""
+    wanted, unwanted = dataset._get_load_and_unload_col(source)
+    return {
+        name: kind
+        for name, kind in head
+        if (wanted is None or name in wanted) and not (unwanted and name in unwanted)
+    }
+
+
+def note_columns(dataset: Any, kept: dict[str, FeatureType], source: Any) -> None:
+    """Types, sources and lengths of the columns of a file, as RecBole notes them."""
+    if not isinstance(source, FeatureSource) and source == "link":
+        return
+    for name, kind in kept.items():
+        dataset.field2source[name], dataset.field2type[name] = source, kind
+        if not kind.value.endswith("seq"):
+            dataset.field2seqlen[name] = 1
+        if "float" in kind.value:
+            dataset.field2bucketnum[name] = 2
+
+
+def _table_of_parquet(file: str, kept: dict[str, FeatureType]) -> pd.DataFrame:
+    """As of a text: an empty cell is a missing one."""
+    columns = {}
+    for name, kind in kept.items():
+        column = pl.read_parquet(file, columns=[f"{name}:{kind.value}"]).to_series()
+        if kind == FeatureType.FLOAT:
+            columns[name] = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        else:
+            texts = column.cast(pl.String).replace("", None).to_list()
+            columns[name] = pd.Series([np.nan if text is None else text for text in texts], dtype=object)
+    return pd.DataFrame(columns)
 
 
 def _table(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def settings_of(config: Any) -> ColdItems | None:
     return None if value is None else Protocol.read({"cold_items": value}).cold_items
 
 
-def drawn(tokens: np.ndarray, wanted: ColdItems) -> np.ndarray:
+def drawn(tokens: Sequence[str] | np.ndarray, wanted: ColdItems) -> np.ndarray:
     """Which of the items (I,), named by different tokens, are held out: (I,) bool.
 
     An item's place in the order depends on its token and the seed alone, not on the order or number of the others.

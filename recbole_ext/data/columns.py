@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_ext.data.atomic import encoding_of, head_of
+from recbole_ext.data.atomic import encoding_of, head_of, inter_file
 from recbole_ext.errors import UsageError, did_you_mean
 
 SUFFIXES = ("inter", "user", "item", "net", "kg", "link")
@@ -68,7 +68,7 @@ def _heads(config: Any) -> dict[str, list[str]]:
     more = config["additional_feat_suffix"] or []
     heads = {}
     for suffix in (*SUFFIXES, *([more] if isinstance(more, str) else more)):
-        file = folder / f"{name}.{suffix}"
+        file = inter_file(folder, name) if suffix == "inter" else folder / f"{name}.{suffix}"
         if file.is_file():
             head = head_of(file, encoding_of(config), config["field_separator"])
             heads[suffix] = [name for name, _ in head]

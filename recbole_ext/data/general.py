@@ -20,6 +20,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.model.general_recommender import admmslim, ease, itemknn, pop, random, slimelastic
 
+from recbole_ext.data.light import Rows
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.segments import place_in
 
@@ -29,8 +30,7 @@ class SessionEventsDataset(SessionDataset):
 
     def _as_training(self) -> None:
         index = torch.from_numpy(self._training_events())
-        columns = self.events.interaction
-        self.inter_feat = Interaction({field: column[index] for field, column in columns.items()})
+        self.inter_feat = Rows(self.events, index, list(self.events.interaction), {})
 
 
 class _RowModel:

@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 
 from recbole_ext.data import cold, filters, splits
+from recbole_ext.data.codes import Codes
 from recbole_ext.data.filters import Limits
 from recbole_ext.data.splits import Parting
+from recbole_ext.data.tokens import Tokens
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import start_of
 from recbole_ext.settings.protocol_values import ColdItems
@@ -64,8 +67,8 @@ class Log:
     """E events as flat columns, in the order of the file, and whose features there are.
 
     place: (E,) where each event stands in the file. session, item: (E,) numbers by first occurrence, and the tokens
-    that they stand for, (sessions,) and (items,).
-    time: (E,) float64 seconds. user: (E,) numbers, -1 where unknown. split: (E,) the `split` column.
+    that they stand for, (sessions,) and (items,): themselves, or codes of `session_codes` and `item_codes`.
+    time: (E,) float64 seconds. user: (E,) numbers, -1 where unknown. split: (E,) the `split` column, places in `kinds`.
     These three are None where nobody asks or there are none.
     session_rows, item_rows: tokens in the tables of features, None without a table. name: for messages.
     """
@@ -79,8 +82,11 @@ class Log:
     time: np.ndarray | None = None
     user: np.ndarray | None = None
     split: np.ndarray | None = None
+    kinds: np.ndarray | None = None
     session_rows: np.ndarray | None = None
     item_rows: np.ndarray | None = None
+    session_codes: Codes | None = None
+    item_codes: Codes | None = None
 
     @classmethod
     def of(cls, dataset: Any, wanted: Wanted) -> Log:
@@ -89,7 +95,11 @@ class Log:
         session, sessions = pd.factorize(events[dataset.uid_field])
         item, items = pd.factorize(events[dataset.iid_field])
         given = wanted.parting is not None and wanted.parting.split.name == "given" and column in events
+        split, kinds = _places(dataset, column) if given else (None, None)
         time = events[dataset.time_field].to_numpy(dtype=np.float64) if wanted.needs_time else None
+        users = None
+        if wanted.sessions_per_user is not None:
+            users = _users(events, dataset.config["LINK_USER_FIELD"])
         return cls(
             dataset.dataset_name,
             np.arange(len(events)),
@@ -98,13 +108,22 @@ class Log:
             item,
             np.asarray(items),
             time=time,
-            user=None
-            if wanted.sessions_per_user is None
-            else _users(events, dataset.config["LINK_USER_FIELD"]),
-            split=events[column].to_numpy().astype(str) if given else None,
+            user=users,
+            split=split,
+            kinds=kinds,
             session_rows=_tokens(dataset.user_feat, dataset.uid_field),
             item_rows=_tokens(dataset.item_feat, dataset.iid_field),
+            session_codes=_codes(dataset, dataset.uid_field),
+            item_codes=_codes(dataset, dataset.iid_field),
         )
+
+    def session_tokens(self, sessions: np.ndarray) -> Sequence[str] | np.ndarray:
+        """Of some of `sessions`."""
+        return _named(sessions, self.session_codes)
+
+    def item_tokens(self, items: np.ndarray) -> Sequence[str] | np.ndarray:
+        """Of some of `items`."""
+        return _named(items, self.item_codes)
 
     def left(self, keep: np.ndarray) -> Log:
         """The events of `keep` (E,) bool, sessions and items numbered anew."""
@@ -140,7 +159,27 @@ def _users(events: pd.DataFrame, field: str) -> np.ndarray:
             f"max_sessions_per_user needs the user of each session, but the .inter file has no column {field}: "
             "set LINK_USER_FIELD, or leave max_sessions_per_user out"
         )
-    return pd.factorize(events[field])[0]
+    column = events[field]
+    return column.to_numpy() if column.dtype.kind == "i" else pd.factorize(column)[0]
+
+
+def _places(dataset: Any, column: str) -> tuple[np.ndarray, np.ndarray]:
+    """The column's values (E,) as places in its texts, the last one of those that are missing."""
+    codes, values = _codes(dataset, column), dataset.inter_feat[column].to_numpy()
+    if codes is None:
+        return pd.factorize(values.astype(str))
+    names = codes.names(np.arange(len(codes))).cast(pl.String)
+    return values, np.array([*names, "nan"])
+
+
+def _codes(dataset: Any, field: str) -> Codes | None:
+    """What a column holds codes of; None: it holds tokens."""
+    return getattr(dataset, "codes", {}).get(field)
+
+
+def _named(values: np.ndarray, codes: Codes | None) -> Sequence[str] | np.ndarray:
+    """Tokens (n,) of a log, which are these values themselves where it has no codes."""
+    return values if codes is None else Tokens(codes.names(values)).some(np.arange(1, len(values) + 1))
 
 
 def _tokens(table: pd.DataFrame | None, field: str) -> np.ndarray | None:
@@ -149,7 +188,7 @@ def _tokens(table: pd.DataFrame | None, field: str) -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class Parts:
-    """The split as it was made. by_session: TRAIN, VALID or TEST by token.
+    """The split as it was made. by_session: TRAIN, VALID or TEST by token, or by its place in the log's names.
 
     held_out_time: under `session_time` the start of the first session that does not train: no event from then on does.
     """
@@ -165,7 +204,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is left. parts: None where nothing looked at them. held_out: tokens of the items that are cold.
+    """What is left. parts: None where nothing looked at them. held_out: of the log's items those that are cold.
 
     notes: sentences that the reader of a result has to know.
     """
@@ -217,7 +256,8 @@ def _parted(log: Log, parting: Parting) -> Parts:
     in_order = np.argsort(start, kind="stable")
     labels = None if log.split is None else _labels(log, log.split)[in_order]
     parts = np.empty(len(start), dtype=np.int8)
-    parts[in_order] = splits.session_parts(parting, start[in_order], labels, log.sessions[in_order])
+    names = log.session_tokens(log.sessions[in_order])
+    parts[in_order] = splits.session_parts(parting, start[in_order], labels, names)
     by_time = parting.split.name == "session_time"
     held_out_time = start[parts != splits.TRAIN].min() if by_time else np.inf
     return Parts(pd.Series(parts, index=log.sessions), held_out_time)
@@ -226,7 +266,9 @@ def _parted(log: Log, parting: Parting) -> Parts:
 def _labels(log: Log, split: np.ndarray) -> np.ndarray:
     by_session = np.argsort(log.session, kind="stable")
     length = np.bincount(log.session)
-    return splits.session_labels(split[by_session], start_of(length), length, log.sessions)
+    assert log.kinds is not None
+    names = log.session_tokens(log.sessions)
+    return splits.session_labels(split[by_session], log.kinds, start_of(length), length, names)
 
 
 def _limited(log: Log, wanted: Wanted, parts: Parts | None, held_out: Sequence[str] | np.ndarray) -> Log:
@@ -277,15 +319,15 @@ def _without_cold(log: Log, wanted: ColdItems, parts: Parts) -> tuple[Log, np.nd
     """Draw items of training events, and take all events of theirs out of the sessions that train."""
     counted, trains = parts.training(log)
     trained = np.unique(log.item[counted])
-    tokens = log.items[trained]
-    chosen = cold.drawn(tokens, wanted)
+    items = log.items[trained]
+    chosen = cold.drawn(log.item_tokens(items), wanted)
     leaves = trains[log.session] & np.isin(log.item, trained[chosen])
     if not (counted & ~leaves).any():
         written = wanted.model_dump(exclude_unset=True)
         raise UsageError(f"cold_items {written} leaves no training event: lower holdout")
-    note = f"cold_items: {int(chosen.sum()):,} of {len(tokens):,} training items ({wanted}) and their "
+    note = f"cold_items: {int(chosen.sum()):,} of {len(items):,} training items ({wanted}) and their "
     note += f"{int(leaves.sum()):,} training events held out"
-    return log.left(~leaves), tokens[chosen], note
+    return log.left(~leaves), items[chosen], note
 
 
 def time_order(session: np.ndarray, time: np.ndarray, start: np.ndarray) -> np.ndarray | None:

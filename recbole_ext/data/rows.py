@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 
 from recbole_ext.data import recbole_splits, splits
+from recbole_ext.data.coded import CodedLog
+from recbole_ext.data.codes import narrow
+from recbole_ext.data.light import Rows, wide
 from recbole_ext.errors import UsageError
-from recbole_ext.segments import place_in
 
 
-class PrefixRows(SequentialDataset):
+class PrefixRows(CodedLog):
     """Rows of a data set whose events lie session by session; see SessionDataset for what the attributes hold."""
 
     event_field = "event_index"
@@ -37,8 +38,8 @@ class PrefixRows(SequentialDataset):
         self.events = self.inter_feat
         suffix = self.config["LIST_SUFFIX"]
         self.list_fields = {field: field + suffix for field in self.events if field != self.uid_field}
-        position = place_in(self.session_length)  # (E,)
-        target = np.flatnonzero(position >= (0 if self.empty_history else 1))
+        position = places(self.session_start, self.session_length)
+        target = np.flatnonzero(position >= (0 if self.empty_history else 1)).astype(np.int32)
         if not len(target):
             raise UsageError(
                 f"no session of {self.dataset_name} has two events: check USER_ID_FIELD and filters"
@@ -47,12 +48,11 @@ class PrefixRows(SequentialDataset):
             # RecBole's order, so that its splits break ties in time as they do there
             session = self.events[self.uid_field].numpy()[target]
             target = target[np.argsort(session, kind="stable")]
-        index = torch.from_numpy(target)
-        rows = {field: column[index] for field, column in self.events.interaction.items()}
-        length = np.clip(position[target], 1, self.max_item_list_len)
-        rows[self.item_list_length_field] = torch.from_numpy(length)
-        rows[self.event_field] = index.int()  # half the memory; 2**31 events do not fit either way
-        self.inter_feat = Interaction(rows)
+        longest = self.max_item_list_len
+        length = np.clip(position[target], 1, longest).astype(narrow(longest))
+        own = {self.item_list_length_field: torch.from_numpy(length)}
+        columns = list(self.events.interaction)
+        self.inter_feat = Rows(self.events, torch.from_numpy(target), columns, own, self.event_field)
 
     def _drop_unused_col(self) -> None:
         unused = self.config["unused_col"] or {}
@@ -81,14 +81,15 @@ class PrefixRows(SequentialDataset):
         """The columns of rows with their prefixes, without item features; trimmed: to the longest one."""
         if isinstance(index, np.ndarray | list):
             index = torch.as_tensor(index, dtype=torch.long)
-        rows = {field: column[index] for field, column in self.inter_feat.interaction.items()}
+        rows = self.inter_feat.at(index)
         target = rows[self.event_field] = rows[self.event_field].long()
         length = rows[self.item_list_length_field]
         if self.empty_history:
             length = _without_first(target, length, self.session_start)
         steps = max(int(length.max()), 1) if trimmed and len(length) else self.max_item_list_len
-        columns = {name: self.events[field] for field, name in self.list_fields.items()}
-        rows.update(gathered(columns, target, length, steps))
+        columns = {name: self.events.narrow(field) for field, name in self.list_fields.items()}
+        lists = gathered(columns, target, length, steps)
+        rows.update({name: wide(column) for name, column in lists.items()})
         return rows
 
     # --- RecBole's splits of rows
@@ -122,8 +123,12 @@ class PrefixRows(SequentialDataset):
         return self._rows_at(np.flatnonzero(keep))
 
     def _rows_at(self, place: np.ndarray) -> Interaction:
-        index = torch.from_numpy(place)
-        return Interaction({field: column[index] for field, column in self.inter_feat.interaction.items()})
+        return self.inter_feat.taken(torch.from_numpy(place))
+
+
+def places(start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """(E,) int32 the place of each event in its session, from 0; start, length: (S,), all events in order."""
+    return np.arange(int(length.sum()), dtype=np.int32) - np.repeat(start.astype(np.int32), length)
 
 
 def gathered(

@@ -8,6 +8,7 @@ numbers of events look at the training part (data/prepare.py).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,19 +18,20 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
-from recbole_ext.data import cache, cold, numbers, splits
+from recbole_ext.data import cold, numbers, splits
+from recbole_ext.data.codes import narrow
 from recbole_ext.data.feature_time import feature_time_note
+from recbole_ext.data.light import Events
 from recbole_ext.data.manifest import has_times
 from recbole_ext.data.past import Past
 from recbole_ext.data.prepare import Log, Wanted, prepare, time_order
 from recbole_ext.data.recency import target_weights
 from recbole_ext.data.rows import PrefixRows
-from recbole_ext.data.splits import Parting
+from recbole_ext.data.splits import NO_PART, Parting
+from recbole_ext.data.tokens import Tokens
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import holder_of, last_of, runs, spans
 from recbole_ext.settings.training import LARGE_BATCH, SMALL_BATCH, SMALL_LOG
-
-NO_PART = -1  # an event that neither trains nor is ranked
 
 
 class SessionDataset(PrefixRows):
@@ -65,9 +67,9 @@ class SessionDataset(PrefixRows):
     def __init__(self, config: Any):
         self.events: Any = None
         self._labels: np.ndarray | None = None  # (S,) the split column
-        self._frozen: pd.Series | None = None  # part by session token, of a split made before the filters
+        self._frozen: Any = None  # (user_num,) part by session id, of a split made before the filters
         self._held_out_time = np.inf  # of the frozen split: start of the first session that does not train
-        self._held_out: np.ndarray | None = None  # tokens of items that `cold_items` takes out of training
+        self._held_out: list[str] | None = None  # tokens of items that `cold_items` takes out of training
         self.empty_history = bool(config["empty_history"])
         self.notes: list[str] = []
         splits.check_limits(config)
@@ -77,9 +79,6 @@ class SessionDataset(PrefixRows):
     def loader_class(cls, phase: str) -> type | None:
         """A loader of its own for "train", "valid" or "test"; None: the usual one."""
         return None
-
-    def _from_scratch(self) -> None:
-        cache.load(self, super()._from_scratch)
 
     # --- from data frames to rows ----------------------------------------------------------------------
 
@@ -93,10 +92,11 @@ class SessionDataset(PrefixRows):
         found = prepare(Log.of(self, wanted), wanted)
         if found.parts is not None:
             self._frozen, self._held_out_time = found.parts.by_session, found.parts.held_out_time
-        self._held_out = found.held_out
-        leaves = np.ones(len(self.inter_feat), dtype=bool)
-        leaves[found.log.place] = False
-        self.inter_feat.drop(self.inter_feat.index[leaves], inplace=True)
+        if found.held_out is not None:
+            self._held_out = [str(token) for token in found.log.item_tokens(found.held_out)]
+        stays = np.zeros(len(self.inter_feat), dtype=bool)
+        stays[found.log.place] = True
+        self._keep_events(stays)
         for feat, field, rows in (
             (self.user_feat, self.uid_field, found.log.session_rows),
             (self.item_feat, self.iid_field, found.log.item_rows),
@@ -114,6 +114,12 @@ class SessionDataset(PrefixRows):
                 "order: set TIME_FIELD to its time column (load_col has to keep it)"
             )
 
+    def _after_ids(self) -> None:
+        if self._frozen is not None:
+            names = np.asarray(self.field2id_token[self.uid_field])[1:] if not self.codes else None
+            before = self.code_of[self.uid_field] if names is None else names
+            self._frozen = np.append(np.int8(NO_PART), self._frozen.reindex(before, fill_value=NO_PART))
+
     def _fill_nan(self) -> None:
         self._require_time()
         numbers.take(self)
@@ -126,15 +132,32 @@ class SessionDataset(PrefixRows):
         self._take_split_column()
         super()._change_feat_format()
 
+    def _dataframe_to_interaction(self, data: Any) -> Interaction:
+        """As RecBole's; of the events without a copy, in narrow types."""
+        if data is not self.inter_feat:
+            return super()._dataframe_to_interaction(data)
+        columns = {}
+        for field in data:
+            values = data[field].to_numpy()
+            kind = self.field2type[field]
+            if kind == FeatureType.TOKEN:
+                columns[field] = values.astype(narrow(len(self.field2id_token[field])), copy=False)
+            elif kind == FeatureType.FLOAT and values.ndim == 1 and values.dtype != object:
+                columns[field] = values.astype(np.float32)
+            else:
+                columns[field] = super()._dataframe_to_interaction(data[[field]])[field].numpy()
+        return Events({field: _tensor(column) for field, column in columns.items()})
+
     def _order_events(self) -> None:
         session = self.inter_feat[self.uid_field].to_numpy()
         start = np.full(self.user_num, np.inf)
         np.minimum.at(start, session, self._times)
         order = time_order(session, self._times, start)
         if order is not None:
-            self.inter_feat = self.inter_feat.iloc[order].reset_index(drop=True)
-            events = self.raw_numbers["inter"]
-            self.raw_numbers["inter"] = {field: column[order] for field, column in events.items()}
+            events = {field: self.inter_feat[field].to_numpy()[order] for field in self.inter_feat}
+            self.inter_feat = pd.DataFrame(events, copy=False)
+            numbers_of = self.raw_numbers["inter"]
+            self.raw_numbers["inter"] = {field: column[order] for field, column in numbers_of.items()}
             session = session[order]
             self._times = self._times[order]
         self.event_time = self._times
@@ -150,16 +173,18 @@ class SessionDataset(PrefixRows):
         if name != "given":
             self.notes.append(f"column {column} of the .inter file is not read: eval_args.split is {name}")
         else:
-            tokens = np.asarray(self.field2id_token[column])[self.inter_feat[column].to_numpy()]
+            kinds = np.asarray(self.field2id_token[column])
+            names = self._session_names(self.inter_feat)
             self._labels = splits.session_labels(
-                tokens, self.session_start, self.session_length, self._session_names(self.inter_feat)
+                self.inter_feat[column].to_numpy(), kinds, self.session_start, self.session_length, names
             )
         self._del_col(self.inter_feat, column)
 
-    def _session_names(self, events: Any) -> np.ndarray:
+    def _session_names(self, events: Any) -> Sequence[str] | np.ndarray:
         """(S,) tokens of the sessions in order of start; `events`: the ordered events' columns."""
         sessions = np.asarray(events[self.uid_field])[self.session_start]
-        return np.asarray(self.field2id_token[self.uid_field])[sessions]
+        tokens = self.field2id_token[self.uid_field]
+        return tokens.some(sessions) if isinstance(tokens, Tokens) else tokens[sessions]
 
     # --- splits ----------------------------------------------------------------------------------------
 
@@ -186,12 +211,10 @@ class SessionDataset(PrefixRows):
             self._set_training(self._train_lengths(part_of))
             self._drop_unused_col()
             of_event = np.repeat(part_of, self.session_length)
-            left_out = of_event == splits.TRAIN
-            left_out[self._training_events()] = False
-            of_event[left_out] = NO_PART
+            of_event[(of_event == splits.TRAIN) & ~self._trains()] = NO_PART
             of_row = of_event[self.inter_feat[self.event_field].numpy()]
             parts = [self.copy(self._rows(of_row == part)) for part in splits.PARTS.values()]
-        self._recount(parts)
+        self._recount()
         if len(parts) != len(splits.PARTS):
             raise UsageError(f"eval_args.split {name} makes {len(parts)} parts: write three shares")
         self._choose_batch_size()
@@ -224,17 +247,14 @@ class SessionDataset(PrefixRows):
         if (self._session_parts() == splits.VALID).any():
             self.notes.append(f"{lacks}, so nothing validates and the last epoch is kept")
 
-    def _recount(self, parts: list[SessionDataset]) -> None:
+    def _recount(self) -> None:
         """Numbers by what trains alone, see data/numbers.py."""
-        trained = torch.zeros(len(self.events), dtype=torch.bool)
-        trained[self._training_events()] = True
+        trained = torch.from_numpy(self._trains())
         sessions = torch.zeros(self.user_num, dtype=torch.bool)
-        sessions[self.events[self.uid_field][trained]] = True
+        first = self.session_start[self.train_length > 0]
+        sessions[self.events.narrow(self.uid_field)[first].long()] = True
         for name, rows in (("inter", trained), ("user", sessions), ("item", self.train_items)):
             numbers.recount(self, name, rows)
-        for field in self.raw_numbers["inter"]:
-            for rows in (part.inter_feat for part in (self, *parts) if field in part.inter_feat):
-                rows.interaction[field] = self.events[field][rows[self.event_field].long()]
 
     def _choose_batch_size(self) -> None:
         """Under `train_batch_size: auto`: small logs learn more from many small steps, large ones faster from few."""
@@ -259,11 +279,11 @@ class SessionDataset(PrefixRows):
 
     def _session_parts(self) -> np.ndarray:
         """(S,) part of every session, as it was before filters that look at the training part."""
-        names = self._session_names(self.events)
         if self._frozen is None:
+            names = self._session_names(self.events)
             parting = Parting.of(self.config, self.dataset_path)
             return splits.session_parts(parting, self.session_time, self._labels, names)
-        parts = self._frozen.loc[names].to_numpy()
+        parts = self._frozen[self.events[self.uid_field].numpy()[self.session_start]]
         name, value = splits.split_of(self.config)
         splits.check_parts(parts, name, value, filtered=True)
         return parts
@@ -322,14 +342,20 @@ class SessionDataset(PrefixRows):
 
     def training_counts(self) -> torch.Tensor:
         """(item_num,) how often each item is a training event."""
-        trained = self.events[self.iid_field][torch.from_numpy(self._training_events())]
-        return torch.bincount(trained, minlength=self.item_num)
+        items = self.events.narrow(self.iid_field).numpy()
+        return torch.from_numpy(np.bincount(items[self._trains()], minlength=self.item_num))
 
     def _set_training(self, train_length: np.ndarray) -> None:
         self.train_length = train_length
-        trained = self.events[self.iid_field][torch.from_numpy(self._training_events())]
-        self.train_items = torch.zeros(self.item_num, dtype=torch.bool)
-        self.train_items[trained] = True
+        self.train_items = self.training_counts() > 0
+
+    def _trains(self) -> np.ndarray:
+        """(E,) bool of the leading `train_length` events of each session."""
+        opens = np.zeros(len(self.events) + 1, dtype=np.int8)
+        some = self.train_length > 0
+        opens[self.session_start[some]] += 1
+        opens[(self.session_start + self.train_length)[some]] -= 1
+        return np.cumsum(opens[:-1], dtype=np.int8).view(bool)
 
     def _training_events(self) -> np.ndarray:
         """Indices of the leading `train_length` events of each session."""
@@ -377,3 +403,10 @@ class SessionDataset(PrefixRows):
             raise ValueError(f"value_field {missing[0]} is not a column of the .inter file")
         events = Interaction({field: self.events[field][index] for field in fields})
         return self._create_sparse_matrix(events, self.uid_field, self.iid_field, form, value_field)
+
+
+def _tensor(column: np.ndarray) -> torch.Tensor:
+    """The column's memory as a tensor's; a table that nobody has any more had marked it as not to be written."""
+    column = column.view()
+    column.flags.writeable = True
+    return torch.from_numpy(column)

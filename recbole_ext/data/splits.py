@@ -9,7 +9,7 @@ random ones those of SQN (Xin et al. 2020).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from recbole_ext.settings import split
 from recbole_ext.settings.split import Split, straddles
 
 TRAIN, VALID, TEST = 0, 1, 2
+NO_PART = -1  # an event that neither trains nor is ranked
 SPLIT_COLUMN = "split"  # .inter column of train, valid, test; read by split `given`, never by a model
 PARTS = {"train": TRAIN, "valid": VALID, "test": TEST}
 DAY = 86400
@@ -90,7 +91,7 @@ class Parting:
 
 
 def session_parts(
-    parting: Parting, starts: np.ndarray, labels: np.ndarray | None, names: np.ndarray
+    parting: Parting, starts: np.ndarray, labels: np.ndarray | None, names: Sequence[str] | np.ndarray
 ) -> np.ndarray:
     """TRAIN, VALID or TEST of every session, (S,) int8, under a split that keeps sessions whole; with `refit` no VALID.
 
@@ -128,7 +129,7 @@ def check_parts(parts: np.ndarray, name: str, value: Any, filtered: bool = False
             )
 
 
-def by_chance(names: np.ndarray, shares: tuple[float, float, float], seed: int) -> np.ndarray:
+def by_chance(names: Sequence[str] | np.ndarray, shares: tuple[float, float, float], seed: int) -> np.ndarray:
     """Parts at random, (S,) int8: whatever the order of the sessions (S,), a session's part is the same.
 
     Valid and test shares are rounded down, to one session at least where the share is not 0.
@@ -218,31 +219,32 @@ def of_pairs(config: Any, folder: str) -> bool:
 
 
 def session_labels(
-    tokens: np.ndarray, first: np.ndarray, length: np.ndarray, names: np.ndarray
+    column: np.ndarray,
+    kinds: np.ndarray,
+    first: np.ndarray,
+    length: np.ndarray,
+    names: Sequence[str] | np.ndarray,
 ) -> np.ndarray:
     """The `split` column per session, (S,) int8.
 
     Args:
-        tokens: (E,) the column, one value per event; `first`, `length`: (S,) events of each session.
+        column: (E,) one value per event, places in `kinds`, the texts; `first`, `length`: (S,) events of each session.
         names: (S,) session tokens, for messages.
 
     Raises UsageError for another value than train, valid, test, and for a session with two values.
     """
-    per_session = tokens[first]
-    wrong = ~np.isin(per_session, list(PARTS))
+    per_session = column[first]
+    wrong = ~np.isin(kinds, list(PARTS))[per_session]
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
         raise UsageError(
-            f"column {SPLIT_COLUMN} of session {names[at]} holds {str(per_session[at])!r}: "
+            f"column {SPLIT_COLUMN} of session {names[at]} holds {str(kinds[per_session[at]])!r}: "
             "it may hold train, valid or test"
         )
-    mixed = tokens != np.repeat(per_session, length)
+    mixed = column != np.repeat(per_session, length)
     if mixed.any():
         at = int(owner_of(length)[np.flatnonzero(mixed)[0]])
         raise UsageError(
             f"column {SPLIT_COLUMN} of session {names[at]} changes within the session: give it one value"
         )
-    labels = np.empty(len(first), dtype=np.int8)
-    for label, part in PARTS.items():
-        labels[per_session == label] = part
-    return labels
+    return np.array([PARTS.get(str(kind), NO_PART) for kind in kinds], dtype=np.int8)[per_session]

@@ -18,6 +18,7 @@ import numpy as np
 from recbole_ext.errors import UsageError
 
 TOP = 20  # items of each target that a record keeps
+_ROWS = 2**18  # targets that are looked at together
 
 
 def coverage(top: np.ndarray, items: int, k: int = TOP) -> float:
@@ -55,6 +56,8 @@ def _counts(top: np.ndarray, k: int) -> np.ndarray:
     """(largest item + 1,) how often each item is among the k best, the padding never."""
     if not 1 <= k <= TOP:
         raise UsageError(f"a record keeps {TOP} items a target, so there is no top {k}: ask for 1 to {TOP}")
-    counts = np.bincount(top[:, :k].reshape(-1))
+    counts = np.zeros(int(top.max(initial=0)) + 1, dtype=np.int64)
+    for start in range(0, len(top), _ROWS):
+        counts += np.bincount(top[start : start + _ROWS, :k].reshape(-1), minlength=len(counts))
     counts[0] = 0
-    return counts
+    return counts[: int(np.flatnonzero(counts).max(initial=0)) + 1]

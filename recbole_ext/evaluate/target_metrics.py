@@ -19,6 +19,7 @@ from recbole_ext.errors import UsageError
 
 NAMES = ("hit", "recall", "precision", "ndcg", "mrr", "map")
 ALIASES = {"hr": "hit"}
+_ROWS = 2**18  # targets that are looked at together
 
 
 def gains(rank: np.ndarray, name: str, k: int) -> np.ndarray:
@@ -52,5 +53,7 @@ def category_hits(arrays: Mapping[str, np.ndarray], k: int) -> np.ndarray:
     """
     category = arrays["item_category"]
     own = category[arrays["item"]]
-    hit = (category[arrays["top"][:, :k]] == own[:, None]).any(axis=1)
+    hit = np.zeros(len(own), dtype=bool)
+    for rows in (slice(start, start + _ROWS) for start in range(0, len(own), _ROWS)):
+        hit[rows] = (category[arrays["top"][rows, :k]] == own[rows, None]).any(axis=1)
     return np.where(own > 0, hit.astype(np.float64), np.nan)

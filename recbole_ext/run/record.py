@@ -159,13 +159,13 @@ class Run:
             return
         self.record["counts"]["test_targets"] = len(targets["rank"])
         tokens = np.asarray(dataset.field2id_token[dataset.iid_field], dtype=str)
-        sessions = np.asarray(dataset.field2id_token[dataset.uid_field], dtype=str)
         field = self.config["EVENT_FIELD"]
-        self.arrays = {k: v.astype(np.int32) for k, v in targets.items() if k != field}
+        self.arrays = {k: v.astype(np.int32, copy=False) for k, v in targets.items() if k != field}
         self.arrays.update(target_facts(dataset, targets, self.config))
         self.arrays["item_token"] = tokens
         if dataset.uid_field in targets:
-            self.arrays["session_token"] = sessions[targets[dataset.uid_field]]
+            sessions = dataset.field2id_token[dataset.uid_field][targets[dataset.uid_field]]
+            self.arrays["session_token"] = np.asarray(sessions, dtype=str)
         rewards = self.config["rewards"]
         if field in targets and field in dataset.field2id_token:
             self.arrays["event"] = event_kinds(dataset, field, targets[field])

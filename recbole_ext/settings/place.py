@@ -63,9 +63,6 @@ class Place(Settings):
     runs_dir: Text = key("runs", "one folder a run: record.json, ranks.npz, model/, learning_curve.png")
     checkpoint_dir: Text = key("saved", "folder of checkpoints")
     resume_from: Text | None = key(None, "checkpoint to continue from, exactly")
-    data_cache: Flag | None = key(
-        True, "loaded and filtered session data are kept in <data_path>/<dataset>/.cache; safe to delete"
-    )
     save_dataset: Flag = key(False, "RecBole's data sets are pickled into checkpoint_dir")
     dataset_save_path: Text | None = key(None, "such a pickle, to be read")
     save_dataloaders: Flag = key(False, "RecBole's loaders are pickled into checkpoint_dir")

@@ -20,7 +20,6 @@ _OF_ROWS = {  # keys of our data path: the value that says nothing
     "eval_targets": "all",
     "empty_history": False,
     "inter_num_part": "all",
-    "data_cache": True,
 }
 
 

@@ -37,7 +37,6 @@ SETTINGS: dict[str, Any] = {
     "topk": [1, 5],
     "valid_metric": "NDCG@5",
     "metric_decimal_place": 9,
-    "data_cache": False,
     "use_gpu": False,
     "show_progress": False,
     "state": "ERROR",

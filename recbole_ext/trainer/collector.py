@@ -1,4 +1,8 @@
-"""Rank and top items of every target, kept beside what RecBole's Evaluator is given."""
+"""Rank and top items of every target, kept beside what RecBole's Evaluator is given.
+
+RecBole's collector joins each batch to all before it; here they are joined once. The lists of top items lie in a file
+(trainer/spool.py).
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from recbole_ext.scores.factored import FactoredScores
 from recbole_ext.scores.ranks import TOP, target_ranks
 from recbole_ext.scores.sparse import SparseScores
 from recbole_ext.scores.top import listed_items
+from recbole_ext.trainer.spool import Spool
 
 DISTANCES = ("mae", "rmse")
 PER_EVALUATION = (
@@ -60,10 +65,12 @@ class RankCollector(Collector):
         self.keep = False
         self.candidates: Tensor | None = None  # how many each row of the coming batch has; None: all items
         self._kept: list[dict[str, Tensor]] = []
+        self._top = Spool()
+        self._rows: dict[str, list[Tensor]] = {}  # of RecBole's data struct, batch by batch
 
     def start(self) -> None:
         """Keep the targets of the evaluation that follows."""
-        self.keep, self._kept = True, []
+        self.keep, self._kept, self._top = True, [], Spool()
 
     def eval_batch_collect(
         self,
@@ -145,12 +152,12 @@ class RankCollector(Collector):
         """Of rows of one target each: its rank (B,), among so many candidates (B,)."""
         if self.register.need("rec.topk"):
             place = torch.arange(1, max(self.topk) + 1, device=rank.device)
-            hits = (rank.unsqueeze(1) == place).to(torch.int32)  # (B, K)
-            self.data_struct.update_tensor("rec.topk", torch.cat((hits, torch.ones_like(hits[:, :1])), dim=1))
+            hits = rank.unsqueeze(1) == place  # (B, K)
+            self._add("rec.topk", torch.cat((hits, torch.ones_like(hits[:, :1])), dim=1))
         if self.register.need("rec.meanrank"):
             last = torch.minimum(rank, counted)  # a target that is ranked nowhere
             one = torch.ones_like(rank)
-            self.data_struct.update_tensor("rec.meanrank", torch.stack((last, counted, one), dim=1).double())
+            self._add("rec.meanrank", torch.stack((last, counted, one), dim=1).double())
 
     def _collect_several(
         self, scores: Tensor, top: Tensor, rows: Tensor, items: Tensor, counted: Tensor
@@ -162,7 +169,7 @@ class RankCollector(Collector):
         if self.register.need("rec.topk"):
             best = _padded(top, max(self.topk))
             hits = wanted.gather(1, best) & (best > 0)
-            self.data_struct.update_tensor("rec.topk", torch.cat((hits, number), dim=1).to(torch.int32))
+            self._add("rec.topk", torch.cat((hits, number), dim=1).to(torch.int32))
         if self.register.need("rec.meanrank"):
             nowhere = scores.isnan() | scores.isneginf()
             ordered, order = scores.masked_fill(nowhere, -torch.inf).sort(dim=1, descending=True)
@@ -172,11 +179,11 @@ class RankCollector(Collector):
             lost = (wanted & nowhere).sum(1, keepdim=True)  # they take the last places
             size = counted.unsqueeze(1)
             ranks = ranks + lost * size - lost * (lost - 1) / 2
-            self.data_struct.update_tensor("rec.meanrank", torch.cat((ranks, size, number), dim=1).double())
+            self._add("rec.meanrank", torch.cat((ranks, size, number), dim=1).double())
 
     def _collect_lists(self, top: Tensor) -> None:
         if self.register.need("rec.items"):
-            self.data_struct.update_tensor("rec.items", _padded(top, max(self.topk)))
+            self._add("rec.items", _padded(top, max(self.topk)))
 
     def _needs_more(self) -> bool:
         """Whether a metric of the user's own asks for all scores."""
@@ -200,7 +207,7 @@ class RankCollector(Collector):
         size: int,
         one_each: bool,
     ) -> None:
-        kept = {"item": items, "rank": rank, "top": top}
+        kept = {"item": items, "rank": rank}
         length = self.config["ITEM_LIST_LENGTH_FIELD"]
         for field in ("event_index", self.config["USER_ID_FIELD"], length, self.config["EVENT_FIELD"]):
             # sampled negatives follow the targets in a batch, so the first rows are the targets'
@@ -212,19 +219,35 @@ class RankCollector(Collector):
             opened = interaction[history][:size, 0].to(rows.device)[rows] != 0
             kept[length] = kept[length] * opened
         self._kept.append({k: v.cpu() for k, v in kept.items()})
+        self._top.add(top.cpu().numpy())
+
+    def _add(self, name: str, rows: Tensor) -> None:
+        self._rows.setdefault(name, []).append(rows.detach())
 
     def get_data_struct(self) -> Any:
         """As RecBole's, of the batches of all processes."""
+        data = self.data_struct._data_dict
+        for name in list(self._rows):
+            rows = torch.cat(self._rows.pop(name))
+            data[name] = rows.to(torch.int32) if rows.dtype == torch.bool else rows
         if current().count > 1:
-            data = self.data_struct._data_dict
             data.update(joined({key: data[key] for key in PER_EVALUATION if key in data}, self.device))
             if self.keep:
-                kept = joined(self._together(), self.device)
-                self._kept = [kept] if kept else []
+                self._join_kept()
         return super().get_data_struct()
 
+    def _join_kept(self) -> None:
+        """Keep what all processes have kept."""
+        own = self._together()
+        if len(self._top):
+            own["top"] = torch.from_numpy(self._top.taken())
+        kept, self._top = joined(own, self.device), Spool()
+        if "top" in kept:
+            self._top.add(kept.pop("top").numpy())
+        self._kept = [kept] if kept else []
+
     def _together(self) -> dict[str, Tensor]:
-        """What has been kept of all batches."""
+        """What has been kept of all batches, but for the top items."""
         names = self._kept[0] if self._kept else ()
         return {name: torch.cat([part[name] for part in self._kept]) for name in names}
 
@@ -235,10 +258,15 @@ class RankCollector(Collector):
         """
         self.keep = False
         found = {name: rows.numpy() for name, rows in self._together().items()}
-        if "event_index" not in found:
-            return found
-        in_order = np.argsort(found["event_index"], kind="stable")  # evaluation goes by length of the prefix
-        return {k: v[in_order] for k, v in found.items()}
+        self._kept = []
+        if not found:
+            return {}
+        in_order = None
+        if "event_index" in found:  # evaluation goes by length of the prefix
+            in_order = np.argsort(found["event_index"], kind="stable")
+            found = {k: v[in_order] for k, v in found.items()}
+        first = {"item": found.pop("item"), "rank": found.pop("rank"), "top": self._top.taken(in_order)}
+        return {**first, **found}
 
 
 def _padded(top: Tensor, k: int) -> Tensor:

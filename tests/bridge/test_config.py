@@ -384,7 +384,7 @@ def test_known_keys_pass():
     known: dict[str, Any] = {
         "learning_rate": 0.1,  # RecBole's lists
         "hidden_size": 8,  # the model's yaml
-        "data_cache": True,  # ours
+        "cuda_graphs": True,  # ours
         "tail_ratio": 0.1,  # only RecBole's source reads it
         "eval_args": {"split": {"LS": "valid_only"}, "mode": {"valid": "full"}},
     }

@@ -420,6 +420,15 @@ def empty_sets(folder: Path) -> Any:
     return [len(used), len({id(ids) for ids in used}), max(map(len, used)), drawn.unique().tolist(), never]
 
 
+def row_numbers(folder: Path) -> Any:
+    """What a loader keeps its rows' numbers in, and those of its batches."""
+    from recbole.data import create_dataset, data_preparation
+
+    conf = make_config("BPR", folder, train_neg_sample_args=None)
+    loader = data_preparation(conf, create_dataset(conf))[0]
+    return [type(vars(loader)["dataset"]).__name__, sum(map(len, loader))]
+
+
 def anomaly_detection(folder: Path) -> Any:
     import recbole.model.sequential_recommender  # noqa: F401
 
@@ -621,7 +630,7 @@ def line_negatives(folder: Path) -> Any:
 SCENARIOS = {function.__name__: function for function in (
     sklearn_later, numpy_aliases, ray_optional, exact_scores, early_stopping, checkpoints, data_caches,
     pandas_three, atomic_files, event_order, numbers, scipy_dok, collector_ints, list_metrics,
-    candidate_counts, empty_sets, anomaly_detection, session_graphs, samplers, own_names, own_logs,
+    candidate_counts, empty_sets, anomaly_detection, session_graphs, samplers, row_numbers, own_names, own_logs,
     drawing_ends, nothing_masked, fearec_rows, line_negatives, folders_at_once, device_choice, command_line,
     config_files,
 )}  # fmt: skip
@@ -663,6 +672,7 @@ EXPECTED: dict[str, Any] = {
     "event_order": ["d", "b", "a"],
     "numbers": [2, 1, 3, 2, 2, 70],
     "samplers": [[1, 2], [1, 2]],
+    "row_numbers": ["range", 36],
     "scipy_dok": ["hit@3", "ndcg@3"],
     "collector_ints": [POPULARITY_BY_HAND, ["data.count_items", "data.num_items"]],
     "list_metrics": SHORT_LIST_BY_HAND,
@@ -708,6 +718,7 @@ FAULTS = {
     "event_order": "'c'",
     "numbers": "inf",
     "samplers": "[[1, 2, 3, 4], [1, 2, 3, 4]]",
+    "row_numbers": "['list', ",
     "scipy_dok": "_update",
     "collector_ints": "object has no attribute 'cpu'",
     "list_metrics": "'itemcoverage@2': 0.5",

@@ -260,7 +260,6 @@ def test_planted_training_events_of_held_out_items_change_no_score(write_log, ma
         "selected_features": ["category"],
         "train_batch_size": 128,
         "epochs": 2,
-        "data_cache": False,
     }  # fmt: skip
     write_log(rows, "toy", items)
     before, held_out = scores_of(make_config(model, "toy", **config))
@@ -278,7 +277,7 @@ def test_planted_training_events_of_held_out_items_change_no_score(write_log, ma
     torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
-# --- rows in another order, the cache, what is refused ----------------------------------------------------------
+# --- rows in another order, what is refused ----------------------------------------------------------
 
 
 def test_shuffled_rows_hold_out_the_same(write_log, make_config, random_log):
@@ -289,19 +288,6 @@ def test_shuffled_rows_hold_out_the_same(write_log, make_config, random_log):
     first, second = (parts_of(make_config(dataset=name, **config))[0] for name in ("toy", "mixed"))
     assert held_out_tokens(first) == held_out_tokens(second)
     assert trained_sessions(first) == trained_sessions(second)
-
-
-def test_the_cache_tells_folds_apart_and_gives_back_the_same(write_log, make_config, random_log):
-    write_log(random_log(sessions=100))
-    found = []
-    for cold in ({"holdout": 0.2, "seed": 1}, {"holdout": 0.2, "seed": 1, "fold": 1}, None) * 2:
-        train = parts_of(
-            make_config(split={"session_time": [0.7, 0.1, 0.2]}, cold_items=cold, data_cache=True)
-        )[0]
-        found.append((held_out_tokens(train), trained_sessions(train), list(train.notes)))
-    assert found[:3] == found[3:]
-    assert not found[0][0] & found[1][0] and found[2][0] == set()
-    assert found[0][1] != found[1][1]
 
 
 @pytest.mark.parametrize(

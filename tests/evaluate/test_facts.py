@@ -50,9 +50,7 @@ def paper(write_log, make_config):
 
     def facts(log=None, items=ITEMS, model="GRU4Rec", manifest=None, **settings):
         write_log(log or rows(), items=items, manifest=manifest)
-        config = make_config(
-            model, split={"given": {"valid_share": 0}}, MAX_ITEM_LIST_LENGTH=2, data_cache=False, **settings
-        )
+        config = make_config(model, split={"given": {"valid_share": 0}}, MAX_ITEM_LIST_LENGTH=2, **settings)
         test = data_preparation(config, create_dataset(config))[2]._dataset
         check_log(test, config)
         return target_facts(test, {"event_index": test.inter_feat["event_index"].numpy()}, config), test

@@ -1,6 +1,6 @@
 """Files of ours that were cut or had a bit flipped: refused in one sentence, made anew, or read as they were.
 
-Wrong are other numbers without a word, and a traceback. 200 cuts and 200 flips each of caches, checkpoints, records,
+Wrong are other numbers without a word, and a traceback. 200 cuts and 200 flips each of checkpoints, records,
 an experiment's files, and model folders.
 """
 
@@ -95,31 +95,6 @@ def digest(value, into=None):
     else:
         into.update(repr(value).encode())
     return into.hexdigest()
-
-
-# --- caches -------------------------------------------------------------------------------------------------
-
-
-def test_a_harmed_cache_is_made_anew(harm, tenth, tally, tmp_path):
-    """What training reads is the same, whatever the cache holds, and the next run finds a whole one."""
-    import recbole.data
-
-    from recbole_ext.run.run import configure
-
-    toy.write_toy(tmp_path)
-    with contextlib.chdir(tmp_path):
-        config = configure("GRU4Rec", "toy", toy.settings("GRU4Rec"))
-
-    def read():
-        with contextlib.chdir(tmp_path):
-            dataset = recbole.data.create_dataset(config)
-        kept = {name: value for name, value in vars(dataset).items() if name not in ("config", "logger")}
-        return digest(kept)
-
-    read()
-    cache = tmp_path / "data" / "toy" / ".cache"
-    with tally("3 harmed files", f"cache {harm}") as count:
-        tried(count, harm, tenth, cache, sorted(file for file in cache.rglob("*") if file.is_file()), read)
 
 
 # --- checkpoints --------------------------------------------------------------------------------------------

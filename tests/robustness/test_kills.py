@@ -82,8 +82,6 @@ def test_a_killed_run(model, tenth, tally, forks, tmp_path):
     with tally("1 kills", f"train {model}") as count:
         for share in moments(tenth, 1, len(model)):
             known = set(tmp_path.glob("saved/*.pth"))
-            if tenth % 2:  # with a cache to make, or with one that is there
-                shutil.rmtree(tmp_path / "data" / "toy" / ".cache")
             killed = forks.start(words, tmp_path).kill_after(share * length)
             said = f"killed at {share:.2f} of {length:.2f} s: "
             files = sorted(set(tmp_path.glob("saved/*.pth")) - known)

@@ -1,4 +1,4 @@
-"""Two processes at once on one cache, one output, one experiment, one runs_dir: both end right, or one is refused.
+"""Two processes at once on one output, one experiment, one runs_dir: both end right, or one is refused.
 
 The second starts at moments spread over the length of the first; what is there afterwards is what one process leaves.
 """
@@ -50,21 +50,19 @@ def test_one_output(source, tenth, tally, forks, tmp_path):
                 count.right("both" if one.code == two.code == 0 else "one refused")
 
 
-@pytest.mark.parametrize("cached", [False, True], ids=["no cache", "cache"])
 @pytest.mark.parametrize("model", ["GRU4Rec", "AR"])
-def test_one_cache_and_one_runs_dir(model, cached, tenth, tally, forks, tmp_path):
+def test_one_runs_dir(model, tenth, tally, forks, tmp_path):
     """Two runs of one model, in one second or a little later, each with a folder, a checkpoint and a log of its own."""
     toy.write_toy(tmp_path / "alone")
     toy.write_toy(tmp_path / "both")
-    words = toy.words(model, data_cache=cached)
+    words = toy.words(model)
     began = time.monotonic()
     whole = forks.run(words, tmp_path / "alone")
     assert whole.code == 0, whole.said
     length = time.monotonic() - began
     expected = outcome(json.loads(next((tmp_path / "alone").glob("runs/toy/*/record.json")).read_text()))
     share = moments(tenth, 1, 5)[0] if tenth else 0.0
-    what = "one cache and one runs_dir" if cached else "one runs_dir"
-    with tally("5 two at once", f"{what}, {model}") as count:
+    with tally("5 two at once", f"one runs_dir, {model}") as count:
         one, two = both(forks, words, words, tmp_path / "both", share, length)
         records = [
             json.loads(file.read_text()) for file in (tmp_path / "both").glob("runs/toy/*/record.json")

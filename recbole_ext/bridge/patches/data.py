@@ -12,12 +12,24 @@ from recbole_ext.errors import UsageError
 
 
 def patch_atomic_files() -> None:
-    """Replace `Dataset._load_feat` by the reading of data/atomic.py, and read histories under any ITEM_ID_FIELD."""
+    """Replace `Dataset._load_feat` by the reading of data/atomic.py, events from parquet where there is such a file,
+    and read histories under any ITEM_ID_FIELD."""
     from recbole.data.dataset import SequentialDataset, dataset
+    from recbole.utils import FeatureSource
 
-    from recbole_ext.data.atomic import load_feat
+    from recbole_ext.data.atomic import inter_file, load_feat
+
+    load_text = dataset.Dataset._load_inter_feat
+
+    def _load_inter_feat(self: Any, token: str, dataset_path: str) -> None:
+        file = inter_file(dataset_path, token)
+        if self.benchmark_filename_list is None and file.suffix == ".parquet":
+            self.inter_feat = self._load_feat(str(file), FeatureSource.INTERACTION)
+        else:
+            load_text(self, token, dataset_path)
 
     dataset.Dataset._load_feat = load_feat
+    dataset.Dataset._load_inter_feat = _load_inter_feat
     SequentialDataset._benchmark_presets = _benchmark_presets
 
 
@@ -68,7 +80,7 @@ def _filter_missing(self: Any) -> None:
             table = getattr(self, table_name)
             if table is None:
                 continue
-            missing = table.index[table[field].isna()]
+            missing = table.index[_is_missing(table[field])]
             if len(missing):
                 lines = ", ".join(str(place + 2) for place in missing[:5])
                 more = ", …" if len(missing) > 5 else ""
@@ -78,6 +90,11 @@ def _filter_missing(self: Any) -> None:
                 table.drop(missing, inplace=True)
     keep_timed(self)
     self.inter_feat.reset_index(drop=True, inplace=True)
+
+
+def _is_missing(column: Any) -> Any:
+    """Of ids that are texts still, or codes of them (data/coded.py)."""
+    return column < 0 if column.dtype.kind == "i" else column.isna()
 
 
 def _remove_duplication(self: Any) -> None:
@@ -208,3 +225,10 @@ def patch_samplers() -> None:
         sampler._uni_sampling = _uni_sampling
     MaskItemSequence.__call__ = mask_with_trained
     S3Rec.__init__ = make_with_trained
+
+
+def patch_row_numbers() -> None:
+    """Shadow `list` in RecBole's module of loaders, which makes one of a range alone."""
+    from recbole.data.dataloader import abstract_dataloader
+
+    abstract_dataloader.list = lambda rows: rows  # type: ignore[attr-defined]

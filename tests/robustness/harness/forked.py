@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 WAIT = 300.0  # seconds after which a test gives up
 
@@ -118,6 +119,7 @@ def _serve() -> None:
     from harness import toy
     from recbole_ext.cli import main
     from recbole_ext.convert import sources
+    from recbole_ext.data import coded
     from recbole_ext.report import experiment_report
     from recbole_ext.run import checkpoints, record
 
@@ -130,6 +132,7 @@ def _serve() -> None:
         sources.load(source)
     # much is imported when it is first used; polars does nothing here, as its threads do not outlive a fork
     with (
+        mock.patch.object(coded, "unfit", lambda *of: "the events are to be read by pandas"),
         tempfile.TemporaryDirectory() as folder,
         contextlib.chdir(folder),
         contextlib.redirect_stdout(sys.stderr),
