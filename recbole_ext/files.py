@@ -77,6 +77,20 @@ def scratch_beside(out: Path) -> Iterator[Path]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def placed_whole(made: Path, out: Path) -> bool:
+    """Move a folder to `out` in one step, unless there is one; another process may put its own there at any moment."""
+    if out.exists():
+        return False
+    try:
+        os.replace(made, out)
+    except OSError:
+        if out.is_dir():
+            return False
+        raise
+    synced(out.parent)
+    return True
+
+
 # what `write_beside` and sealed.write make beside files of a run
 _HALF = (
     "*.????????.tmp",

@@ -154,3 +154,19 @@ def test_who_is_alone_in_a_folder_clears_what_killed_runs_have_half_written(tmp_
     with files.cleared(tmp_path):
         assert not half[2].exists()
     assert all(file.exists() for file in theirs) and not half[1].parent.exists()
+
+
+def test_a_folder_that_comes_while_another_is_moved_there_stays(tmp_path, monkeypatch):
+    """As by a second conversion to one place, between the look and the move."""
+    made, out = tmp_path / "new", tmp_path / "out"
+    for folder in (made, out):
+        folder.mkdir()
+        (folder / "whose").write_text(folder.name)
+    seen = iter([False])
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: next(seen) if path == out else exists(path))
+    assert not files.placed_whole(made, out)
+    monkeypatch.undo()
+    assert (out / "whose").read_text() == "out" and (made / "whose").read_text() == "new"
+    assert files.placed_whole(made, tmp_path / "free")
+    assert (tmp_path / "free" / "whose").read_text() == "new" and not made.exists()

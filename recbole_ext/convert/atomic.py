@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from recbole_ext.convert.engine import pl
 from recbole_ext.errors import ConvertError
-from recbole_ext.files import UNFINISHED, changed_outputs, scratch_beside, sha256, synced
+from recbole_ext.files import UNFINISHED, changed_outputs, placed_whole, scratch_beside, sha256, synced
 from recbole_ext.naming import names_items
 from recbole_ext.version import __version__
 
@@ -325,9 +325,7 @@ def _move_into_place(scratch: Path, out: Path, files: list[str]) -> None:
     made, old = scratch / "new", scratch / "old"
     for path in (*(made / file for file in files), made):
         synced(path)
-    if not out.exists():
-        os.replace(made, out)
-        synced(out.parent)
+    if placed_whole(made, out):
         return
     old.mkdir()
     # An .item of an earlier conversion does not describe the items of this one, and its events are others.

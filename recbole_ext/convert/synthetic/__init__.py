@@ -27,7 +27,7 @@ from typing import Any, Literal
 from recbole_ext.convert.options import GIVEN, LEFT_OUT, Number, Whole, option
 from recbole_ext.convert.options import Options as _Options
 from recbole_ext.errors import ConvertError
-from recbole_ext.files import scratch_beside
+from recbole_ext.files import placed_whole, scratch_beside
 from recbole_ext.version import __version__
 
 DEMO_SCALE = 0.035  # Diginetica: some 11 k sessions, 43 k views, 5 k items: minutes of training on two cores
@@ -125,8 +125,7 @@ def generated(options: Options, out: Path | str) -> dict[str, Any]:
             "counts": schema.write(made, seed=options.seed, **options.size(), **options.own()),
         }
         (made / "generator.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        if not out.exists():  # so that a folder that is there is whole
-            os.replace(made, out)
+        if placed_whole(made, out):  # so that a folder that is there is whole
             return record
         for path in sorted(made.iterdir(), key=lambda path: path.name == "generator.json"):
             os.replace(path, out / path.name)
