@@ -13,6 +13,7 @@ from recbole_ext.settings import training
 from recbole_ext.settings.of_model import WORKED_OUT, settings_class
 from recbole_ext.settings.run_settings import GENERAL
 
+_GONE = {"data_cache": "a log is read about as fast as the cache was"}  # keys of ours, and why
 _OLD_NAMES = {"neg_sampling": "train_neg_sample_args", "training_neg_sample_num": "train_neg_sample_args"}
 _OF_RECBOLE_FILES = ("save_dataset", "dataset_save_path")  # of RecBole's own data sets
 _OF_ROWS = {  # keys of our data path: the value that says nothing
@@ -102,6 +103,8 @@ def _unknown(key: str, model: str, own: list[str]) -> str:
     """Who reads a key that this model does not, or which name may be meant."""
     if key in _OLD_NAMES:
         return f"{key} is an old name of RecBole's: write {_OLD_NAMES[key]}"
+    if key in _GONE:
+        return f"{key} is gone, as {_GONE[key]}: leave it out"
     general = {name for group in GENERAL for name in group.model_fields}
     readers = readers_of(key)
     if readers:

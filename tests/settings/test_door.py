@@ -128,6 +128,7 @@ UNREAD: list[tuple[str, dict[str, Any], str]] = [
         {"neg_sampling": 4},
         "neg_sampling is an old name of RecBole's: write train_neg_sample_args",
     ),
+    ("HRNNFeat", {"data_cache": True}, "data_cache is gone, as a log is read about as fast"),
     ("HRNNFeat", {"single_spec": False}, "single_spec is worked out from other keys: leave it out"),
     ("VSTAN", {"epochs": 3}, "epochs is 3, but VSTAN learns in one pass: leave epochs out, or write 1"),
     ("VSTAN", {"learning_rate": 0.1}, "VSTAN learns in one pass and does not read learning_rate: leave"),
