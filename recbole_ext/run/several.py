@@ -11,6 +11,7 @@ from typing import Any
 
 from recbole_ext.errors import UsageError
 from recbole_ext.processes import current, same_everywhere, started
+from recbole_ext.settings.base import flag
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _visible = os.environ.get(VISIBLE)  # as torchrun was started with it; a run changes it
@@ -22,7 +23,7 @@ def of_this_process(settings: Mapping[str, Any] | None) -> dict[str, Any]:
     It is the one at its place in `gpu_id`, else in CUDA_VISIBLE_DEVICES, else the one of its number.
     """
     found, at = dict(settings or {}), started()
-    if at.count == 1:
+    if at.count == 1 or not _may_have_gpus(found):
         return found
     key, cards = "gpu_id", _listed(found.get("gpu_id"))
     if not cards:
@@ -33,6 +34,13 @@ def of_this_process(settings: Mapping[str, Any] | None) -> dict[str, Any]:
             f"name one a process, or leave {key} out"
         )
     return {**found, "gpu_id": cards[at.on_machine] if cards else str(at.on_machine)}
+
+
+def _may_have_gpus(settings: Mapping[str, Any]) -> bool:
+    """Asked without a look at the GPUs, after which no process could choose among them."""
+    import torch
+
+    return flag(settings.get("use_gpu", True)) is not False and bool(torch.version.cuda or torch.version.hip)
 
 
 def _listed(cards: Any) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from recbole_ext import processes
 from recbole_ext.errors import UsageError
@@ -213,6 +214,7 @@ def test_a_process_has_a_gpu_of_its_own(monkeypatch, given, card):
     from recbole_ext.run import several
 
     monkeypatch.setattr(several, "started", lambda: Processes(1, 2, 1))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(several, "_visible", None)
     if card is None:
         with pytest.raises(
@@ -227,12 +229,18 @@ def test_it_is_one_of_those_that_are_visible(monkeypatch):
     from recbole_ext.run import several
 
     monkeypatch.setattr(several, "started", lambda: Processes(1, 2, 1))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(several, "_visible", "4,6")
     assert several.of_this_process({})["gpu_id"] == "6"
     assert several.of_this_process({"gpu_id": "0,1"})["gpu_id"] == "1"
     monkeypatch.setattr(several, "_visible", "4")
     with pytest.raises(UsageError, match="CUDA_VISIBLE_DEVICES is 4, and process 1 of this machine has none"):
         several.of_this_process({})
+    assert several.of_this_process({"use_gpu": "False"}) == {
+        "use_gpu": "False"
+    }  # as the variable says nothing then
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert several.of_this_process({}) == {}
 
 
 def test_parts_hold_every_row_once(monkeypatch):
