@@ -51,7 +51,7 @@ demo: setup
 	$(VENV)/bin/python -m recbole_ext recommend $$(ls -td runs/diginetica-demo/HRNNFeat-* | head -1) --examples --k 5
 
 test test-base: export OMP_NUM_THREADS = 1
-TESTS = -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+TESTS = -m pytest -n $(WORKERS) --dist worksteal
 
 test: setup
 	$(VENV)/bin/python $(TESTS)

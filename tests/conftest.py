@@ -36,27 +36,9 @@ EACH_STACK = (
 )
 
 
-# Files that take longest, first: a file is for one process, which makes its fixtures once.
-LONGEST = (
-    "test_readme.py",
-    "test_several.py",
-    "test_systems.py",
-    "test_grid.py",
-    "test_patches.py",
-    "test_benchmarks.py",
-    "test_contract.py",
-    "test_rows.py",
-    "test_csv_log.py",
-    "test_blend.py",
-    "test_process.py",
-    "test_your_model.py",
-)
-
-
 def pytest_collection_modifyitems(items):
-    """The longest files first, so that no process ends with one of them alone."""
-    place = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+    """The commands of the README first: they take minutes each, and one process would end with them alone."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
     here = Path(__file__).parent
     for item in items:
         on_each = item.path.relative_to(here).as_posix().startswith(EACH_STACK)
