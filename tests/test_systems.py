@@ -163,14 +163,3 @@ def serve(place, run):
         server.send_signal(signal.SIGTERM)
         server.wait(60)
         server.stderr.close()
-
-
-@pytest.mark.once
-def test_a_model_s_contract_reads_its_checkpoint_in_a_fresh_process(place):
-    (place / "test_toy.py").write_text(
-        "from recbole_ext.model.counting.ar import AR\n"
-        "from recbole_ext.testing import ModelContract\n\n\n"
-        "class TestAR(ModelContract):\n    model = AR\n"
-    )
-    done = do(place, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_toy.py", "-k", "save_and_load")
-    assert " passed" in done and "skipped" not in done

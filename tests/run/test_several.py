@@ -111,9 +111,16 @@ def started(place, count, runs):
     return json.loads(Path(place, "found.json").read_text())
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_two_processes_are_one(both, name):
-    alone, two = (both[0][count][name] for count in (1, 2))
+def test_two_processes_are_one(both):
+    """One test, as two of them might be given to two processes of the tests, which would each make `both`."""
+    found, place = both
+    for name in RUNS:
+        same_run(found[1][name], found[2][name], place)
+    one_process_wrote(found, place)
+    went_on_in_one_and_back(found["again"])
+
+
+def same_run(alone, two, place):
     assert (alone["processes"], two["processes"]) == (1, 2)
     assert alone["counts"] == two["counts"]
     for key in ("train_loss", "valid_score"):
@@ -122,13 +129,12 @@ def test_two_processes_are_one(both, name):
     assert two["test"] == pytest.approx(alone["test"], rel=1e-5)
     assert two["valid"] == pytest.approx(alone["valid"], rel=1e-5)
     assert alone["epochs"][0]["train_loss"] != alone["epochs"][-1]["train_loss"] or len(alone["epochs"]) == 1
-    ranks = [np.load(both[1] / record["files"]["ranks"]) for record in (alone, two)]
+    ranks = [np.load(place / record["files"]["ranks"]) for record in (alone, two)]
     for key in ("rank", "item", "event_index"):
         assert np.array_equal(ranks[0][key], ranks[1][key]), key
 
 
-def test_one_process_writes(both):
-    found, place = both
+def one_process_wrote(found, place):
     files = [Path(record["files"]["record"]) for records in found.values() for record in records.values()]
     left = sorted(path.relative_to(place) for path in (place / "runs").glob("*/*/record.json"))
     assert left == sorted(files)
@@ -136,8 +142,7 @@ def test_one_process_writes(both):
     assert len(list((place / "log_tensorboard").iterdir())) == len(left)
 
 
-def test_a_run_of_two_goes_on_in_one_and_back(both):
-    again = both[0]["again"]
+def went_on_in_one_and_back(again):
     whole = again["1"]
     assert [epoch["epoch"] for epoch in whole["epochs"]] == [0, 1]
     for name in ("12", "21"):
