@@ -1,6 +1,7 @@
 """A model with its loaders and trainer."""
 
 import pytest
+import torch
 
 ITEMS = [{"item_id": f"i{i}", "category": f"c{i % 4}"} for i in range(30)]
 
@@ -23,3 +24,29 @@ def build(write_log, make_config, random_log):
         return loaders, network, chosen(config, network)
 
     return make
+
+
+@pytest.fixture
+def trained_in_two_halves(tmp_path):
+    """Trains what `fresh` gives whole, and once more in two halves with a checkpoint between; both end alike.
+
+    Gives both trainers. half: what is asked of the two models when the second one has read the checkpoint.
+    """
+
+    def train_both(fresh, half=lambda whole, resumed: None):
+        (train, valid, _), whole, trainer = fresh()
+        best = trainer.fit(train, valid, saved=False, verbose=False)
+        (train, valid, _), _, first = fresh()
+        first.epochs = 2
+        first.fit(train, valid, saved=False, verbose=False)
+        file = str(tmp_path / "half.pth")
+        first._save_checkpoint(1, verbose=False, saved_model_file=file)
+        (train, valid, _), resumed, second = fresh()
+        second.resume_checkpoint(file)
+        half(whole, resumed)
+        assert second.fit(train, valid, saved=False, verbose=False) == best
+        for name, value in whole.state_dict().items():
+            assert torch.equal(value, resumed.state_dict()[name]), name
+        return trainer, second
+
+    return train_both

@@ -99,24 +99,13 @@ def test_the_checkpoint_holds_the_average_and_tests_it(build, tmp_path):
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("recency", [None, 0.5])
-def test_resumed_training_is_the_uninterrupted_one(build, tmp_path, model, recency):
+def test_resumed_training_is_the_uninterrupted_one(build, trained_in_two_halves, model, recency):
     def fresh():
         own = {"weight_average": DECAY, "recency": recency, "split": SPLIT, **MODELS[model]}
         return build(model, epochs=4, eval_step=1, stopping_step=9, **own)
 
-    (train, valid, _), whole, trainer = fresh()
-    best = trainer.fit(train, valid, saved=False, verbose=False)
-    (train, valid, _), _, first = fresh()
-    first.epochs = 2
-    first.fit(train, valid, saved=False, verbose=False)
-    file = str(tmp_path / "half.pth")
-    first._save_checkpoint(1, verbose=False, saved_model_file=file)
-    (train, valid, _), resumed, second = fresh()
-    second.resume_checkpoint(file)
-    assert second.fit(train, valid, saved=False, verbose=False) == best
+    trainer, second = trained_in_two_halves(fresh)
     assert second.valid_scores == trainer.valid_scores
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
     for name, value in trainer.average.averaged().items():
         assert torch.equal(value, second.average.averaged()[name]), name
 

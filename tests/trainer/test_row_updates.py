@@ -155,23 +155,12 @@ def test_only_read_rows_move(build):
 
 
 @pytest.mark.parametrize("model", ["SASRec", "NARM"])
-def test_resumed_training_is_the_uninterrupted_one(build, tmp_path, model):
+def test_resumed_training_is_the_uninterrupted_one(build, trained_in_two_halves, model):
     def fresh():
         own = {**SAMPLED, "train_targets": "prefixes", "row_updates": True, "negatives": 4}
         return build(model, epochs=4, eval_step=1, stopping_step=9, **own)
 
-    (train, valid, _), whole, trainer = fresh()
-    best = trainer.fit(train, valid, saved=False, verbose=False)
-    (train, valid, _), _, first = fresh()
-    first.epochs = 2
-    first.fit(train, valid, saved=False, verbose=False)
-    file = str(tmp_path / "half.pth")
-    first._save_checkpoint(1, verbose=False, saved_model_file=file)
-    (train, valid, _), resumed, second = fresh()
-    second.resume_checkpoint(file)
-    assert second.fit(train, valid, saved=False, verbose=False) == best
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
+    trained_in_two_halves(fresh)
 
 
 def test_auto_goes_by_the_catalogue_and_says_so(build, monkeypatch):

@@ -223,24 +223,13 @@ def test_trained_in_buckets_or_not_ranks_as_well(build):
     assert abs(sum(with_buckets) - sum(without)) / 3 < spread
 
 
-def test_resumed_training_is_the_uninterrupted_one(build, tmp_path):
+def test_resumed_training_is_the_uninterrupted_one(build, trained_in_two_halves):
     settings = {"train_targets": "all_positions", "train_loss": "sampled_softmax"}
 
     def fresh():
         return build("SASRec", epochs=4, eval_step=1, stopping_step=9, negatives=16, split=SPLIT, **settings)
 
-    (train, valid, _), whole, trainer = fresh()
-    trainer.fit(train, valid, saved=False, verbose=False)
-    (train, valid, _), _, first = fresh()
-    first.epochs = 2
-    first.fit(train, valid, saved=False, verbose=False)
-    file = str(tmp_path / "half.pth")
-    first._save_checkpoint(1, verbose=False, saved_model_file=file)
-    (train, valid, _), resumed, second = fresh()
-    second.resume_checkpoint(file)
-    second.fit(train, valid, saved=False, verbose=False)
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
+    trained_in_two_halves(fresh)
 
 
 def test_a_model_with_a_past_limit_gets_the_past(build):
