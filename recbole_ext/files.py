@@ -225,10 +225,17 @@ def changed_outputs(folder: Path, outputs: Iterable[Mapping[str, Any]]) -> list[
     return changed
 
 
+PARQUET = ".parquet"  # after .inter: the same events, with their types
+
+
 def events_file(folder: str | os.PathLike[str], name: str) -> Path | None:
-    """NAME.inter of a folder, or NAME.inter.parquet where that is all there is; None: there is neither."""
+    """The events of a data set: NAME.inter.parquet unless it is older than NAME.inter; None: there is neither."""
     text = Path(folder) / f"{name}.inter"
-    return next((file for file in (text, text.with_name(f"{text.name}.parquet")) if file.is_file()), None)
+    parquet = text.with_name(text.name + PARQUET)
+    if not parquet.is_file():
+        return text if text.is_file() else None
+    stale = text.is_file() and text.stat().st_mtime_ns > parquet.stat().st_mtime_ns
+    return text if stale else parquet
 
 
 def sha256(file: Path) -> str:

@@ -18,7 +18,15 @@ from typing import Any, Literal
 
 from recbole_ext.convert.engine import pl
 from recbole_ext.errors import ConvertError
-from recbole_ext.files import UNFINISHED, changed_outputs, placed_whole, scratch_beside, sha256, synced
+from recbole_ext.files import (
+    PARQUET,
+    UNFINISHED,
+    changed_outputs,
+    placed_whole,
+    scratch_beside,
+    sha256,
+    synced,
+)
 from recbole_ext.naming import names_items
 from recbole_ext.version import __version__
 
@@ -27,7 +35,6 @@ MANIFEST = "manifest.json"
 EXAMPLES_PER_REASON = 5
 EXAMPLE_LENGTH = 200
 InterForm = Literal["text", "parquet", "both"]
-PARQUET = ".parquet"  # after .inter
 
 # The types of the columns that converters share; a converter with other columns passes their types itself.
 COLUMN_TYPES: dict[str, str] = {

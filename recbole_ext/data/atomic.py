@@ -19,6 +19,7 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_ext.data import blocks
 from recbole_ext.errors import UsageError
+from recbole_ext.files import PARQUET, events_file
 
 MISSING = frozenset(  # numbers only: pandas' own list
     (
@@ -37,17 +38,13 @@ def encoding_of(config: Any) -> str:
 
 
 def inter_file(folder: str | Path, name: str) -> Path:
-    """The events of a data set: `<name>.inter.parquet` where there is one that is not older than the text."""
-    text, parquet = Path(folder, f"{name}.inter"), Path(folder, f"{name}.inter{blocks.PARQUET}")
-    if not parquet.is_file():
-        return text
-    stale = text.is_file() and text.stat().st_mtime_ns > parquet.stat().st_mtime_ns
-    return text if stale else parquet
+    """The events of a data set, see `events_file`; where there are none the `.inter` file that is missing."""
+    return events_file(folder, name) or Path(folder, f"{name}.inter")
 
 
 def head_of(file: str | Path, encoding: str, separator: str) -> list[tuple[str, str]]:
     """Name and type of each column, as the first line has them; UsageError where it is no head of an atomic file."""
-    if Path(file).suffix == blocks.PARQUET:
+    if Path(file).suffix == PARQUET:
         return blocks.head_of_parquet(Path(file))
     try:
         with open(file, encoding=encoding) as stream:
@@ -88,7 +85,7 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
         dataset.logger.warning(f"No columns has been loaded from [{source}]")
         return None
     note_columns(dataset, kept, source)
-    if Path(filepath).suffix == blocks.PARQUET:
+    if Path(filepath).suffix == PARQUET:
         table = _table_of_parquet(filepath, kept)
     else:
         table = _table(filepath, encoding, separator, [name for name, _ in head], kept)

@@ -16,10 +16,10 @@ import polars as pl
 
 from recbole_ext.data.codes import Codes, Column
 from recbole_ext.errors import UsageError
+from recbole_ext.files import PARQUET
 
 _BLOCK = 2**25  # bytes of text that are read together
 _ROWS = 2**20  # rows of a parquet file that are
-PARQUET = ".parquet"
 SEPARATORS = ("\t", ",", ";", "|")
 _MARK = b"\xef\xbb\xbf"
 
