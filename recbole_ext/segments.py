@@ -36,9 +36,11 @@ def holder_of(element: np.ndarray, start: np.ndarray) -> np.ndarray:
 
 def last_of(element: np.ndarray, start: np.ndarray) -> np.ndarray:
     """(S,) the last one of `element` (R,) in each segment, -1 without one; start as for `holder_of`."""
-    last = np.full(len(start), -1)
-    np.maximum.at(last, holder_of(element, start), element)
-    return last
+    if not len(element):
+        return np.full(len(start), -1)
+    place = np.full(max(int(element.max()) + 1, int(start[-1]) + 1), -1)
+    place[element] = element
+    return np.maximum.reduceat(place, start)
 
 
 def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

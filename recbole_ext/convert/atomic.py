@@ -301,14 +301,13 @@ def _write_table(path: Path, table: pl.DataFrame, types: Mapping[str, str]) -> d
     """Write one table with RecBole's typed header, as text or parquet, and return its manifest entry."""
     typed = table.rename({column: f"{column}:{types[column]}" for column in table.columns})
     if path.suffix == PARQUET:
-        numbers = [name.endswith(":float") for name in typed.columns]
+        # whole numbers stay: they take less room than their texts, and need no reading; part by part for the others
         cast = [
-            pl.col(name).cast(pl.Float64 if number else pl.String)
-            for name, number in zip(typed.columns, numbers)
+            pl.col(name).cast(pl.Float64 if name.endswith(":float") else pl.String)
+            for name, kind in typed.schema.items()
+            if not (kind.is_integer() and name.endswith(":token"))
         ]
-        typed.lazy().select(cast).sink_parquet(
-            path
-        )  # part by part: texts take more memory than their numbers
+        typed.lazy().with_columns(cast).sink_parquet(path)
     else:
         typed.write_csv(path, separator="\t", quote_style="never", null_value="")
     record = file_record(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ _BLOCK = 2**25  # bytes of text that are read together
 _ROWS = 2**20  # rows of a parquet file that are
 SEPARATORS = ("\t", ",", ";", "|")
 _MARK = b"\xef\xbb\xbf"
+_LINE, _BLANK, _PLUS, _MINUS, _ZERO, _NINE = b"\n +-09"
 
 
 class OddFileError(Exception):
@@ -60,26 +62,54 @@ def _of_text(
 ) -> Iterator[pl.DataFrame]:
     schema = {name: pl.Float64 if kinds.get(name) == "float" else pl.String for name in names}
     wanted = sorted({0, *(place for place, name in enumerate(names) if name in kinds)})
+    whole = {
+        names[place] for place in wanted if schema[names[place]] == pl.String
+    }  # columns of whole numbers, as yet
+
+    def parsed(block: bytes, numbers: set[str]) -> pl.DataFrame:
+        return pl.read_csv(
+            block,
+            separator=separator,
+            has_header=False,
+            schema={**schema, **dict.fromkeys(numbers, pl.Int32)},
+            columns=wanted,
+            quote_char=None,
+        )
+
     with open(file, "rb") as stream:
         stream.readline()
         while block := stream.read(_BLOCK) + stream.readline():
             block = block.replace(b"\r\n", b"\n") if b"\r" in block else block
             if b"\r" in block or b"\0" in block:
                 raise OddFileError("it has carriage returns within lines, or zero bytes")
-            try:
-                table = pl.read_csv(
-                    block,
-                    separator=separator,
-                    has_header=False,
-                    schema=schema,
-                    columns=wanted,
-                    quote_char=None,
-                )
-            except pl.exceptions.PolarsError as error:
-                raise OddFileError(str(error).splitlines()[0]) from error
+            table = None
+            if whole and not _other_numbers(block, ord(separator)):
+                with suppress(pl.exceptions.PolarsError):
+                    table = parsed(block, whole)
+            if table is None:
+                try:
+                    table = parsed(block, set())
+                except pl.exceptions.PolarsError as error:
+                    raise OddFileError(str(error).splitlines()[0]) from error
+                whole = {name for name in whole if _may_be_whole(table[name])}
             if table[names[0]].null_count() and (block.startswith(b"\n") or b"\n\n" in block):
                 raise OddFileError("it has empty lines")  # which pandas passes over
             yield table
+
+
+def _other_numbers(block: bytes, separator: int) -> bool:
+    """Whether a cell begins with a sign, a blank or a zero before another digit: a number that polars would read, and
+    Python would write otherwise."""
+    text = np.frombuffer(b"\n" + block + b"\n\n", dtype=np.uint8)
+    ends = (text == separator) | (text == _LINE)
+    after = np.flatnonzero(ends[:-2] & (text[1:-1] <= _ZERO)) + 1
+    first, second = text[after], text[after + 1]
+    odd = (first != separator) & (first != _LINE) & ((first <= _BLANK) | (first == _PLUS) | (first == _MINUS))
+    return bool((odd | ((first == _ZERO) & (second >= _ZERO) & (second <= _NINE))).any())
+
+
+def _may_be_whole(column: pl.Series) -> bool:
+    return column.cast(pl.Int32, strict=False).null_count() == column.null_count()
 
 
 def head_of_parquet(file: Path) -> list[tuple[str, str]]:
@@ -91,11 +121,11 @@ def head_of_parquet(file: Path) -> list[tuple[str, str]]:
     head = []
     for column, dtype in columns.items():
         name, _, kind = column.partition(":")
-        fits = dtype.is_numeric() if kind == "float" else _is_text(dtype)
+        fits = dtype.is_numeric() if kind == "float" else _is_text(dtype) or dtype.is_integer()
         if kind not in ("token", "token_seq", "float", "float_seq") or not fits:
             raise UsageError(
-                f"{file}: column {column!r} holds {dtype}: a column is called name:token and holds texts, or "
-                "name:float and holds numbers"
+                f"{file}: column {column!r} holds {dtype}: a column is called name:token and holds texts or whole "
+                "numbers, or name:float and holds numbers"
             )
         head.append((name, kind))
     return head
@@ -106,12 +136,17 @@ def _is_text(dtype: Any) -> bool:
 
 
 def _of_parquet(file: Path, kinds: Mapping[str, str]) -> Iterator[pl.DataFrame]:
+    schema = pl.read_parquet_schema(file)
     log = pl.scan_parquet(file).select(
-        pl.col(f"{name}:float").cast(pl.Float64).alias(name)
-        if kind == "float"
-        else pl.col(f"{name}:token").cast(pl.String).replace("", None).alias(name)
-        for name, kind in kinds.items()
+        _column_of_parquet(name, kind, schema[f"{name}:{kind}"]) for name, kind in kinds.items()
     )
     rows = log.select(pl.len()).collect().item()
     for start in range(0, rows, _ROWS):
         yield log.slice(start, _ROWS).collect()
+
+
+def _column_of_parquet(name: str, kind: str, dtype: pl.DataType) -> pl.Expr:
+    if kind == "float":
+        return pl.col(f"{name}:float").cast(pl.Float64).alias(name)
+    column = pl.col(f"{name}:token").alias(name)
+    return column if dtype.is_integer() else column.cast(pl.String).replace("", None)

@@ -60,18 +60,20 @@ class Codes:
         self._rows = 0
 
     def add(self, tokens: pl.Series) -> None:
-        """The next tokens, texts (n,)."""
+        """The next tokens (n,): texts, or whole numbers where each was written as Python writes it."""
         self._column.add(self.more(tokens))
 
     def more(self, tokens: pl.Series) -> np.ndarray:
-        """(n,) codes of texts that are not the column's, such as those of a table of features."""
+        """(n,) codes of tokens, as of `add`, that are not the column's, such as those of a table of features."""
         self._rows += len(tokens)
+        if tokens.dtype.is_integer() and isinstance(self._book, _Texts):
+            tokens = tokens.cast(pl.String)
         codes = _by_runs(tokens, self._book, self._rows)
         if codes is None:
             self._book, numbers = _Texts(), self._book
             for part in self._column.blocks():
                 part[:] = _coded(numbers.names(part).cast(pl.String), self._book)
-            codes = _coded(tokens, self._book)
+            codes = _coded(tokens.cast(pl.String), self._book)
         return codes
 
     def taken(self) -> np.ndarray:
@@ -91,7 +93,7 @@ class _Book(Protocol):
     """Tokens by code."""
 
     def codes(self, tokens: pl.Series, rows: int) -> np.ndarray | None:
-        """(n,) int32 codes of tokens (n,), the last ones of `rows`; None: it is not for these."""
+        """(n,) int32 codes of tokens (n,), as of Codes.add, the last ones of `rows`; None: it is not for these."""
 
     def names(self, codes: np.ndarray) -> pl.Series:
         """See Codes.names."""
@@ -114,8 +116,7 @@ class _Numbers:
         highest = int(known.max(initial=self._highest))
         if known.min(initial=0) < 0 or highest >= max(_ALWAYS, _SPARSE * rows):
             return None
-        digits = len(known) + sum(int((known >= 10**n).sum()) for n in range(1, len(str(highest))))
-        if digits != tokens.str.len_bytes().sum():
+        if tokens.dtype == pl.String and _digits(known) != tokens.str.len_bytes().sum():
             return None
         self._highest = highest
         numbers: np.ndarray = found.fill_null(MISSING).to_numpy()
@@ -127,6 +128,12 @@ class _Numbers:
 
     def __len__(self) -> int:
         return self._highest + 1
+
+
+def _digits(numbers: np.ndarray) -> int:
+    """How many all of them, 0 or more, are written with."""
+    most = len(str(numbers.max(initial=0)))
+    return len(numbers) + sum(int((numbers >= 10**n).sum()) for n in range(1, most))
 
 
 class _Texts:
@@ -157,6 +164,8 @@ class _Texts:
 
 def _by_runs(tokens: pl.Series, book: _Book, rows: int) -> np.ndarray | None:
     """Codes of tokens; those of sessions, users and kinds of events come in runs, which are looked up once each."""
+    if tokens.dtype.is_integer():  # which are as quickly looked at one by one
+        return book.codes(tokens, rows)
     few = tokens[:_LOOKED_AT]
     if 2 * int(few.ne_missing(few.shift(1)).sum()) > len(few):
         return book.codes(tokens, rows)

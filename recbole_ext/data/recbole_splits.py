@@ -47,8 +47,18 @@ def by_time(ids: np.ndarray, time: np.ndarray, shares: Sequence[float]) -> tuple
 
 def grouped(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(R,) int64 each: row numbers group by group, place of each in its group, size of its group."""
-    _, first, group = np.unique(ids, return_index=True, return_inverse=True)
-    opened = first[group.reshape(-1)]  # (R,) the row where each row's group begins
+    opened = _opened(ids)
     order = np.argsort(opened, kind="stable")
     _, sizes = runs(opened[order])
     return order, place_in(sizes), np.repeat(sizes, sizes)
+
+
+def _opened(ids: np.ndarray) -> np.ndarray:
+    """(R,) the row where each row's group begins."""
+    if ids.dtype.kind not in "iu" or not len(ids) or ids.min() < 0 or ids.max() > 4 * len(ids):
+        _, first, group = np.unique(ids, return_index=True, return_inverse=True)
+        return np.asarray(first[group.reshape(-1)])
+    first = np.zeros(int(ids.max()) + 1, dtype=np.int32 if len(ids) < 2**31 else np.int64)
+    # of several values for one place the last one stays, which is the first row
+    first[ids[::-1]] = np.arange(len(ids) - 1, -1, -1)
+    return first[ids]

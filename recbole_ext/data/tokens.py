@@ -82,6 +82,11 @@ class Tokens(Sequence[str]):
         """All names as Python's texts."""
         return [PADDING, *self._names.cast(pl.String).to_list()]
 
+    @property
+    def numbers(self) -> np.ndarray | None:
+        """(N - 1,) int64 what the names from id 1 write, where all are whole numbers; else None."""
+        return self._names.cast(pl.Int64).to_numpy() if self._names.dtype.is_integer() else None
+
     def _texts(self, ids: np.ndarray) -> np.ndarray:
         texts = np.full(len(ids), PADDING, dtype=self.dtype)
         named = ids > 0

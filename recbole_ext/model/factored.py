@@ -218,11 +218,12 @@ def examine(model: Any, dataset: Any) -> Examined:
 def probed_rows(dataset: Any) -> tuple[Any, Any] | None:
     """The same few rows of short prefixes padded to the maximum and trimmed; None where all are long."""
     length = dataset.inter_feat[dataset.item_list_length_field]
-    places = torch.argsort(length, stable=True)
-    short = places[length[places] < dataset.max_item_list_len]
-    if not len(short):
+    rows_up_to = torch.bincount(length, minlength=1).cumsum(0)
+    short = int(rows_up_to[: dataset.max_item_list_len][-1])
+    if not short:
         return None
-    chosen = short[torch.linspace(0, len(short) - 1, min(PROBED_ROWS, len(short))).long()]
+    ranks = torch.linspace(0, short - 1, min(PROBED_ROWS, short)).long()  # among the rows by length
+    chosen = torch.tensor([_of_rank(int(rank), length, rows_up_to) for rank in ranks])
     before = dataset.trimmed
     try:
         dataset.trimmed = False
@@ -231,6 +232,13 @@ def probed_rows(dataset: Any) -> tuple[Any, Any] | None:
         return padded, dataset[chosen]
     finally:
         dataset.trimmed = before
+
+
+def _of_rank(rank: int, length: torch.Tensor, rows_up_to: torch.Tensor) -> int:
+    """The row of this place in the order by length, without sorting millions of them."""
+    own = int(torch.searchsorted(rows_up_to, rank, right=True))
+    before = int(rows_up_to[own - 1]) if own else 0
+    return int(torch.nonzero(length == own)[rank - before])
 
 
 def _noisy_copy(model: Any) -> Any:

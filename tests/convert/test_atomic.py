@@ -235,7 +235,7 @@ def test_parquet_has_the_heads_names_types_and_gaps(tmp_path):
     written = write_dataset(tmp_path / "d", inter, None, manifest(), inter_form="parquet")
     assert sorted(path.name for path in (tmp_path / "d").iterdir()) == ["d.inter.parquet", "manifest.json"]
     assert pl.read_parquet(tmp_path / "d" / "d.inter.parquet").to_dict(as_series=False) == {
-        "session_id:token": ["1", "2", "3"],
+        "session_id:token": [1, 2, 3],
         "item_id:token": ["007", "NA", None],
         "timestamp:float": [0.0, 1.0, None],
         "event:token": ["view", "view", "buy"],

@@ -1,5 +1,8 @@
 """Events read as codes are those that RecBole's way reads as texts: all attributes, ids, rows and errors."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -170,7 +173,8 @@ def test_other_data_sets_are_as_of_texts(write_log, random_log, both, model):
 
 def test_parquet_is_read_as_its_text(write_log, random_log, make_config, tmp_path):
     """Beside the text, where it is not older; and alone, by RecBole's own data sets too."""
-    write_log(odd(random_log()), types={"weight": "float"})
+    rows = [{**row, "shelf": n % 7 if n % 11 else ""} for n, row in enumerate(odd(random_log()))]
+    write_log(rows, types={"weight": "float", "shelf": "token"})
     text = tmp_path / "data" / "toy" / "toy.inter"
     from_text = made(make_config(split=TIME_SPLIT))
     own = made(make_config(data_layout="recbole"))
@@ -178,6 +182,7 @@ def test_parquet_is_read_as_its_text(write_log, random_log, make_config, tmp_pat
     floats = [name for name in log.columns if name.endswith(":float")]
     log = log.with_columns(pl.col(floats).cast(pl.Float64, strict=False))
     log = log.with_columns(pl.col("event:token").fill_null("").cast(pl.Categorical))
+    log = log.with_columns(pl.col("shelf:token").cast(pl.Int64))
     log.write_parquet(f"{text}.parquet")
     text.write_text("session_id:token\nnobody\n")
     import os
@@ -205,8 +210,8 @@ def test_parquet_with_other_columns_is_refused(make_config, tmp_path):
 
     folder = tmp_path / "data" / "toy"
     folder.mkdir(parents=True)
-    pl.DataFrame({"session_id:token": [1]}).write_parquet(folder / "toy.inter.parquet")
-    with pytest.raises(UsageError, match=r"column 'session_id:token' holds Int64"):
+    pl.DataFrame({"session_id:token": [1.5]}).write_parquet(folder / "toy.inter.parquet")
+    with pytest.raises(UsageError, match=r"column 'session_id:token' holds Float64"):
         made(make_config())
 
 
@@ -281,6 +286,43 @@ def test_ids_are_those_of_pandas(parts, features):
     expected, names = pd.factorize(np.array([*sum(parts, []), *features], dtype=object))
     assert np.concatenate(ids).tolist() == (expected + 1).tolist()
     assert Tokens(column.names(code)).tolist() == ["[PAD]", *names]
+
+
+CELLS = [
+    "0",
+    "1",
+    "5",
+    "12",
+    "-3",
+    "-0",
+    "+5",
+    " 5",
+    "  5",
+    "05",
+    "5 ",
+    "5.0",
+    "1e3",
+    "2147483648",
+    "",
+    "x",
+    "\v5",
+]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(CELLS), st.sampled_from(CELLS)), min_size=1, max_size=12),
+    st.booleans(),
+)
+def test_columns_of_numbers_are_those_of_their_texts(rows, small_blocks):
+    """However a number is written, a token is what is written there."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(blocks, "_BLOCK", 8 if small_blocks else 2**20)
+        file = Path(folder, "log.inter")
+        file.write_text("a:token\tb:token\tc:token\n" + "".join(f"{a}\t{b}\tc\n" for a, b in rows))
+        columns, codes = blocks.read(file, ["a", "b", "c"], dict.fromkeys("abc", "token"), "\t")
+    for name, cells in zip("ab", zip(*rows)):
+        told = codes[name].names(columns[name]).cast(pl.String).to_list()
+        assert told == [cell or None for cell in cells]
 
 
 @pytest.mark.parametrize(
