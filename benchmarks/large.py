@@ -235,7 +235,8 @@ def write_log(folder: Path, events: int, parquet: bool) -> None:
     }
     pl.DataFrame(features).write_csv(folder / f"{folder.name}.item", separator="\t")
     if parquet:
-        kinds = {name: pl.Float64 if name.endswith("float") else pl.String for name in columns}
+        kinds = {name: pl.Float64 if name.endswith("float") else pl.Int64 for name in columns}
+        kinds["event:token"] = pl.String
         log = pl.scan_csv(text, separator="\t", quote_char=None, schema=kinds)
         log.sink_parquet(folder / f"{folder.name}.inter.parquet")
 

@@ -62,3 +62,16 @@ def earlier_of_group(group: np.ndarray) -> np.ndarray:
 def spans(first: np.ndarray, length: np.ndarray) -> np.ndarray:
     """(sum of length,) first[0], first[0] + 1, …, length[0] of them, then those from first[1], …; both (S,)."""
     return np.arange(int(np.sum(length))) + np.repeat(first - start_of(length), length)
+
+
+def pieces(flat: np.ndarray, length: np.ndarray) -> list[np.ndarray]:
+    """The segments (S,) of `flat` (E,), each a view of it. length: (S,)."""
+    ends = np.cumsum(length).tolist()
+    return [flat[first:end] for first, end in zip([0, *ends], ends)]
+
+
+def padded(flat: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """(S, L) segments of `flat` (E,) with zeros behind them, as wide as the longest one. length: (S,)."""
+    table = np.zeros((len(length), int(length.max(initial=0))), dtype=flat.dtype)
+    table[np.arange(table.shape[1]) < length[:, None]] = flat
+    return table

@@ -153,7 +153,7 @@ def numbering(dataset: Any) -> dict[str, torch.Tensor]:
 
 
 def _joined(names: Any) -> bytes:
-    return "\0".join(str(name) for name in names).encode("utf-8", "surrogatepass")
+    return "\0".join(map(str, names.tolist())).encode("utf-8", "surrogatepass")
 
 
 def training_sums(train: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from recbole.utils import FeatureSource, FeatureType
 from recbole_ext.data import blocks
 from recbole_ext.errors import UsageError
 from recbole_ext.files import PARQUET, events_file
+from recbole_ext.segments import pieces
 
 MISSING = frozenset(  # numbers only: pandas' own list
     (
@@ -232,9 +234,12 @@ def _sequences(
     separator = dataset.config["seq_separator"]
     cells = [list(filter(None, text.split(separator))) for text in texts]
     if kind == FeatureType.FLOAT_SEQ:
-        values = [np.array(_numbers(file, name, place, cell)) for place, cell in enumerate(cells)]
+        rows: list[Any] = [_numbers(file, name, place, cell) for place, cell in enumerate(cells)]
+        flat = np.array([*chain.from_iterable(rows)], dtype=float)
     else:
-        values = [np.array(cell) for cell in cells]
+        rows = cells
+        flat = np.array([*chain.from_iterable(rows)], dtype=str)
+    values = pieces(flat, np.array([*map(len, rows)], dtype=np.int64))
     longest = max(map(len, values), default=0)
     limits = dict(dataset.config["seq_len"] or {})
     if history and name not in limits:

@@ -21,6 +21,7 @@ from recbole_ext.data import blocks
 from recbole_ext.data.atomic import encoding_of, head_of, inter_file, kept_columns, note_columns
 from recbole_ext.data.codes import Codes, renumbered
 from recbole_ext.data.tokens import Ids, Tokens
+from recbole_ext.segments import pieces
 
 # what makes a table of events of a file, and goes on with its texts
 _STEPS = (
@@ -139,7 +140,9 @@ class CodedLog(SequentialDataset):
 
     def _remap(self, remap_list: list[tuple[pd.DataFrame, str, Any]]) -> None:
         if not remap_list or remap_list[0][1] not in self.codes:
-            super()._remap(remap_list)
+            kinds = {kind for _, _, kind in remap_list}
+            remap = self._remap_sequences if kinds == {FeatureType.TOKEN_SEQ} else super()._remap
+            remap(remap_list)
             return
         field = remap_list[0][1]
         columns = [table[field].to_numpy() for table, _, _ in remap_list]
@@ -149,6 +152,19 @@ class CodedLog(SequentialDataset):
         self.field2id_token[field], self.field2token_id[field] = tokens, Ids(tokens)
         for (table, _, _), column in zip(remap_list, ids):
             table[field] = column if table is self.inter_feat else column.astype(np.int64)
+
+    def _remap_sequences(self, remap_list: list[tuple[pd.DataFrame, str, Any]]) -> None:
+        """RecBole's _remap of columns of sequences, without pandas' and numpy's steps a row (1.5 million: a minute)."""
+        lengths = [np.array([*map(len, table[field])], dtype=np.int64) for table, field, _ in remap_list]
+        cells = [cell for table, field, _ in remap_list for cell in table[field]]
+        ids, names = pd.factorize(np.concatenate(cells) if cells else np.array([], dtype=str))
+        known = np.array(["[PAD]", *names])
+        id_of = {name: place for place, name in enumerate(known)}
+        columns = np.split(ids + 1, np.cumsum([length.sum() for length in lengths])[:-1])
+        for (table, field, _), column, length in zip(remap_list, columns, lengths):
+            self.field2id_token.setdefault(field, known)
+            self.field2token_id.setdefault(field, id_of)
+            table[field] = pd.Series(pieces(column, length), index=table.index, dtype=object)
 
     def _remap_ID_all(self) -> None:
         super()._remap_ID_all()

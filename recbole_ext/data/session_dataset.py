@@ -30,7 +30,7 @@ from recbole_ext.data.rows import PrefixRows
 from recbole_ext.data.splits import NO_PART, Parting
 from recbole_ext.data.tokens import Tokens
 from recbole_ext.errors import UsageError
-from recbole_ext.segments import holder_of, last_of, runs, spans
+from recbole_ext.segments import holder_of, last_of, padded, runs, spans
 from recbole_ext.settings.training import LARGE_BATCH, SMALL_BATCH, SMALL_LOG
 
 
@@ -133,9 +133,9 @@ class SessionDataset(PrefixRows):
         super()._change_feat_format()
 
     def _dataframe_to_interaction(self, data: Any) -> Interaction:
-        """As RecBole's; of the events without a copy, in narrow types."""
+        """As RecBole's, columns of sequences at once; of the events without a copy, in narrow types."""
         if data is not self.inter_feat:
-            return super()._dataframe_to_interaction(data)
+            return self._with_sequences(data)
         columns = {}
         for field in data:
             values = data[field].to_numpy()
@@ -147,6 +147,16 @@ class SessionDataset(PrefixRows):
             else:
                 columns[field] = super()._dataframe_to_interaction(data[[field]])[field].numpy()
         return Events({field: _tensor(column) for field, column in columns.items()})
+
+    def _with_sequences(self, data: Any) -> Interaction:
+        kinds = {field: self.field2type[field] for field in data}
+        flat = {
+            field: _padded(data[field], self.field2seqlen[field])
+            for field in data
+            if kinds[field] == FeatureType.TOKEN_SEQ
+        }
+        others = super()._dataframe_to_interaction(data[[field for field in data if field not in flat]])
+        return Interaction({field: flat[field] if field in flat else others[field] for field in data})
 
     def _order_events(self) -> None:
         session = self.inter_feat[self.uid_field].to_numpy()
@@ -403,6 +413,15 @@ class SessionDataset(PrefixRows):
             raise ValueError(f"value_field {missing[0]} is not a column of the .inter file")
         events = Interaction({field: self.events[field][index] for field in fields})
         return self._create_sparse_matrix(events, self.uid_field, self.iid_field, form, value_field)
+
+
+def _padded(cells: Any, longest: int) -> torch.Tensor:
+    """(N, L) int64 of a column of sequences, zeros behind them, cut to `longest`."""
+    cut = [cell[:longest] for cell in cells]
+    length = np.array([*map(len, cut)], dtype=np.int64)
+    return torch.from_numpy(
+        padded(np.concatenate([np.empty(0, dtype=np.int64), *cut]).astype(np.int64), length)
+    )
 
 
 def _tensor(column: np.ndarray) -> torch.Tensor:
