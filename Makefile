@@ -12,13 +12,14 @@ VENV = .venv
 BASE = .venv-base
 EPOCHS ?= 10
 # processes of the tests, of one thread each; 0: the one that collects them
-WORKERS ?= 2
+WORKERS ?= $(shell $(or $(PYTHON),python3) -c 'import os; print(min(max(os.cpu_count() or 2, 2), 8))')
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup demo test test-base test-pythons lint wheel clean
+.PHONY: setup setup-base demo test test-all test-base test-pythons lint wheel clean
 
 setup: $(VENV)/ready
+setup-base: $(BASE)/ready
 
 $(VENV)/ready: constraints.txt pyproject.toml
 	@$(or $(PYTHON),python3) -c '$(FITS)' 2>/dev/null || { echo "error: Python 3.11 to 3.14 is needed, and \
@@ -50,10 +51,14 @@ demo: setup
 	$(VENV)/bin/python run.py --model=HRNNFeat --dataset=diginetica-demo --epochs=$(EPOCHS)
 	$(VENV)/bin/python -m recbole_ext recommend $$(ls -td runs/diginetica-demo/HRNNFeat-* | head -1) --examples --k 5
 
-test test-base: export OMP_NUM_THREADS = 1
+test test-all test-base: export OMP_NUM_THREADS = 1
 TESTS = -m pytest -n $(WORKERS) --dist worksteal
 
 test: setup
+	$(VENV)/bin/python $(TESTS) -m 'not slow'
+
+# those that take long too: half as much again
+test-all: setup
 	$(VENV)/bin/python $(TESTS)
 
 test-base: $(BASE)/ready

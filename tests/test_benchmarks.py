@@ -172,6 +172,7 @@ def script(tmp_path, *words):
     return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_script_prints_its_tables(tmp_path) -> None:
     run = script(tmp_path, "--scale", "0.002")
     assert run.returncode == 0, run.stderr
@@ -186,6 +187,7 @@ def test_the_script_prints_its_tables(tmp_path) -> None:
     assert again.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_script_reports_a_larger_property_log(tmp_path) -> None:
     run = script(tmp_path, "--scale", "0.001", "--property-rows", "3")
     assert run.returncode == 0, run.stderr
@@ -253,6 +255,7 @@ def rl_protocol(monkeypatch):
     return rl_protocol
 
 
+@pytest.mark.slow
 def test_the_protocol_of_reinforcement_learning_runs_and_tabulates(
     rl_protocol, tmp_path, monkeypatch, write_log, random_log, capsys
 ) -> None:

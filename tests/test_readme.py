@@ -23,6 +23,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 OURS = ("python ", "recbole-ext ")
 TESTS = (
     "make test",
+    "make test-all",
     "make test-base",
     "make test-pythons",
     "make lint",

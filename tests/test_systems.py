@@ -114,7 +114,7 @@ with scratch_beside(Path({str(out)!r})) as scratch:
     assert list(out.parent.glob(".demo.*")) == []
 
 
-@pytest.mark.once
+@pytest.mark.slow
 def test_an_experiment_by_two_workers_then_its_runs_compared_asked_and_served(place):
     content = {
         "datasets": ["diginetica-demo"],

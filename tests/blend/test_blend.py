@@ -87,7 +87,9 @@ def test_other_splits(toy, split):
 
 
 @pytest.mark.usefixtures("no_curves")
-@pytest.mark.parametrize("scale", ["softmax", "zscore", "rank"])
+@pytest.mark.parametrize(
+    "scale", ["softmax", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zscore", "rank"))]
+)
 def test_the_weight_is_the_best_of_validation(toy, scale):
     record = run(toy, **PAIR, blend_scale=scale, blend_weights=[0, 0.25, 0.5, 0.75, 1])
     found = record["blend"]

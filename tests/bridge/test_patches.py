@@ -826,6 +826,7 @@ def test_every_patch_has_a_scenario_and_says_what_it_mends():
     assert all(".py:" in patch.mends for patch in compat.PATCHES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_scenario_breaks_without_its_patch(name: str, tmp_path: Path, own_process):
     if no_fault_here(name):

@@ -57,6 +57,28 @@ def test_every_run_of_a_process_has_its_own_log_and_folder(toy, as_new_process):
         assert len(list(place.glob("events*"))) == 1
 
 
+def test_curves_go_on_in_their_folder_and_one_that_is_gone_is_told(
+    make_config, as_new_process, tmp_path, monkeypatch, caplog
+):
+    from recbole_ext.bridge.patches import logs
+
+    as_new_process()
+    monkeypatch.chdir(tmp_path)
+    logs.init_logger(make_config("Pop"))
+    writer = logs.get_tensorboard(logging.getLogger())
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    writer.add_scalar("before", 1.0, 0)
+    writer.flush()
+    file = next((tmp_path / "log_tensorboard").rglob("events*"))
+    assert b"before" in file.read_bytes()
+    shutil.rmtree(tmp_path / "log_tensorboard")
+    writer.add_scalar("after", 1.0, 1)
+    logging.getLogger().addHandler(caplog.handler)
+    logs.end_run()
+    assert "are not whole" in caplog.text and not logs._writers
+
+
 def test_every_cell_of_a_grid_has_its_own_log(toy, as_new_process):
     as_new_process()
     from recbole_ext.cli import main

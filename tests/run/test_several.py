@@ -49,11 +49,12 @@ if __name__ == "__main__":
 """.replace("LEFT_ONE", repr(LEFT_ONE))
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory, random_log):
-    """Records of RUNS in one process and in two, by name; `resumed` goes on in `again`: 1 in one process, 12 in two
-    what one has begun, 21 in one what two have. And the folder in which they were made."""
-    place = tmp_path_factory.mktemp("several")
+FEW = ("positions", "prefixes", "resumed")
+
+
+def both(place, random_log, names):
+    """Records of RUNS of these names in one process and in two, by name; `resumed` goes on in `again`: 1 in one
+    process, 12 in two what one has begun, 21 in one what two have. They are made in the folder `place`."""
     (place / "data" / "toy").mkdir(parents=True)
     rows = random_log(sessions=120)
     types = {"session_id": "token", "user_id": "token", "item_id": "token", "timestamp": "float"}
@@ -80,6 +81,7 @@ def both(tmp_path_factory, random_log):
     runs = {
         name: (model, {**common, **settings, "eval_args": {**split, **settings.get("eval_args", {})}})
         for name, (model, settings) in RUNS.items()
+        if name in names
     }
     for name, (_, settings) in runs.items():
         settings["label"] = name.replace(" ", "_")
@@ -91,7 +93,7 @@ def both(tmp_path_factory, random_log):
     alone = started(place, 1, runs)
     two = started(place, 2, {**runs, "12": going_on(alone)})
     more = started(place, 1, {"1": going_on(alone), "21": going_on(two)})
-    return {1: alone, 2: two, "again": {"12": two.pop("12"), **more}}, place
+    return {1: alone, 2: two, "again": {"12": two.pop("12"), **more}}
 
 
 def started(place, count, runs):
@@ -111,12 +113,14 @@ def started(place, count, runs):
     return json.loads(Path(place, "found.json").read_text())
 
 
-def test_two_processes_are_one(both):
-    """One test, as two of them might be given to two processes of the tests, which would each make `both`."""
-    found, place = both
-    for name in RUNS:
-        same_run(found[1][name], found[2][name], place)
-    one_process_wrote(found, place)
+@pytest.mark.parametrize(
+    "names", [FEW, pytest.param(tuple(RUNS), marks=pytest.mark.slow)], ids=["few", "all"]
+)
+def test_two_processes_are_one(tmp_path, random_log, names):
+    found = both(tmp_path, random_log, names)
+    for name in names:
+        same_run(found[1][name], found[2][name], tmp_path)
+    one_process_wrote(found, tmp_path)
     went_on_in_one_and_back(found["again"])
 
 

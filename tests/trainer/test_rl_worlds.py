@@ -183,6 +183,7 @@ def test_every_encoder_carries_every_method(write_log, random_log, tmp_path, mon
     assert any("rewards of training events" in note for note in record["notes"])
 
 
+@pytest.mark.slow
 def test_several_models_and_seeds_end_in_one_table(write_log, random_log, tmp_path, monkeypatch, capsys):
     from recbole_ext.cli import main
 

@@ -91,13 +91,17 @@ def end_run() -> None:
     for handler in _open:
         root.removeHandler(handler)
         handler.close()
-    for writer in _writers:
-        writer.close()
     _open.clear()
-    _writers.clear()
-    for tracked in _tracked:
-        tracked.finish()
-    _tracked.clear()
+    while _writers:
+        writer = _writers.pop()
+        try:
+            writer.close()
+        except (
+            OSError
+        ) as error:  # what its thread met, a folder that is gone or a full disk: no fault of the next run
+            logging.getLogger().warning(f"TensorBoard's curves in {writer.log_dir} are not whole: {error}")
+    while _tracked:
+        _tracked.pop().finish()
 
 
 def init_logger(config: Any) -> None:
@@ -151,5 +155,6 @@ def get_tensorboard(logger: logging.Logger) -> Any:
         return _Silent()
     files = [Path(handler.baseFilename) for handler in _open if isinstance(handler, logging.FileHandler)]
     name = files[0].stem if files else f"model-{get_local_time()}-{unique()}"
-    _writers.append(SummaryWriter(os.path.join(TENSORBOARD_FOLDER, name)))
+    # whole, as a thread of its own opens it again whenever it writes
+    _writers.append(SummaryWriter(os.path.abspath(os.path.join(TENSORBOARD_FOLDER, name))))
     return _writers[-1]

@@ -195,6 +195,7 @@ def test_one_process_swaps_refuses_and_stops_with_work_under_way(hrnn, vstan, br
         server.end(signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_one_process_that_is_killed_under_load_gave_right_answers_and_leaves_the_port(vstan):
     expected = tuple(recbole_ext.load(vstan.folder).lists([["i1", "i2"]], 3).frame()["item"])
     server = Server(vstan.folder, "--port", 0)
