@@ -57,6 +57,7 @@ def test_every_run_of_a_process_has_its_own_log_and_folder(toy, as_new_process):
         assert len(list(place.glob("events*"))) == 1
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_curves_go_on_in_their_folder_and_one_that_is_gone_is_told(
     make_config, as_new_process, tmp_path, monkeypatch, caplog
 ):
