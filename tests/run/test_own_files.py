@@ -65,7 +65,7 @@ def test_curves_go_on_in_their_folder_and_one_that_is_gone_is_told(
 
     as_new_process()
     monkeypatch.chdir(tmp_path)
-    logs.init_logger(make_config("Pop"))
+    logs.init_logger(make_config("Pop", state="INFO"))
     writer = logs.get_tensorboard(logging.getLogger())
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
