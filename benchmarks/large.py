@@ -78,6 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--step", action="store_true", help="ours to the end of the first training step as well"
     )
+    parser.add_argument(
+        "--by-time",
+        action="store_true",
+        help="sessions split by time, which RecBole has not: use with --released 1",
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
@@ -113,11 +118,12 @@ def _sides(folder: Path, events: int, options: argparse.Namespace) -> list[Side]
     if events <= options.released:
         limit = int(options.limit * 1e9)
         sides.append(Side("RecBole as released", "large:released", {"folder": str(folder)}, data_limit=limit))
-    sides.append(Side("ours", "large:ours", {"folder": str(folder)}))
+    common = {"folder": str(folder), "by_time": options.by_time}
+    sides.append(Side("ours", "large:ours", common))
     if options.parquet:
-        sides.append(Side("ours, parquet", "large:ours", {"folder": str(folder), "parquet": True}))
+        sides.append(Side("ours, parquet", "large:ours", {**common, "parquet": True}))
     if options.step:
-        given = {"folder": str(folder), "parquet": options.parquet, "step": True}
+        given = {**common, "parquet": options.parquet, "step": True}
         sides.append(Side("ours, and the first step", "large:ours", given))
     return sides
 
@@ -152,7 +158,7 @@ def released(folder: str) -> dict[str, Any]:
     return _loaded(lambda: SequentialDataset(config))
 
 
-def ours(folder: str, parquet: bool = False, step: bool = False) -> dict[str, Any]:
+def ours(folder: str, parquet: bool = False, step: bool = False, by_time: bool = False) -> dict[str, Any]:
     """Ours, by default of the text."""
     import os
 
@@ -170,6 +176,8 @@ def ours(folder: str, parquet: bool = False, step: bool = False) -> dict[str, An
         "checkpoint_dir": str(place / "saved"),
         "use_gpu": False,
     }
+    if by_time:
+        given["eval_args"] = {"split": {"session_time": [0.8, 0.1, 0.1]}, "order": "TO", "mode": "full"}
     given |= {"train_loss": "sampled_softmax", "show_progress": False} if step else {}
     config = configure("GRU4Rec", place.name, given)
     import recbole.data
