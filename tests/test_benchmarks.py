@@ -412,7 +412,7 @@ def test_large_logs_are_sorted_and_the_same_as_text_and_parquet(tmp_path, large,
     columns = ["session_id:token", "user_id:token", "item_id:token", "timestamp:float", "event:token"]
     assert log.columns == columns and len(log) == 1000
     kinds = {name: log[name].dtype for name in columns}
-    assert kinds["timestamp:float"] == pl.Float64 and kinds["item_id:token"] == pl.String
+    assert kinds["timestamp:float"] == pl.Float64 and kinds["item_id:token"] == pl.Int64
     assert pl.read_csv(text, separator="\t", schema=kinds).equals(log)
     session, time = log["session_id:token"].cast(int), log["timestamp:float"]
     start = log.group_by("session_id:token", maintain_order=True).agg(pl.col("timestamp:float").first())
