@@ -1,4 +1,4 @@
-"""The docs without the generator of the site: links lead somewhere, pages are in the contents, public names are explained."""
+"""The docs, without the generator of the site: links lead somewhere, all is in the contents, names are explained."""
 
 import ast
 import importlib.util

@@ -164,16 +164,16 @@ def pointer() -> str:
     for n, item in enumerate(("table", "sofa", "table")):
         parts.append(box(330 + 72 * n, 46, 64, 36, ORANGE, [item]))
     parts += [
-        arrow((430, 86), (430, 122)),
-        box(330, 124, 208, 52, LINE, ["state", "what the GRU made of the session"]),
+        arrow((490, 86), (490, 122)),
+        box(372, 124, 236, 52, LINE, ["state", "what the GRU made of the session"]),
         box(20, 226, 220, 64, PURPLE, ["point to the past", "lamp .6, chair .3, rug .1"]),
         box(270, 226, 220, 64, ORANGE, ["point to the session", "table .7, sofa .3"]),
         box(520, 226, 220, 64, BLUE, ["score every item", "shelf .2, table .1, rug .1 …"]),
-        arrow((380, 178), (140, 223)),
-        arrow((420, 178), (380, 223)),
-        arrow((470, 178), (620, 223)),
+        arrow((420, 178), (150, 223)),
+        arrow((490, 178), (400, 223)),
+        arrow((550, 178), (630, 223)),
         arrow((140, 84), (120, 223), colour=LINE),
-        arrow((350, 84), (310, 223), colour=LINE),
+        arrow((350, 84), (330, 223), colour=LINE),
         text(130, 314, "× g₂ = .2", 14, PURPLE, bold=True),
         text(380, 314, "× g₁ = .5", 14, ORANGE, bold=True),
         text(630, 314, "× g₀ = .3", 14, BLUE, bold=True),

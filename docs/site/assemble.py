@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # pages and pictures outside docs/; results/**/index.html are drawn by experiments, and not in the repository
 BESIDE = ("CHANGELOG.md", "atomic_data/README.md", "results")
-SUFFIXES = {".md", ".svg", ".png", ".css"}
+SUFFIXES = {".md", ".svg", ".png", ".css", ".js"}
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^)\s]+)\)")
 _CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 
