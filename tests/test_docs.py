@@ -125,3 +125,9 @@ def test_every_public_name_is_explained():
         if not ast.get_docstring(node) and not (owner in classes and explained(owner, method, {owner})):
             missing.append(name)
     assert len(found) > 1500 and missing == []
+
+
+def test_pictures_are_those_that_are_drawn():
+    """After a change: python docs/pictures/draw.py."""
+    for name, drawn in load(ROOT / "docs" / "pictures" / "draw.py").pictures().items():
+        assert (ROOT / "docs" / "pictures" / name).read_text(encoding="utf-8") == drawn

@@ -39,12 +39,16 @@ def test_a_run_leaves_a_model_that_needs_no_data_and_no_pickle(hrnn, tmp_path):
     model = hrnn.folder / "model"
     assert hrnn.record["files"]["model"].endswith("/model")
     assert {f.name for f in model.iterdir()} == {
+        "README.md",
         "SHA256SUMS",
         "items.json",
         "items.safetensors",
         "model.json",
         "weights.safetensors",
     }
+    card = (model / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("# HRNNFeat on ") and hrnn.folder.name in card
+    assert f"| all | {hrnn.record['counts']['test_targets']:,} |" in card and "| item: warm" in card
     stated = json.loads((model / "model.json").read_text())
     assert stated["versions"] == hrnn.record["versions"] and stated["model"] == "HRNNFeat"
     shutil.copytree(model, tmp_path / "elsewhere")
