@@ -1,6 +1,7 @@
 """The docs, without the generator of the site: links lead somewhere, all is in the contents, names are explained."""
 
 import ast
+import functools
 import importlib.util
 import re
 from pathlib import Path
@@ -81,12 +82,15 @@ def test_every_page_is_in_the_contents():
 # --- public names -------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def modules():
     """Modules of the package without an underscore in their path, parsed."""
+    found = {}
     for file in sorted((ROOT / "recbole_ext").rglob("*.py")):
         name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         if not any(part.startswith("_") for part in name.split(".")):
-            yield name, ast.parse(file.read_text(encoding="utf-8"))
+            found[name] = ast.parse(file.read_text(encoding="utf-8"))
+    return found
 
 
 def public(body, prefix):
@@ -104,7 +108,7 @@ def base_names(node):
 
 def test_every_public_name_is_explained():
     """By its own docstring, or, of a method, by that of the class which it takes it from, as `help` shows it."""
-    found = {name: node for module, tree in modules() for name, node in public(tree.body, module)}
+    found = {name: node for module, tree in modules().items() for name, node in public(tree.body, module)}
     classes = {}
     for name, node in found.items():
         if isinstance(node, ast.ClassDef):
@@ -119,7 +123,7 @@ def test_every_public_name_is_explained():
                 return True
         return False
 
-    missing = [module for module, tree in modules() if not ast.get_docstring(tree)]
+    missing = [module for module, tree in modules().items() if not ast.get_docstring(tree)]
     for name, node in found.items():
         owner, method = name.split(".")[-2:]
         if not ast.get_docstring(node) and not (owner in classes and explained(owner, method, {owner})):
