@@ -10,13 +10,15 @@ PYTHON_BASE ?= python3.11
 VENV = .venv
 # numpy 1, pandas 2, ray, for make test-base alone
 BASE = .venv-base
+# the tools of the site, and twine: neither torch nor RecBole
+DOCS = .venv-docs
 EPOCHS ?= 10
 # processes of the tests, of one thread each; 0: the one that collects them
 WORKERS ?= $(shell $(or $(PYTHON),python3) -c 'import os; print(min(max(os.cpu_count() or 2, 2), 8))')
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup setup-base demo test test-all test-base test-pythons lint wheel clean
+.PHONY: setup setup-base demo test test-all test-base test-pythons lint wheel release docs clean
 
 setup: $(VENV)/ready
 setup-base: $(BASE)/ready
@@ -79,5 +81,23 @@ lint: setup
 wheel: setup
 	$(VENV)/bin/python -m build --no-isolation
 
+# the package and what a registry would say of it
+release: wheel $(DOCS)/ready
+	$(DOCS)/bin/twine check --strict dist/*
+
+$(DOCS)/ready: constraints-docs.txt
+	@$(or $(PYTHON),python3) -c '$(FITS)' 2>/dev/null || { echo "error: Python 3.11 to 3.14 is needed: install one, \
+	or name it, make docs PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(DOCS)
+	$(DOCS)/bin/pip install -q --no-compile -c constraints-docs.txt \
+	zensical mkdocstrings-python griffe-inherited-docstrings twine
+	touch $@
+
+# build/site: opens without a server; a link that leads nowhere, or any other warning, is an error
+docs: $(DOCS)/ready
+	$(DOCS)/bin/python docs/site/assemble.py build/docs
+	$(DOCS)/bin/zensical build --strict --clean -f mkdocs.yml
+	@echo "build/site/index.html"
+
 clean:
-	rm -rf $(VENV) $(BASE) build dist *.egg-info
+	rm -rf $(VENV) $(BASE) $(DOCS) build dist *.egg-info

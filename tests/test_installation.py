@@ -35,6 +35,19 @@ def test_one_recbole_and_one_torch_everywhere():
     assert f"pip install --no-deps {release}" == RECBOLE
 
 
+def test_one_version():
+    """It stands twice, so that uv resolves a checkout without building it."""
+    from recbole_ext.version import __version__
+
+    assert PROJECT["project"]["version"] == __version__
+    for page in ("install.md", "export.md", "serving.md"):
+        wheels = re.findall(r"recbole_ext-([\d.]+)-py3", (ROOT / "docs" / page).read_text(encoding="utf-8"))
+        assert set(wheels) == {__version__}, page
+    cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    assert cited[1] == __version__
+    assert f"\n## [{__version__}] - 2" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
 def test_what_recbole_names_is_named_by_us_too():
     """As it is installed without its dependencies."""
     from importlib import metadata

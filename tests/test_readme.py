@@ -1,4 +1,4 @@
-"""Every command of the README is run, on generated logs and for one epoch; the test commands themselves are not.
+"""Every command of the README and its first pages is run, on generated logs and for one epoch, but the test commands.
 
 `make demo`, the Python block and the wheel are processes of their own. The others run in this one, through the same
 doors: a process would take longer to import torch than most of them take.
@@ -19,7 +19,14 @@ from recbole_ext.cli import main
 from recbole_ext.settings.files import configs_dir
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = (
+    "start-shop.md",
+    "start-research.md",
+    "start-recbole.md",
+    "api.md",
+)  # which go on where the README ends
+TEXT = "\n".join([README, *((ROOT / "docs" / page).read_text(encoding="utf-8") for page in PAGES)])
 OURS = ("python ", "recbole-ext ")
 TESTS = (
     "make test",
@@ -28,10 +35,18 @@ TESTS = (
     "make test-pythons",
     "make lint",
 )  # they run these tests, or .ci/run runs them beside
+ELSEWHERE = {  # the test that runs the command, or does what its line says
+    "recbole-ext new shop my-shop": "test_new.py",
+    "recbole-ext run --model=HRNNFeat --dataset=shop": "test_new.py",
+    "recbole-ext compare RUN RUN": "test_new.py",
+    "recbole-ext serve RUN": "recommend/serve/test_process.py",
+    "recbole-ext update RUN --events new_days": "recommend/test_update.py",
+    "recbole-ext promote NEW NEW/parent && ln -sfn NEW current": "evaluate/test_promotion.py",
+}
 
 
 def blocks(language):
-    """The README's fenced blocks of one language."""
+    """Fenced blocks of one language."""
     found = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
     assert language in {name for name, _ in found}
     return [block for name, block in found if name == language]
@@ -43,7 +58,7 @@ def commands():
     return [line for line in dict.fromkeys([*lines, *inline]) if line.startswith(("make", *OURS))]
 
 
-COMMANDS = [command for command in commands() if command not in TESTS]
+COMMANDS = [command for command in commands() if command not in (*TESTS, *ELSEWHERE)]
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +127,20 @@ def test_the_readme_has_commands_to_run():
         assert any(c.startswith(f"recbole-ext {word} ") for c in COMMANDS)
 
 
+def test_the_readme_is_one_screen():
+    lines = README.splitlines()
+    assert len(lines) <= 60 and max(map(len, lines)) <= 120
+    # what a reader cannot know yet
+    assert not re.search(r"straddle|natural cold|targets: all|\(prefix, target\)", README)
+
+
+@pytest.mark.parametrize(("command", "file"), ELSEWHERE.items())
+def test_commands_that_another_test_runs(command, file):
+    assert command in commands()
+    tests = (ROOT / "tests" / file).read_text(encoding="utf-8")
+    assert f'"{command.split()[1]}"' in tests or f"recbole-ext {command.split()[1]} " in tests
+
+
 def test_there_is_one_way_to_write_a_command():
     texts = [TEXT, *(file.read_text(encoding="utf-8") for file in sorted((ROOT / "docs").glob("*.md")))]
     assert len(texts) > 9 and not any("python -m recbole_ext" in text for text in texts)
@@ -132,12 +161,15 @@ def test_command(folder, command, monkeypatch, capsys):
         words += ["--epochs=1", "--use_gpu=False"]
     if "--experiment=demo" in words:
         words += ["--seed=1", "--model=VSTAN,Pop"]  # one of its seeds, some of its models
+    if "--seed=1,2,3" in words:
+        words = [word for word in words if not word.startswith(("--seed", "--model"))]
+        words += ["--seed=1", "--model=VSTAN,Pop"]
     if "--seed=1,2" in words:
         words += ["--hidden_size=8", "--inner_size=16"]  # four runs
     if "compare" in words:  # of runs that are there
         run_here(["python", "run.py", "--model=AR,RepeatLast", "--dataset=diginetica-demo"], capsys)
         runs = folder.glob("runs/experiments/diginetica-demo/*/*/seed-*/record.json")
-        words = words[:-1] + [str(record.parent) for record in runs if "SASRec" not in str(record)]
+        words = words[:2] + [str(record.parent) for record in runs if "SASRec" not in str(record)]
     if "RUN" in words:
         made = "runs/diginetica-demo/SKNN-*/model/items.json"  # which is served, exported and asked alike
         if not list(folder.glob(made)):

@@ -26,6 +26,8 @@ COMMANDS = {
     "serve": "the same over HTTP: requests answered together, another run swapped in under load",
     "update": "new days join the log of a finished run, and a new run goes on from it",
     "export": "the model of a finished run as a folder that answers without torch",
+    "new": "a folder to start from: a commented yaml, an example log and the commands",
+    "doctor": "what is installed, what is missing for which command, and the line that mends it",
     "settings": "every key of a run or of a model: what it does, what it takes, its default",
 }
 TRAIN = ("run", "experiment", "update", "export")  # they need torch and all the rest

@@ -54,7 +54,9 @@ def core(
     items outside `item_limits`. Passes are repeated until nothing changes, or `passes` times.
 
     Args:
-        session, item: (E,) int64 numbers from 0. counted: (E,) bool, the events that count.
+        session: (E,) int64 numbers from 0.
+        item: (E,) int64 numbers from 0.
+        counted: (E,) bool, the events that count.
         removable: (sessions,) bool, the sessions that the limits are for; the others keep what items leave them.
         exempt: (items,) bool, items that stay however many events count; None: no item does.
     """

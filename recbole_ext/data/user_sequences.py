@@ -105,8 +105,12 @@ def pack(
     """Lay sessions out step by step, longest first, time-major.
 
     Args:
-        items, targets: (E,) events of the sessions, one session after the other.
-        lengths, users, steps, state_lengths: (S,) events, batch user, step, and events that count for the user state.
+        items: (E,) items of the events of the sessions, one session after the other.
+        targets: (E,) the items that they lead to.
+        lengths: (S,) events.
+        users: (S,) users of the batch.
+        steps: (S,) steps.
+        state_lengths: (S,) events that count for the user state.
         rows: (R,) positions in `items` whose hidden state is wanted.
         places: (E,) of the events in the flat column; None: they are not from there.
         sessions: (S,) of the log that they are; None: they are none of them.

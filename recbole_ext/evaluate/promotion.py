@@ -41,7 +41,8 @@ def promotion(
 
     Args:
         metric: `name@k` of evaluate.target_metrics.
-        margin, slice_margin: shares of the old value, 0 or more and below 1. 0: new has to be better.
+        margin: the smallest fall that matters, a share of the old value, from 0 to below 1. 0: new has to be better.
+        slice_margin: the same of a slice.
         guarded: slices that must not fall, `dimension=slice` or a `dimension` for all of its slices.
 
     Returns:

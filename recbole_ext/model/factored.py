@@ -120,6 +120,7 @@ class LookedUp:
         self.table = table
 
     def rows(self, items: Tensor) -> Tensor:
+        """Vectors of these items, (…, d)."""
         # not the layer itself, whose padding has no gradient: the padding is a candidate of RecBole's models
         return F.embedding(items, self.table.weight, sparse=self.table.sparse)
 

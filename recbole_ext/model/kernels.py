@@ -123,6 +123,7 @@ class UnitRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Rows of x, (n, d), of length 1, in `dtype`."""
         x = x.contiguous()
         rows, width = x.shape
         y = torch.empty(rows, width, dtype=dtype, device=x.device)
@@ -133,6 +134,7 @@ class UnitRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """The gradient of x, (n, d)."""
         x, size = ctx.saved_tensors
         dy = gradients[0].contiguous()
         rows, width = x.shape

@@ -242,6 +242,7 @@ def _sessions_of(past: Any) -> list[list[Any]]:
 
 
 def is_frame(value: Any) -> bool:
+    """Whether a value is a frame of pandas or polars."""
     return hasattr(value, "columns") and hasattr(value, "shape")
 
 

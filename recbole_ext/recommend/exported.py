@@ -57,6 +57,7 @@ class ExportedItems(Shelf):
     recent: np.ndarray
 
     def column(self, name: str) -> np.ndarray:
+        """(n_items,) the feature of this name. Raises UsageError where the items have none."""
         self.require(name)
         return self.features[name]
 

@@ -294,8 +294,9 @@ class Lister(ABC):
                 others come as they stand; a row without an item is a session without events. Times are dates or Unix
                 seconds, or running numbers where the log has such.
             k: items of a list, 1 or more.
-            exclude, candidates: items that may not, and that alone may, stand in the lists: a list for all sessions, a
-                list of lists, one a session, or a mapping from a session's name to its list.
+            exclude: items that may not stand in the lists: a list for all sessions, a list of lists, one a session, or
+                a mapping from a session's name to its list.
+            candidates: items that alone may, in the same forms.
             exclude_seen: items of the session may not stand in its list.
             where: a condition on item features, such as "available == 1 and price < 50" (recommend/where.py).
             history: what the visitors did before: a list, one entry a session, of the visitor's earlier sessions,

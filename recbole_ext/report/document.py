@@ -133,4 +133,5 @@ class Report:
 
     @property
     def figures(self) -> list[Figure]:
+        """Pictures of all sections, in their order."""
         return [figure for each in self.sections for figure in each.figures]

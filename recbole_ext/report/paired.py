@@ -30,14 +30,17 @@ class Test:
 
     @property
     def better(self) -> bool:
+        """Decided, and a is above b."""
         return self.decided and (self.difference or 0) > 0
 
     @property
     def worse(self) -> bool:
+        """Decided, and a is below b."""
         return self.decided and (self.difference or 0) < 0
 
     @property
     def tested(self) -> bool:
+        """Whether there is a p value."""
         return known(self.p_holm)
 
     def turned(self) -> Test:

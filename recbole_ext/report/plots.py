@@ -62,6 +62,7 @@ class Style:
 
     @property
     def face(self) -> str:
+        """Colour inside a mark."""
         return self.colour if self.filled else "white"
 
 
@@ -77,6 +78,7 @@ def styles(labels: Sequence[str]) -> dict[str, Style]:
 
 
 def panels(figure: Any, lines: int, columns: int, sharex: bool = False, sharey: bool = False) -> list[Any]:
+    """Axes of a figure in reading order, lines × columns of them."""
     axes = figure.subplots(lines, columns, squeeze=False, sharex=sharex or False, sharey=sharey or False)
     return [panel for line in axes for panel in line]
 
@@ -91,6 +93,7 @@ def rows_named(axes: Sequence[Any], columns: int, labels: Sequence[str]) -> None
 
 
 def name_rows(panel: Any, labels: Sequence[str], named: bool = True) -> None:
+    """Labels down the left side, the first one on top; named False: as many empty rows."""
     panel.set_yticks(range(len(labels)), [short(label) for label in labels] if named else [])
     panel.set_ylim(len(labels) - 0.4, -0.6)
     panel.tick_params(axis="y", length=0)
@@ -105,6 +108,7 @@ def name_rows(panel: Any, labels: Sequence[str], named: bool = True) -> None:
 
 
 def y_grid(panel: Any) -> None:
+    """Fine lines at the ticks of the y axis."""
     panel.grid(axis="y", color=RULE, lw=0.7)
     panel.set_axisbelow(True)
     panel.yaxis.set_major_formatter(_tick)
@@ -130,6 +134,7 @@ def dots(
 
 
 def point(panel: Any, found: Mapping[str, Any], row: float, style: Style) -> None:
+    """A mean and its interval in a row of the panel; nothing where the mean is not known."""
     if not known(found.get("mean")):
         return
     if known(found.get("low")) and known(found.get("high")):
@@ -138,10 +143,12 @@ def point(panel: Any, found: Mapping[str, Any], row: float, style: Style) -> Non
 
 
 def metric_of(model: Mapping[str, Any], metric: str) -> Mapping[str, Any]:
+    """A model's mean and interval of a metric; empty where it has none."""
     return model["metrics"].get(metric) or {}
 
 
 def in_slice(part: Mapping[str, Any], label: str, metric: str) -> Mapping[str, Any]:
+    """The same of a model's slice."""
     return (part["metrics"].get(label) or {}).get(metric) or {}
 
 
@@ -161,11 +168,13 @@ def off_scale_note(comparison: Mapping[str, Any], metrics: Sequence[str]) -> str
 
 
 def mean_in(part: Mapping[str, Any], label: str, metric: str) -> float | None:
+    """The mean of a model's metric in a slice; None: there is none."""
     value = in_slice(part, label, metric).get("mean")
     return float(value) if known(value) else None
 
 
 def read_number(value: Any) -> str:
+    """Three decimals, or unknown."""
     return f"{value:.3f}" if known(value) else "unknown"
 
 

@@ -5,6 +5,7 @@ model.json           format, versions, the run, the model's settings, what it re
 items.json           names of items, of feature tokens and of event kinds, by row
 items.safetensors    item features, which of them are missing, training events of each item
 weights.safetensors  weights, and what a model that counts has learnt
+README.md            the model card: data, protocol, figures by slice, limits
 SHA256SUMS           the sums of the others; see recbole_ext/sealed.py
 
 recbole_ext/recommend reads it. docs/recommend.md says what every key is.
@@ -36,6 +37,7 @@ from recbole_ext.plain import config_to_plain
 FORMAT = 1
 FOLDER = "model"
 MODEL, ITEMS, FEATURES, WEIGHTS = "model.json", "items.json", "items.safetensors", "weights.safetensors"
+CARD = "README.md"
 EXAMPLES = 3  # test sessions, without their names, that show what a list looks like
 
 # models that RecBole evaluates by asking for one item at a time
@@ -44,12 +46,13 @@ _OF_A_GRAPH = frozenset({"GRU4RecKG", "KSR"})
 
 
 def write_model_folder(
-    folder: Path, record: Mapping[str, Any], config: Any, trainer: Any, train: Any, test: Any
+    folder: Path, record: Mapping[str, Any], config: Any, trainer: Any, train: Any, test: Any, card: str
 ) -> None:
     """Write the model of a tested run, with the weights that were tested, to `folder`, whole or not at all.
 
-    record: the run's, of which versions, commit and names are kept. train, test: the data sets of these parts. Of a
-    model that cannot be asked, or keeps what has no plain form, the folder says so. Raises OSError as writing does.
+    record: the run's, of which versions, commit and names are kept. train, test: the data sets of these parts. card:
+    the text of the model card. Of a model that cannot be asked, or keeps what has no plain form, the folder says so.
+    Raises OSError as writing does.
     """
     cannot = refusal(config, test)
     tensors: dict[str, Tensor] = {}
@@ -62,7 +65,7 @@ def write_model_folder(
         "cannot": cannot,
     }
     if cannot is not None:
-        sealed.write(folder, {MODEL: _json(stated)})
+        sealed.write(folder, {MODEL: _json(stated), CARD: _text(card)})
         return
     average = getattr(trainer, "average", None)  # of a run that keeps no checkpoint: it was tested
     try:
@@ -72,7 +75,7 @@ def write_model_folder(
         described, names, features = Catalogue.of(train).to_plain()
     except UsageError as error:  # a user's own model may keep what has no plain form
         stated.pop("node", None)
-        sealed.write(folder, {MODEL: _json({**stated, "cannot": str(error)})})
+        sealed.write(folder, {MODEL: _json({**stated, "cannot": str(error)}), CARD: _text(card)})
         return
     stated["items"] = described
     stated["examples"] = _examples(test)
@@ -83,6 +86,7 @@ def write_model_folder(
             ITEMS: _json(names, indent=None),
             FEATURES: _tensors({name: _own(value) for name, value in features.items()}),
             WEIGHTS: _tensors(tensors),
+            CARD: _text(card),
         },
     )
 
@@ -206,6 +210,10 @@ def _json(value: Any, indent: int | None = 1) -> Any:
         path.write_text(text, encoding="utf-8")
 
     return write
+
+
+def _text(text: str) -> Any:
+    return lambda path: path.write_text(text, encoding="utf-8")
 
 
 def _own(value: Tensor) -> Tensor:

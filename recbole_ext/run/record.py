@@ -26,6 +26,7 @@ from recbole_ext.evaluate.slices import by_kind, reward_at, slice_means
 from recbole_ext.files import cannot_write, check_writable, commit, unique, write_beside
 from recbole_ext.plain import config_to_plain
 from recbole_ext.processes import current
+from recbole_ext.report.model_card import model_card
 from recbole_ext.rewards import check_rewards, event_kinds
 from recbole_ext.run.curve import plot_learning_curve
 from recbole_ext.run.model_folder import FOLDER, write_model_folder
@@ -187,8 +188,9 @@ class Run:
         Where the disk takes no more, the record says so and is what the run leaves.
         """
         folder = self.folder / FOLDER
+        card = model_card(self.record, self.arrays, self.folder.name)
         try:
-            write_model_folder(folder, self.record, self.config, trainer, train._dataset, test._dataset)
+            write_model_folder(folder, self.record, self.config, trainer, train._dataset, test._dataset, card)
         except OSError as error:
             self.record["notes"].append(f"no model folder, as {folder} cannot be written: {error.strerror}")
             return

@@ -94,6 +94,7 @@ def write_back(values: MutableMapping[str, Any], settings: RunSettings) -> None:
 
 
 def did_you_mean(understood: Any, written: Any) -> Any:
+    """Values as they were understood, in the form in which they were written."""
     if isinstance(understood, Settings) and isinstance(written, Mapping):
         return {name: did_you_mean(getattr(understood, name), item) for name, item in written.items()}
     if isinstance(understood, bool) or (

@@ -171,7 +171,8 @@ def recommender_of(run: Fitted, folder: Path) -> Any:
 
     record = dict.fromkeys(("dataset", "seed", "started", "commit", "split"))
     record |= {"model": run.config["model"], "versions": {}}
-    write_model_folder(folder, record, run.config, run.trainer, run.train._dataset, run.test._dataset)
+    data = run.train._dataset, run.test._dataset
+    write_model_folder(folder, record, run.config, run.trainer, *data, card="# A model of the tests\n")
     return load(folder)
 
 

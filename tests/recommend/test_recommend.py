@@ -39,12 +39,17 @@ def test_a_run_leaves_a_model_that_needs_no_data_and_no_pickle(hrnn, tmp_path):
     model = hrnn.folder / "model"
     assert hrnn.record["files"]["model"].endswith("/model")
     assert {f.name for f in model.iterdir()} == {
+        "README.md",
         "SHA256SUMS",
         "items.json",
         "items.safetensors",
         "model.json",
         "weights.safetensors",
     }
+    card = (model / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("# HRNNFeat on ") and hrnn.folder.name in card
+    assert rf"| all \* | {hrnn.record['counts']['test_targets']} |" in card
+    assert "| item: " in card and "## Limits" in card
     stated = json.loads((model / "model.json").read_text())
     assert stated["versions"] == hrnn.record["versions"] and stated["model"] == "HRNNFeat"
     shutil.copytree(model, tmp_path / "elsewhere")
@@ -141,7 +146,7 @@ def test_a_column_that_sessions_do_not_say_is_named():
 )
 def test_a_model_that_cannot_be_asked_says_so(shop_run, model, settings, said):
     run = shop_run(model, **settings)
-    assert {f.name for f in (run.folder / "model").iterdir()} == {"model.json", "SHA256SUMS"}
+    assert {f.name for f in (run.folder / "model").iterdir()} == {"README.md", "model.json", "SHA256SUMS"}
     with pytest.raises(UsageError, match=said):
         recbole_ext.load(run.folder)
 

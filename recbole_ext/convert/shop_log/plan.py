@@ -62,6 +62,10 @@ class Plan:
 
 
 def find_plan(raw: list[Any], options: Options, guessed: dict[str, str]) -> Plan:
+    """How the tables are read: their columns, named or guessed, and units. guessed: what was found out is added to it.
+
+    Raises ConvertError where a column is missing or is not clear.
+    """
     raw, kinds = _with_old_events(raw, options.events)
     folder = next((one if one.is_dir() else one.parent for one in raw if isinstance(one, Path)), None)
     items = None if options.items is None else one_table(options.items, folder, "--items")

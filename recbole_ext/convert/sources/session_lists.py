@@ -120,7 +120,7 @@ def rebuild_sessions(pairs: Sequence[Session]) -> list[Session] | None:
     """The sessions whose events after the first are `pairs`, or None where the pairs are not like that.
 
     A pair is its prefix with its target at the end. The pairs of a session stand one after another, down to the prefix
-    of one item: longest first, as SR-GNN writes them ([1 2 3] [1 2] is the session 1 2 3), or shortest first.
+    of one item: longest first, as SR-GNN writes them (`1 2 3`, `1 2` is the session 1 2 3), or shortest first.
     """
     longest_first = _ladders(pairs)
     if longest_first is not None:

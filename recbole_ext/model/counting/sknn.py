@@ -21,4 +21,5 @@ class SKNN(NeighbourModel):
     settings_class = SKNNSettings
 
     def formula(self) -> Formula:
+        """Cosine over items, each counting the same."""
         return Formula(weights=same, cosine=True)

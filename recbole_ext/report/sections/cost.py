@@ -16,6 +16,7 @@ KINDS = {"train": "training, seconds (log)", "test": "ranking the test part, sec
 
 
 def cost(found: Findings) -> Section | None:
+    """What the models cost: a picture and a table."""
     return section("Cost", cost_picture(found), cost_table(found.comparison))
 
 

@@ -32,11 +32,13 @@ STARS = "*** Holm-adjusted p < .001 · ** < .01 · * < .05 · n.s. not significa
 
 
 def ranking(found: Findings) -> Section | None:
+    """The table of all models and the picture of their intervals."""
     table = ranking_table(found.comparison, found.baseline) if found.comparison["models"] else None
     return section("Ranking", table, forest(found))
 
 
 def tests(found: Findings) -> Section | None:
+    """A matrix of paired tests a metric, all but the first folded."""
     matrices = [m for metric in found.comparison["metrics"] if (m := test_matrix(found.comparison, metric))]
     return section("Pairwise tests", *matrices[:1], *(replace(m, fold="folded") for m in matrices[1:]))
 

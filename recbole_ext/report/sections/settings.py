@@ -13,6 +13,7 @@ from recbole_ext.settings import roles
 
 
 def settings(found: Findings) -> Section | None:
+    """What differs between the runs, and all settings of each model, folded."""
     whole = [
         Listing(text, title=f"All settings of {label}", fold="long")
         for label, text in full_configs(found.records)
@@ -21,6 +22,7 @@ def settings(found: Findings) -> Section | None:
 
 
 def runs(found: Findings) -> Section | None:
+    """A table of every run."""
     return section("Every run", runs_table(found.records, found.comparison["metrics"]))
 
 

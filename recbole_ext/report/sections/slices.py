@@ -15,10 +15,12 @@ from recbole_ext.report.tables import mean_cell, words
 
 
 def cold_items(found: Findings) -> Section | None:
+    """Unseen items beside the others."""
     return section("Cold and warm items", cold_and_warm(found))
 
 
 def slices(found: Findings) -> Section | None:
+    """Every way to part the targets, one picture and table each."""
     return section(
         "By slice", *(_by(found, *each) for each in enumerate(found.comparison.get("slices") or {}, 1))
     )

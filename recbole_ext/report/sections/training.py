@@ -17,10 +17,12 @@ Runs = list[tuple[Any, list[tuple[int, float]]]]  # seed and (epoch, score) of e
 
 
 def curves(found: Findings) -> Section | None:
+    """Validation by epoch, and which models have no curve."""
     return section("Learning curves", learning_curves(found), without_curve(found.records))
 
 
 def searches(found: Findings) -> Section | None:
+    """What was tried on validation, a table a search."""
     return section("What was tried", *map(search_table, found.searches))
 
 

@@ -12,10 +12,12 @@ from recbole_ext.report.tables import in_order, mean_cell, value_cell, value_of,
 
 
 def reward(found: Findings) -> Section | None:
+    """Cumulative reward of the lists, where the log has rewards."""
     return section("Reward", reward_table(found.comparison))
 
 
 def categories(found: Findings) -> Section | None:
+    """Whether the target's category is in the list."""
     return section("Categories", category_table(found.comparison))
 
 
