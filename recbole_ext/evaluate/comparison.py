@@ -21,6 +21,7 @@ from recbole_ext.evaluate.intervals import FLIPS, bootstrap_means, holm, pair_te
 from recbole_ext.evaluate.runs import Run, aligned, by_label, differences, load, mode_of
 from recbole_ext.evaluate.slices import DIMENSIONS, is_small, slices
 from recbole_ext.evaluate.target_metrics import category_hits, gains, parse_metric
+from recbole_ext.progress import progress
 from recbole_ext.rewards import target_rewards
 
 METRICS = ("ndcg@10", "hit@20", "mrr@20")
@@ -255,12 +256,15 @@ def _slices(
 ) -> dict[str, list[dict[str, Any]]]:
     """By the facts of the run that knows most: all runs have the same targets."""
     knows_most = max(runs, key=lambda run: sum(set(d.needs) <= set(run.arrays) for d in DIMENSIONS.values()))
-    return {
-        dimension: [
-            _slice(name, mask, models, metrics, session) for name, mask in masks.items() if mask.any()
-        ]
-        for dimension, masks in slices(knows_most.arrays).items()
-    }
+    by_dimension = slices(knows_most.arrays)
+    found: dict[str, list[dict[str, Any]]] = {dimension: [] for dimension in by_dimension}
+    with progress("comparing slices", sum(map(len, by_dimension.values()))) as advance:
+        for dimension, masks in by_dimension.items():
+            for name, mask in masks.items():
+                if mask.any():
+                    found[dimension].append(_slice(name, mask, models, metrics, session))
+                advance(1)
+    return found
 
 
 def _slice(

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recbole_ext.progress import progress
+
 DRAWS = 1000  # of a bootstrap
 FLIPS = 10_000  # of a test: p is 1 / 10,001 at least
 LEVEL = 95  # percent of the drawn values that an interval holds
@@ -96,9 +98,11 @@ def pair_tests(
     size = np.abs(own).sum(axis=0)
     least = np.abs(total) - 1e-12 * (size[a] + size[b])
     extreme = np.zeros(len(total), dtype=np.int64)
-    for plus in _signs(len(own), draws, seed):
-        drawn = plus @ own
-        extreme += (np.abs(2 * (drawn[:, a] - drawn[:, b]) - total) >= least).sum(axis=0)
+    with progress("testing pairs", draws) as advance:
+        for plus in _signs(len(own), draws, seed):
+            drawn = plus @ own
+            extreme += (np.abs(2 * (drawn[:, a] - drawn[:, b]) - total) >= least).sum(axis=0)
+            advance(len(plus))
     return {
         "difference": interval.mean,
         "low": interval.low,

@@ -14,6 +14,7 @@ from typing import Any
 from recbole_ext.errors import UsageError
 from recbole_ext.files import write_beside
 from recbole_ext.kept import Kept
+from recbole_ext.progress import progress
 from recbole_ext.report import plots, provenance
 from recbole_ext.report.answer import answer
 from recbole_ext.report.document import Notes, Report, Section
@@ -98,7 +99,12 @@ def gather(
 def _section(found: Findings) -> Section:
     """What is to be said of one data set; its title stands also where that is nothing."""
     notes = [*provenance.notes_of(found.records), *(found.comparison.get("notes") or [])]
-    parts = [section for make in SECTIONS if (section := make(found)) is not None]
+    parts = []
+    with progress(f"drawing the page of {found.comparison['dataset']}", len(SECTIONS)) as advance:
+        for make in SECTIONS:
+            section = make(found)
+            parts += [] if section is None else [section]
+            advance(1)
     return Section(found.comparison["dataset"], [*([Notes(notes)] if notes else []), *parts])
 
 
