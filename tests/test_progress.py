@@ -1,7 +1,8 @@
 """What is said of something that takes long: on a terminal and in the log, and nothing of what is quick."""
 
+import io
 import logging
-import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,9 +18,16 @@ def clock(monkeypatch):
     return now
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
 @pytest.fixture
-def terminal(monkeypatch, capsys):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+def terminal(monkeypatch):
+    """What stands where stderr is."""
+    monkeypatch.setattr(module, "sys", SimpleNamespace(stderr=Terminal()))
+    return module.sys.stderr
 
 
 def three_steps(clock, seconds):
@@ -29,9 +37,9 @@ def three_steps(clock, seconds):
             advance(1)
 
 
-def test_a_terminal_has_a_line_with_an_estimate_that_is_wiped(clock, terminal, capsys):
+def test_a_terminal_has_a_line_with_an_estimate_that_is_wiped(clock, terminal):
     three_steps(clock, 60)
-    lines = capsys.readouterr().err.split("\r\x1b[K")
+    lines = terminal.getvalue().split("\r\x1b[K")
     assert lines == ["", "reading x  25%, 60 s, 3 min left", "reading x  50%, 2 min, 2 min left",
                      "reading x  75%, 3 min, 60 s left", ""]  # fmt: skip
 
@@ -43,17 +51,17 @@ def test_a_pipe_has_nothing_and_the_log_one_line(clock, capsys, caplog):
     assert [record.getMessage() for record in caplog.records] == ["reading x took 4 s"]
 
 
-def test_nothing_is_said_of_what_is_quick(clock, terminal, capsys, caplog):
+def test_nothing_is_said_of_what_is_quick(clock, terminal, caplog):
     with caplog.at_level(logging.INFO):
         three_steps(clock, 0.5)
-    assert capsys.readouterr().err == "" and not caplog.records
+    assert terminal.getvalue() == "" and not caplog.records
 
 
-def test_what_has_no_end_counts(clock, terminal, capsys):
+def test_what_has_no_end_counts(clock, terminal):
     with progress("sessions ranked:") as advance:
         clock[0] += 5
         advance(1234)
-    assert "sessions ranked: 1,234, 5 s" in capsys.readouterr().err
+    assert "sessions ranked: 1,234, 5 s" in terminal.getvalue()
 
 
 def test_what_was_broken_off_did_not_take_so_long(clock, caplog):
