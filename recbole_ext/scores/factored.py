@@ -13,6 +13,7 @@ from recbole_ext.scores.terms import RowTerms, hide_and_add
 from recbole_ext.scores.top import listed_items
 
 LAID_OUT = 512  # rows whose products make up for a copy of the vectors, column by column, on a CPU
+MOST = 32 << 20  # numbers in vectors that are copied: 128 MB
 
 
 class FactoredScores:
@@ -34,7 +35,7 @@ class FactoredScores:
         self.table = (
             vectors
             if isinstance(vectors, ItemTable)
-            else ItemTable(vectors, rankable, lay_out=_worth(states))
+            else ItemTable(vectors, rankable, lay_out=_worth(states, vectors))
         )
 
     @property
@@ -97,6 +98,6 @@ class FactoredScores:
         return torch.cat([scores.clone() for _, scores in self.chunks()])
 
 
-def _worth(states: Tensor) -> bool:
-    """Whether vectors are laid out for the products of these states (B, d)."""
-    return not states.is_cuda and len(states) >= LAID_OUT
+def _worth(states: Tensor, vectors: Tensor) -> bool:
+    """Whether vectors (n_items, d) are laid out for the products of these states (B, d)."""
+    return not states.is_cuda and len(states) >= LAID_OUT and vectors.numel() <= MOST
