@@ -54,7 +54,7 @@ def ranks_among(scores: Tensor, own: Tensor, last: int) -> Tensor:
 def _lead(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
     """(T,) int64 how many more of the rows of `scores` (T, C) are higher than `own` (T, 1) than are lower.
 
-    Row by row, a row is read from memory once and its answers stay in the nearest cache: a third of the time of three
+    Row by row, a row is read from memory once and its answers stay in the nearest cache: half of the time of three
     passes over all rows.
     """
     lead = np.empty(len(scores), np.int64)
