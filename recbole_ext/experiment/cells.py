@@ -24,6 +24,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.measured import measured
 from recbole_ext.files import cannot_write, sha256, whole_zip, write_text
+from recbole_ext.kept import Kept
 from recbole_ext.plain import config_to_plain
 from recbole_ext.report import formats
 from recbole_ext.settings import roles
@@ -177,15 +178,22 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record if known else None
 
 
-def harmed(job: Job) -> str:
-    """Which file of a job was cut, changed or lost after it was written; empty where that is of none."""
+def harmed(job: Job, kept: Kept | None = None) -> str:
+    """Which file of a job was cut, changed or lost after it was written; empty where that is of none.
+
+    kept: knows of files that were looked through before.
+    """
     for folder in (job.folder, job.folder / "valid"):
         file = folder / records.RECORD
         if file.is_file() and read_record(folder) is None:
             return str(file.relative_to(job.folder))
     record, file = read_record(job.folder), job.folder / RANKS
     wanted = record is not None and "ranks" in record.get("files", {})
-    return RANKS if wanted and not (file.is_file() and whole_zip(file)) else ""
+    return RANKS if wanted and not (file.is_file() and _whole(file, kept or Kept())) else ""
+
+
+def _whole(file: Path, kept: Kept) -> bool:
+    return bool(kept.get("whole", sha256(file) if kept.folder else "", lambda: whole_zip(file)))
 
 
 def choosing_folder(job: Job) -> Path:

@@ -14,7 +14,10 @@ from recbole_ext.experiment.cells import Job, Outcome
 from recbole_ext.experiment.groups import Group, groups_of
 from recbole_ext.experiment.names import name_of, result, valid_score
 from recbole_ext.experiment.plan import Experiment
+from recbole_ext.kept import Kept
 from recbole_ext.report import formats
+
+PAGE = ".page"  # in the folder of the runs: what of the page need not be made again
 
 
 class Grid:
@@ -26,6 +29,7 @@ class Grid:
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.groups = groups_of(experiment)
         self.place = self.groups[0].cells[0].folder.parents[2]  # <place>/<data set>/<label>/seed-N
+        self.kept = Kept(self.place / PAGE)
         self.total = sum(len(group.cells) for group in self.groups)
         self.done = 0
         self.ran = 0  # jobs that ended in this call
@@ -45,7 +49,7 @@ class Grid:
                 continue
             for job in group.cells:
                 record = cells.record_of(job)
-                if record is None or cells.harmed(job):
+                if record is None or cells.harmed(job, self.kept):
                     group.to_do.append(job)
                     continue
                 cells.list_reading(job, record)

@@ -250,9 +250,9 @@ def _train(
                 show_progress=run.config["show_progress"],
                 callback_fn=checkpoints.after_epoch if checkpoints is not None else run.epoch(trainer),
             )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if checkpoints is None and Path(trainer.saved_model_file).exists():
-            print(f"continue with --resume_from={trainer.saved_model_file}", file=sys.stderr)
+            raise KeyboardInterrupt(f"continue with --resume_from={trainer.saved_model_file}") from stop
         raise
     except ValueError as error:
         if str(error) != "Training loss is nan":

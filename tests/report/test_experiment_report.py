@@ -9,12 +9,13 @@ from html.parser import HTMLParser
 import pytest
 
 from recbole_ext.errors import UsageError
+from recbole_ext.kept import Kept
 from recbole_ext.report import plots, provenance
 from recbole_ext.report.document import Notes, Prose, Section
 from recbole_ext.report.experiment_report import gather, write_report
 from recbole_ext.report.markdown import plain, render_markdown
 from recbole_ext.report.page import render_page
-from recbole_ext.report.sections import ranking, settings, training, worth
+from recbole_ext.report.sections import findings, ranking, settings, training, worth
 from recbole_ext.report.sections.findings import Findings
 
 
@@ -56,6 +57,19 @@ def small(comparison_of):
 
 def written(folder, *parts):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in write_report(folder, *parts)}
+
+
+def test_a_page_is_redrawn_from_what_was_drawn(small, experiment_of, tmp_path, monkeypatch):
+    """Byte by byte; other findings are drawn anew."""
+    drawn = []
+    monkeypatch.setattr(findings, "drawn", lambda alt, *_: drawn.append(alt) or f"<svg>{len(drawn)}</svg>")
+    parts = (experiment_of([small]), [small], [], [])
+    before = written(tmp_path / "a", *parts, Kept(tmp_path / "kept"))
+    figures = sum(name.endswith(".svg") for name in before)
+    assert written(tmp_path / "b", *parts, Kept(tmp_path / "kept")) == before and len(drawn) == figures > 1
+    small["models"][0]["metrics"]["ndcg@10"]["mean"] += 0.001
+    written(tmp_path / "c", *parts, Kept(tmp_path / "kept"))
+    assert len(drawn) == 2 * figures
 
 
 def titled(section, title):

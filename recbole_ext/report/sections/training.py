@@ -65,7 +65,7 @@ def learning_curves(found: Findings) -> Figure | None:
     )
     alt = f"Learning curves. Best validation score: {plots.read_out(best)}"
     size = (min(plots.WIDTH, 3.0 * columns + 0.6), 0.7 + 2.1 * lines)
-    return plots.drawn(found.name("learning"), title, alt, size, draw)
+    return found.figure(found.name("learning"), title, alt, size, draw)
 
 
 def _draw_curves(
