@@ -14,7 +14,7 @@ from recbole_ext.report.document import Notes, Prose, Section
 from recbole_ext.report.experiment_report import gather, write_report
 from recbole_ext.report.markdown import plain, render_markdown
 from recbole_ext.report.page import render_page
-from recbole_ext.report.sections import ranking, settings, training, worth
+from recbole_ext.report.sections import ranking, search, settings, worth
 from recbole_ext.report.sections.findings import Findings
 
 
@@ -267,7 +267,7 @@ def test_search_tables_mark_the_chosen_trial_and_put_the_best_first():
         {"settings": {"lr": 0.001}, "valid_score": 0.3, "epochs": 4, "seconds": 9.0},
         {"settings": {"lr": 1.0, "k": 5}, "valid_score": None, "epochs": 0, "seconds": 1.0},
     ]
-    table = training.search_table({"label": "A", "trials": trials, "chosen": {"lr": 0.001}})
+    table = search.search_table({"label": "A", "trials": trials, "chosen": {"lr": 0.001}})
     assert cells(table) == [
         ["1", "0.001", "", ".3000", "4", "9.0 s"],
         ["2", "0.01", "", ".2000", "3", "9.0 s"],
@@ -287,7 +287,7 @@ def test_a_search_says_why_a_trial_failed():
             "reason": "loss is nan",
         }
     ]
-    table = training.search_table({"label": "A", "trials": trials, "chosen": {}})
+    table = search.search_table({"label": "A", "trials": trials, "chosen": {}})
     assert cells(table) == [["1", "9", "–", "–", "–", "loss is nan"]]
     assert table.rows[0][0].mark == ""
 
