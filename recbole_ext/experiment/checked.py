@@ -32,7 +32,8 @@ class Asked:
 
     common: settings of all models, the command line's among them, that this one reads. unread: those it does not, each
     with a sentence. space: of its search. over: of the command line, over all others.
-    one_pass: it learns in one pass.
+    one_pass: it learns in one pass. epochs: that a run makes at most, of all that is searched; eval_step: from one
+    validation to the next.
     """
 
     dataset: str
@@ -42,6 +43,8 @@ class Asked:
     unread: Mapping[str, str]
     space: Space
     one_pass: bool
+    epochs: int
+    eval_step: int
 
     def settings(self, tries: Mapping[str, Any]) -> dict[str, Any]:
         """All keys of a run of it, the command line's last, less what one that is searched switches off here."""
@@ -73,12 +76,6 @@ class Asked:
     def validates_once(self) -> bool:
         """Whether it has one validation score, or scores of one part after the other: nothing to prune by."""
         return self.one_pass or self.entry.model == BLEND
-
-    @property
-    def epochs(self) -> int:
-        """As many as a run of it makes at most, of all that is searched."""
-        knob = self.space.get("epochs")
-        return int(max(knob.ends) if knob else self.configured({}, None)["epochs"])
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -123,7 +120,9 @@ def asked_of(experiment: Experiment, dataset: str, entry: Entry) -> Asked:
     space = settled(
         space_of(experiment, entry, set(experiment.search) - set(unread)), config.final_config_dict
     )
-    asked = Asked(dataset, entry, _as_blend(experiment, entry, kept), over, unread, space, once)
+    epochs = max(space["epochs"].ends) if "epochs" in space else config["epochs"]
+    common = _as_blend(experiment, entry, kept)
+    asked = Asked(dataset, entry, common, over, unread, space, once, epochs, config["eval_step"])
     _check_search(asked, config)
     return asked
 
@@ -183,11 +182,10 @@ def check_sampling(experiment: Experiment, asked: Sequence[Asked]) -> None:
             f"pruner is {sampling.pruner}, and no model that is searched is validated more than once: leave it out"
         )
     for one in prunable:
-        epochs, step = one.epochs, one.configured({}, None)["eval_step"]
-        if step <= 0 or epochs // step < 2:
+        if one.eval_step <= 0 or one.epochs // one.eval_step < 2:
             raise UsageError(
-                f"{one.entry.label} on {one.dataset}: pruner is {sampling.pruner}, and {epochs} epochs with eval_step "
-                f"{step} are validated fewer than twice: train for more epochs, or leave pruner out"
+                f"{one.entry.label} on {one.dataset}: pruner is {sampling.pruner}, and {one.epochs} epochs with "
+                f"eval_step {one.eval_step} are validated fewer than twice: train for more epochs, or leave pruner out"
             )
 
 

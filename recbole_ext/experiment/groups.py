@@ -114,11 +114,12 @@ def _group(experiment: Experiment, wanted: Asked, config: Any, data: str, unusab
     }
     own = place / wanted.dataset / entry.folder
     bigger = bool(config["valid_metric_bigger"])
+    jobs = _cells(experiment, wanted, data, seeds, own, common)
     return Group(
         wanted.dataset,
         entry,
-        _search(experiment, wanted, data, seeds[0], own, common, lower_is_better=not bigger),
-        _cells(experiment, wanted, data, seeds, own, common),
+        _search(experiment, wanted, data, jobs[0], own, common, lower_is_better=not bigger),
+        jobs,
         lower_is_better=not bigger,
         unusable=unusable,
         passed_over=sorted(wanted.unread),
@@ -129,12 +130,13 @@ def _search(
     experiment: Experiment,
     wanted: Asked,
     data: str,
-    seed: int,
+    first: Job,
     own: Path,
     common: Mapping[str, Any],
     lower_is_better: bool,
 ) -> Search:
-    """What is tried on `seed`, in folders of the model's `own`."""
+    """What is tried on the seed of the first cell, in folders of the model's `own`."""
+    seed = first.seed
 
     def make(tries: Mapping[str, Any]) -> Job:
         identity = cells.identity_of(wanted.configured(tries, seed), data)
@@ -149,8 +151,8 @@ def _search(
         return Listed([make(one) for one in listed], lower_is_better)
     pruner = "none" if wanted.validates_once else sampling.pruner
     way = Way(sampling.sampler, pruner, experiment.search_seed, wanted.epochs, experiment.search_trials)
-    identity = cells.identity_of(wanted.configured({}, seed), data)
-    one = cells.digest([identity, _space(wanted), way.sampler, way.pruner, way.seed])
+    rest = [first.identity["config"], first.identity["data"]]
+    one = cells.digest([*rest, _space(wanted), way.sampler, way.pruner, way.seed])
     name = f"{wanted.dataset}/{wanted.entry.folder}/{one}"
     return Sampled(sampling, way, wanted.space, make, name, own.parents[1], lower_is_better)
 

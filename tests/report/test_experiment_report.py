@@ -145,7 +145,7 @@ def test_ids_are_unique_and_links_inside_the_page_and_its_pictures_find_their_ow
 def test_every_picture_has_words_and_text_that_is_text(page, example_folder):
     shown = [(a["src"], a["alt"]) for tag, a in Reader(page).tags if tag == "img"]
     files = {file.read_bytes() for file in (example_folder / "figures").iterdir()}
-    assert len(shown) == len(files) == 12
+    assert len(shown) == len(files) == 13
     for source, alt in shown:
         file = base64.b64decode(source.removeprefix("data:image/svg+xml;base64,"))
         assert file in files
@@ -277,6 +277,36 @@ def test_search_tables_mark_the_chosen_trial_and_put_the_best_first():
     assert table.caption == "A: 3 trials; chosen lr: 0.001"
 
 
+def test_the_page_says_what_each_model_s_search_was_given_and_what_chance_there_was_in_it(example):
+    experiment, comparisons, records, searches = example
+    trials = [
+        {"settings": {"lr": 0.012345678901}, "valid_score": value, "epochs": 3, "seconds": 60.0, **more}
+        for value, more in ((0.1, {}), (0.3, {}), (0.2, {}), (0.05, {"pruned": True}))
+    ]
+    trials.append(
+        {"settings": {"lr": 9.0}, "valid_score": None, "epochs": None, "seconds": 1.0, "reason": "nan"}
+    )
+    sampled = {
+        "sampler": "tpe",
+        "pruner": "median",
+        "limit": "5 trials",
+        "importance": {"lr": 0.75, "k": 0.25},
+    }
+    one = {"dataset": comparisons[0]["dataset"], "label": "SASRec", "trials": trials, "chosen": {}, **sampled}
+    table = search.budget_table([one])
+    assert cells(table) == [
+        ["SASRec", "5", "1", "1", "4.0 min", ".3000", ".2333 ± .0745", "lr .75 · k .25"]
+    ]  # of two: .3 in three pairs of six, .2 in two, .1 in one
+    assert table.caption.startswith("Trials by tpe, ended early by median, 5 trials a model; ")
+    lower = search.budget_table([{**one, "lower_is_better": True}])
+    assert cells(lower)[0][5:7] == [".1000", ".0917 ± .0534"]
+    assert cells(search.search_table(one))[3][:3] == ["4", "0.01235", ".0500"]
+    page = gather(experiment, comparisons, records, [one, *searches])
+    (drawn,) = [figure for figure in page.figures if figure.file.endswith("search.svg")]
+    assert "SASRec 0.300, HRNNFeat 0.240" in drawn.alt and "pruned" in drawn.title
+    assert search.budget_table([]) is None
+
+
 def test_a_search_says_why_a_trial_failed():
     trials = [
         {
@@ -392,7 +422,7 @@ def test_markdown_has_the_tables_and_pictures_that_exist(example_folder):
     )
     assert "<b onmouseover" not in text.split("## Command")[0]
     pictures = re.findall(r"!\[.*\]\((figures/.*?)\)", text)
-    assert len(pictures) == 12
+    assert len(pictures) == 13
     assert all((example_folder / name).is_file() for name in pictures)
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}

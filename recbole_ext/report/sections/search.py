@@ -21,8 +21,8 @@ CHANCE = (
     "until then"
 )
 IMPORTANCE = (
-    "what mattered: each key's share of the variance of the scores, by fANOVA (Hutter et al. 2014) over the trials that "
-    "ran to their end; keys with a condition have none"
+    "what mattered: each key's share of the variance of the scores, by fANOVA (Hutter et al. 2014) over the trials "
+    "that ran to their end; keys with a condition have none"
 )
 Fields = Mapping[str, Any]
 
