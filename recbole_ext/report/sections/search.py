@@ -135,7 +135,7 @@ def search_picture(found: Findings) -> Figure | None:
         "pruned; dashed: the expected best of so many drawn at random from these, with its standard deviation"
     )
     read = plots.read_out([(str(search["label"]), {"mean": _best(search)}) for search in shown])
-    size = (min(plots.WIDTH, 3.0 * columns + 0.6), 0.7 + 2.1 * lines)
+    size = (max(7.2, min(plots.WIDTH, 3.0 * columns + 0.6)), 0.7 + 2.1 * lines)
     return plots.drawn(found.name("search"), title, f"Searches. Best validation score: {read}", size, draw)
 
 
