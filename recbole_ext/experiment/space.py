@@ -10,7 +10,9 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator
 
 from recbole_ext.errors import UsageError
 from recbole_ext.settings.base import Flag, Number, Role, Settings, key, plain
@@ -61,16 +63,27 @@ class Knob:
 Space = Mapping[str, Knob]
 
 
+def _number(value: Any) -> Any:
+    """yaml reads 1e-4 as a text: it wants 1.0e-4."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Bound = Annotated[Number | None, BeforeValidator(_number)]
+
+
 class Written(Settings):
     """A knob as it is written, where that is no list."""
 
     role: ClassVar[Role] = Role.TRAINING
 
-    low: Number | None = key(None, "least value of a range")
-    high: Number | None = key(None, "greatest value of it, tried too")
+    low: Bound = key(None, "least value of a range")
+    high: Bound = key(None, "greatest value of it, tried too")
     type: Literal["float", "int"] = key("float", "int: whole numbers alone")
     log: Flag = key(False, "draw the logarithm evenly, as for learning rates")
-    step: Number | None = key(None, "from one value to the next", gt=0)
+    step: Bound = key(None, "from one value to the next, above 0")
     choices: list[Any] | None = key(None, "values, where there is a condition")
     when: dict[str, Any] | None = key(
         None, "other searched keys and the values of them that ask for this key"
@@ -119,6 +132,8 @@ def _range(name: str, found: Written, when: Mapping[str, tuple[Any, ...]], where
 
     if found.low is None or found.high is None:
         raise refused("lacks low or high: write both, or a list of values")
+    if found.step is not None and found.step <= 0:
+        raise refused(f"has the step {found.step:g}: write one above 0")
     if found.low >= found.high:
         raise refused(f"goes from {found.low:g} to {found.high:g}: low has to be below high")
     if found.log and found.low <= 0:

@@ -205,7 +205,7 @@ class Watch:
         """RecBole's end-of-epoch callback, of epochs counted from 0."""
         ends = self._study.report(self.number, epoch + 1, score)
         self._note_seconds()
-        if ends:
+        if ends and epoch + 1 < self._study.way.epochs:  # after the last one there is nothing to save
             raise Pruned(epoch + 1)
 
     def complete(self, record: Mapping[str, Any]) -> None:

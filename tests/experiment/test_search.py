@@ -55,6 +55,11 @@ MISTAKES = [
     ({**SAMPLED, "search": {"a": {"low": 1, "high": 3, "log": True, "step": 1}}}, "both log and step"),
     ({**SAMPLED, "search": {"a": {"low": 1, "high": 2.5, "type": "int"}}}, "is of whole numbers"),
     ({**SAMPLED, "search": {"a": {"low": 1, "high": 2, "step": 3}}}, "shorter than its step 3"),
+    ({**SAMPLED, "search": {"a": {"low": 1, "high": 2, "step": 0}}}, "has the step 0: write one above 0"),
+    (
+        {**SAMPLED, "search": {"a": {"low": "one", "high": 2}}},
+        "search: a.low is 'one': it has to be a number",
+    ),
     ({**SAMPLED, "search": {"a": {"low": 1, "hihg": 2}}}, "unknown key hihg.*did you mean high"),
     ({**SAMPLED, "search": {"a": {"choices": [1], "low": 1}}}, "choices go with when alone"),
     ({**SAMPLED, "search": {"a": {"choices": [1], "when": {"b": 1}}}}, "when: b, which is no other key"),
@@ -135,6 +140,11 @@ def test_one_limit_of_the_command_line_takes_the_place_of_the_file_s(write_exper
     assert read_experiment(write_experiment(**TPE)).search_trials == 6
     assert read_experiment(write_experiment(**TPE, search_minutes=3)).search_trials is None
     assert read_experiment(write_experiment(**TPE, search_minutes=3, search_trials=9)).search_trials == 9
+
+
+def test_a_range_as_people_write_it():
+    knob = read_space(yaml.safe_load("{a: {low: 1e-4, high: 1e-2, log: true}}"), "search")["a"]
+    assert (knob.low, knob.high, knob.log, knob.kind) == (1e-4, 1e-2, True, float)
 
 
 def test_a_condition_goes_behind_what_it_names_and_a_fixed_key_answers_it():
