@@ -135,7 +135,8 @@ class Sampled:
         self.sampling, self.way, self.space, self.make = sampling, way, space, make
         self.name, self.lower_is_better = name, lower_is_better
         self.trying = 0
-        self._storage = sampling.search_storage or str(place / JOURNAL)
+        # Optuna waits for ever for the lock of a killed process beside a journal whose path is relative
+        self._storage = sampling.search_storage or str((place / JOURNAL).absolute())
         self._owner = this_owner(place)
         self._study: Study | None = None
         self._wanted = False

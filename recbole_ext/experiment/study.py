@@ -229,10 +229,12 @@ def this_owner(folder: Path) -> str:
 
 
 def mend(journal: Path) -> None:
-    """Cut what a full disk or a power cut has left of a journal's last line, which the next one would be added to.
+    """Cut what a full disk or a power cut has left of a journal's last line, which the next one would be added to, and
+    remove the lock of a process that was killed.
 
     Only where no other process writes to it.
     """
+    Path(f"{journal}.lock").unlink(missing_ok=True)
     content = journal.read_bytes() if journal.is_file() else b""
     if content and not content.endswith(b"\n"):
         os.truncate(journal, content.rfind(b"\n") + 1)
