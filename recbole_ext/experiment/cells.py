@@ -318,6 +318,8 @@ def test_score(record: Mapping[str, Any]) -> str:
 
 def _try(job: Job) -> None:
     watch = Watch(job.trial) if job.trial is not None else None
+    if watch is not None and watch.ended:
+        return
     try:
         record = _run(job, job.folder, test=False, watch=watch)
     except Pruned:

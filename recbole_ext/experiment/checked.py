@@ -13,8 +13,8 @@ from typing import Any
 from recbole_ext.bridge.keys import unread_keys
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment.names import shown
-from recbole_ext.experiment.plan import BLEND, Entry, Experiment
-from recbole_ext.experiment.space import Knob, Space, corners, settled, space_of
+from recbole_ext.experiment.plan import BLEND, Entry, Experiment, space_of
+from recbole_ext.experiment.space import Knob, Space, corners, settled
 from recbole_ext.settings import roles
 from recbole_ext.settings.base import Role
 from recbole_ext.settings.files import load_files, merge

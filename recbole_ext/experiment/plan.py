@@ -11,7 +11,7 @@ from typing import Any
 from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.experiment.cluster import Cluster
 from recbole_ext.experiment.sampling import Sampling
-from recbole_ext.experiment.space import Knob, read_space
+from recbole_ext.experiment.space import Knob, Space, read_space
 from recbole_ext.settings.base import flag
 from recbole_ext.settings.files import config_files, configs_dir, load_yaml
 from recbole_ext.settings.place import one_line
@@ -359,3 +359,19 @@ def _changed(experiment: Experiment, own: Mapping[str, Any], keys: Mapping[str, 
     name = str(keys.get("name", experiment.name))
     changed = _checked(asked, models, name, Path("results") / name, experiment.text)
     return replace(changed, narrowed=len(models) < len(experiment.models))
+
+
+# --- the search ---------------------------------------------------------------------------------------------
+
+
+def space_of(experiment: Experiment, entry: Entry, knobs: Iterable[str]) -> dict[str, Knob]:
+    """The search space of a model: its own, or what of the common one it has a knob for and leaves open.
+
+    What the command line sets is not searched.
+    """
+    if entry.search is not None:
+        space: Space = entry.search
+    else:
+        known = set(knobs) - set(entry.settings)
+        space = {name: knob for name, knob in experiment.search.items() if name in known}
+    return {name: knob for name, knob in space.items() if name not in experiment.overrides}

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
 
 from recbole_ext.errors import UsageError
 from recbole_ext.settings.base import Flag, Number, Role, Settings, key, plain
-
-if TYPE_CHECKING:
-    from recbole_ext.experiment.plan import Entry, Experiment
 
 
 @dataclass(frozen=True)
@@ -191,19 +188,6 @@ def _ordered(knobs: dict[str, Knob], where: str) -> dict[str, Knob]:
             )
         done[ready[0]] = knobs[ready[0]]
     return done
-
-
-def space_of(experiment: Experiment, entry: Entry, knobs: Iterable[str]) -> dict[str, Knob]:
-    """The search space of a model: its own, or what of the common one it has a knob for and leaves open.
-
-    What the command line sets is not searched.
-    """
-    if entry.search is not None:
-        space: Space = entry.search
-    else:
-        known = set(knobs) - set(entry.settings)
-        space = {name: knob for name, knob in experiment.search.items() if name in known}
-    return {name: knob for name, knob in space.items() if name not in experiment.overrides}
 
 
 def settled(space: Space, settings: Mapping[str, Any]) -> dict[str, Knob]:

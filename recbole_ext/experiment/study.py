@@ -200,6 +200,7 @@ class Watch:
         self._study = Study(place.storage, place.study, place.way)
         before = next(one for one in self._study.trials() if one.number == place.number)
         self._before, self._began = before.seconds, time.monotonic()
+        self.ended = before.state != "running"  # on a machine that was lost after it
 
     def after_epoch(self, epoch: int, score: float) -> None:
         """RecBole's end-of-epoch callback, of epochs counted from 0."""

@@ -6,8 +6,8 @@ from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import is_grid
 from recbole_ext.experiment.cells import difference
-from recbole_ext.experiment.plan import from_command_line, read_experiment
-from recbole_ext.experiment.space import combinations, read_space, space_of
+from recbole_ext.experiment.plan import from_command_line, read_experiment, space_of
+from recbole_ext.experiment.space import combinations, read_space
 from recbole_ext.settings.command_line import parse_command_line
 from recbole_ext.settings.files import configs_dir
 
