@@ -47,6 +47,7 @@ TESTED = {
     "prometheus-client": ("0.26.0",),
     "onnx": ("1.23.2",),
     "onnxruntime": ("1.32.0",),
+    "optuna": ("5.0.0",),
 }
 PYTHONS = ((3, 11), (3, 14))
 # the line that brings an extra of ours; "": all that stands outside them

@@ -19,6 +19,7 @@ from recbole_ext.experiment.grid import Grid
 from recbole_ext.experiment.names import CELLS
 from recbole_ext.files import cannot_write, commit, sha256, write_beside, write_text
 from recbole_ext.kept import Kept
+from recbole_ext.records import best_epochs
 from recbole_ext.report.text import comparison_table
 
 CHOSEN = "chosen.yaml"
@@ -107,28 +108,20 @@ def about(grid: Grid, command: str, folder: Path, records: Sequence[Mapping[str,
 
 
 def searches(grid: Grid) -> list[dict[str, Any]]:
-    """The searches: each combination with its validation score (None and a reason where it failed), and the choice."""
+    """The searches: every trial with its validation score (None and a reason where it failed), and the choice."""
     found = []
     for group in grid.groups:
-        if not group.tries:
+        if not group.search or group.unusable is not None:
             continue
-        best = group.best()
-        trials = []
-        for job in group.tries:
-            record = cells.record_of(job)
-            failed = (cells.read_json(job.folder / cells.FAILED) or {}) if record is None else {}
-            trials.append(
-                {
-                    "settings": dict(job.tries or {}),
-                    "valid_score": record and record["best_valid_score"],
-                    "epochs": _epochs(record),
-                    "seconds": record and record["seconds"]["train"],
-                    **failed,
-                }
-            )
-        chosen = dict(best.tries or {}) if best is not None else {}
+        best = group.search.best()
         found.append(
-            {"dataset": group.dataset, "label": group.entry.label, "trials": trials, "chosen": chosen}
+            {
+                "dataset": group.dataset,
+                "label": group.entry.label,
+                "chosen": dict(best.tries or {}) if best is not None else {},
+                "lower_is_better": group.lower_is_better,
+                **group.search.told(),
+            }
         )
     return found
 
@@ -186,25 +179,17 @@ def _choices(grid: Grid, command: str) -> str:
         record = cells.read_record(cells.choosing_folder(job))
         if record is None:
             continue
-        best = group.best()
+        best = group.search.best() if group.search else None
         entry = chosen.setdefault(job.dataset, {}).setdefault(
             job.label,
             {"model": job.model, "settings": dict((best.tries if best else None) or {}), "epochs": {}},
         )
-        entry["epochs"][job.seed] = _epochs(record)
+        entry["epochs"][job.seed] = best_epochs(record)
         if group.entry.of:
             entry["of"] = list(group.entry.of)
             entry.setdefault("blend_weight", {})[job.seed] = record["blend"]["weight"]
     head = f"# Chosen on validation by `{command}`; epochs by seed.\n"
     return head + yaml.safe_dump(chosen, sort_keys=False)
-
-
-def _epochs(record: Mapping[str, Any] | None) -> int | None:
-    """The number of epochs that was best on validation, or that were made where none is known to be."""
-    if record is None:
-        return None
-    best = record.get("best_epoch")
-    return record["epochs_run"] if best is None else best + 1
 
 
 def _write_cells(file: Path, grid: Grid, jobs: Sequence[tuple[Job, dict[str, Any] | None]]) -> None:

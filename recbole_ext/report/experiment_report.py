@@ -48,7 +48,8 @@ def write_report(
         comparisons: one a data set, as `recbole_ext.evaluate.comparison.compare` makes them: dataset, targets,
             sessions, items, metrics, models (best first), tests, slices, notes.
         records: the record.json of every finished run, with `label` and `folder`.
-        searches: dataset, label, trials (settings, valid_score, epochs, seconds) and the chosen settings.
+        searches: dataset, label, trials (settings, valid_score, epochs, seconds; pruned, or the reason of a failure)
+            and the chosen settings; lower_is_better, sampler, pruner, limit (in words) and importance (key to share).
         kept: where figures that were drawn before are; None: all are drawn.
 
     Raises:
