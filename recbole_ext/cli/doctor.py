@@ -55,6 +55,7 @@ EXTRAS = {
     "": "pip install recbole-ext",
     "serve": "pip install 'recbole-ext[serve]'",
     "onnx": "pip install 'recbole-ext[onnx]'",
+    "search": "pip install 'recbole-ext[search]'",
     "ray": "pip install 'ray>=2.60'",
 }
 WITHOUT = ("torch", "recbole")
@@ -64,6 +65,7 @@ COMMANDS = {
     "run, experiment, update, recommend": "",
     "serve": "serve",
     "export": "onnx",
+    "experiment, sampler: tpe": "search",
     "experiment --ray": "ray",
 }
 

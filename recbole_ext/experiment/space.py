@@ -35,6 +35,7 @@ class Knob:
 
     @property
     def is_range(self) -> bool:
+        """Whether values lie between two ends, in contrast to a list of them."""
         return not self.choices
 
     @property

@@ -28,6 +28,7 @@ Fields = Mapping[str, Any]
 
 
 def searches(found: Findings) -> Section | None:
+    """What was tried on validation: what each model was given, a picture, a table a search."""
     return section(
         "What was tried",
         budget_table(found.searches),
