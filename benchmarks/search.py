@@ -166,10 +166,16 @@ def _trials(group: Group) -> list[dict[str, Any]]:
     return trials
 
 
+def ranges_of(given: argparse.Namespace, model: str) -> dict[str, Any]:
+    """What is searched: less the key that --small fixes."""
+    return {
+        key: knob for key, knob in MODELS[model][2].items() if not (given.small and key == SMALL_MODEL[1])
+    }
+
+
 def sides_of(given: argparse.Namespace, model: str) -> dict[str, Found]:
     """All three searches of a model; the last has the seconds of the one before it, or --minutes."""
-    _, grid, ranges = MODELS[model]
-    ranges = {key: knob for key, knob in ranges.items() if not (given.small and key == SMALL_MODEL[1])}
+    grid, ranges = MODELS[model][1], ranges_of(given, model)
     wide = {"search": ranges, "sampler": "random"}
     limit = {"search_minutes": given.minutes} if given.minutes else {"search_trials": given.full}
     found = {"listed": searched(given, model, Side("listed", {"search": grid, "search_trials": 4}))}
@@ -183,7 +189,7 @@ def sides_of(given: argparse.Namespace, model: str) -> dict[str, Found]:
 
 def trials_a_minute(given: argparse.Namespace, model: str) -> str:
     """The table of --at_once: the same drawn trials with each number of processes, from nothing to the last one."""
-    _, _, ranges = MODELS[model]
+    ranges = ranges_of(given, model)
     rows, first = [], None
     for workers in map(int, given.at_once.split(",")):
         given.workers = workers
