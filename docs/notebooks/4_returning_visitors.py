@@ -1,0 +1,150 @@
+# %% [markdown]
+# # Returning visitors
+#
+# Somebody comes back to your shop. What does it help to know what they looked at last week? That depends on the shop:
+# where people buy the same things again, a lot; where everybody hunts for something new, little. Here is how to find
+# out, and how to ask a model with a visitor's past.
+
+# %%
+import os
+import tempfile
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+import recbole_ext
+from recbole_ext.report.tables import comparison_frame
+
+EPOCHS = 10  # passes over the training data
+VISITORS = 700
+os.chdir(tempfile.mkdtemp(prefix="returning-visitors-"))  # all files below are written there
+
+# %% [markdown]
+# ## A shop that people come back to
+#
+# The log is made so that we know the truth: a grocery. Each visitor has ten favourites. Half of what they look at is
+# one of these, the rest is what everybody looks at. Half of the visitors come once only, the others five times.
+
+# %%
+draw = np.random.default_rng(1)
+PRODUCTS = 300
+popular = 1 / np.arange(1, PRODUCTS + 1)
+popular /= popular.sum()
+rows = []
+for visitor in range(VISITORS):
+    favourites = draw.choice(PRODUCTS, 10, replace=False)
+    for _ in range(1 if visitor % 2 else 5):
+        start = pd.Timestamp("2026-05-01") + pd.Timedelta(minutes=int(draw.integers(60 * 24 * 60)))
+        for step in range(int(draw.integers(3, 8))):
+            own = draw.random() < 0.5
+            product = draw.choice(favourites) if own else draw.choice(PRODUCTS, p=popular)
+            rows.append((f"v{visitor}", start + pd.Timedelta(minutes=step), f"p{product:03d}"))
+events = pd.DataFrame(rows, columns=["visitor", "time", "product"]).sort_values("time")
+manifest = recbole_ext.convert("events", events, "atomic_data/grocery")
+pd.Series(manifest["counts"], name="count").to_frame()
+
+# %% [markdown]
+# ## Does your log have them?
+#
+# A visitor column is all that is needed; visits are cut from it after 30 idle minutes. How often is what a returning
+# visitor looks at something that they had looked at in an earlier visit?
+
+# %%
+log = pd.read_csv("atomic_data/grocery/grocery.inter", sep="\t", dtype=str)
+log = log.rename(columns=lambda name: name.partition(":")[0]).astype({"timestamp": float})
+visits = (
+    log.groupby("session_id").agg(user=("user_id", "first"), start=("timestamp", "min")).sort_values("start")
+)
+visits["earlier"] = visits.groupby("user").cumcount()
+first = log.groupby(["user_id", "item_id"])["timestamp"].transform("min")
+log = log.join(visits[["start", "earlier"]], on="session_id")
+log["from an earlier visit"] = first < log["start"]
+log.groupby(log["earlier"].clip(upper=4))["from an earlier visit"].agg(["mean", "size"]).rename_axis(
+    "earlier visits"
+)
+
+# %% [markdown]
+# Four visits in, almost half. On a log where this column stays near zero you may stop reading.
+#
+# ## Three models, one difference
+#
+# HRNNFeat may copy a product instead of ranking all of them. `pointer` says from where: nowhere (`none`), from this
+# visit (`session`), or from this visit and the visitor's earlier ones (`user`, the default). All else is the same.
+
+# %%
+common = {
+    "epochs": EPOCHS,
+    "eval_args": {"split": {"session_time": {"test_days": 10, "valid_days": 10}}},
+    "state": "WARNING",
+}
+records = [
+    recbole_ext.run("HRNNFeat", "grocery", pointer=pointer, **common)
+    for pointer in ("none", "session", "user")
+]
+found = recbole_ext.compare(records, labels=["no pointer", "this visit", "earlier visits too"])
+figures = comparison_frame(found)
+
+# %%
+part = figures[(figures["dimension"] == "user") & (figures["metric"] == "ndcg@10")]
+mean, low, high = (part.pivot(index="slice", columns="model", values=v) for v in ("mean", "low", "high"))
+order = [label for label in ("new", "1 earlier session", "2+ earlier sessions") if label in mean.index]
+mean, low, high = (
+    t.loc[order, ["no pointer", "this visit", "earlier visits too"]] for t in (mean, low, high)
+)
+reach = [[mean[model] - low[model], high[model] - mean[model]] for model in mean]
+mean.plot(kind="bar", yerr=reach, rot=0, figsize=(7, 3), ecolor="grey", xlabel="", title="NDCG@10 by visitor")
+plt.show()
+
+# %% [markdown]
+# Who has a past is served better by the model that reads it, and the more of it the better. Who is new loses nothing:
+# there the three models know the same.
+
+# %%
+known = mean.loc["2+ earlier sessions"]
+assert known["earlier visits too"] > 1.5 * max(known["no pointer"], known["this visit"])
+tests = pd.DataFrame(found["tests"])
+tests = tests[tests["metric"] == "ndcg@10"][["a", "b", "difference", "low", "high", "p_holm"]]
+assert tests.iloc[0]["a"] == "earlier visits too" and (tests.iloc[:2]["p_holm"] < 0.01).all()
+tests
+
+# %% [markdown]
+# ## Ask with a past
+#
+# A model's folder holds nobody's events. The caller brings the visitor's earlier visits, oldest first. The same
+# click, by a stranger and by a regular:
+
+# %%
+grocery = recbole_ext.load(records[2])
+assert grocery.reads_history
+regular = log[log["earlier"] == 4].iloc[0]["user_id"]
+own = log[(log["user_id"] == regular) & (log["earlier"] < 4)].sort_values("timestamp")
+past = own.groupby("session_id", sort=False)["item_id"].apply(list).tolist()
+click = own["item_id"].value_counts().index[0]
+stranger = grocery.recommend([[click]], k=10, exclude_seen=True)
+known = grocery.recommend([[click]], k=10, exclude_seen=True, history=[past], why=True)
+pd.DataFrame(
+    {"stranger": stranger["item"], regular: known["item"], "copied from the past": known["from_past"]}
+)
+
+# %%
+habits = set(own["item_id"])
+shares = {"stranger": stranger["item"].isin(habits).mean(), "regular": known["item"].isin(habits).mean()}
+print({who: f"{share:.0%} of the list stands in the regular's past" for who, share in shares.items()})
+assert shares["regular"] > shares["stranger"]
+
+# %% [markdown]
+# `from_past` is the chance by which the model copies the product from the earlier visits. Over HTTP a question
+# carries the past in the same way, as `history`.
+#
+# ## And if nobody buys the same thing again?
+#
+# Then the past says what kind of thing somebody likes, and the features of products carry that; a pointer finds
+# nothing to copy and costs nothing. Measured on real logs: +.017 NDCG@10 for visitors with one earlier visit among
+# repeat buyers of Retail Rocket, nothing on a generated log whose visitors have tastes and no habits.
+#
+# ## What to read next
+#
+# - [HRNNFeat](../HRNNFeat.md): how it looks back, in equations, and its other ways to know a visitor.
+# - [New and returning visitors, measured](../../results/README.md#new-and-returning-visitors).
+# - [A visitor's past](../recommend.md#a-visitors-past) in files, frames and over HTTP.
