@@ -85,7 +85,7 @@ def test_it_is_short_and_ends_in_what_to_read_next(file):
     )
     for cell in code:
         ast.parse(cell.text)
-    assert sum(cell.text.count("assert ") for cell in code) >= 3
+    assert sum(cell.text.count("assert ") for cell in code) >= 2
 
 
 @notebooks
@@ -93,7 +93,7 @@ def test_it_uses_public_names_that_there_are(file):
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            assert not node.attr.startswith("_"), f"line {node.lineno}: {node.attr}"
+            assert not re.match(r"_(?!_)", node.attr), f"line {node.lineno}: {node.attr}"
         if isinstance(node, ast.Import):
             assert all(
                 alias.name.partition(".")[0] != "recbole_ext" or alias.name == "recbole_ext"

@@ -61,7 +61,7 @@ pd.Series(manifest["guessed"], name="guessed")
 # The manifest also counts every line that was left out, by its reason. Here all lines are kept.
 
 # %%
-lines = pd.DataFrame(manifest["files"]).T
+lines = pd.DataFrame(manifest["rows"]).T
 assert (lines["read"] == lines["kept"]).all()
 lines
 

@@ -23,26 +23,26 @@ os.chdir(tempfile.mkdtemp(prefix="returning-visitors-"))  # all files below are 
 # %% [markdown]
 # ## A shop that people come back to
 #
-# The log is made so that we know the truth: a grocery. Each visitor has ten favourites. Half of what they look at is
-# one of these, the rest is what everybody looks at. Half of the visitors come once only, the others five times.
+# The log is made so that we know the truth: a grocery. Each visitor has six favourites. Two thirds of what they look
+# at are these, the rest is what everybody looks at. They come one to six times in two months.
 
 # %%
 draw = np.random.default_rng(1)
 PRODUCTS = 300
-popular = 1 / np.arange(1, PRODUCTS + 1)
+popular = np.arange(1, PRODUCTS + 1) ** -0.7
 popular /= popular.sum()
 rows = []
 for visitor in range(VISITORS):
-    favourites = draw.choice(PRODUCTS, 10, replace=False)
-    for _ in range(1 if visitor % 2 else 5):
+    favourites = draw.choice(PRODUCTS, 6, replace=False)
+    for _ in range(int(draw.integers(1, 7))):
         start = pd.Timestamp("2026-05-01") + pd.Timedelta(minutes=int(draw.integers(60 * 24 * 60)))
         for step in range(int(draw.integers(3, 8))):
-            own = draw.random() < 0.5
+            own = draw.random() < 2 / 3
             product = draw.choice(favourites) if own else draw.choice(PRODUCTS, p=popular)
             rows.append((f"v{visitor}", start + pd.Timedelta(minutes=step), f"p{product:03d}"))
 events = pd.DataFrame(rows, columns=["visitor", "time", "product"]).sort_values("time")
 manifest = recbole_ext.convert("events", events, "atomic_data/grocery")
-pd.Series(manifest["counts"], name="count").to_frame()
+pd.Series({**manifest["counts"], **manifest["counts"]["events"]}, name="count").to_frame()
 
 # %% [markdown]
 # ## Does your log have them?
@@ -65,7 +65,7 @@ log.groupby(log["earlier"].clip(upper=4))["from an earlier visit"].agg(["mean", 
 )
 
 # %% [markdown]
-# Four visits in, almost half. On a log where this column stays near zero you may stop reading.
+# After a few visits more than half. On a log where this column stays near zero you may stop reading.
 #
 # ## Three models, one difference
 #
@@ -130,8 +130,8 @@ pd.DataFrame(
 # %%
 habits = set(own["item_id"])
 shares = {"stranger": stranger["item"].isin(habits).mean(), "regular": known["item"].isin(habits).mean()}
-print({who: f"{share:.0%} of the list stands in the regular's past" for who, share in shares.items()})
 assert shares["regular"] > shares["stranger"]
+pd.Series(shares, name="share of the list that stands in the regular's past").to_frame()
 
 # %% [markdown]
 # `from_past` is the chance by which the model copies the product from the earlier visits. Over HTTP a question

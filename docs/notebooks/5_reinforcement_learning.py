@@ -17,8 +17,8 @@ import recbole_ext
 from recbole_ext.convert.synthetic import generate
 from recbole_ext.report.tables import comparison_frame
 
-EPOCHS = 8  # passes over the training data of the second log
-SCALE = 0.01  # of that log: 1 has 310,000 visits
+EPOCHS = 6  # passes over the training data of the second log
+SCALE = 0.008  # of that log: 1 has 310,000 visits
 os.chdir(tempfile.mkdtemp(prefix="reinforcement-learning-"))  # all files below are written there
 
 # %% [markdown]
@@ -111,16 +111,22 @@ records = [recbole_ext.run(model, "log", **keys, **common) for model, keys in va
 found = recbole_ext.compare(records, labels=list(variants), baseline="SASRec")
 
 # %% [markdown]
-# First a look at the second head. `q_taken` is what it promises for the steps that people made, `q_greedy` for the
-# best ones. No step can earn more than 1 + γ + γ² + … = 2 in all; a promise above that is a network that runs away.
+# First a look at the second head. `q_taken` is what it promises for the steps that people made, `q_greedy` for those
+# that it finds best. The dotted line is the most that any step could ever earn, 1 + γ + γ² + … = 2: a purchase, and
+# purchases for ever after.
 
 # %%
 learnt = pd.DataFrame(records[1]["epochs"])
 learnt.plot(
     x="epoch", y=["q_taken", "q_greedy"], marker="o", figsize=(5, 2.5), title="Q values of SQN, by epoch"
 )
+plt.axhline(2, color="black", linestyle=":")
 plt.show()
-assert learnt["q_greedy"].max() < 2
+assert (learnt["q_greedy"] > learnt["q_taken"]).all() and (learnt["overestimation"] > 0).all()
+
+# %% [markdown]
+# The promises for the best steps grow from epoch to epoch, far above what is earned in the log: almost nobody ever
+# made these steps, so nothing contradicts them. This is the known weakness of learning Q values from a log alone.
 
 # %% [markdown]
 # Now the tests. Each variant beside SASRec, on the same events:
@@ -141,14 +147,15 @@ whole = figures[(figures["dimension"] == "all") & figures["metric"].isin(["ndcg@
 whole.pivot(index="model", columns="metric", values="mean").loc[list(variants)]
 
 # %% [markdown]
-# Look for the pattern, not for the winner. What SQN gains or loses here is shared by the variants that look no step
-# ahead, or whose rewards mean nothing. The differences between the four are a fraction of what the intervals span.
+# Look for the pattern, not for the winner. SQN and the variants that look no step ahead, or whose rewards mean
+# nothing, lie within each other's intervals, and all of them within a few per cent of SASRec. `p_holm` says whether
+# one of the differences is more than the luck of these visits.
 
 # %%
-of_sqn = tests["difference"]
-span = (tests["high"] - tests["low"]).mean()
-print(f"the four lie within {of_sqn.max() - of_sqn.min():.4f} of each other; an interval spans {span:.4f}")
-assert (tests["low"] < of_sqn["SQN"]).all() and (of_sqn["SQN"] < tests["high"]).all()
+sasrec = figures[(figures["model"] == "SASRec") & (figures["dimension"] == "all")].set_index("metric")["mean"]
+shares = tests["difference"] / sasrec["ndcg@10"]
+assert shares.abs().max() < 0.1
+pd.DataFrame({"share of SASRec's NDCG@10": shares, "p_holm": tests["p_holm"]})
 
 # %% [markdown]
 # On four real logs, with the same search for every method, three seeds and more ablations, the answer was the same:

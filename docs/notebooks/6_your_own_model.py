@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
+from safetensors.torch import load_file
 from torch import nn
 
 import recbole_ext
@@ -21,7 +22,7 @@ from recbole_ext.convert.synthetic import generate
 from recbole_ext.report.answer import answer
 from recbole_ext.testing import ring_log, write_log
 
-EPOCHS = 8  # passes over the training data
+EPOCHS = 15  # passes over the training data
 SCALE = 0.01  # of the log: 1 has 310,000 visits
 os.chdir(tempfile.mkdtemp(prefix="your-own-model-"))  # all files below are written there
 
@@ -115,11 +116,11 @@ generate("diginetica", "raw", scale=SCALE)
 recbole_ext.convert("diginetica", "raw", "atomic_data/shop")
 common = {"eval_args": {"split": {"session_time": {"test_days": 14, "valid_days": 7}}}, "state": "WARNING"}
 learning = {"epochs": EPOCHS, "score": "cosine", "train_batch_size": "auto"}
-mine = recbole_ext.run(Fading, "shop", **learning, **common)
+mine = recbole_ext.run(Fading, "shop", learning_rate=0.01, **learning, **common)
 others = [
     recbole_ext.run("Pop", "shop", **common),
     recbole_ext.run("VSTAN", "shop", **common),
-    recbole_ext.run("SASRec", "shop", train_targets="all_positions", **learning, **common),
+    recbole_ext.run("SASRec", "shop", learning_rate=0.003, train_targets="all_positions", **learning, **common),
 ]
 found = recbole_ext.compare([mine, *others])
 print(answer(found))
@@ -135,6 +136,20 @@ assert values["Fading"] > 2 * values["Pop"]
 # score is a product of a state and the item vectors, so all that is known of such models applies, losses over samples
 # and cosine scores too ([speed](../speed.md)).
 #
+# ## What has it learnt?
+#
+# The weights lie in the run's model folder, in a form that needs no pickle. How much of an event is left after one more?
+
+# %%
+weights = load_file(Path(mine["files"]["model"]) / "weights.safetensors")
+left = torch.sigmoid(weights["model.weight.fade"]).numpy()
+plt.figure(figsize=(5, 2.5))
+plt.hist(left, bins=20)
+plt.title("share of a dimension that is left after one event")
+plt.show()
+assert left.min() < 0.5 < left.max()  # it began with half, everywhere
+
+# %% [markdown]
 # ## It serves, too
 #
 # A run of it leaves a model folder like any other, which is asked, exported and served. The class has to be known

@@ -98,6 +98,7 @@ def _said(value: Any) -> dict[str, str]:
     if isinstance(value, pd.Series):
         value = value.to_frame()
     if isinstance(value, pd.DataFrame):
+        value = value.reset_index() if isinstance(value.index, pd.MultiIndex) else value
         counted = isinstance(value.index, pd.RangeIndex)
         return {"table": value.to_markdown(index=not counted, floatfmt=".4g")}
     return {"text": repr(value)}
