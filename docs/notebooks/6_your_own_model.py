@@ -120,7 +120,9 @@ mine = recbole_ext.run(Fading, "shop", learning_rate=0.01, **learning, **common)
 others = [
     recbole_ext.run("Pop", "shop", **common),
     recbole_ext.run("VSTAN", "shop", **common),
-    recbole_ext.run("SASRec", "shop", learning_rate=0.003, train_targets="all_positions", **learning, **common),
+    recbole_ext.run(
+        "SASRec", "shop", learning_rate=0.003, train_targets="all_positions", **learning, **common
+    ),
 ]
 found = recbole_ext.compare([mine, *others])
 print(answer(found))
@@ -138,7 +140,8 @@ assert values["Fading"] > 2 * values["Pop"]
 #
 # ## What has it learnt?
 #
-# The weights lie in the run's model folder, in a form that needs no pickle. How much of an event is left after one more?
+# The weights lie in the run's model folder, in a form that needs no pickle. How much of an event is left after one
+# more?
 
 # %%
 weights = load_file(Path(mine["files"]["model"]) / "weights.safetensors")
