@@ -7,6 +7,7 @@
 # The table is a made one, so that the notebook runs anywhere. To use yours, read it in the place of `events.csv`.
 
 # %%
+import atexit
 import json
 import os
 import re
@@ -44,6 +45,7 @@ items.head(3)
 # %%
 by_day = events.groupby([events["time"].dt.date, "event"]).size().unstack(fill_value=0)
 by_day.plot(kind="bar", stacked=True, figsize=(9, 2.5), xlabel="", title="Events a day", rot=90)
+plt.legend(loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% [markdown]
@@ -87,9 +89,8 @@ assert record["test"]["hit@10"] > 2 * chance
 
 # %%
 epochs = pd.DataFrame(record["epochs"])
-epochs.plot(
-    x="epoch", y="valid_score", marker="o", figsize=(5, 2.5), legend=False, title=record["valid_metric"]
-)
+epochs.plot(x="epoch", y="valid_score", marker="o", figsize=(5, 2.5), legend=False)
+plt.title(f"{record['valid_metric']} on the days that choose the epoch")
 plt.show()
 
 # %% [markdown]
@@ -123,8 +124,9 @@ cheap.join(items[["title", "price"]], on="item")
 run_folder = os.path.dirname(record["files"]["record"])
 command = [sys.executable, "-m", "recbole_ext", "serve", run_folder, "--port", "0"]
 server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+atexit.register(server.kill)  # should a cell below fail
 address = next(found[0] for line in server.stderr if (found := re.search(r"http://\S+", line)))
-print(address.rpartition(":")[0])
+print(f"serving at {address}")
 
 
 # %%

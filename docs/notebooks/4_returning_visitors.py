@@ -53,16 +53,15 @@ pd.Series({**manifest["counts"], **manifest["counts"]["events"]}, name="count").
 # %%
 log = pd.read_csv("atomic_data/grocery/grocery.inter", sep="\t", dtype=str)
 log = log.rename(columns=lambda name: name.partition(":")[0]).astype({"timestamp": float})
-visits = (
-    log.groupby("session_id").agg(user=("user_id", "first"), start=("timestamp", "min")).sort_values("start")
-)
+visits = log.groupby("session_id").agg(user=("user_id", "first"), start=("timestamp", "min"))
+visits = visits.sort_values("start")
 visits["earlier"] = visits.groupby("user").cumcount()
 first = log.groupby(["user_id", "item_id"])["timestamp"].transform("min")
 log = log.join(visits[["start", "earlier"]], on="session_id")
 log["from an earlier visit"] = first < log["start"]
-log.groupby(log["earlier"].clip(upper=4))["from an earlier visit"].agg(["mean", "size"]).rename_axis(
-    "earlier visits"
-)
+by_visits = log.groupby(log["earlier"].clip(upper=4).rename("earlier visits"))["from an earlier visit"]
+assert by_visits.mean().is_monotonic_increasing
+by_visits.agg(["mean", "size"])
 
 # %% [markdown]
 # After a few visits more than half. On a log where this column stays near zero you may stop reading.
@@ -78,22 +77,19 @@ common = {
     "eval_args": {"split": {"session_time": {"test_days": 10, "valid_days": 10}}},
     "state": "WARNING",
 }
-records = [
-    recbole_ext.run("HRNNFeat", "grocery", pointer=pointer, **common)
-    for pointer in ("none", "session", "user")
-]
-found = recbole_ext.compare(records, labels=["no pointer", "this visit", "earlier visits too"])
+models = {"no pointer": "none", "this visit": "session", "earlier visits too": "user"}
+records = [recbole_ext.run("HRNNFeat", "grocery", pointer=pointer, **common) for pointer in models.values()]
+found = recbole_ext.compare(records, labels=list(models))
 figures = comparison_frame(found)
 
 # %%
 part = figures[(figures["dimension"] == "user") & (figures["metric"] == "ndcg@10")]
 mean, low, high = (part.pivot(index="slice", columns="model", values=v) for v in ("mean", "low", "high"))
-order = [label for label in ("new", "1 earlier session", "2+ earlier sessions") if label in mean.index]
-mean, low, high = (
-    t.loc[order, ["no pointer", "this visit", "earlier visits too"]] for t in (mean, low, high)
-)
+order = ["new", "1 earlier session", "2+ earlier sessions"]
+mean, low, high = (values.loc[order, list(models)] for values in (mean, low, high))
 reach = [[mean[model] - low[model], high[model] - mean[model]] for model in mean]
 mean.plot(kind="bar", yerr=reach, rot=0, figsize=(7, 3), ecolor="grey", xlabel="", title="NDCG@10 by visitor")
+plt.legend(loc="upper left", bbox_to_anchor=(1, 1))
 plt.show()
 
 # %% [markdown]
@@ -123,9 +119,7 @@ past = own.groupby("session_id", sort=False)["item_id"].apply(list).tolist()
 click = own["item_id"].value_counts().index[0]
 stranger = grocery.recommend([[click]], k=10, exclude_seen=True)
 known = grocery.recommend([[click]], k=10, exclude_seen=True, history=[past], why=True)
-pd.DataFrame(
-    {"stranger": stranger["item"], regular: known["item"], "copied from the past": known["from_past"]}
-)
+pd.DataFrame({"stranger": stranger["item"], "regular": known["item"], "from_past": known["from_past"]})
 
 # %%
 habits = set(own["item_id"])

@@ -19,6 +19,7 @@ from torch import nn
 
 import recbole_ext
 from recbole_ext.convert.synthetic import generate
+from recbole_ext.errors import UsageError
 from recbole_ext.report.answer import answer
 from recbole_ext.testing import ring_log, write_log
 
@@ -53,25 +54,21 @@ class Fading(SequentialRecommender):
     def forward(self, item_seq, item_seq_len):
         """(B, d) states; item_seq: (B, L), 0 = padding on the right; item_seq_len: (B,)."""
         vectors = self.dropout(self.item_embedding(item_seq))  # (B, L, d)
-        age = (
-            item_seq_len.unsqueeze(1) - 1 - torch.arange(item_seq.shape[1], device=item_seq.device)
-        )  # (B, L)
-        kept = torch.sigmoid(self.fade) ** age.clamp(min=0).unsqueeze(2)  # (B, L, d)
-        kept = kept * (item_seq > 0).unsqueeze(2)
-        return self.turn((kept * vectors).sum(1))
+        place = torch.arange(item_seq.shape[1], device=item_seq.device)
+        age = (item_seq_len.unsqueeze(1) - 1 - place).clamp(min=0)  # (B, L)
+        left = torch.sigmoid(self.fade) ** age.unsqueeze(2)  # (B, L, d)
+        left = left * (item_seq > 0).unsqueeze(2)  # nothing of padding
+        return self.turn((left * vectors).sum(1))
 
     def full_sort_predict(self, interaction):
         """(B, n_items) scores of all items."""
-        return (
-            self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-            @ self.item_embedding.weight.T
-        )
+        states = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        return states @ self.item_embedding.weight.T
 
     def predict(self, interaction):
         """(B,) scores of the rows' own items."""
-        return (
-            self.full_sort_predict(interaction).gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)
-        )
+        scores = self.full_sort_predict(interaction)
+        return scores.gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)
 
     def calculate_loss(self, interaction):
         """The cross-entropy over all items."""
@@ -86,13 +83,9 @@ class Fading(SequentialRecommender):
 
 # %%
 write_log(Path("atomic_data"), "ring", ring_log())
-ring = recbole_ext.run(
-    Fading,
-    "ring",
-    eval_args={"split": {"given": {"valid_share": 0}}},
-    **{"vector_size": 16, "input_dropout": 0.0, "learning_rate": 0.01, "epochs": 30},
-    **{"topk": [1, 5], "valid_metric": "NDCG@5", "state": "WARNING"},
-)
+by_heart = {"vector_size": 16, "input_dropout": 0.0, "learning_rate": 0.01, "epochs": 30}
+measured = {"topk": [1, 5], "valid_metric": "NDCG@5", "eval_args": {"split": {"given": {"valid_share": 0}}}}
+ring = recbole_ext.run(Fading, "ring", **by_heart, **measured, state="WARNING")
 assert ring["test"]["hit@1"] == 1.0
 ring["test"]["hit@1"]
 
@@ -102,7 +95,7 @@ ring["test"]["hit@1"]
 # %%
 try:
     recbole_ext.run(Fading, "ring", vektor_size=16)
-except recbole_ext.errors.UsageError as refusal:
+except UsageError as refusal:
     print(refusal)
 
 # %% [markdown]
@@ -115,14 +108,12 @@ except recbole_ext.errors.UsageError as refusal:
 generate("diginetica", "raw", scale=SCALE)
 recbole_ext.convert("diginetica", "raw", "atomic_data/shop")
 common = {"eval_args": {"split": {"session_time": {"test_days": 14, "valid_days": 7}}}, "state": "WARNING"}
-learning = {"epochs": EPOCHS, "score": "cosine", "train_batch_size": "auto"}
-mine = recbole_ext.run(Fading, "shop", learning_rate=0.01, **learning, **common)
+learning = {"epochs": EPOCHS, "score": "cosine", "train_batch_size": "auto", **common}
+mine = recbole_ext.run(Fading, "shop", learning_rate=0.01, **learning)
 others = [
     recbole_ext.run("Pop", "shop", **common),
     recbole_ext.run("VSTAN", "shop", **common),
-    recbole_ext.run(
-        "SASRec", "shop", learning_rate=0.003, train_targets="all_positions", **learning, **common
-    ),
+    recbole_ext.run("SASRec", "shop", learning_rate=0.003, train_targets="all_positions", **learning),
 ]
 found = recbole_ext.compare([mine, *others])
 print(answer(found))

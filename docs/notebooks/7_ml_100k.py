@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 import recbole_ext
+from recbole_ext.errors import UsageError
 
 recbole_ext.install()  # mends RecBole for today's numpy, pandas and torch; changes nothing before
 from recbole.quick_start import run_recbole
@@ -43,14 +44,14 @@ ratings.head(3)
 # guess. The last film of each person is tested, the one before it chooses the epoch (`LS`).
 
 # %%
-common = {
-    **{"val_interval": {"rating": "[5,5]"}, "MAX_ITEM_LIST_LENGTH": 20},
-    **{"hidden_size": 32, "inner_size": 64, "n_layers": 1, "n_heads": 1},
-    **{"epochs": EPOCHS, "learning_rate": 0.003, "train_batch_size": 512, "train_neg_sample_args": None},
-    **{"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}},
-    **{"metrics": ["Hit", "NDCG"], "topk": [10], "valid_metric": "NDCG@10"},
-    **{"state": "ERROR", "show_progress": False},
-}
+data = {"val_interval": {"rating": "[5,5]"}, "MAX_ITEM_LIST_LENGTH": 20}
+network = {"hidden_size": 32, "inner_size": 64, "n_layers": 1, "n_heads": 1}
+training = {"learning_rate": 0.003, "train_batch_size": 512, "train_neg_sample_args": None}
+held_out = {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}}
+measured = {"metrics": ["Hit", "NDCG"], "topk": [10], "valid_metric": "NDCG@10"}
+quiet = {"state": "ERROR", "show_progress": False}
+same = {**data, **network, **training, **held_out, **measured, **quiet}
+common = {"epochs": EPOCHS, **same}
 theirs = run_recbole(model="SASRec", dataset="ml-100k", config_dict=common)
 pd.Series(theirs["test_result"], name="test").to_frame()
 
@@ -70,8 +71,8 @@ pd.Series(runs["RecBole's rows"]["files"], name="file").to_frame()
 
 # %%
 try:
-    recbole_ext.run("SASRec", "ml-100k", **{**common, "learning_rat": 0.01})
-except recbole_ext.errors.UsageError as refusal:
+    recbole_ext.run("SASRec", "ml-100k", learning_rat=0.01, **common)
+except UsageError as refusal:
     print(refusal)
 
 # %% [markdown]
@@ -82,9 +83,8 @@ except recbole_ext.errors.UsageError as refusal:
 # order of rows (`length_buckets: False`) the losses are RecBole's.
 
 # %%
-runs["our rows"] = recbole_ext.run(
-    "SASRec", "ml-100k", data_layout="pointers", length_buckets=False, **common
-)
+ours = {"data_layout": "pointers", **same}
+runs["our rows"] = recbole_ext.run("SASRec", "ml-100k", epochs=EPOCHS, length_buckets=False, **ours)
 losses = pd.DataFrame({name: [e["train_loss"] for e in run["epochs"]] for name, run in runs.items()})
 assert (losses["our rows"] / losses["RecBole's rows"] - 1).abs().max() < 1e-3
 losses.rename_axis("epoch").reset_index()
@@ -95,29 +95,21 @@ losses.rename_axis("epoch").reset_index()
 # time.
 
 # %%
-every = {**common, "epochs": 6 * EPOCHS, "train_batch_size": 512}
-runs["every position"] = recbole_ext.run(
-    "SASRec", "ml-100k", data_layout="pointers", train_targets="all_positions", score="cosine", **every
-)
-table = pd.DataFrame(
-    {
-        "epochs": {name: run["epochs_run"] for name, run in runs.items()},
-        "training s": {name: run["seconds"]["train"] for name, run in runs.items()},
-        "NDCG@10, validation": {name: run["best_valid_score"] for name, run in runs.items()},
-        "NDCG@10, test": {name: run["test"]["ndcg@10"] for name, run in runs.items()},
-    }
-)
-table
+every = {"epochs": 6 * EPOCHS, "train_targets": "all_positions", "score": "cosine", **ours}
+runs["every position"] = recbole_ext.run("SASRec", "ml-100k", **every)
+columns = ["epochs", "training s", "NDCG@10, validation", "NDCG@10, test"]
+rows = {
+    name: [run["epochs_run"], run["seconds"]["train"], run["best_valid_score"], run["test"]["ndcg@10"]]
+    for name, run in runs.items()
+}
+pd.DataFrame(rows, index=columns).T
 
 # %%
 plt.figure(figsize=(6, 2.5))
 for name, run in runs.items():
-    seconds = run["seconds"]["train"] / run["epochs_run"]
-    plt.plot(
-        [(e["epoch"] + 1) * seconds for e in run["epochs"]],
-        [e["valid_score"] for e in run["epochs"]],
-        label=name,
-    )
+    epochs = pd.DataFrame(run["epochs"])
+    seconds = (epochs["epoch"] + 1) * run["seconds"]["train"] / run["epochs_run"]
+    plt.plot(seconds, epochs["valid_score"], marker=".", label=name)
 plt.title("NDCG@10 on validation, by seconds of training")
 plt.legend()
 plt.show()
