@@ -37,7 +37,7 @@ def anchors(text):
 
 @pytest.mark.parametrize("page", PAGES.values())
 def test_every_link_leads_somewhere(page):
-    for target in LINK.findall(CODE.sub("", site.page(page))):
+    for target in LINK.findall(CODE.sub("", site.page(page, ran=False))):
         if "://" in target:
             continue
         path, _, anchor = target.partition("#")

@@ -106,6 +106,12 @@ def test_it_uses_public_names_that_there_are(file):
                 assert getattr(module, alias.name).__doc__
 
 
+def test_the_class_is_of_forty_lines():
+    text = next(file for file in NOTEBOOKS if file.stem == "6_your_own_model").read_text(encoding="utf-8")
+    (cell,) = [cell.text for cell in site.cells(text) if cell.text.startswith("class ")]
+    assert len(cell.splitlines()) <= 40
+
+
 # --- what runs them -----------------------------------------------------------------------------------------
 
 TOY = """# %% [markdown]

@@ -99,8 +99,8 @@ cold_hits = cold_hits.rename_axis("HR@20, cold products")
 cold_hits
 
 # %% [markdown]
-# It does not find them, it only repeats them. Of cold products that the visitor has not seen yet it names about as
-# many as chance would; the models with features name dozens of times as many.
+# It does not find them, it only repeats them. Of cold products that the visitor has not seen yet it names hardly
+# more than chance would; the models with features name dozens of times as many.
 
 # %%
 new = cold_hits["new to the visit"]

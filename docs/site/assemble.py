@@ -55,10 +55,10 @@ def copied() -> dict[str, str]:
     return {on_site(name)[0]: name for name in names} | {"index.md": "README.md"}
 
 
-def page(name: str) -> str:
-    """A page of the tree as Markdown."""
+def page(name: str, ran: bool = True) -> str:
+    """A page of the tree as Markdown. ran: a notebook with what its cells have shown, where it has been run."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    return notebook_page(name, text, outputs(name, text)) if is_notebook(name) else text
+    return notebook_page(name, text, outputs(name, text) if ran else None) if is_notebook(name) else text
 
 
 def made() -> dict[str, str]:

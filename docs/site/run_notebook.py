@@ -25,7 +25,7 @@ from typing import Any
 
 import matplotlib
 
-matplotlib.use("Agg")
+matplotlib.use("svg")  # no one's default, so that a cell which changes it is found
 import matplotlib.pyplot as plt
 import pandas as pd
 from assemble import Cell, cells, source_sum
@@ -46,6 +46,8 @@ def main(folder: Path, file: Path, values: dict[str, str]) -> int:
         found = run(cell, f"<{file.name}, cell {number}>", vars(space))
         if found is None:
             return 1
+        if matplotlib.get_backend() != "svg":
+            raise SystemExit(f"cell {number} has changed matplotlib's backend: Jupyter would draw no more")
         for figure in map(plt.figure, plt.get_fignums()):
             name = f"{file.stem}-{len(drawn) + 1}.svg"
             drawn[name] = _svg(figure)

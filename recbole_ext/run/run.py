@@ -55,7 +55,9 @@ def run(
     from recbole_ext.processes import first_before_others, together
 
     with told(), together(config["device"]), aside(config), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # nothing a user can mend
+        warnings.filterwarnings(
+            "ignore", category=FutureWarning, module=r"recbole\."
+        )  # nothing a user can mend
         with first_before_others():
             prepare_atomic_files(config)
         init_seed(config["seed"], config["reproducibility"])

@@ -297,6 +297,28 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(toy, here, caps
     )
 
 
+def test_a_learning_curve_leaves_the_pictures_of_a_notebook_alone(tmp_path):
+    """Their backend, without which Jupyter shows none of them, and those that are open."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    from recbole_ext.run.curve import plot_learning_curve
+
+    before = matplotlib.get_backend()
+    matplotlib.use("svg")  # as Jupyter has its own
+    try:
+        own = plt.figure()
+        epochs = [
+            {"epoch": n, "train_loss": 3.0 - n, "valid_score": s} for n, s in enumerate((0.1, None, 0.2))
+        ]
+        plot_learning_curve(epochs, "NDCG@10", 0.2, "a run", tmp_path / "curve.png")
+        assert matplotlib.get_backend() == "svg" and plt.get_fignums() == [own.number]
+        assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    finally:
+        plt.close("all")
+        matplotlib.use(before)
+
+
 @pytest.mark.parametrize("names", [("record.json",), ("ranks.npz", "learning_curve.png", "record.json")])
 def test_the_table_is_printed_whatever_cannot_be_written(toy, here, capsys, disk_full, names):
     disk_full(*names)
