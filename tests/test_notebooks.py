@@ -8,9 +8,12 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+
+from recbole_ext.testing import ModelContract
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "docs" / "site"
@@ -106,10 +109,35 @@ def test_it_uses_public_names_that_there_are(file):
                 assert getattr(module, alias.name).__doc__
 
 
-def test_the_class_is_of_forty_lines():
+@pytest.fixture
+def own_model():
+    """The class of the notebook on one's own model, as its file would be."""
     text = next(file for file in NOTEBOOKS if file.stem == "6_your_own_model").read_text(encoding="utf-8")
     (cell,) = [cell.text for cell in site.cells(text) if cell.text.startswith("class ")]
-    assert len(cell.splitlines()) <= 40
+    return cell
+
+
+def test_the_class_is_of_forty_lines(own_model):
+    assert len(own_model.splitlines()) <= 40
+
+
+@pytest.mark.slow
+def test_the_class_keeps_the_contract(own_model, tmp_path):
+    """As the notebook tells its reader to find out."""
+    head = "import torch\nfrom recbole.model.abstract_recommender import SequentialRecommender\nfrom torch import nn\n"
+    (tmp_path / "fading.py").write_text(f"{head}\n\n{own_model}\n")
+    text = next(file for file in NOTEBOOKS if file.stem == "6_your_own_model").read_text(encoding="utf-8")
+    block = re.search(
+        r"^    from fading import Fading\n.*?\n\n(?=`pytest`)",
+        site.notebook_page("", text, None),
+        re.M | re.S,
+    )
+    (tmp_path / "test_fading.py").write_text(textwrap.dedent(block[0]))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))}
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_fading.py"]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    clauses = sum(name.startswith("test_") for name in dir(ModelContract))
+    assert re.search(rf"^{clauses} passed\b", done.stdout, re.MULTILINE), done.stdout[-3000:]
 
 
 # --- what runs them -----------------------------------------------------------------------------------------

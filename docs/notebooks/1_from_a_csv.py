@@ -52,8 +52,8 @@ plt.show()
 # ## Convert
 #
 # Columns are guessed from their names and values. Look at the guesses before you believe a figure: a column that was
-# taken for another one is the most common fault. A wrong guess is put right by name, as in `item="sku"` ([all
-# options](../convert.md)).
+# taken for another one is the most common fault. A wrong guess is put right by name, as in `item="sku"`
+# ([all options](../convert.md)).
 
 # %%
 manifest = recbole_ext.convert("events", "events.csv", "atomic_data/shop", items="items.csv")

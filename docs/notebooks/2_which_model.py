@@ -23,8 +23,8 @@ os.chdir(tempfile.mkdtemp(prefix="which-model-"))  # all files below are written
 # %% [markdown]
 # ## The log
 #
-# Yours would be converted by `recbole_ext.convert("events", "my_log.csv", "atomic_data/shop")`, as in [the first
-# notebook](1_from_a_csv.py). The result is a plain table, in order of time within each visit.
+# Yours would be converted by `recbole_ext.convert("events", "my_log.csv", "atomic_data/shop")`, as in
+# [the first notebook](1_from_a_csv.py). The result is a plain table, in order of time within each visit.
 
 # %%
 generate("diginetica", "raw", scale=SCALE)
@@ -36,9 +36,9 @@ log.head()
 # %% [markdown]
 # ## Three questions
 #
-# 1. How often does a visitor come back to a product of the same visit? Then a model that can copy is worth much. 2.
-# How many visits are of somebody who was there before? Then the visitor's past may help. 3. How many of the newest
-# events are of products that nobody had seen before? Only features can rank those.
+# - How often does a visitor come back to a product of the same visit? Then a model that can copy is worth much.
+# - How many visits are of somebody who was there before? Then the visitor's past may help.
+# - How many of the newest events are of products that nobody had seen before? Only features can rank those.
 
 # %%
 last_week = log["timestamp"] >= log["timestamp"].max() - 7 * 86400

@@ -73,7 +73,7 @@ pd.Series(first, name="comes first").to_frame()
 
 # %% [markdown]
 # Only the method that weighs events by their worth turns the list around, and only where the purchase is worth more.
-# SQN's second head knows the lamp's worth, but the list is the first head's. So: **SQN is a regulariser, SA2C changes
+# SQN's second head knows the lamp's worth, but the list is the first head's. So: **SQN shapes the network, SA2C changes
 # what you ask for.** The list of SA2C is right in one of ten cases. If you want that, you can have it; hit rates
 # fall.
 
@@ -149,9 +149,9 @@ whole = figures[figures["dimension"] == "all"].pivot(index="model", columns="met
 whole.loc[list(variants), ["ndcg@10", "hit@20", "reward@10"]]
 
 # %% [markdown]
-# Look for the pattern, not for the winner. SQN and the variants that look no step ahead, or whose rewards mean
-# nothing, lie within each other's intervals, and all of them within a few per cent of SASRec. `p_holm` says whether
-# one of the differences is more than the luck of these visits.
+# Look for the pattern, not for the winner. If rewards and looking ahead were what helps, SQN would stand out from the
+# variants without them. Here all four lie within a few per cent of SASRec, and `p_holm` says whether one of the
+# differences is more than the luck of these visits.
 
 # %%
 shares = tests["difference"] / whole.loc["SASRec", "ndcg@10"]

@@ -101,8 +101,8 @@ except UsageError as refusal:
 # %% [markdown]
 # ## Is it any good?
 #
-# A log of a made-up shop, and three others beside it: the most popular items, the nearest sessions, and SASRec as it
-# is trained best on a log of this size. All read the same sessions and guess the same events.
+# A log of a made-up shop, and three others beside it: the most popular items, the nearest sessions, and SASRec,
+# which learns at every position of a session. All read the same sessions and guess the same events.
 
 # %%
 generate("diginetica", "raw", scale=SCALE)
