@@ -18,7 +18,7 @@ WORKERS ?= $(shell $(or $(PYTHON),python3) -c 'import os; print(min(max(os.cpu_c
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup setup-base demo test test-all test-base test-pythons lint wheel release docs clean
+.PHONY: setup setup-base demo test test-all test-base test-pythons lint wheel release notebooks docs clean
 
 setup: $(VENV)/ready
 setup-base: $(BASE)/ready
@@ -92,6 +92,10 @@ $(DOCS)/ready: constraints-docs.txt
 	$(DOCS)/bin/pip install -q --no-compile -c constraints-docs.txt \
 	zensical mkdocstrings-python griffe-inherited-docstrings twine
 	touch $@
+
+# what the cells of docs/notebooks show, for the site: a notebook that is run, and not changed since, has it on its page
+notebooks: setup
+	@for file in docs/notebooks/*.py; do $(VENV)/bin/python docs/site/run_notebook.py build/notebooks $$file || exit 1; done
 
 # build/site: opens without a server; a link that leads nowhere, or any other warning, is an error
 docs: $(DOCS)/ready

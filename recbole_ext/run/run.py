@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from logging import getLogger
 from pathlib import Path
@@ -53,7 +54,10 @@ def run(
     from recbole_ext.files import told
     from recbole_ext.processes import first_before_others, together
 
-    with told(), together(config["device"]), aside(config):
+    with told(), together(config["device"]), aside(config), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", category=FutureWarning, module=r"recbole\."
+        )  # nothing a user can mend
         with first_before_others():
             prepare_atomic_files(config)
         init_seed(config["seed"], config["reproducibility"])
