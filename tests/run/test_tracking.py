@@ -30,6 +30,7 @@ def toy(write_log, random_log, tmp_path, monkeypatch, no_curves):
     """Settings of a run on a small log, in a folder of its own."""
     write_log(random_log())
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("recbole_ext.experiment.results.write_results", lambda grid, command: True)
     level = logging.getLogger().level
     yield {
         **{
@@ -392,6 +393,20 @@ def test_the_runs_before_a_cell_say_what_they_are_for(toy, mlflow):
     assert curve(second, "test/ndcg_at_5") and not curve(second, "valid/ndcg_at_5")
 
 
+def test_trials_of_a_search_are_told_apart_from_the_cell_that_goes_on_from_the_best(toy, mlflow):
+    asked = {"datasets": ["toy"], "models": ["GRU4Rec"], "seeds": [1], "settings": {**toy, "track": "mlflow"}}
+    Path("try.yaml").write_text(json.dumps({**asked, "search": {"learning_rate": [0.01, 0.001]}}))
+    assert main(["experiment", "try.yaml"]) == 0
+    *trials, cell = mlflow.runs.values()
+    assert [one.name for one in trials] == [
+        f"toy GRU4Rec search learning_rate={rate}" for rate in (0.01, 0.001)
+    ]
+    assert {one.tags["stage"] for one in trials} == {"search"} and not curve(trials[0], "test/ndcg_at_5")
+    assert cell.name == "toy GRU4Rec seed 1" and cell.tags["stage"] == "cell"
+    check_is_record(cell, json.loads(Path("runs/experiments/try/toy/GRU4Rec/seed-1/record.json").read_text()))
+    assert len(curve(cell, "train/loss")) == 2  # it trained none of them itself
+
+
 def test_a_run_that_is_gone_at_the_tracker_is_begun_anew(toy, mlflow, tmp_path):
     from recbole_ext.run.run import run as run_whole
 
@@ -400,13 +415,15 @@ def test_a_run_that_is_gone_at_the_tracker_is_begun_anew(toy, mlflow, tmp_path):
     given = {**toy, "track": "mlflow", "checkpoint_dir": str(folder)}
     run_whole("GRU4Rec", "toy", given, folder=folder, test=False, called=called)
     told = curve(mlflow.runs.pop("run0"), "train/loss")
-    mlflow.runs["other"] = mlflow.by_name().get("x")
+    mlflow.runs["other"] = None
     record = run_whole("GRU4Rec", "toy", given, folder=folder, called=called)
     tracked = mlflow.runs[record["tracked"]["mlflow"]]
     assert curve(tracked, "train/loss") == told and curve(tracked, "test/ndcg_at_5")
 
 
 # --- the real ones -----------------------------------------------------------------------------------------
+
+REASON = "{0} is large: pip install 'recbole-ext[{0}]' and call this again"
 
 
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
@@ -425,3 +442,45 @@ def test_the_stand_ins_have_the_signatures_of_the_real_packages(name, tmp_path):
     if name == "wandb":
         init = inspect.signature(stand_ins.WandbStore(tmp_path).module()["wandb"].init).parameters
         assert set(init) <= set(inspect.signature(real.init).parameters)
+
+
+@pytest.mark.slow
+def test_a_grid_of_two_processes_at_the_real_mlflow(toy, tmp_path, monkeypatch):
+    real = pytest.importorskip("mlflow", reason=REASON.format("mlflow"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/tracked.db")
+    assert grid(toy, "--track=mlflow", "--name=real", "--workers=2") == 0
+    client = real.MlflowClient(f"sqlite:///{tmp_path}/tracked.db")
+    found = client.search_runs([client.get_experiment_by_name("real").experiment_id])
+    assert sorted(one.info.run_name for one in found) == [
+        f"toy {m} seed {s}" for m in ("GRU4Rec", "SKNN") for s in (1, 2)
+    ]
+    for one in found:
+        folder = Path("runs/experiments/real/toy", one.data.tags["model"], f"seed-{one.data.tags['seed']}")
+        record = json.loads((folder / "record.json").read_text())
+        assert one.info.status == "FINISHED" and record["tracked"] == {"mlflow": one.info.run_id}
+        metrics = [
+            (name, point.step, point.value)
+            for name in one.data.metrics
+            for point in client.get_metric_history(one.info.run_id, name)
+        ]
+        check_is_record(stand_ins.SimpleNamespace(metrics=metrics, params=one.data.params), record)
+        assert [file.path for file in client.list_artifacts(one.info.run_id)] == ["model_card.md"]
+
+
+@pytest.mark.slow
+def test_a_grid_of_two_processes_at_the_real_wandb(toy, tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason=REASON.format("wandb"))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert grid(toy, "--track=wandb", "--name=real", "--workers=2") == 0
+    files = list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert len(files) == 4 and len(list(tmp_path.glob("wandb/offline-run-*/files/model_card.md"))) == 4
+    told = b"".join(file.read_bytes() for file in files)
+    for name in (
+        "GRU4Rec seed 1",
+        "GRU4Rec seed 2",
+        "SKNN seed 1",
+        "SKNN seed 2",
+        "test/ndcg_at_5",
+        "valid/ndcg_at_5",
+    ):
+        assert name.encode() in told
