@@ -43,15 +43,16 @@ ELSEWHERE = """## Published under other protocols
 
 These are on the same logs and **not comparable** with the tables above, as their splits differ (HR@20 / MRR@20).
 
-| source | protocol | Diginetica | Retail Rocket |
+| source and protocol | model | Diginetica | Retail Rocket |
 |---|---|---|---|
-| Ludewig et al. 2020 | five time windows, mean; VSTAN | .480 / .184 | .593 / .364 |
+| Ludewig et al. 2020, mean of five time windows | VSTAN | .480 / .184 | .593 / .364 |
 | | STAN | .480 / .183 | .594 / .364 |
+| | VSKNN | .473 / .178 | .575 / .340 |
 | | SKNN | .475 / .171 | .579 / .337 |
 | | GRU4Rec | .464 / .164 | .567 / .324 |
 | | NARM | .419 / .139 | .555 / .320 |
 | | SR-GNN | .364 / .156 | .500 / .325 |
-| GRU4Rec, official PyTorch code | its own split | .4995 / .1542 | .5186 / .2175 |
+| official PyTorch code of GRU4Rec, a split of its own | GRU4Rec | .4995 / .1542 | .5186 / .2175 |
 
 Left out are HR@20 of .63 and more on Diginetica's lists (MSGAT, MGCOT): these models mix the sessions of a test batch,
 and in the file's order most test pairs share a batch with a longer prefix of their own session."""
@@ -189,7 +190,7 @@ def _check_marks(folder: Path, text: str, metric: str, marks: Sequence[str]) -> 
 def _commits(folder: Path) -> dict[str, tuple[str, ...]]:
     """The commits by which a model's finished cells were measured, each once, in the order of its seeds."""
     last = {
-        (row["dataset"], row["label"], row["seed"], row["settings"]): row["commit"].removesuffix("-dirty")[:7]
+        (row["dataset"], row["label"], row["seed"], row["settings"]): _short(row["commit"])
         for row in _rows(folder / "test_readings.csv")
     }
     found: dict[str, dict[str, None]] = {}
@@ -198,6 +199,12 @@ def _commits(folder: Path) -> dict[str, tuple[str, ...]]:
             commit = last[(row["dataset"], row["label"], row["seed"], row["settings"])]
             found.setdefault(row["label"], {})[commit] = None
     return {label: tuple(commits) for label, commits in found.items()}
+
+
+def _short(commit: str) -> str:
+    """Seven digits, and git's word for changes that were not committed."""
+    digits, dash, word = commit.partition("-")
+    return f"{digits[:7]}{dash}{word}"
 
 
 def _protocol(text: str) -> str:
@@ -236,7 +243,7 @@ from it is told [there](README.md).
 - Two intervals may overlap and the difference be sure all the same, as models are tested on the same targets.
 - Compare within a log. Logs differ in how many items there are, how often people come back, and how they are split.
 - Every figure leads to its experiment's page: command, settings of each model, what else was tried. A commit is the
-  code that trained and tested the model.
+  code that trained and tested the model; `-dirty`: with changes that were not committed.
 - Models of a log that are searched had the same number of trials, on validation; then the test part was read.
 - A blend ranks by two models together. Other names of several words are variants: `no pointer` is HRNNFeat without it.
 - A generated log is made up: it shows how a model works, not what a shop's visitors do.

@@ -166,21 +166,23 @@ class Tracked:
         self._told: dict[str, dict[str, set[int]]] = {}  # by tracker, by part: the epochs that it knows
         self._open: dict[str, Tracker] = {}
         self._about = _about(run, called)
-        before = self._read()
+        self._read()
         for name in asked.trackers:
-            known = before.get(name, {})
+            known = self._ids.get(name)
             try:
-                tracker = TRACKERS[name](self._about, asked, known.get("id"))
+                tracker = TRACKERS[name](self._about, asked, known)
             except Exception as error:
                 if not run.is_cell:
-                    raise _unreached(name, error) from error
+                    refused = _unreached(name, error)
+                    self.end(FAILED, str(refused))  # who was told before
+                    raise refused from error
                 self._lose(name, error)
                 continue
             self._open[name] = tracker
             self._ids[name] = tracker.id
-            told = known.get("told", {}) if known.get("id") == tracker.id else {}
-            self._told[name] = {part: set(epochs) for part, epochs in told.items()}
-        run.record["tracked"] = dict(self._ids)
+            if tracker.id != known:
+                self._told[name] = {}
+        run.record["tracked"] = {name: self._ids[name] for name in self._open}
         self._write()
 
     # --- what is told ----------------------------------------------------------------------------------
@@ -250,13 +252,18 @@ class Tracked:
 
     # --- what is known of it -----------------------------------------------------------------------------
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> None:
         if not self._run.is_cell:
-            return {}
+            return
         try:
-            return dict(json.loads((self._run.folder / FILE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return {}
+            found = json.loads((self._run.folder / FILE).read_text(encoding="utf-8"))
+            self._ids = {name: str(one["id"]) for name, one in found.items()}
+            self._told = {
+                name: {part: set(epochs) for part, epochs in one["told"].items()}
+                for name, one in found.items()
+            }
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none there, or cut: begun anew
+            self._ids, self._told = {}, {}
 
     def _write(self) -> None:
         if not self._run.is_cell:  # a single run goes on in another folder, under another name

@@ -279,7 +279,13 @@ def test_one_that_does_not_answer_at_the_start_is_told_before_anything_runs(toy,
         run(toy, track="mlflow")
     assert grid(toy, "--track=mlflow") == 2
     assert "error: MLflow does not answer at http://nobody:5000" in capsys.readouterr().err
-    wandb.account = False
+    mlflow.answers = float("inf")
+    wandb.wandb.init, init = None, wandb.wandb.init
+    with pytest.raises(UsageError, match=r"^wandb cannot be told of the run"):
+        run(toy, track=["mlflow", "wandb"])
+    (tracked,) = mlflow.runs.values()
+    assert tracked.status[-1] == "FAILED"
+    wandb.wandb.init, wandb.account = init, False
     with pytest.raises(
         UsageError, match=r"knows no account here \(No API key configured\): call wandb login"
     ):
@@ -372,6 +378,10 @@ def test_a_cell_that_failed_or_was_interrupted_goes_on_in_its_run(toy, mlflow, m
     words = ("--track=mlflow", "--epochs=3", "--stopping_step=9")
     toy.pop("epochs")
     assert grid(toy, *words, models="GRU4Rec") == 130
+    mlflow.answers = 1  # the experiment's question, and not the cell's
+    stops[1] = KeyboardInterrupt()
+    assert grid(toy, *words, models="GRU4Rec") == 130
+    mlflow.answers = float("inf")
     assert grid(toy, *words, models="GRU4Rec") == 1
     tracked = mlflow.runs["run0"]
     assert tracked.tags["ended"] == "failed: worn out"
