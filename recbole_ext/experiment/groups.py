@@ -12,13 +12,14 @@ from recbole_ext.errors import UsageError
 from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job
 from recbole_ext.experiment.checked import Asked, asked_of, check_sampling, refuse_unread
+from recbole_ext.experiment.names import name_of
 from recbole_ext.experiment.plan import Entry, Experiment
 from recbole_ext.experiment.search import Listed, Sampled, Search
 from recbole_ext.experiment.space import combinations
 from recbole_ext.experiment.study import Way
 
 if TYPE_CHECKING:
-    from recbole_ext.run.tracking import Wanted
+    from recbole_ext.run.trackers import Wanted
 
 
 @dataclass
@@ -149,8 +150,9 @@ def _search(
     def make(tries: Mapping[str, Any]) -> Job:
         identity = cells.identity_of(wanted.configured(tries, seed), data)
         folder = own / "search" / cells.digest(identity)
-        return Job(
-            seed=seed, settings=wanted.of_job(tries), folder=folder, identity=identity, tries=tries, **common
+        settings = wanted.of_job(tries)
+        return _called(
+            Job(seed=seed, settings=settings, folder=folder, identity=identity, tries=tries, **common)
         )
 
     sampling = experiment.sampling
@@ -195,14 +197,20 @@ def _cells(
         "refit": experiment.refit,
     }
     return [
-        Job(
-            seed=seed,
-            settings=wanted.of_job({}),
-            folder=own / f"seed-{seed}",
-            identity=cells.identity_of(wanted.configured({}, seed), data) | search,
-            refit=experiment.refit,
-            test=experiment.test,
-            **common,
+        _called(
+            Job(
+                seed=seed,
+                settings=wanted.of_job({}),
+                folder=own / f"seed-{seed}",
+                identity=cells.identity_of(wanted.configured({}, seed), data) | search,
+                refit=experiment.refit,
+                test=experiment.test,
+                **common,
+            )
         )
         for seed in seeds
     ]
+
+
+def _called(job: Job) -> Job:
+    return replace(job, called=name_of(job))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,9 +33,6 @@ from recbole_ext.run.model_folder import FOLDER, write_model_folder
 from recbole_ext.settings.place import Place
 from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.version import __version__
-
-if TYPE_CHECKING:
-    from recbole_ext.run.tracking import Tracked
 
 PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "polars")
 
@@ -65,7 +62,9 @@ class Run:
         self.epochs: list[dict[str, Any]] = []
         self.arrays: dict[str, Any] = {}  # of numpy, by name
         self.files: dict[str, Path] = {}  # what is written already, by label
-        self.tracked: Tracked | None = None  # where `track` asks for it
+        self.listeners: list[
+            Callable[[Any], None]
+        ] = []  # are given the trainer when it has more to say of its epochs
         self.record: dict[str, Any] = {
             "format": records.FORMAT,
             "model": config["model"],
@@ -125,8 +124,8 @@ class Run:
 
         def note(index: int, valid_score: float) -> None:
             trainer.valid_scores = {**getattr(trainer, "valid_scores", {}), index: float(valid_score)}
-            if self.tracked is not None:
-                self.tracked.epochs(trainer)
+            for listen in self.listeners:
+                listen(trainer)
             if self.watch is not None:
                 self.watch(index, float(valid_score))
 
@@ -136,8 +135,8 @@ class Run:
         self, trainer: Any, best_score: float, best_valid: dict[str, float] | None, seconds: float
     ) -> None:
         """Note the course of training, also before a resume; epochs without an evaluation have a loss only."""
-        if self.tracked is not None:  # those of a checkpoint, and of a trainer that calls nobody
-            self.tracked.epochs(trainer)
+        for listen in self.listeners:  # epochs of a checkpoint, and of a trainer that calls nobody
+            listen(trainer)
         scores = getattr(trainer, "valid_scores", {})
         self.epochs = [
             {"epoch": epoch, "train_loss": float(loss), "valid_score": scores.get(epoch)}

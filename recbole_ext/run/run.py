@@ -180,8 +180,8 @@ def _carried_out(
         loaders = _loaders(config, run)
     off_policy = _off_policy(config, *loaders) if tested else None
     trainer = _trainer(config, loaders[0])
-    if run.tracked is not None:
-        trainer.wandblogger = Beside(run.tracked, trainer)
+    if run.listeners:
+        trainer.wandblogger = Beside(run.listeners, trainer)
     trainer.eval_collector.off_policy = off_policy
     if parent is not None and before is not None:
         # RecBole names checkpoints by the second, and this one must not take the place of the parent's

@@ -13,13 +13,57 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from recbole_ext.errors import UsageError, needs
-from recbole_ext.run.tracking import FAILED, FINISHED, STOPPED, About, Wanted, metric_name, reason
 
 CARD = "model_card.md"
+FINISHED, FAILED, STOPPED, PRUNED = "finished", "failed", "stopped", "pruned"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Who is to be told of a run. trackers: their names. project: at Weights & Biases. as_recbole: metrics there have
+    the names that RecBole's own `log_wandb` gives them."""
+
+    trackers: tuple[str, ...] = ()
+    project: str | None = None
+    as_recbole: bool = False
+
+
+@dataclass(frozen=True)
+class About:
+    """What a tracker is told of a run when it begins.
+
+    place: the experiment's name, of a single run its data set's. settings: as in record.json. tags: commit, data set,
+    model, seed, experiment, stage; those that are not known are left out. alone: no cell of an experiment.
+    """
+
+    name: str
+    place: str
+    settings: Mapping[str, Any]
+    tags: Mapping[str, str]
+    alone: bool
+
+
+def metric_name(part: str, name: str) -> str:
+    """A metric's name at every tracker: `valid/ndcg_at_10` for `NDCG@10` on validation, as MLflow takes no @.
+
+    part: train, valid, best_valid, test or seconds; name: as in record.json.
+    """
+    return f"{part}/{re.sub(r'[^a-z0-9_. -]', '_', name.lower().replace('@', '_at_'))}"
+
+
+def reason(error: BaseException) -> str:
+    """One line of what an error says; of one about a connection, what the system says of it."""
+    cause = error
+    while (below := cause.__cause__ or cause.__context__) is not None:
+        cause = below
+    said = str(cause if isinstance(cause, OSError) else error)
+    text = next((line.strip() for line in said.splitlines() if line.strip()), type(error).__name__)
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 class Tracker(abc.ABC):

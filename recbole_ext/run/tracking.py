@@ -8,9 +8,8 @@ where `track` does not name it. One that fails is told nothing more of that run,
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,22 @@ from typing import TYPE_CHECKING, Any
 from recbole_ext.errors import Ended, UsageError, needs
 from recbole_ext.files import write_text
 from recbole_ext.run.model_folder import CARD, FOLDER
+from recbole_ext.run.trackers import (
+    FAILED,
+    FINISHED,
+    PRUNED,
+    STOPPED,
+    TRACKERS,
+    About,
+    Tracker,
+    Wanted,
+    reason,
+)
 
 if TYPE_CHECKING:
     from recbole_ext.run.record import Run
-    from recbole_ext.run.trackers import Tracker
 
 FILE = "tracked.json"  # in a cell's folder: what trackers call the run, and what they know of it
-FINISHED, FAILED, STOPPED, PRUNED = "finished", "failed", "stopped", "pruned"
 
 
 @dataclass(frozen=True)
@@ -39,31 +47,6 @@ class Called:
     stage: str
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Who is to be told of a run. trackers: their names. project: at Weights & Biases. as_recbole: metrics there have
-    the names that RecBole's own `log_wandb` gives them."""
-
-    trackers: tuple[str, ...] = ()
-    project: str | None = None
-    as_recbole: bool = False
-
-
-@dataclass(frozen=True)
-class About:
-    """What a tracker is told of a run when it begins.
-
-    place: the experiment's name, of a single run its data set's. settings: as in record.json. tags: commit, data set,
-    model, seed, experiment, stage; those that are not known are left out. alone: no cell of an experiment.
-    """
-
-    name: str
-    place: str
-    settings: Mapping[str, Any]
-    tags: Mapping[str, str]
-    alone: bool
-
-
 def wanted(config: Any) -> Wanted:
     """Who is to be told of a run of this configuration."""
     named = tuple(config["track"] or ())
@@ -73,8 +56,6 @@ def wanted(config: Any) -> Wanted:
 
 def check_installed(config: Any) -> None:
     """UsageError, saying what to install, where a tracker's package is not there."""
-    from recbole_ext.run.trackers import TRACKERS
-
     asked = wanted(config)
     for name in asked.trackers:
         needs(
@@ -84,8 +65,6 @@ def check_installed(config: Any) -> None:
 
 def check_reached(asked: Wanted, place: str) -> None:
     """UsageError where a tracker does not answer: before anything runs. place: see About."""
-    from recbole_ext.run.trackers import TRACKERS
-
     for name in asked.trackers:
         try:
             TRACKERS[name].check(asked, place)
@@ -97,24 +76,6 @@ def _unreached(name: str, error: Exception) -> UsageError:
     if isinstance(error, UsageError):
         return error
     return UsageError(f"{name} cannot be told of the run ({reason(error)}): mend that, or leave track out")
-
-
-def reason(error: BaseException) -> str:
-    """One line of what an error says; of one about a connection, what the system says of it."""
-    cause = error
-    while (below := cause.__cause__ or cause.__context__) is not None:
-        cause = below
-    said = str(cause if isinstance(cause, OSError) else error)
-    text = next((line.strip() for line in said.splitlines() if line.strip()), type(error).__name__)
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-def metric_name(part: str, name: str) -> str:
-    """A metric's name at every tracker: `valid/ndcg_at_10` for `NDCG@10` on validation, as MLflow takes no @.
-
-    part: train, valid, best_valid, test or seconds; name: as in record.json.
-    """
-    return f"{part}/{re.sub(r'[^a-z0-9_. -]', '_', name.lower().replace('@', '_at_'))}"
 
 
 @contextmanager
@@ -131,15 +92,16 @@ def tracked(run: Run, called: Called | None) -> Iterator[None]:
     run.config["log_wandb"] = False  # RecBole's trainer would begin a run of its own
     if not run.is_cell:
         check_reached(asked, str(run.config["dataset"]))
-    run.tracked = Tracked(run, asked, called)
+    telling = Tracked(run, asked, called)
+    run.listeners.append(telling.epochs)
     try:
         yield
     except BaseException as error:
-        run.tracked.end(*_how(error))
+        telling.end(*_how(error))
         raise
     missing = run.record.get("not_written")
-    run.tracked.tell_end()
-    run.tracked.end(*((FAILED, missing[0]) if missing else (FINISHED, "")))
+    telling.tell_end()
+    telling.end(*((FAILED, missing[0]) if missing else (FINISHED, "")))
 
 
 def _how(error: BaseException) -> tuple[str, str]:
@@ -159,8 +121,6 @@ class Tracked:
     """
 
     def __init__(self, run: Run, asked: Wanted, called: Called | None):
-        from recbole_ext.run.trackers import TRACKERS
-
         self._run = run
         self._ids: dict[str, str] = {}
         self._told: dict[str, dict[str, set[int]]] = {}  # by tracker, by part: the epochs that it knows
@@ -280,13 +240,13 @@ class Tracked:
 class Beside:
     """Stands where RecBole's trainer has its WandbLogger, which it calls after each epoch, validated or not."""
 
-    def __init__(self, tracked: Tracked, trainer: Any):
-        self._tracked, self._trainer = tracked, trainer
+    def __init__(self, listeners: Sequence[Callable[[Any], None]], trainer: Any):
+        self._listeners, self._trainer = listeners, trainer
 
     def log_metrics(self, metrics: Mapping[str, Any], head: str = "train", commit: bool = True) -> None:
-        """Tell the loss; validation metrics follow when the trainer has noted them."""
-        if head == "train":
-            self._tracked.epochs(self._trainer)
+        """Call the listeners when a loss is known; validation metrics follow when the trainer has noted them."""
+        for listen in self._listeners if head == "train" else ():
+            listen(self._trainer)
 
     def log_eval_metrics(self, metrics: Mapping[str, Any], head: str = "eval") -> None:
         """Nothing: the test metrics are told with the rest of the record."""

@@ -17,7 +17,8 @@ import pytest
 import recbole_ext
 from recbole_ext.cli import main
 from recbole_ext.errors import Ended, UsageError
-from recbole_ext.run.tracking import Called, metric_name
+from recbole_ext.run.trackers import metric_name
+from recbole_ext.run.tracking import Called
 from recbole_ext.settings.place import Place
 
 _spec = importlib.util.spec_from_file_location("stand_in_trackers", Path(__file__).parent / "trackers.py")
