@@ -107,7 +107,7 @@ def tracked(run: Run, called: Called | None) -> Iterator[None]:
 def _how(error: BaseException) -> tuple[str, str]:
     """How a run has ended that raised this, and what is to be said of it."""
     if isinstance(error, Ended):
-        return PRUNED, reason(error)
+        return PRUNED, reason(error).removeprefix("pruned ")
     if isinstance(error, Exception):
         return FAILED, reason(error)
     return STOPPED, "interrupted"

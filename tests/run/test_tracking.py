@@ -258,7 +258,7 @@ def test_a_run_that_was_ended_on_purpose_has_not_failed(toy, mlflow, wandb):
     with pytest.raises(Ended):
         run_whole("GRU4Rec", "toy", {**toy, "track": ["mlflow", "wandb"]}, watch=watch)
     (tracked,) = mlflow.runs.values()
-    assert tracked.status[-1] == "KILLED" and tracked.tags["ended"] == "pruned: pruned after epoch 1"
+    assert tracked.status[-1] == "KILLED" and tracked.tags["ended"] == "pruned: after epoch 1"
     assert len(curve(tracked, "valid/ndcg_at_5")) == 1 and wandb.runs[0].ended == 0
 
 
