@@ -33,12 +33,12 @@ $(VENV)/ready: constraints.txt pyproject.toml
 	$(VENV)/bin/pip install -q --no-compile -c constraints.txt --no-deps --no-build-isolation recbole -e .
 	touch $@
 
-# all that pyproject.toml names, without RecBole, whose metadata would bring its old ray, and without the extra ray
+# all that pyproject.toml names, without RecBole, whose metadata would bring its old ray, and without large extras
 define NAMED
 import tomllib; \
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 lists = [project["dependencies"], *project["optional-dependencies"].values()]; \
-print(*(line for lines in lists for line in lines if not line.startswith(("recbole", "ray"))), sep="\n")
+print(*(line for lines in lists for line in lines if not line.startswith(("recbole", "ray", "mlflow", "wandb"))), sep="\n")
 endef
 
 $(BASE)/ready: constraints-base.txt pyproject.toml

@@ -370,7 +370,9 @@ def test_the_table_names_the_checkpoint_that_loads(toy, here, capsys):
 def test_wandb_that_is_not_there_is_told_before_anything_runs(toy, here, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     assert command(toy, "--log_wandb=True") == 2
-    one_sentence(capsys.readouterr().err, "log_wandb needs wandb, which is not installed: pip install wandb")
+    one_sentence(
+        capsys.readouterr().err, "log_wandb needs wandb, which is not installed: pip install 'recbole-ext"
+    )
     assert not Path("runs").exists()
 
 
