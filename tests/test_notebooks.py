@@ -49,8 +49,16 @@ def run(file, out, *values):
     return subprocess.run(words, cwd=scratch, env=environment, capture_output=True, text=True, timeout=900)
 
 
-@pytest.mark.slow
-@notebooks
+QUICK = ("1_from_a_csv", "4_returning_visitors", "6_your_own_model")  # less than ten seconds each
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(file, id=file.stem, marks=() if file.stem in QUICK else pytest.mark.slow)
+        for file in NOTEBOOKS
+    ],
+)
 def test_it_runs(file, tmp_path):
     done = run(file, tmp_path, *(f"{name}={value}" for name, value in SMALL[file.stem].items()))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
