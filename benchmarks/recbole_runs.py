@@ -7,6 +7,7 @@ alone, from asking for a batch to the end of its step.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import logging
 import sys
@@ -224,9 +225,18 @@ def held_bytes(dataset: Any) -> int:
 
 
 def evaluate_rows(
-    ours: bool, data: str, model: str, settings: dict[str, Any], rows: int, mode: str = "full"
-) -> dict[str, float]:
-    """Rows a second of the trainer's evaluation of some test rows, with untrained weights."""
+    ours: bool,
+    data: str,
+    model: str,
+    settings: dict[str, Any],
+    rows: int,
+    mode: str = "full",
+    lists: bool = False,
+) -> dict[str, Any]:
+    """Rows a second of the trainer's evaluation of some test rows, with untrained weights; CPU time of all threads.
+
+    lists: ours keeps what a record's targets have, their ranks and lists, of which `found` is the sum.
+    """
     run = open_run(ours, data, model, settings, anomaly=False, mode=mode)
     loader, trainer = run["test"], run["trainer"]
     if ours:
@@ -236,10 +246,64 @@ def evaluate_rows(
     loader.__class__ = type("Limited", (type(loader),), {"__iter__": limit.of(type(loader))})
     trainer.evaluate(loader, load_best_model=False)  # caches and buffers
     limit.seen = 0
-    began = time.perf_counter()
+    if lists:
+        trainer.eval_collector.start()
+    began, used = time.perf_counter(), time.process_time()
     trainer.evaluate(loader, load_best_model=False)
-    seconds = time.perf_counter() - began
-    return {"rows_per_second": limit.seen / seconds, "rows": limit.seen, "seconds": seconds}
+    seconds, cpu = time.perf_counter() - began, time.process_time() - used
+    kept = trainer.eval_collector.targets() if lists else {}
+    return {
+        "rows_per_second": limit.seen / seconds,
+        "rows_per_cpu_second": limit.seen / cpu,
+        "rows": limit.seen,
+        "seconds": seconds,
+        "found": _sum([kept[name] for name in ("item", "rank", "top")]) if lists else "",
+    }
+
+
+def rank_rows(rows: int, items: int, width: int, batch: int, device: str) -> dict[str, Any]:
+    """Ranks and best 20 of drawn states among drawn vectors, some repeated: rows a second, and the sum of all found."""
+    import torch
+
+    from recbole_ext.scores.factored import FactoredScores
+
+    random = torch.Generator(device).manual_seed(1)
+    states = torch.randn(rows, width, generator=random, device=device)
+    vectors = torch.randn(items + 1, width, generator=random, device=device)
+    vectors[1::50] = vectors[7]  # they tie
+    target = torch.randint(1, items + 1, (rows,), generator=random, device=device)
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+
+    def found() -> list[Any]:
+        each = []
+        for first in range(0, rows, batch):
+            piece = slice(first, first + batch)
+            scores = FactoredScores(states[piece], vectors)
+            if hasattr(scores, "ranks_and_top"):
+                each += scores.ranks_and_top(target[piece], 20)
+            else:
+                each += [scores.ranks(target[piece]), scores.top(20)]
+        wait()
+        return each
+
+    found()
+    began, used = time.perf_counter(), time.process_time()
+    each = found()
+    seconds, cpu = time.perf_counter() - began, time.process_time() - used
+    return {
+        "rows_per_second": rows / seconds,
+        "rows_per_cpu_second": rows / cpu,
+        "seconds": seconds,
+        "found": _sum([part.cpu().numpy() for part in each]),
+    }
+
+
+def _sum(arrays: list[Any]) -> str:
+    """What stands for the numbers in some arrays."""
+    summed = hashlib.sha256()
+    for array in arrays:
+        summed.update(array.astype("int64").tobytes())
+    return summed.hexdigest()[:12]
 
 
 def ask(

@@ -116,10 +116,7 @@ NOW = (
 def beside(data: Path, checkout: Path, repeats: int, batches: int, threads: int) -> str:
     """The table of HRNNFeat here, with and without what it looks back with, beside the one of another commit."""
     order = {"ours": True, "data": str(data), "model": "HRNNFeat", "batches": batches}
-    old = subprocess.run(
-        ["git", "log", "-1", "--format=%h", "--", "."], cwd=checkout, capture_output=True, text=True
-    ).stdout.strip()
-    first = Line(f"HRNNFeat of {old or checkout.name}", True, "HRNNFeat", BESIDE)
+    first = Line(f"HRNNFeat of {commit_of(checkout)}", True, "HRNNFeat", BESIDE)
     sides = [
         (
             first,
@@ -139,6 +136,14 @@ def beside(data: Path, checkout: Path, repeats: int, batches: int, threads: int)
         text = f"{speed:,.0f} ({min(runs):,.0f}–{max(runs):,.0f})" if runs else "failed"
         rows.append((line.label, text, f"{speed / base:.2f}×", f"{median(found[line.label], 'peak_gb'):.1f}"))
     return table(("what", "targets/s, median (least–most)", "ratio", "peak GB"), rows)
+
+
+def commit_of(checkout: Path) -> str:
+    """The commit of a checkout; the folder's name where it is none."""
+    said = subprocess.run(
+        ["git", "log", "-1", "--format=%h", "--", "."], cwd=checkout, capture_output=True, text=True
+    )
+    return said.stdout.strip() or checkout.name
 
 
 def starting(data: Path, repeats: int, threads: int) -> str:

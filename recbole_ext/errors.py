@@ -23,6 +23,7 @@ RECBOLE = "pip install --no-deps recbole==1.2.1"
 _EXTRAS = {
     **dict.fromkeys(("starlette", "uvicorn", "httptools", "uvloop", "prometheus_client"), "serve"),
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
+    "optuna": "search",
 }
 _NAMES = {"yaml": "pyyaml", "sklearn": "scikit-learn", "prometheus_client": "prometheus-client"}
 

@@ -55,6 +55,14 @@ def read(folder: Path) -> dict[str, Any]:
     return record
 
 
+def best_epochs(record: Mapping[str, Any] | None) -> int | None:
+    """The number of epochs that was best on validation, or that were made where none is known to be."""
+    if record is None:
+        return None
+    best = record.get("best_epoch")
+    return record["epochs_run"] if best is None else best + 1
+
+
 def _sum(rest: Mapping[str, Any]) -> str:
     plain = json.loads(json.dumps(rest))  # as it is read back: keys are text
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()

@@ -165,15 +165,16 @@ def test_the_stream_is_put_back(capsys):
 
 
 @pytest.mark.parametrize(
-    ("program", "words", "during"),
+    ("program", "words", "during", "said"),
     [
-        ("recbole_ext", ["promote", "a", "b"], "recbole_ext.cli"),
-        ("recbole_ext", ["recommend", "a", "--examples"], "pandas"),
-        ("run.py", ["--model=AR", "--dataset=x"], "recbole_ext.cli"),
-        ("run.py", ["--model=AR", "--dataset=x"], "torch"),
+        ("recbole_ext", ["promote", "a", "b"], "recbole_ext.cli", ""),
+        ("recbole_ext", ["recommend", "a", "--examples"], "pandas", ": the same command begins anew"),
+        ("run.py", ["--model=AR", "--dataset=x"], "recbole_ext.cli", ""),
+        ("run.py", ["--model=AR", "--dataset=x"], "torch", f": {cli.GO_ON['run']}"),
+        ("run.py", ["--model=AR", "--dataset=x,y"], "torch", ": the same command goes on"),
     ],
 )
-def test_ctrl_c_while_something_is_imported(program, words, during, tmp_path):
+def test_ctrl_c_while_something_is_imported(program, words, during, said, tmp_path):
     act = "os.kill(os.getpid(), signal.SIGINT); time.sleep(5)"
     how = "run_path" if program.endswith(".py") else "run_module"
     place = str(ROOT / program) if program.endswith(".py") else program
@@ -181,7 +182,7 @@ def test_ctrl_c_while_something_is_imported(program, words, during, tmp_path):
     code += f"import runpy\nsys.argv[0] = {program!r}\nrunpy.{how}({place!r}, run_name='__main__')"
     with python(code, *words, cwd=tmp_path) as command:
         out, err = command.communicate()
-    assert (command.returncode, out, err) == (130, "", "interrupted\n")
+    assert (command.returncode, out, err) == (130, "", f"interrupted{said}\n")
 
 
 # --- a terminal is not steered by what a log holds -----------------------------------------------------------

@@ -67,8 +67,8 @@ def check_raw_settings(config: Any) -> None:
     """Raise UsageError for a converter, an option of it or of the generator that cannot be used."""
     source, options = config["source"], config["convert_options"]
     if source is not None:
-        known = [*sources.names(), *sources.OLD_NAMES]
-        if source not in known:
+        if not sources.is_known(source):
+            known = [*sources.names(), *sources.OLD_NAMES]
             hint = did_you_mean(str(source), known) or f": it has to be one of {', '.join(sources.names())}"
             raise UsageError(f"source is {source!r}{hint}")
         check_options(source, options)

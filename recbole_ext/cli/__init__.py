@@ -30,6 +30,13 @@ COMMANDS = {
     "doctor": "what is installed, what is missing for which command, and the line that mends it",
     "settings": "every key of a run or of a model: what it does, what it takes, its default",
 }
+ANEW = "the same command begins anew"
+GO_ON = {  # after Ctrl-C, where nobody knows better how
+    "run": f"{ANEW}, --resume_from=FILE goes on from a checkpoint",
+    "experiment": "the same command goes on",
+    "convert": f"what was there before is unchanged, {ANEW}",
+    "serve": "the same command serves again",
+}
 TRAIN = ("run", "experiment", "update", "export")  # they need torch and all the rest
 
 
@@ -79,8 +86,8 @@ def _command(name: str, arguments: list[str], prog: str) -> int:
         return _mistake(missing(error, name, name in TRAIN))
     except UsageError as error:
         return _mistake(error)
-    except KeyboardInterrupt:
-        _say("interrupted")
+    except KeyboardInterrupt as stop:
+        _say(f"interrupted: {str(stop) or GO_ON.get(name, ANEW)}")
         return 130
 
 

@@ -47,6 +47,7 @@ TESTED = {
     "prometheus-client": ("0.26.0",),
     "onnx": ("1.23.2",),
     "onnxruntime": ("1.32.0",),
+    "optuna": ("5.0.0",),
 }
 PYTHONS = ((3, 11), (3, 14))
 # the line that brings an extra of ours; "": all that stands outside them
@@ -54,6 +55,7 @@ EXTRAS = {
     "": "pip install recbole-ext",
     "serve": "pip install 'recbole-ext[serve]'",
     "onnx": "pip install 'recbole-ext[onnx]'",
+    "search": "pip install 'recbole-ext[search]'",
     "ray": "pip install 'ray>=2.60'",
 }
 WITHOUT = ("torch", "recbole")
@@ -63,6 +65,7 @@ COMMANDS = {
     "run, experiment, update, recommend": "",
     "serve": "serve",
     "export": "onnx",
+    "experiment, sampler: tpe": "search",
     "experiment --ray": "ray",
 }
 

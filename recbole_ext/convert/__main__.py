@@ -74,7 +74,9 @@ def _main(words: Sequence[str], prog: str) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted: what was there before is unchanged.", file=sys.stderr)
+        print(
+            "interrupted: what was there before is unchanged, the same command begins anew", file=sys.stderr
+        )
         return 130
     return 0
 

@@ -15,9 +15,9 @@ from typing import IO
 from recbole_ext.convert.atomic import RowReport
 from recbole_ext.convert.columns import Column
 from recbole_ext.convert.engine import np, pl
-from recbole_ext.convert.progress import progress
 from recbole_ext.convert.raw_files import UNREADABLE, Source
 from recbole_ext.errors import ConvertError
+from recbole_ext.progress import progress
 
 BLOCK_BYTES = 1 << 24
 LONGEST_LINE = 1 << 26  # a longer one is no log: most likely a binary file, or one without line breaks

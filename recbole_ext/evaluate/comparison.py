@@ -17,10 +17,11 @@ import numpy as np
 
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.beyond import TOP, beyond
-from recbole_ext.evaluate.intervals import FLIPS, bootstrap_means, holm, paired_tests
+from recbole_ext.evaluate.intervals import FLIPS, bootstrap_means, holm, pair_tests
 from recbole_ext.evaluate.runs import Run, aligned, by_label, differences, load, mode_of
 from recbole_ext.evaluate.slices import DIMENSIONS, is_small, slices
 from recbole_ext.evaluate.target_metrics import category_hits, gains, parse_metric
+from recbole_ext.progress import progress
 from recbole_ext.rewards import target_rewards
 
 METRICS = ("ndcg@10", "hit@20", "mrr@20")
@@ -235,14 +236,18 @@ def _tests(
     pairs: list[tuple[_Model, _Model]], metrics: list[str], session: np.ndarray
 ) -> list[dict[str, Any]]:
     tests = []
+    models = {model.label: model for pair in pairs for model in pair}
+    place_of = {label: place for place, label in enumerate(models)}
+    a, b = (np.array([place_of[pair[side].label] for pair in pairs]) for side in (0, 1))
+    # so many that the least p can still be below .005 when it is adjusted for all pairs
+    draws = max(FLIPS, FLIPS_A_PAIR * len(pairs))
     for metric in metrics if pairs else ():
-        differences = [a.values[metric] - b.values[metric] for a, b in pairs]
-        # so many that the least p can still be below .005 when it is adjusted for all pairs
-        found = paired_tests(np.stack(differences, axis=1), session, max(FLIPS, FLIPS_A_PAIR * len(pairs)))
+        values = np.stack([model.values[metric] for model in models.values()], axis=1)
+        found = pair_tests(values, a, b, session, draws)
         columns = {**found, "p_holm": holm(found["p"])}
-        for place, (a, b) in enumerate(pairs):
+        for place, (one, other) in enumerate(pairs):
             numbers = {name: _plain(column[place]) for name, column in columns.items()}
-            tests.append({"a": a.label, "b": b.label, "metric": metric, **numbers})
+            tests.append({"a": one.label, "b": other.label, "metric": metric, **numbers})
     return tests
 
 
@@ -251,12 +256,15 @@ def _slices(
 ) -> dict[str, list[dict[str, Any]]]:
     """By the facts of the run that knows most: all runs have the same targets."""
     knows_most = max(runs, key=lambda run: sum(set(d.needs) <= set(run.arrays) for d in DIMENSIONS.values()))
-    return {
-        dimension: [
-            _slice(name, mask, models, metrics, session) for name, mask in masks.items() if mask.any()
-        ]
-        for dimension, masks in slices(knows_most.arrays).items()
-    }
+    by_dimension = slices(knows_most.arrays)
+    found: dict[str, list[dict[str, Any]]] = {dimension: [] for dimension in by_dimension}
+    with progress("comparing slices", sum(map(len, by_dimension.values()))) as advance:
+        for dimension, masks in by_dimension.items():
+            for name, mask in masks.items():
+                if mask.any():
+                    found[dimension].append(_slice(name, mask, models, metrics, session))
+                advance(1)
+    return found
 
 
 def _slice(

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recbole_ext.progress import progress
+
 DRAWS = 1000  # of a bootstrap
 FLIPS = 10_000  # of a test: p is 1 / 10,001 at least
 LEVEL = 95  # percent of the drawn values that an interval holds
@@ -89,15 +91,34 @@ def paired_tests(
     differences: np.ndarray, cluster: np.ndarray, draws: int = FLIPS, seed: int = 1
 ) -> dict[str, np.ndarray]:
     """`paired_test` of every column of differences (T, P): difference, low, high and p, (P,) each."""
+    count = differences.shape[1]
+    against = np.column_stack((differences, np.zeros(len(differences))))
+    pairs = np.arange(count), np.full(count, count)
+    return pair_tests(against, *pairs, cluster, draws, seed)
+
+
+def pair_tests(
+    values: np.ndarray, a: np.ndarray, b: np.ndarray, cluster: np.ndarray, draws: int = FLIPS, seed: int = 1
+) -> dict[str, np.ndarray]:
+    """`paired_test` of pairs of columns of values (T, M): a[p] and b[p], (P,) each; results as of `paired_tests`.
+
+    Signs are multiplied with M columns, however many pairs there are.
+    """
+    differences = values[:, a] - values[:, b]
     interval = bootstrap_means(differences, cluster, seed=seed)
     sums, _ = _cluster_sums(differences, cluster)
-    sums = sums[(sums != 0).any(axis=1)]  # a session without difference has no sign
-    total = sums.sum(axis=0)
+    differs = (sums != 0).any(axis=1)  # a session without difference has no sign
+    total = sums[differs].sum(axis=0)
+    own = _cluster_sums(values, cluster)[0][differs]
     # the same signs in another order of summing may be a little off
-    least = np.abs(total) - 1e-12 * np.abs(sums).sum(axis=0)
-    extreme = np.zeros(sums.shape[1], dtype=np.int64)
-    for plus in _signs(len(sums), draws, seed):
-        extreme += (np.abs(2 * (plus @ sums) - total) >= least).sum(axis=0)
+    size = np.abs(own).sum(axis=0)
+    least = np.abs(total) - 1e-12 * (size[a] + size[b])
+    extreme = np.zeros(len(total), dtype=np.int64)
+    with progress("testing pairs", draws) as advance:
+        for plus in _signs(len(own), draws, seed):
+            drawn = plus @ own
+            extreme += (np.abs(2 * (drawn[:, a] - drawn[:, b]) - total) >= least).sum(axis=0)
+            advance(len(plus))
     return {
         "difference": interval.mean,
         "low": interval.low,

@@ -14,6 +14,7 @@ from recbole_ext import records
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.facts import OF_ITEMS
 from recbole_ext.files import whole_zip
+from recbole_ext.progress import progress
 from recbole_ext.settings import roles
 
 MOST_KEYS = 3  # in the name of a run
@@ -38,7 +39,11 @@ def load(folders: Sequence[str | Path], labels: Sequence[str] | None) -> list[Ru
         raise UsageError("there is no run to compare: name the folders of some, as in runs/<dataset>/<run>")
     if labels is not None and len(labels) != len(folders):
         raise UsageError(f"labels are {len(labels)} for {len(folders)} folders: give one a folder")
-    runs = [_read(Path(folder)) for folder in folders]
+    runs = []
+    with progress("reading ranks", len(folders)) as advance:
+        for folder in folders:
+            runs.append(_read(Path(folder)))
+            advance(1)
     if labels is None:
         _label(runs)
     for run, label in zip(runs, labels or ()):

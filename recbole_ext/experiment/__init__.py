@@ -1,9 +1,9 @@
 """Experiments: models × data sets × seeds by one command, chosen on validation, tested once, resumable.
 
-plan.py what is asked for · checked.py whether each model can do it · groups.py the runs that it means · cells.py one of
-them · grid.py which is next · workers.py processes side by side ·
-over_machines.py tasks of a Ray cluster · ledger.py every reading of a test part · results.py
-what it leaves. See docs/experiments.md.
+plan.py what is asked for (space.py, sampling.py: of a search) · checked.py whether each model can do it · groups.py the
+runs that it means · search.py those that choose (study.py: by Optuna) · cells.py one of them · grid.py which is next ·
+workers.py processes side by side · over_machines.py tasks of a Ray cluster · ledger.py every reading of a test part ·
+results.py what it leaves. See docs/experiments.md.
 Importing this package loads neither torch nor RecBole.
 """
 
@@ -20,6 +20,10 @@ GRID_KEYS = (
     "search",
     "search_trials",
     "search_seed",
+    "sampler",
+    "pruner",
+    "search_minutes",
+    "search_storage",
     "test",
     "baseline",
     "ray",

@@ -23,7 +23,9 @@ from recbole_ext import records
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.measured import measured
+from recbole_ext.experiment.study import Place, Pruned, Watch
 from recbole_ext.files import cannot_write, sha256, whole_zip, write_text
+from recbole_ext.kept import Kept
 from recbole_ext.plain import config_to_plain
 from recbole_ext.report import formats
 from recbole_ext.settings import roles
@@ -37,7 +39,7 @@ class Job:
     """A run to do, as a process gets it.
 
     identity: what the run is, see `identity_of`; its folder is emptied where it holds another one.
-    tries: for the search, the combination that is tried; None: a cell.
+    tries: for the search, the combination that is tried; None: a cell. trial: of a study, if that asked for it.
     found: folder of the search's best run, which the first seed need not make again.
     parts: the two cells that a blend of the experiment is made of. kept: a blend needs the checkpoint of the run that
     chose the number of epochs. notes: for the record.
@@ -54,6 +56,7 @@ class Job:
     identity: Mapping[str, Any]
     ledger: Path
     tries: Mapping[str, Any] | None = None
+    trial: Place | None = None
     refit: bool = False
     test: bool = True
     found: Path | None = None
@@ -177,15 +180,22 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record if known else None
 
 
-def harmed(job: Job) -> str:
-    """Which file of a job was cut, changed or lost after it was written; empty where that is of none."""
+def harmed(job: Job, kept: Kept | None = None) -> str:
+    """Which file of a job was cut, changed or lost after it was written; empty where that is of none.
+
+    kept: knows of files that were looked through before.
+    """
     for folder in (job.folder, job.folder / "valid"):
         file = folder / records.RECORD
         if file.is_file() and read_record(folder) is None:
             return str(file.relative_to(job.folder))
     record, file = read_record(job.folder), job.folder / RANKS
     wanted = record is not None and "ranks" in record.get("files", {})
-    return RANKS if wanted and not (file.is_file() and whole_zip(file)) else ""
+    return RANKS if wanted and not (file.is_file() and _whole(file, kept or Kept())) else ""
+
+
+def _whole(file: Path, kept: Kept) -> bool:
+    return bool(kept.get("whole", sha256(file) if kept.folder else "", lambda: whole_zip(file)))
 
 
 def choosing_folder(job: Job) -> Path:
@@ -284,13 +294,22 @@ def _make_folder(job: Job) -> None:
         (job.folder / name).unlink(missing_ok=True)
 
 
-def _run(job: Job, folder: Path, test: bool, **keys: Any) -> dict[str, Any]:
+def _run(job: Job, folder: Path, test: bool, watch: Watch | None = None, **keys: Any) -> dict[str, Any]:
     from recbole_ext.run.run import run
 
     settings = {**job.settings, "seed": job.seed, "checkpoint_dir": str(folder), **keys}
     if job.parts:
         settings = _settings_of_blend(job, settings)
-    record = run(job.model, job.dataset, settings, job.files, test=test, folder=folder, notes=job.notes)
+    record = run(
+        job.model,
+        job.dataset,
+        settings,
+        job.files,
+        test=test,
+        folder=folder,
+        notes=job.notes,
+        watch=None if watch is None else watch.after_epoch,
+    )
     if "not_written" not in record:
         return record
     if test:  # what was read of the test part is on the list, and on the terminal
@@ -306,10 +325,22 @@ def test_score(record: Mapping[str, Any]) -> str:
 
 
 def _try(job: Job) -> None:
-    if not _scored(_run(job, job.folder, test=False)):
+    watch = Watch(job.trial) if job.trial is not None else None
+    if watch is not None and watch.ended:
+        return
+    try:
+        record = _run(job, job.folder, test=False, watch=watch)
+    except Pruned:
+        if watch is not None:
+            watch.prune()
+        drop_checkpoints(job.folder)
+        return
+    if not _scored(record):
         raise UsageError(
             "a search needs validation sessions, and the split leaves none: give it some, or no search"
         )
+    if watch is not None:
+        watch.complete(record)
 
 
 def _cell(job: Job) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 from recbole_ext.bridge.keys import unread_keys
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment.names import shown
-from recbole_ext.experiment.plan import Entry, Experiment, space_of
+from recbole_ext.experiment.plan import BLEND, Entry, Experiment, space_of
+from recbole_ext.experiment.space import Knob, Space, corners, settled
 from recbole_ext.settings import roles
 from recbole_ext.settings.base import Role
 from recbole_ext.settings.files import load_files, merge
@@ -31,7 +32,8 @@ class Asked:
 
     common: settings of all models, the command line's among them, that this one reads. unread: those it does not, each
     with a sentence. space: of its search. over: of the command line, over all others.
-    one_pass: it learns in one pass.
+    one_pass: it learns in one pass. epochs: that a run makes at most, of all that is searched; eval_step: from one
+    validation to the next.
     """
 
     dataset: str
@@ -39,8 +41,10 @@ class Asked:
     common: Mapping[str, Any]
     over: Mapping[str, Any]
     unread: Mapping[str, str]
-    space: Mapping[str, Sequence[Any]]
+    space: Space
     one_pass: bool
+    epochs: int
+    eval_step: int
 
     def settings(self, tries: Mapping[str, Any]) -> dict[str, Any]:
         """All keys of a run of it, the command line's last, less what one that is searched switches off here."""
@@ -69,6 +73,11 @@ class Asked:
             raise UsageError(f"{self.entry.label} on {self.dataset}{tried}: {error}") from error
 
     @property
+    def validates_once(self) -> bool:
+        """Whether it has one validation score, or scores of one part after the other: nothing to prune by."""
+        return self.one_pass or self.entry.model == BLEND
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of its records has to know."""
         keys = ", ".join(sorted(self.unread))
@@ -85,10 +94,22 @@ def asked_of(experiment: Experiment, dataset: str, entry: Entry) -> Asked:
     config = _built(dataset, entry, _as_blend(experiment, entry, everything))
     mine = {**entry.settings, **dict.fromkeys(entry.search or ())}
     shared = {key: value for key, value in {**common, **experiment.overrides}.items() if key not in mine}
-    tried = {key: values[0] for key, values in experiment.search.items() if key not in mine}
+    tried = {key: knob.ends[0] for key, knob in experiment.search.items() if key not in mine}
+
+    def met(key: str) -> bool:
+        """Whether a key is read where its condition is met."""
+        when = experiment.search[key].when
+        if not when:
+            return False
+        asking = _built(
+            dataset, entry, merge(everything, {other: values[0] for other, values in when.items()})
+        )
+        return not unread_keys(asking, {key: tried[key]}, searched=True)
+
     try:
         once = path_of(config).one_pass
         unread = {**unread_keys(config, shared), **unread_keys(config, tried, searched=True)}
+        unread = {key: said for key, said in unread.items() if not (key in tried and met(key))}
         for sentence in unread_keys(config, entry.settings).values():
             if entry.search is None:
                 raise UsageError(sentence)
@@ -96,8 +117,12 @@ def asked_of(experiment: Experiment, dataset: str, entry: Entry) -> Asked:
         raise UsageError(f"{entry.label} on {dataset}: {error}") from error
     kept = {key: value for key, value in common.items() if key not in unread}
     over = {key: value for key, value in experiment.overrides.items() if key not in unread}
-    space = space_of(experiment, entry, set(experiment.search) - set(unread))
-    asked = Asked(dataset, entry, _as_blend(experiment, entry, kept), over, unread, space, once)
+    space = settled(
+        space_of(experiment, entry, set(experiment.search) - set(unread)), config.final_config_dict
+    )
+    epochs = max(space["epochs"].ends) if "epochs" in space else config["epochs"]
+    common = _as_blend(experiment, entry, kept)
+    asked = Asked(dataset, entry, common, over, unread, space, once, epochs, config["eval_step"])
     _check_search(asked, config)
     return asked
 
@@ -116,23 +141,52 @@ def _as_blend(experiment: Experiment, entry: Entry, settings: Mapping[str, Any])
 
 def _check_search(asked: Asked, config: Any) -> None:
     """Raise UsageError for a value of a search that the model cannot use, and for a key that it never reads."""
-    for key, values in asked.space.items():
+    who = f"{asked.entry.label} on {asked.dataset}"
+    for key, knob in asked.space.items():
         if roles.role_of(key, config.model_class) is Role.PLACE:
             raise UsageError(
-                f"{asked.entry.label} on {asked.dataset}: search names {key}, which never changes a result: write it "
-                "into settings"
+                f"{who}: search names {key}, which never changes a result: write it into settings"
             )
-        for value in values:
+        for value in knob.ends:
             try:
                 read_given({key: value}, config.model_class)
             except UsageError as error:
-                raise UsageError(
-                    f"{asked.entry.label} on {asked.dataset} with {key}={value}: {error}"
-                ) from error
-        sentence = unread_keys(config, {key: values[0]}, searched=True).get(key)
-        switched = any(other != key for other in asked.space if other in SWITCHES)
+                raise UsageError(f"{who} with {key}={value}: {error}{_whole_hint(knob, error)}") from error
+        sentence = unread_keys(config, {key: knob.ends[0]}, searched=True).get(key)
+        switched = knob.when or any(other != key for other in asked.space if other in SWITCHES)
         if sentence and not switched:
-            raise UsageError(f"{asked.entry.label} on {asked.dataset}: {sentence}")
+            raise UsageError(f"{who}: {sentence}")
+
+
+def _whole_hint(knob: Knob, error: UsageError) -> str:
+    return " (type: int)" if knob.is_range and knob.kind is float and "whole number" in str(error) else ""
+
+
+def check_sampling(experiment: Experiment, asked: Sequence[Asked]) -> None:
+    """Raise UsageError where nothing is searched that a sampler was named for, and where a pruner never prunes."""
+    sampling = experiment.sampling
+    if not sampling.sampled:
+        return
+    said = f"sampler is {sampling.sampler}" if sampling.sampler != "grid" else f"pruner is {sampling.pruner}"
+    searched = [one for one in asked if one.space]
+    if not searched and not experiment.narrowed:
+        raise UsageError(f"{said}, and nothing is searched: write search, or leave it out")
+    for one in searched:
+        for corner in corners(one.space):
+            one.configured(corner, None)
+    if sampling.pruner == "none" or not searched:
+        return
+    prunable = [one for one in searched if not one.validates_once]
+    if not prunable and not experiment.narrowed:
+        raise UsageError(
+            f"pruner is {sampling.pruner}, and no model that is searched is validated more than once: leave it out"
+        )
+    for one in prunable:
+        if one.eval_step <= 0 or one.epochs // one.eval_step < 2:
+            raise UsageError(
+                f"{one.entry.label} on {one.dataset}: pruner is {sampling.pruner}, and {one.epochs} epochs with "
+                f"eval_step {one.eval_step} are validated fewer than twice: train for more epochs, or leave pruner out"
+            )
 
 
 def refuse_unread(experiment: Experiment, dataset: str, asked: Sequence[Asked]) -> None:

@@ -26,7 +26,10 @@ def main(settings: Mapping[str, Any], files: Sequence[str], arguments: Sequence[
     """Run the experiment of a parsed command line; the exit code, 1 where a cell has failed."""
     experiment = from_command_line(settings, files)
     command = shlex.join(["python", "run.py", *arguments])
-    return run_experiment(experiment, command, tables="experiment" not in settings)
+    try:
+        return run_experiment(experiment, command, tables="experiment" not in settings)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or "the same command goes on") from stop
 
 
 def run_experiment(experiment: Experiment, command: str = "", tables: bool = False) -> int:
@@ -52,11 +55,9 @@ def _conducted(experiment: Experiment, ray: Any, command: str, tables: bool) -> 
         try:
             grid.begin()
             _do_jobs(experiment, grid, ray)
-        except KeyboardInterrupt:
-            print(
-                f"{grid.done} of {grid.total} cells are finished; the same command goes on", file=sys.stderr
-            )
-            raise
+        except KeyboardInterrupt as stop:
+            said = f"{grid.done} of {grid.total} cells are finished; the same command goes on"
+            raise KeyboardInterrupt(said) from stop
         finally:
             if grid.ran:
                 _note_call(grid, command)

@@ -12,9 +12,12 @@ from typing import Any
 from recbole_ext.experiment import cells
 from recbole_ext.experiment.cells import Job, Outcome
 from recbole_ext.experiment.groups import Group, groups_of
-from recbole_ext.experiment.names import name_of, result, valid_score
+from recbole_ext.experiment.names import name_of, result
 from recbole_ext.experiment.plan import Experiment
+from recbole_ext.kept import Kept
 from recbole_ext.report import formats
+
+PAGE = ".page"  # in the folder of the runs: what of the page need not be made again
 
 
 class Grid:
@@ -26,13 +29,14 @@ class Grid:
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.groups = groups_of(experiment)
         self.place = self.groups[0].cells[0].folder.parents[2]  # <place>/<data set>/<label>/seed-N
+        self.kept = Kept(self.place / PAGE)
         self.total = sum(len(group.cells) for group in self.groups)
         self.done = 0
         self.ran = 0  # jobs that ended in this call
         self.at_once = experiment.workers or 1  # jobs side by side
         self.failed: list[dict[str, Any]] = []
         self.finished: set[Path] = set()  # folders of cells that ended well
-        self._group_of = {job.folder: group for group in self.groups for job in group.all_jobs}
+        self._group_of = {job.folder: group for group in self.groups for job in group.cells}
 
     def begin(self) -> None:
         """Pass over finished cells whose files are whole; a group without any other has nothing to search either."""
@@ -45,24 +49,22 @@ class Grid:
                 continue
             for job in group.cells:
                 record = cells.record_of(job)
-                if record is None or cells.harmed(job):
+                if record is None or cells.harmed(job, self.kept):
                     group.to_do.append(job)
                     continue
                 cells.list_reading(job, record)
                 self._cell_ended(job, record, f"{result(job, record)}, finished before")
-            if group.to_do or group.has_lost_tries:
-                group.to_try.extend(job for job in group.tries if cells.record_of(job) is None)
-            for job in [*group.to_try, *group.to_do]:
+            for job in [*group.search.begin(wanted=bool(group.to_do)), *group.to_do]:
                 if why := cells.standing(job):
                     print(f"{name_of(job)} {why}", flush=True)
 
     def take(self) -> Job | None:
         """The next job, in order, that waits for no other; None if there is none now."""
         for group in self.groups:
-            if group.to_try:
-                group.trying += 1
-                return group.to_try.popleft()
-            if group.to_do and not group.trying and self._has_choice(group):
+            if (trial := group.search.take()) is not None:
+                self._group_of[trial.folder] = group
+                return trial
+            if group.to_do and not group.search.trying and self._has_choice(group):
                 job = self._ready(group)
                 if job is not None:
                     group.to_do.remove(job)
@@ -97,18 +99,15 @@ class Grid:
         return {(one["dataset"], one["label"], one["seed"]) for one in self.failed}
 
     def _has_choice(self, group: Group) -> bool:
-        if not group.tries:
+        if not group.search:
             return True
-        best = group.best()
-        if best is None:
-            reason = next(iter(group.reasons.values()), "none of them has a score")
+        if group.search.best() is None:
             left = list(group.to_do)
             group.to_do.clear()
+            reason = group.search.reason
             self._give_up(group, left, f"every run of the search failed, the first one: {reason}")
             return False
-        for job in group.tries:
-            if job is not best or (self.experiment.refit and not group.cells[0].kept):
-                cells.drop_checkpoints(job.folder)
+        group.search.drop_checkpoints(best_too=self.experiment.refit and not group.cells[0].kept)
         return True
 
     def _give_up(self, group: Group, jobs: Sequence[Job], reason: str) -> None:
@@ -122,12 +121,11 @@ class Grid:
         group.seconds.append(outcome.seconds)
         took = f" in {formats.duration(outcome.seconds)}"
         if job.tries is not None:
-            group.trying -= 1
+            said = group.search.ended(job, outcome)
             if outcome.failed is not None:
-                group.reasons[job.folder] = outcome.failed
                 print(f"{name_of(job)}: failed{took}: {outcome.failed}", flush=True)
                 return
-            print(f"{name_of(job)}: {valid_score(job.folder)}{took}{self._left()}", flush=True)
+            print(f"{name_of(job)}: {said}{took}{self._left()}", flush=True)
             return
         group.doing -= 1
         if outcome.failed is not None:

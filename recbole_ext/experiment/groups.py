@@ -11,67 +11,45 @@ from typing import Any
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job
-from recbole_ext.experiment.checked import Asked, asked_of, refuse_unread
-from recbole_ext.experiment.plan import Entry, Experiment, combinations
+from recbole_ext.experiment.checked import Asked, asked_of, check_sampling, refuse_unread
+from recbole_ext.experiment.plan import Entry, Experiment
+from recbole_ext.experiment.search import Listed, Sampled, Search
+from recbole_ext.experiment.space import combinations
+from recbole_ext.experiment.study import Way
 
 
 @dataclass
 class Group:
-    """A model on a data set: the runs of its search on the first seed, then its cells.
+    """A model on a data set: its search on the first seed, then its cells.
 
     lower_is_better: of the validation metric. unusable: why its data cannot be had. parts: the groups that a blend is
-    made of, cell by cell. to_try, trying, to_do, doing: what is left.
+    made of, cell by cell. to_do, doing: the cells that are left.
     """
 
     dataset: str
     entry: Entry
-    tries: list[Job]
+    search: Search
     cells: list[Job]
     lower_is_better: bool = False
     unusable: str | None = None
     parts: list[Group] = field(default_factory=list)
-    to_try: deque[Job] = field(default_factory=deque)
-    trying: int = 0
     to_do: deque[Job] = field(default_factory=deque)
     doing: int = 0
     seconds: list[float] = field(default_factory=list)  # of the jobs done now
-    reasons: dict[Path, str] = field(default_factory=dict)  # of tries that failed
     passed_over: list[str] = field(default_factory=list)  # common keys that the model does not read
-
-    @property
-    def all_jobs(self) -> list[Job]:
-        """Tries and cells."""
-        return [*self.tries, *self.cells]
 
     @property
     def left(self) -> int:
         """Jobs that have not ended."""
-        return len(self.to_try) + self.trying + len(self.to_do) + self.doing
-
-    def scored(self) -> list[tuple[Job, dict[str, Any]]]:
-        """Finished runs of the search with their records, in the order of its grid."""
-        records = ((job, cells.record_of(job)) for job in self.tries)
-        return [(job, record) for job, record in records if record is not None]
-
-    @property
-    def has_lost_tries(self) -> bool:
-        """Whether of the search's runs that began one has neither record nor failure: it may have been the best."""
-        return any(
-            job.folder.is_dir() and not (job.folder / cells.FAILED).is_file() and cells.record_of(job) is None
-            for job in self.tries
-        )
-
-    def best(self) -> Job | None:
-        """The run of the search with the best validation score, the first of equal ones; None without one."""
-        sign = -1 if self.lower_is_better else 1
-        return max(self.scored(), key=lambda pair: sign * pair[1]["best_valid_score"], default=(None,))[0]
+        return self.search.left + len(self.to_do) + self.doing
 
     def chosen(self, job: Job) -> Job:
         """A cell with what the search has chosen; as it is without a search."""
-        best = self.best()
+        best = self.search.best() if self.search else None
         if best is None or best.tries is None:
             return job
-        return job.with_choice(best.tries, best.folder if job.seed == best.seed else None)
+        here = job.seed == best.seed and cells.record_of(best) is not None
+        return job.with_choice(best.tries, best.folder if here else None)
 
 
 def groups_of(experiment: Experiment) -> list[Group]:
@@ -82,6 +60,7 @@ def groups_of(experiment: Experiment) -> list[Group]:
         unusable: str | None = None
         asked = [asked_of(experiment, dataset, entry) for entry in experiment.models]
         refuse_unread(experiment, dataset, asked)
+        check_sampling(experiment, asked)
         for one in asked:
             config = one.configured({}, None)
             if data is None and unusable is None:
@@ -134,28 +113,62 @@ def _group(experiment: Experiment, wanted: Asked, config: Any, data: str, unusab
         "ledger": report / ledger.FILE,
     }
     own = place / wanted.dataset / entry.folder
+    bigger = bool(config["valid_metric_bigger"])
+    jobs = _cells(experiment, wanted, data, seeds, own, common)
     return Group(
         wanted.dataset,
         entry,
-        _tries(experiment, wanted, data, seeds[0], own, common),
-        _cells(experiment, wanted, data, seeds, own, common),
-        lower_is_better=not config["valid_metric_bigger"],
+        _search(experiment, wanted, data, jobs[0], own, common, lower_is_better=not bigger),
+        jobs,
+        lower_is_better=not bigger,
         unusable=unusable,
         passed_over=sorted(wanted.unread),
     )
 
 
-def _tries(
-    experiment: Experiment, wanted: Asked, data: str, seed: int, own: Path, common: Mapping[str, Any]
-) -> list[Job]:
-    """The runs of the search, in the model's `own` folder."""
-    tries = []
-    for one in combinations(wanted.space, experiment.search_trials, experiment.search_seed):
-        identity = cells.identity_of(wanted.configured(one, seed), data)
+def _search(
+    experiment: Experiment,
+    wanted: Asked,
+    data: str,
+    first: Job,
+    own: Path,
+    common: Mapping[str, Any],
+    lower_is_better: bool,
+) -> Search:
+    """What is tried on the seed of the first cell, in folders of the model's `own`."""
+    seed = first.seed
+
+    def make(tries: Mapping[str, Any]) -> Job:
+        identity = cells.identity_of(wanted.configured(tries, seed), data)
         folder = own / "search" / cells.digest(identity)
-        settings = wanted.of_job(one)
-        tries.append(Job(seed=seed, settings=settings, folder=folder, identity=identity, tries=one, **common))
-    return tries
+        return Job(
+            seed=seed, settings=wanted.of_job(tries), folder=folder, identity=identity, tries=tries, **common
+        )
+
+    sampling = experiment.sampling
+    if not (sampling.sampled and wanted.space):
+        listed = combinations(wanted.space, experiment.search_trials, experiment.search_seed)
+        return Listed([make(one) for one in listed], lower_is_better)
+    pruner = "none" if wanted.validates_once else sampling.pruner
+    way = Way(sampling.sampler, pruner, experiment.search_seed, wanted.epochs, experiment.search_trials)
+    rest = [first.identity["config"], first.identity["data"]]
+    one = cells.digest([*rest, _space(wanted), way.sampler, way.pruner, way.seed])
+    name = f"{wanted.dataset}/{wanted.entry.folder}/{one}"
+    return Sampled(sampling, way, wanted.space, make, name, own.parents[1], lower_is_better)
+
+
+def _space(wanted: Asked) -> dict[str, Any]:
+    return {key: knob.plain() for key, knob in wanted.space.items()}
+
+
+def _searched(experiment: Experiment, wanted: Asked) -> Any:
+    """What is searched, as part of what a cell is."""
+    sampling = experiment.sampling
+    if not (sampling.sampled and wanted.space):
+        return combinations(wanted.space, experiment.search_trials, experiment.search_seed)
+    limits = {"trials": experiment.search_trials, "minutes": sampling.search_minutes}
+    how = {"sampler": sampling.sampler, "pruner": sampling.pruner, "seed": experiment.search_seed}
+    return {"space": _space(wanted), **how, **limits}
 
 
 def _cells(
@@ -167,7 +180,7 @@ def _cells(
     common: Mapping[str, Any],
 ) -> list[Job]:
     """A cell a seed; what is searched is part of what it is."""
-    asked = combinations(wanted.space, experiment.search_trials, experiment.search_seed)
+    asked = _searched(experiment, wanted)
     search = {
         "search": asked,
         "search on seed": seeds[0] if asked else None,

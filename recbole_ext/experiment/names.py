@@ -21,8 +21,12 @@ def name_of(job: Job) -> str:
 
 
 def shown(settings: Mapping[str, Any]) -> str:
-    """`learning_rate=0.001 dropout=0.2`."""
-    return " ".join(f"{key}={value}" for key, value in settings.items())
+    """`learning_rate=0.001 dropout=0.2`; a number that was drawn with four digits."""
+    return " ".join(f"{key}={_short(value)}" for key, value in settings.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) and len(str(value)) > 8 else str(value)
 
 
 def result(job: Job, record: Mapping[str, Any]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +10,8 @@ from typing import Any
 
 from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.experiment.cluster import Cluster
+from recbole_ext.experiment.sampling import Sampling
+from recbole_ext.experiment.space import Knob, Space, read_space
 from recbole_ext.settings.base import flag
 from recbole_ext.settings.files import config_files, configs_dir, load_yaml
 from recbole_ext.settings.place import one_line
@@ -26,6 +26,7 @@ KEYS = (
     "search",
     "search_trials",
     "search_seed",
+    *Sampling.model_fields,
     "refit",
     "test",
     "baseline",
@@ -34,7 +35,8 @@ KEYS = (
     "ray",
     "gpus_per_cell",
 )
-AS_GIVEN = ("search_trials", "search_seed", "refit", "test", "workers", "threads", "ray", "gpus_per_cell")
+AS_GIVEN = ("search_seed", "refit", "test", "workers", "threads", "ray", "gpus_per_cell")
+TRIALS = 6  # of a search, where nothing says how many
 MODEL_KEYS = ("label", "model", "settings", "search", "of")
 BLEND = "Blend"
 # what the experiment itself says, and no setting of a run may
@@ -60,7 +62,7 @@ class Entry:
     label: str
     model: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    search: Mapping[str, Sequence[Any]] | None = None
+    search: Mapping[str, Knob] | None = None
     of: tuple[str, ...] = ()
 
     @property
@@ -73,10 +75,10 @@ class Entry:
 class Experiment:
     """One grid: every model on every data set with every seed.
 
-    seeds: None: the configured seed. overrides: settings of the command line, over all others. files: those of
-    --config_files, under all others. report: folder of page, ledger and chosen settings. text: the yaml file's.
-    narrowed: the command line names some of the file's models only. workers: None: one, or on a cluster as many as it
-    has room for. ray, gpus_per_cell: see Cluster.
+    seeds: None: the configured seed. search_trials: None: search_minutes alone says how many. overrides: settings of
+    the command line, over all others. files: those of --config_files, under all others. report: folder of page, ledger
+    and chosen settings. text: the yaml file's. narrowed: the command line names some of the file's models only.
+    workers: None: one, or on a cluster as many as it has room for. ray, gpus_per_cell: see Cluster.
     """
 
     name: str
@@ -86,9 +88,10 @@ class Experiment:
     title: str = ""
     seeds: tuple[int, ...] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    search: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    search_trials: int = 6
+    search: Mapping[str, Knob] = field(default_factory=dict)
+    search_trials: int | None = TRIALS
     search_seed: int = 1
+    sampling: Sampling = field(default_factory=Sampling)
     refit: bool = False
     test: bool = True
     baseline: str | None = None
@@ -213,6 +216,7 @@ def _checked(
             "leave it out"
         )
     given = {**given, **cluster.model_dump()}
+    sampling = Sampling.read({key: given[key] for key in Sampling.model_fields if given.get(key) is not None})
     baseline = given.get("baseline")
     labels = [entry.label for entry in models]
     if baseline is not None and baseline not in labels:
@@ -220,6 +224,7 @@ def _checked(
         raise UsageError(f"baseline is {baseline!r}, which is no label of models{hint}")
     settings, search = _settings(given.get("settings"), "settings"), _space(given.get("search"), "search")
     _refuse_both(settings, search, "the experiment gives")
+    sampling.check([search, *(entry.search or {} for entry in models)])
     return Experiment(
         name=name,
         title=str(given.get("title") or name),
@@ -228,6 +233,8 @@ def _checked(
         seeds=_several(given["seeds"], "seeds", int) if given.get("seeds") is not None else None,
         settings=settings,
         search=search,
+        search_trials=given.get("search_trials") or (None if sampling.search_minutes else TRIALS),
+        sampling=sampling,
         report=report,
         text=text,
         baseline=baseline,
@@ -259,14 +266,8 @@ def _settings(value: Any, where: str) -> dict[str, Any]:
     return dict(value)
 
 
-def _space(value: Any, where: str) -> dict[str, list[Any]]:
-    space = _settings(value, where)
-    for key, values in space.items():
-        if not isinstance(values, list | tuple) or not values:
-            raise UsageError(f"{where} has {key}: {values!r}: write a list of the values to try")
-        if any(values.count(item) > 1 for item in values):
-            raise UsageError(f"{where} names a value of {key} twice: {list(values)}")
-    return {key: list(values) for key, values in space.items()}
+def _space(value: Any, where: str) -> dict[str, Knob]:
+    return read_space(_settings(value, where), where)
 
 
 def _refuse_both(settings: Mapping[str, Any], search: Mapping[str, Any], who: str) -> None:
@@ -333,7 +334,12 @@ def _changed(experiment: Experiment, own: Mapping[str, Any], keys: Mapping[str, 
         "datasets": list(experiment.datasets),
         "seeds": list(experiment.seeds or ()),
         **{key: getattr(experiment, key) for key in AS_GIVEN},
+        "search_trials": experiment.search_trials,
+        **experiment.sampling.model_dump(),
     }
+    for key, other in (("search_trials", "search_minutes"), ("search_minutes", "search_trials")):
+        if key in keys:  # one limit takes the place of the other
+            asked[other] = None
     asked |= {key: value for key, value in keys.items() if key != "name"}
     for key in ("dataset", "seed"):
         if own.get(key) is not None:
@@ -358,35 +364,14 @@ def _changed(experiment: Experiment, own: Mapping[str, Any], keys: Mapping[str, 
 # --- the search ---------------------------------------------------------------------------------------------
 
 
-def combinations(space: Mapping[str, Sequence[Any]], most: int, seed: int) -> list[dict[str, Any]]:
-    """At most `most` combinations of a search space, in the order of its grid; the whole grid if that is smaller.
-
-    Which ones is drawn with `seed` alone, so that models with the same space try the same.
-    """
-    if not space:
-        return []
-    total = math.prod(len(values) for values in space.values())
-    chosen = range(total) if total <= most else sorted(random.Random(seed).sample(range(total), most))
-    return [_combination(space, place) for place in chosen]
-
-
-def _combination(space: Mapping[str, Sequence[Any]], place: int) -> dict[str, Any]:
-    """The `place`-th of the grid, whose last key changes fastest."""
-    found = {}
-    for key in reversed(list(space)):
-        place, digit = divmod(place, len(space[key]))
-        found[key] = space[key][digit]
-    return {key: found[key] for key in space}
-
-
-def space_of(experiment: Experiment, entry: Entry, knobs: Iterable[str]) -> dict[str, Sequence[Any]]:
+def space_of(experiment: Experiment, entry: Entry, knobs: Iterable[str]) -> dict[str, Knob]:
     """The search space of a model: its own, or what of the common one it has a knob for and leaves open.
 
     What the command line sets is not searched.
     """
     if entry.search is not None:
-        space: Mapping[str, Sequence[Any]] = entry.search
+        space: Space = entry.search
     else:
         known = set(knobs) - set(entry.settings)
-        space = {key: values for key, values in experiment.search.items() if key in known}
-    return {key: values for key, values in space.items() if key not in experiment.overrides}
+        space = {name: knob for name, knob in experiment.search.items() if name in known}
+    return {name: knob for name, knob in space.items() if name not in experiment.overrides}

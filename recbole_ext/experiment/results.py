@@ -6,6 +6,7 @@ import csv
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job
 from recbole_ext.experiment.grid import Grid
 from recbole_ext.experiment.names import CELLS
-from recbole_ext.files import cannot_write, commit, write_beside, write_text
+from recbole_ext.files import cannot_write, commit, sha256, write_beside, write_text
+from recbole_ext.kept import Kept
+from recbole_ext.records import best_epochs
 from recbole_ext.report.text import comparison_table
 
 CHOSEN = "chosen.yaml"
@@ -43,7 +46,9 @@ def write_results(grid: Grid, command: str) -> bool:
         print(f"chosen on validation, the test parts were not read: {folder / CHOSEN}")
     if not experiment.test or not records:
         return written
-    files, complete = _report(folder, about(grid, command, folder, records), records, searches(grid))
+    said = about(grid, command, folder, records)
+    files, complete = _report(folder, said, records, searches(grid), grid.kept)
+    grid.kept.drop_others()
     for file in files:
         print(f"  {file}")
     return complete and written
@@ -103,38 +108,35 @@ def about(grid: Grid, command: str, folder: Path, records: Sequence[Mapping[str,
 
 
 def searches(grid: Grid) -> list[dict[str, Any]]:
-    """The searches: each combination with its validation score (None and a reason where it failed), and the choice."""
+    """The searches: every trial with its validation score (None and a reason where it failed), and the choice."""
     found = []
     for group in grid.groups:
-        if not group.tries:
+        if not group.search or group.unusable is not None:
             continue
-        best = group.best()
-        trials = []
-        for job in group.tries:
-            record = cells.record_of(job)
-            failed = (cells.read_json(job.folder / cells.FAILED) or {}) if record is None else {}
-            trials.append(
-                {
-                    "settings": dict(job.tries or {}),
-                    "valid_score": record and record["best_valid_score"],
-                    "epochs": _epochs(record),
-                    "seconds": record and record["seconds"]["train"],
-                    **failed,
-                }
-            )
-        chosen = dict(best.tries or {}) if best is not None else {}
+        best = group.search.best()
         found.append(
-            {"dataset": group.dataset, "label": group.entry.label, "trials": trials, "chosen": chosen}
+            {
+                "dataset": group.dataset,
+                "label": group.entry.label,
+                "chosen": dict(best.tries or {}) if best is not None else {},
+                "lower_is_better": group.lower_is_better,
+                **group.search.told(),
+            }
         )
     return found
 
 
 def _report(
-    folder: Path, about: dict[str, Any], records: Sequence[dict[str, Any]], searches: list[dict[str, Any]]
+    folder: Path,
+    about: dict[str, Any],
+    records: Sequence[dict[str, Any]],
+    searches: list[dict[str, Any]],
+    kept: Kept,
 ) -> tuple[list[Path], bool]:
     """Compare the records of each data set and write the page; also says whether all could be compared."""
     from recbole_ext.evaluate.comparison import compare
     from recbole_ext.report.experiment_report import write_report
+    from recbole_ext.report.sections.findings import slug
 
     comparisons, complete = [], True
     for dataset in about["datasets"]:
@@ -144,7 +146,11 @@ def _report(
         labels = [record["label"] for record in own]
         folders = [Path(record["folder"]) for record in own]
         try:  # every pair is tested, the baseline only marks the ranking: the best model may be another one
-            compared = compare(folders, labels=labels)
+            compared = kept.get(
+                slug(f"compared {dataset}"),
+                [own, *map(_sum_of_ranks, folders)],
+                partial(compare, folders, labels=labels),
+            )
         except UsageError as error:
             print(f"error: the runs on {dataset} cannot be compared: {error}", file=sys.stderr)
             complete = False
@@ -154,10 +160,16 @@ def _report(
             model["seconds"] = {**model["seconds"], "train": statistics.mean(train)}
         comparisons.append({"dataset": dataset, **compared})
     try:
-        return list(write_report(folder, about, comparisons, list(records), searches)), complete
+        return list(write_report(folder, about, comparisons, list(records), searches, kept)), complete
     except UsageError as error:  # the tables are out
         print(f"error: {error}", file=sys.stderr)
         return [], False
+
+
+def _sum_of_ranks(folder: Path) -> str | None:
+    """The sum of a run's ranks; None where they are not there, of which the comparison speaks."""
+    file = folder / cells.RANKS
+    return sha256(file) if file.is_file() else None
 
 
 def _choices(grid: Grid, command: str) -> str:
@@ -167,25 +179,17 @@ def _choices(grid: Grid, command: str) -> str:
         record = cells.read_record(cells.choosing_folder(job))
         if record is None:
             continue
-        best = group.best()
+        best = group.search.best() if group.search else None
         entry = chosen.setdefault(job.dataset, {}).setdefault(
             job.label,
             {"model": job.model, "settings": dict((best.tries if best else None) or {}), "epochs": {}},
         )
-        entry["epochs"][job.seed] = _epochs(record)
+        entry["epochs"][job.seed] = best_epochs(record)
         if group.entry.of:
             entry["of"] = list(group.entry.of)
             entry.setdefault("blend_weight", {})[job.seed] = record["blend"]["weight"]
     head = f"# Chosen on validation by `{command}`; epochs by seed.\n"
     return head + yaml.safe_dump(chosen, sort_keys=False)
-
-
-def _epochs(record: Mapping[str, Any] | None) -> int | None:
-    """The number of epochs that was best on validation, or that were made where none is known to be."""
-    if record is None:
-        return None
-    best = record.get("best_epoch")
-    return record["epochs_run"] if best is None else best + 1
 
 
 def _write_cells(file: Path, grid: Grid, jobs: Sequence[tuple[Job, dict[str, Any] | None]]) -> None:

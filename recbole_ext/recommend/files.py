@@ -18,9 +18,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import pandas as pd
 
-from recbole_ext.convert.progress import progress
 from recbole_ext.errors import UsageError, needs
 from recbole_ext.files import write_beside
+from recbole_ext.progress import progress
 from recbole_ext.recommend.asked import Report, Session
 from recbole_ext.recommend.lists import Empty, Lister, Lists, Question
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from recbole_ext.errors import UsageError
 from recbole_ext.files import write_beside
+from recbole_ext.kept import Kept
+from recbole_ext.progress import progress
 from recbole_ext.report import plots, provenance
 from recbole_ext.report.answer import answer
 from recbole_ext.report.document import Notes, Report, Section
@@ -32,6 +34,7 @@ def write_report(
     comparisons: Sequence[Fields],
     records: Sequence[Fields],
     searches: Sequence[Fields],
+    kept: Kept | None = None,
 ) -> list[Path]:
     """Write the report of an experiment into `folder` and return the files: page, Markdown, CSV, figures.
 
@@ -45,12 +48,14 @@ def write_report(
         comparisons: one a data set, as `recbole_ext.evaluate.comparison.compare` makes them: dataset, targets,
             sessions, items, metrics, models (best first), tests, slices, notes.
         records: the record.json of every finished run, with `label` and `folder`.
-        searches: dataset, label, trials (settings, valid_score, epochs, seconds) and the chosen settings.
+        searches: dataset, label, trials (settings, valid_score, epochs, seconds; pruned, or the reason of a failure)
+            and the chosen settings; lower_is_better, sampler, pruner, limit (in words) and importance (key to share).
+        kept: where figures that were drawn before are; None: all are drawn.
 
     Raises:
         UsageError: `folder` cannot be written.
     """
-    report = gather(experiment, comparisons, records, searches)
+    report = gather(experiment, comparisons, records, searches, kept)
     folder = Path(folder)
     files: dict[Path, bytes] = {}
     for figure in report.figures:
@@ -68,6 +73,7 @@ def gather(
     comparisons: Sequence[Fields],
     records: Sequence[Fields],
     searches: Sequence[Fields],
+    kept: Kept | None = None,
 ) -> Report:
     """Everything that the report says: a section a data set, then those of the whole experiment."""
     baseline = experiment.get("baseline")
@@ -77,7 +83,7 @@ def gather(
     for number, comparison in enumerate(comparisons, 1):
         own, searched = _of_dataset(records, comparison), _of_dataset(searches, comparison)
         stem = f"{number}-{slug(comparison['dataset'])}"
-        sections.append(_section(Findings(comparison, own, searched, baseline, look, stem)))
+        sections.append(_section(Findings(comparison, own, searched, baseline, look, stem, kept or Kept())))
     compared = {c["dataset"] for c in comparisons}
     missing = [d for d in experiment.get("datasets") or [] if d not in compared]
     answers = [answer(c, baseline) for c in comparisons]
@@ -94,7 +100,12 @@ def gather(
 def _section(found: Findings) -> Section:
     """What is to be said of one data set; its title stands also where that is nothing."""
     notes = [*provenance.notes_of(found.records), *(found.comparison.get("notes") or [])]
-    parts = [section for make in SECTIONS if (section := make(found)) is not None]
+    parts = []
+    with progress(f"drawing the page of {found.comparison['dataset']}", len(SECTIONS)) as advance:
+        for make in SECTIONS:
+            section = make(found)
+            parts += [] if section is None else [section]
+            advance(1)
     return Section(found.comparison["dataset"], [*([Notes(notes)] if notes else []), *parts])
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_ext.report.document import Figure
 from recbole_ext.report.formats import known, score
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
@@ -195,10 +194,8 @@ def _one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def drawn(
-    name: str, title: str, alt: str, inches: tuple[float, float], draw: Callable[[Any], None]
-) -> Figure:
-    """The figure that `draw` makes of an empty one of matplotlib's; `alt` becomes the title of the SVG."""
+def drawn(alt: str, inches: tuple[float, float], draw: Callable[[Any], None]) -> str:
+    """The SVG of what `draw` makes of an empty figure of matplotlib's; `alt` becomes its title."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
@@ -212,5 +209,4 @@ def drawn(
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         canvas.savefig(file, format="svg", metadata={**nothing, "Title": _one_line(alt)})
     # hundredths of a point are finer than any screen; only in tags: what a label says stays as it is
-    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag.group()), file.getvalue())
-    return Figure(name, title, alt, svg)
+    return re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag.group()), file.getvalue())

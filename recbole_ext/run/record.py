@@ -40,12 +40,15 @@ PACKAGES = ("recbole", "torch", "numpy", "pandas", "scipy", "polars")
 class Run:
     """Collects what a run does and writes it down at its end."""
 
-    def __init__(self, config: Any, folder: Path | None = None):
+    def __init__(
+        self, config: Any, folder: Path | None = None, watch: Callable[[int, float], None] | None = None
+    ):
         """`folder`: where to write, of a cell of an experiment, whose report draws its curve; None: of a single run,
-        which draws its own, a new one in `runs_dir`."""
+        which draws its own, a new one in `runs_dir`. `watch`: called with each validation score too, see `run`."""
         started = datetime.now(UTC)
         stamp = started.strftime("%Y%m%d-%H%M%S-%f")[:-3]
         self.config = config
+        self.watch = watch
         for key in ("runs_dir", "checkpoint_dir"):  # found out now, not after training
             try:
                 check_writable(config[key])
@@ -118,6 +121,8 @@ class Run:
 
         def note(index: int, valid_score: float) -> None:
             trainer.valid_scores = {**getattr(trainer, "valid_scores", {}), index: float(valid_score)}
+            if self.watch is not None:
+                self.watch(index, float(valid_score))
 
         return note
 

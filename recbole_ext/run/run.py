@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ def run(
     folder: Path | None = None,
     notes: Sequence[str] = (),
     parent: Path | None = None,
+    watch: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Train `model` on `dataset`, evaluate it on the test part, and return the run's record.
 
@@ -36,6 +37,7 @@ def run(
         folder: of record and checkpoints; an interrupted run in it goes on. None: a new one in `runs_dir`.
         notes: what a reader of the record has to know of how the run was asked for.
         parent: folder of a finished run of the model on other days, whose weights training goes on from.
+        watch: called after each validated epoch with its number, from 0, and its score; what it raises ends the run.
 
     Raises:
         recbole_ext.errors.UsageError: an unknown name or key, or a combination that cannot work.
@@ -58,7 +60,7 @@ def run(
         init_logger(config)
         try:
             getLogger().info(config)
-            return _experiment(config, saved, test, folder, notes, parent)
+            return _experiment(config, saved, test, folder, notes, parent, watch)
         finally:
             end_run()  # what the process says later is not of this run, and its folder may be gone by then
 
@@ -131,7 +133,13 @@ def build_config(
 
 
 def _experiment(
-    config: Any, saved: bool, tested: bool, folder: Path | None, notes: Sequence[str], parent: Path | None
+    config: Any,
+    saved: bool,
+    tested: bool,
+    folder: Path | None,
+    notes: Sequence[str],
+    parent: Path | None,
+    watch: Callable[[int, float], None] | None,
 ) -> dict[str, Any]:
     from recbole_ext.errors import UsageError
     from recbole_ext.files import cleared
@@ -144,7 +152,7 @@ def _experiment(
         raise UsageError("replay_share is of an update, which goes on from another run: leave it out")
 
     check_settings_of_several(config, folder, parent)
-    run = Run(config, folder)
+    run = Run(config, folder, watch)
     run.record["notes"] += notes
     with cleared(Path(config["runs_dir"]), "*/*/"), cleared(Path(config["checkpoint_dir"])):
         return _carried_out(run, config, saved, tested, folder, parent, before)
@@ -250,9 +258,9 @@ def _train(
                 show_progress=run.config["show_progress"],
                 callback_fn=checkpoints.after_epoch if checkpoints is not None else run.epoch(trainer),
             )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if checkpoints is None and Path(trainer.saved_model_file).exists():
-            print(f"continue with --resume_from={trainer.saved_model_file}", file=sys.stderr)
+            raise KeyboardInterrupt(f"continue with --resume_from={trainer.saved_model_file}") from stop
         raise
     except ValueError as error:
         if str(error) != "Training loss is nan":

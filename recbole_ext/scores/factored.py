@@ -12,6 +12,9 @@ from recbole_ext.scores.table import ItemTable
 from recbole_ext.scores.terms import RowTerms, hide_and_add
 from recbole_ext.scores.top import listed_items
 
+LAID_OUT = 512  # rows whose products make up for a copy of the vectors, column by column, on a CPU
+MOST = 32 << 20  # numbers in vectors that are copied: 128 MB
+
 
 class FactoredScores:
     """Scores of B rows for all items as a product: state (B, d) · vector (n_items, d); never stored whole.
@@ -30,7 +33,9 @@ class FactoredScores:
     ):
         self.states, self.terms = states, terms
         self.table = (
-            vectors if isinstance(vectors, ItemTable) else ItemTable(vectors, rankable, lay_out=False)
+            vectors
+            if isinstance(vectors, ItemTable)
+            else ItemTable(vectors, rankable, lay_out=_worth(states, vectors))
         )
 
     @property
@@ -70,6 +75,16 @@ class FactoredScores:
             found[piece] = ranks_among(scores, own, self.width - 1)
         return found
 
+    def ranks_and_top(self, items: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """What `ranks` and `top` say, of scores that are made once."""
+        found = torch.empty(len(self), dtype=torch.int64, device=self.states.device)
+        best = found.new_empty(len(self), k)
+        for piece, scores in self.chunks():
+            own = scores.gather(1, items[piece].unsqueeze(1)).squeeze(1)
+            found[piece] = ranks_among(scores, own, self.width - 1)
+            best[piece] = listed_items(scores, k)
+        return found, best
+
     def top(self, k: int) -> Tensor:
         """(B, k) best items of every row, best first; 0 where no candidate is left."""
         return torch.cat([listed_items(scores, k) for _, scores in self.chunks()])
@@ -81,3 +96,8 @@ class FactoredScores:
     def dense(self) -> Tensor:
         """(B, n_items) all scores, for metrics that need them."""
         return torch.cat([scores.clone() for _, scores in self.chunks()])
+
+
+def _worth(states: Tensor, vectors: Tensor) -> bool:
+    """Whether vectors (n_items, d) are laid out for the products of these states (B, d)."""
+    return not states.is_cuda and len(states) >= LAID_OUT and vectors.numel() <= MOST

@@ -95,10 +95,15 @@ class RankCollector(Collector):
             self._collect_matrix(scores_tensor, interaction, positive_u, positive_i, counted)
             return
         scores = scores_tensor
-        rank = scores.ranks(positive_i.to(self.device))
-        top = rank.new_empty(0, 0)
-        if self.keep or self.register.need("rec.items"):
-            top = scores.top(min(max(TOP, *self.topk), scores.width - 1))
+        items = positive_i.to(self.device)
+        count = min(max(TOP, *self.topk), scores.width - 1)
+        if not (self.keep or self.register.need("rec.items")):
+            rank = scores.ranks(items)
+            top = rank.new_empty(0, 0)
+        elif isinstance(scores, FactoredScores):
+            rank, top = scores.ranks_and_top(items, count)
+        else:
+            rank, top = scores.ranks(items), scores.top(count)
         self._collect_ranks(rank, _sizes(scores, rank))
         self._collect_lists(top)
         if self._needs_more():

@@ -379,9 +379,9 @@ def test_an_interrupted_blend_names_the_checkpoint_that_goes_on(
 
     with monkeypatch.context() as stopping:
         stopping.setattr(record.Run, "epoch", stop_after(epochs))
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match=r"continue with --resume_from=") as stopped:
             run("Blend", "toy", settings)
-    (file,) = re.findall(r"continue with --resume_from=(\S+)", capsys.readouterr().err)
+    file = str(stopped.value).partition("=")[2]
     went_on = run("Blend", "toy", {**settings, "resume_from": file})
     assert re.search(
         r"[\d.]+ GRU4Rec \+ [\d.]+ SASRec by zscore, chosen on validation", result_table(went_on)

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from recbole_ext.evaluate import intervals
-from recbole_ext.evaluate.intervals import bootstrap_mean, bootstrap_means, holm, paired_test, paired_tests
+from recbole_ext.evaluate.intervals import (
+    bootstrap_mean,
+    bootstrap_means,
+    holm,
+    pair_tests,
+    paired_test,
+    paired_tests,
+)
 
 
 def test_two_sessions_on_paper():
@@ -146,3 +153,18 @@ def test_holm_holds_the_chance_of_any_false_finding():
     raw = (p.min(axis=1) <= 0.05).mean()
     adjusted = np.mean([holm(row).min() <= 0.05 for row in p])
     assert raw > 0.2 and adjusted == pytest.approx(0.05, abs=0.012)
+
+
+def test_pairs_of_models_are_tested_as_their_differences():
+    """Two models that differ in one session only, too: every flip ties with what was seen."""
+    random = np.random.default_rng(3)
+    values = random.random((400, 4))
+    values[:, 3] = values[:, 0]
+    values[7, 3] += 1e-3
+    a, b = np.array([0, 0, 1, 2]), np.array([1, 3, 2, 3])
+    cluster = random.integers(0, 150, 400)
+    found = pair_tests(values, a, b, cluster, draws=700)
+    expected = paired_tests(values[:, a] - values[:, b], cluster, draws=700)
+    assert found["p"].tolist() == expected["p"].tolist() and found["p"][1] == 1
+    for name in ("difference", "low", "high"):
+        assert (found[name] == expected[name]).all()

@@ -36,7 +36,7 @@ def reported(monkeypatch):
     """What the report was asked for: a list of (folder, experiment, comparisons, records, searches)."""
     calls = []
 
-    def write_report(folder, experiment, comparisons, records, searches):
+    def write_report(folder, experiment, comparisons, records, searches, kept):
         calls.append((folder, experiment, comparisons, records, searches))
         page = Path(folder) / "index.html"
         page.write_text("page")

@@ -145,10 +145,10 @@ def test_a_lower_score_wins_where_the_metric_says_so(write_experiment):
     from recbole_ext.experiment.plan import read_experiment
 
     (group,) = groups_of(read_experiment("try.yaml"))
-    scores = {json.dumps(job.tries): one["best_valid_score"] for job, one in group.scored()}
-    assert len(scores) == 3 and scores[json.dumps(group.best().tries)] == max(scores.values())
-    group.lower_is_better = True
-    assert scores[json.dumps(group.best().tries)] == min(scores.values())
+    scores = {json.dumps(job.tries): one["best_valid_score"] for job, one in group.search.scored()}
+    assert len(scores) == 3 and scores[json.dumps(group.search.best().tries)] == max(scores.values())
+    group.search.lower_is_better = True
+    assert scores[json.dumps(group.search.best().tries)] == min(scores.values())
 
 
 def test_a_changed_setting_runs_again_and_says_why(write_experiment, capsys):

@@ -6,7 +6,8 @@ from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import is_grid
 from recbole_ext.experiment.cells import difference
-from recbole_ext.experiment.plan import combinations, from_command_line, read_experiment, space_of
+from recbole_ext.experiment.plan import from_command_line, read_experiment, space_of
+from recbole_ext.experiment.space import combinations, read_space
 from recbole_ext.settings.command_line import parse_command_line
 from recbole_ext.settings.files import configs_dir
 
@@ -127,14 +128,14 @@ def test_mistakes_on_a_command_line_are_named(write_experiment, arguments, hint)
 
 
 def test_the_whole_grid_when_it_is_small_and_a_fixed_draw_else():
-    space = {"a": [1, 2], "b": ["x", "y", "z"]}
+    space = read_space({"a": [1, 2], "b": ["x", "y", "z"]}, "search")
     grid = [{"a": a, "b": b} for a in (1, 2) for b in ("x", "y", "z")]
     assert combinations(space, 6, 1) == grid and combinations({}, 6, 1) == []
     drawn = combinations(space, 4, 1)
     assert len(drawn) == 4 and [one for one in grid if one in drawn] == drawn
     assert combinations(space, 4, 1) == drawn
     assert any(combinations(space, 4, seed) != drawn for seed in range(2, 6))
-    huge = {f"k{i}": list(range(100)) for i in range(9)}
+    huge = read_space({f"k{i}": list(range(100)) for i in range(9)}, "search")
     assert len({tuple(one.values()) for one in combinations(huge, 50, 3)}) == 50
 
 
@@ -145,12 +146,16 @@ def test_a_model_is_searched_over_the_knobs_that_it_has(write_experiment):
     file = write_experiment(models=["Pop", "GRU4Rec", own, fixed], search=common)
     experiment = read_experiment(file)
     pop, gru, sasrec, narm = experiment.models
-    assert space_of(experiment, pop, ["seen"]) == {}
-    assert space_of(experiment, gru, ["learning_rate", "dropout_prob"]) == common
-    assert space_of(experiment, sasrec, ["learning_rate"]) == {"n_layers": [1, 2]}
-    assert space_of(experiment, narm, ["learning_rate", "dropout_prob"]) == {"dropout_prob": [0.1, 0.2]}
+
+    def space(experiment, *asked):
+        return {key: knob.plain() for key, knob in space_of(experiment, *asked).items()}
+
+    assert space(experiment, pop, ["seen"]) == {}
+    assert space(experiment, gru, ["learning_rate", "dropout_prob"]) == common
+    assert space(experiment, sasrec, ["learning_rate"]) == {"n_layers": [1, 2]}
+    assert space(experiment, narm, ["learning_rate", "dropout_prob"]) == {"dropout_prob": [0.1, 0.2]}
     given = from_command_line({"experiment": file, "learning_rate": 0.5}, [])
-    assert space_of(given, gru, ["learning_rate", "dropout_prob"]) == {"dropout_prob": [0.1, 0.2]}
+    assert space(given, gru, ["learning_rate", "dropout_prob"]) == {"dropout_prob": [0.1, 0.2]}
 
 
 def test_which_knobs_a_model_has(make_config, write_log, random_log):

@@ -9,12 +9,13 @@ from html.parser import HTMLParser
 import pytest
 
 from recbole_ext.errors import UsageError
+from recbole_ext.kept import Kept
 from recbole_ext.report import plots, provenance
 from recbole_ext.report.document import Notes, Prose, Section
 from recbole_ext.report.experiment_report import gather, write_report
 from recbole_ext.report.markdown import plain, render_markdown
 from recbole_ext.report.page import render_page
-from recbole_ext.report.sections import ranking, settings, training, worth
+from recbole_ext.report.sections import findings, ranking, search, settings, worth
 from recbole_ext.report.sections.findings import Findings
 
 
@@ -56,6 +57,19 @@ def small(comparison_of):
 
 def written(folder, *parts):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in write_report(folder, *parts)}
+
+
+def test_a_page_is_redrawn_from_what_was_drawn(small, experiment_of, tmp_path, monkeypatch):
+    """Byte by byte; other findings are drawn anew."""
+    drawn = []
+    monkeypatch.setattr(findings, "drawn", lambda alt, *_: drawn.append(alt) or f"<svg>{len(drawn)}</svg>")
+    parts = (experiment_of([small]), [small], [], [])
+    before = written(tmp_path / "a", *parts, Kept(tmp_path / "kept"))
+    figures = sum(name.endswith(".svg") for name in before)
+    assert written(tmp_path / "b", *parts, Kept(tmp_path / "kept")) == before and len(drawn) == figures > 1
+    small["models"][0]["metrics"]["ndcg@10"]["mean"] += 0.001
+    written(tmp_path / "c", *parts, Kept(tmp_path / "kept"))
+    assert len(drawn) == 2 * figures
 
 
 def titled(section, title):
@@ -145,7 +159,7 @@ def test_ids_are_unique_and_links_inside_the_page_and_its_pictures_find_their_ow
 def test_every_picture_has_words_and_text_that_is_text(page, example_folder):
     shown = [(a["src"], a["alt"]) for tag, a in Reader(page).tags if tag == "img"]
     files = {file.read_bytes() for file in (example_folder / "figures").iterdir()}
-    assert len(shown) == len(files) == 12
+    assert len(shown) == len(files) == 13
     for source, alt in shown:
         file = base64.b64decode(source.removeprefix("data:image/svg+xml;base64,"))
         assert file in files
@@ -267,7 +281,7 @@ def test_search_tables_mark_the_chosen_trial_and_put_the_best_first():
         {"settings": {"lr": 0.001}, "valid_score": 0.3, "epochs": 4, "seconds": 9.0},
         {"settings": {"lr": 1.0, "k": 5}, "valid_score": None, "epochs": 0, "seconds": 1.0},
     ]
-    table = training.search_table({"label": "A", "trials": trials, "chosen": {"lr": 0.001}})
+    table = search.search_table({"label": "A", "trials": trials, "chosen": {"lr": 0.001}})
     assert cells(table) == [
         ["1", "0.001", "", ".3000", "4", "9.0 s"],
         ["2", "0.01", "", ".2000", "3", "9.0 s"],
@@ -275,6 +289,36 @@ def test_search_tables_mark_the_chosen_trial_and_put_the_best_first():
     ]
     assert [row[0].mark for row in table.rows] == ["chosen", "", ""]
     assert table.caption == "A: 3 trials; chosen lr: 0.001"
+
+
+def test_the_page_says_what_each_model_s_search_was_given_and_what_chance_there_was_in_it(example):
+    experiment, comparisons, records, searches = example
+    trials = [
+        {"settings": {"lr": 0.012345678901}, "valid_score": value, "epochs": 3, "seconds": 60.0, **more}
+        for value, more in ((0.1, {}), (0.3, {}), (0.2, {}), (0.05, {"pruned": True}))
+    ]
+    trials.append(
+        {"settings": {"lr": 9.0}, "valid_score": None, "epochs": None, "seconds": 1.0, "reason": "nan"}
+    )
+    sampled = {
+        "sampler": "tpe",
+        "pruner": "median",
+        "limit": "5 trials",
+        "importance": {"lr": 0.75, "k": 0.25},
+    }
+    one = {"dataset": comparisons[0]["dataset"], "label": "SASRec", "trials": trials, "chosen": {}, **sampled}
+    table = search.budget_table([one])
+    assert cells(table) == [
+        ["SASRec", "5", "1", "1", "4.0 min", ".3000", ".2333 ± .0745", "lr .75 · k .25"]
+    ]  # of two: .3 in three pairs of six, .2 in two, .1 in one
+    assert table.caption.startswith("Trials by tpe, ended early by median, 5 trials a model; ")
+    lower = search.budget_table([{**one, "lower_is_better": True}])
+    assert cells(lower)[0][5:7] == [".1000", ".0917 ± .0534"]
+    assert cells(search.search_table(one))[3][:3] == ["4", "0.01235", ".0500"]
+    page = gather(experiment, comparisons, records, [one, *searches])
+    (drawn,) = [figure for figure in page.figures if figure.file.endswith("search.svg")]
+    assert "SASRec 0.300, HRNNFeat 0.240" in drawn.alt and "pruned" in drawn.title
+    assert search.budget_table([]) is None
 
 
 def test_a_search_says_why_a_trial_failed():
@@ -287,7 +331,7 @@ def test_a_search_says_why_a_trial_failed():
             "reason": "loss is nan",
         }
     ]
-    table = training.search_table({"label": "A", "trials": trials, "chosen": {}})
+    table = search.search_table({"label": "A", "trials": trials, "chosen": {}})
     assert cells(table) == [["1", "9", "–", "–", "–", "loss is nan"]]
     assert table.rows[0][0].mark == ""
 
@@ -392,7 +436,7 @@ def test_markdown_has_the_tables_and_pictures_that_exist(example_folder):
     )
     assert "<b onmouseover" not in text.split("## Command")[0]
     pictures = re.findall(r"!\[.*\]\((figures/.*?)\)", text)
-    assert len(pictures) == 12
+    assert len(pictures) == 13
     assert all((example_folder / name).is_file() for name in pictures)
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}

@@ -73,7 +73,7 @@ def test_every_picture_is_there(page):
         "return [...document.querySelectorAll('figure img')].map(e => [e.complete, e.naturalWidth,"
         " e.getBoundingClientRect().width, e.getBoundingClientRect().height])"
     )
-    assert len(sizes) == 12
+    assert len(sizes) == 13
     assert all(
         whole and drawn > 500 and width > 500 and height > 100 for whole, drawn, width, height in sizes
     )

@@ -210,7 +210,7 @@ def test_a_harmed_file_of_an_experiment(name, harm, tenth, tally, experiment, mo
 
     pages = []
 
-    def write_report(folder, about, comparisons, records, searches):
+    def write_report(folder, about, comparisons, records, searches, kept):
         """What the page would say, but for what another call adds."""
         calls = [(call["runs"], call["command"]) for call in about["calls"]]
         readings = [{key: value for key, value in row.items() if key != "time"} for row in about["readings"]]

@@ -5,9 +5,10 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from recbole_ext.scores import factored, ranks
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
-from recbole_ext.scores.ranks import target_ranks
+from recbole_ext.scores.ranks import ranks_among, target_ranks
 from recbole_ext.scores.sparse import SparseScores
 
 INF = float("inf")
@@ -68,6 +69,58 @@ def test_products_are_ranked_as_their_matrix(seed):
     assert scores.ranks(items).tolist() == expected
     assert target_ranks(dense, torch.arange(40), items).tolist() == expected
     assert torch.equal(dense.gather(1, scores.top(7)), dense.topk(7).values)
+
+
+def adversarial(random, count, width):
+    """(count, width) float32 rows: ties, neighbours of a number, huge, tiny, zeros of both signs, none and infinite."""
+    scores = random.normal(0, 1, (count, width)).astype(np.float32)
+    scores[::5] = random.integers(-2, 3, (len(scores[::5]), width)) * np.float32(0.1)
+    scores[1::5] = np.nextafter(
+        np.float32(0.3), random.choice([-9, 0.3, 9], (len(scores[1::5]), width)), dtype="f4"
+    )
+    scores[2::5] *= np.float32(10) ** random.integers(-44, 38, (len(scores[2::5]), 1))
+    odd = np.array([np.inf, -np.inf, np.nan, 0.0, -0.0, 1e-45], dtype=np.float32)
+    scores[3::5] = np.where(
+        random.random(scores[3::5].shape) < 0.2, random.choice(odd, scores[3::5].shape), scores[3::5]
+    )
+    return scores
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_counting_row_by_row_gives_the_ranks_of_signs(monkeypatch, threads):
+    """10,000 tables of scores, and what a rank is in so many words."""
+    random = np.random.default_rng(threads)
+    scores = adversarial(random, 10_000, 97)
+    own = torch.from_numpy(scores[np.arange(10_000), random.integers(0, 97, 10_000)])
+    expected = ranks_among(torch.from_numpy(scores), own, 96)
+    monkeypatch.setattr(ranks, "WIDE", 1)
+    monkeypatch.setattr(ranks.torch, "get_num_threads", lambda: threads)
+    found = ranks_among(torch.from_numpy(scores), own, 96)
+    assert found.dtype == expected.dtype and torch.equal(found, expected)
+    for row in range(0, 10_000, 97):
+        mine = own[row].item()
+        ties = sum(not (score > mine or score < mine) for score in scores[row]) - 1
+        better = sum(score > mine for score in scores[row]) + ties // 2
+        assert found[row] == (96 if mine == -INF or mine != mine else better + 1)
+
+
+@pytest.mark.parametrize("kind", ["normal", "whole numbers", "alike"])
+def test_ranks_and_lists_of_scores_made_once(monkeypatch, kind):
+    """Of vectors that are laid out, too, and several pieces; as one by one."""
+    random = torch.Generator().manual_seed(5)
+    states, vectors = torch.randn(600, 8, generator=random), torch.randn(5000, 8, generator=random)
+    if kind == "whole numbers":
+        states, vectors = states.round(), vectors.round()
+    if kind == "alike":
+        vectors = vectors[:10].repeat(500, 1)
+    rankable = torch.rand(5000, generator=random) < 0.9
+    items = torch.randint(1, 5000, (600,), generator=random)
+    monkeypatch.setattr(ranks, "CHUNK_SCORES", 16 * 200 * 5000)
+    found, top = FactoredScores(states, vectors, rankable).ranks_and_top(items, 20)
+    monkeypatch.setattr(factored, "LAID_OUT", 10_000)
+    monkeypatch.setattr(ranks, "WIDE", 10_000)
+    before = FactoredScores(states, vectors, rankable)
+    assert torch.equal(found, before.ranks(items)) and torch.equal(top, before.top(20))
 
 
 def test_a_candidate_drawn_twice_counts_once():

@@ -20,10 +20,10 @@ from recbole_ext.convert.forms.table import (
     judged,
     with_singles,
 )
-from recbole_ext.convert.progress import progress
 from recbole_ext.convert.raw_files import UNREADABLE, Source
 from recbole_ext.convert.rows import LONGEST_LINE, BadRows
 from recbole_ext.errors import ConvertError
+from recbole_ext.progress import progress
 
 EXCERPT_LINES = 5_000
 BLOCK_LINES = 50_000  # as Python objects, of which a line is many

@@ -22,9 +22,9 @@ from recbole_ext.convert.forms.table import (
     judged,
     with_singles,
 )
-from recbole_ext.convert.progress import progress
 from recbole_ext.convert.rows import BadRows
 from recbole_ext.errors import ConvertError
+from recbole_ext.progress import progress
 
 EXCERPT_ROWS, EXCERPT_PLACES = 2_000, 5
 KEYED = {"key", "value"}  # fields of a list that is a mapping, as in GA4's export

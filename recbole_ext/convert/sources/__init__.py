@@ -30,6 +30,11 @@ def names() -> list[str]:
     return list(dict.fromkeys([*_ours(), *(point.name for point in entry_points(group=GROUP))]))
 
 
+def is_known(source: Any) -> bool:
+    """Whether there is a source of this name, old or new; strangers' are looked for only where ours have none."""
+    return source in OLD_NAMES or source in _ours() or source in names()
+
+
 def new_name(source: Any) -> Any:
     """What a source is called now."""
     return OLD_NAMES.get(source, source) if isinstance(source, str) else source

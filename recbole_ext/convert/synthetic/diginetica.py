@@ -11,7 +11,6 @@ from typing import IO
 import numpy as np
 import polars as pl
 
-from recbole_ext.convert.progress import progress
 from recbole_ext.convert.synthetic.world import SIGNALS as SIGNALS_OF_WORLD
 from recbole_ext.convert.synthetic.world import (
     STYLES,
@@ -25,6 +24,7 @@ from recbole_ext.convert.synthetic.world import (
     walk_items,
     zipf,
 )
+from recbole_ext.progress import progress
 
 DAY_MS = 86_400_000
 FIRST_DAY = date(2016, 1, 1)

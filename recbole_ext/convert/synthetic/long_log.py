@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recbole_ext.convert.progress import progress
 from recbole_ext.convert.synthetic.ahead import in_turn
 from recbole_ext.convert.synthetic.property_log import (
     DAY_MS,
@@ -39,6 +38,7 @@ from recbole_ext.convert.synthetic.walk import Shelves, walk
 from recbole_ext.convert.synthetic.world import SIGNALS as SIGNALS_OF_WORLD
 from recbole_ext.convert.synthetic.world import Ints, Shape, World, make_world, plan
 from recbole_ext.errors import ConvertError
+from recbole_ext.progress import progress
 
 FULL_EVENTS, FULL_ITEMS = 100_000_000, 1_500_000  # items of a log of so many events; others by the root
 SKEW = 1.1

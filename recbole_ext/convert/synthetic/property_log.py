@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recbole_ext.convert.progress import progress
 from recbole_ext.convert.synthetic.ahead import in_turn
 from recbole_ext.convert.synthetic.world import STYLES, Ints, World
 from recbole_ext.errors import ConvertError
+from recbole_ext.progress import progress
 
 DAY_MS = 86_400_000
 FIRST_MS = int(datetime(2015, 5, 3, tzinfo=UTC).timestamp()) * 1000

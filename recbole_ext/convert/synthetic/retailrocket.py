@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recbole_ext.convert.progress import progress
 from recbole_ext.convert.synthetic.property_log import (
     DAY_MS,
     FIRST_MS,
@@ -32,6 +31,7 @@ from recbole_ext.convert.synthetic.world import (
     walk_items,
 )
 from recbole_ext.errors import ConvertError
+from recbole_ext.progress import progress
 
 VIEWS, CARTS, TRANSACTIONS = 2_664_312, 69_332, 22_457  # the owner's events
 ITEM_IDS, CATEGORY_IDS, TREE_ROWS = 466_867, 1_699, 1_669

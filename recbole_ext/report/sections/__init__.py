@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from recbole_ext.report.document import Section
-from recbole_ext.report.sections import cost, ranking, settings, slices, training, worth
+from recbole_ext.report.sections import cost, ranking, search, settings, slices, training, worth
 from recbole_ext.report.sections.findings import Findings
 
 SECTIONS: tuple[Callable[[Findings], Section | None], ...] = (
@@ -20,7 +20,7 @@ SECTIONS: tuple[Callable[[Findings], Section | None], ...] = (
     slices.slices,
     cost.cost,
     training.curves,
-    training.searches,
+    search.searches,
     settings.settings,
     settings.runs,
 )

@@ -85,7 +85,7 @@ def cost_picture(found: Findings) -> Figure | None:
     )
     title = f"{metric_name(metric)} against cost, mean over seeds; upper left: more for less"
     title += plots.off_scale_note(comparison, [metric]).replace("◂", "▾")
-    return plots.drawn(
+    return found.figure(
         found.name("cost"), title, f"Quality against training time: {spoken}", (plots.WIDTH, 3.8), draw
     )
 

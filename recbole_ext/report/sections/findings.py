@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
-from recbole_ext.report.plots import Style
+from recbole_ext.kept import Kept, digest
+from recbole_ext.report.document import Figure
+from recbole_ext.report.plots import Style, drawn
 
 Fields = Mapping[str, Any]
 
@@ -16,7 +19,8 @@ Fields = Mapping[str, Any]
 class Findings:
     """The comparison, records and searches of one data set, as `write_report` documents them.
 
-    `baseline` is a label or None, `look` how each label is drawn, `stem` what the names of its figures begin with.
+    `baseline` is a label or None, `look` how each label is drawn, `stem` what the names of its figures begin with,
+    `kept` where figures that were drawn before are.
     """
 
     comparison: Fields
@@ -25,10 +29,23 @@ class Findings:
     baseline: str | None
     look: Mapping[str, Style]
     stem: str
+    kept: Kept = field(default_factory=Kept)
 
     def name(self, *words: str) -> str:
         """The name of a figure's file."""
         return "-".join([self.stem, *map(slug, words)])
+
+    def figure(
+        self, name: str, title: str, alt: str, inches: tuple[float, float], draw: Callable[[Any], None]
+    ) -> Figure:
+        """The figure that `draw` makes of these findings and nothing else, as `plots.drawn`."""
+        inputs = (self._sum, alt, inches)
+        return Figure(name, title, alt, self.kept.get(name, inputs, lambda: drawn(alt, inches, draw)))
+
+    @cached_property
+    def _sum(self) -> str:
+        look = {label: asdict(style) for label, style in self.look.items()}
+        return digest([self.comparison, self.records, self.searches, self.baseline, look])
 
 
 def slug(text: str) -> str:

@@ -213,4 +213,4 @@ def forest(findings: Findings) -> Figure | None:
     title += plots.off_scale_note(comparison, metrics)
     first = plots.read_out([(m["model"], plots.metric_of(m, metrics[0])) for m in models])
     alt = f"Dot plot of {metric_name(metrics[0])} with 95 % intervals on {comparison['dataset']}: {first}"
-    return plots.drawn(findings.name("ranking"), title, alt, (plots.WIDTH, height), draw)
+    return findings.figure(findings.name("ranking"), title, alt, (plots.WIDTH, height), draw)

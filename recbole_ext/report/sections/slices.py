@@ -69,7 +69,7 @@ def slice_dots(found: Findings, number: int, dimension: str) -> Figure | None:
     )
     name = found.name(f"by-{number}", dimension)
     alt = f"Dot plots of {metric_name(metric)} by {spaced(dimension)}. {spoken}"
-    return plots.drawn(name, title, alt, (plots.WIDTH, height), draw)
+    return found.figure(name, title, alt, (plots.WIDTH, height), draw)
 
 
 SLICE_MARKS = (("o", True), ("s", False), ("^", True), ("D", False), ("v", True), ("P", False))
@@ -111,7 +111,7 @@ def cold_and_warm(found: Findings) -> Figure | None:
     )
     title = f"{metric_name(metric)} on cold and warm items, 95 % intervals"
     size = (9.0, 1.05 + 0.31 * len(labels))
-    return plots.drawn(found.name("cold-warm"), title, f"{title}. {spoken}", size, draw)
+    return found.figure(found.name("cold-warm"), title, f"{title}. {spoken}", size, draw)
 
 
 def _within_reach(

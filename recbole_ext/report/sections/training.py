@@ -1,4 +1,4 @@
-"""How the models learnt: their curves, and the trials of their searches."""
+"""How the models learnt: their curves."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_ext.report import plots
-from recbole_ext.report.document import Cell, Figure, Prose, Section, Table, section
-from recbole_ext.report.formats import count, known, listed, score, seconds, several, shown_value
+from recbole_ext.report.document import Figure, Prose, Section, section
+from recbole_ext.report.formats import known, listed
 from recbole_ext.report.sections.findings import Findings
-from recbole_ext.report.tables import MISSING, in_order, numbers, value_cell, words
+from recbole_ext.report.tables import in_order
 
 LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1.5)))
 Runs = list[tuple[Any, list[tuple[int, float]]]]  # seed and (epoch, score) of each run of a model
@@ -19,11 +19,6 @@ Runs = list[tuple[Any, list[tuple[int, float]]]]  # seed and (epoch, score) of e
 def curves(found: Findings) -> Section | None:
     """Validation by epoch, and which models have no curve."""
     return section("Learning curves", learning_curves(found), without_curve(found.records))
-
-
-def searches(found: Findings) -> Section | None:
-    """What was tried on validation, a table a search."""
-    return section("What was tried", *map(search_table, found.searches))
 
 
 def without_curve(records: Sequence[Mapping[str, Any]]) -> Prose | None:
@@ -65,7 +60,7 @@ def learning_curves(found: Findings) -> Figure | None:
     )
     alt = f"Learning curves. Best validation score: {plots.read_out(best)}"
     size = (min(plots.WIDTH, 3.0 * columns + 0.6), 0.7 + 2.1 * lines)
-    return plots.drawn(found.name("learning"), title, alt, size, draw)
+    return found.figure(found.name("learning"), title, alt, size, draw)
 
 
 def _draw_curves(
@@ -117,46 +112,3 @@ def curve_of(record: Mapping[str, Any]) -> list[tuple[int, float]]:
         if known(e.get("valid_score"))
     ]
     return points if len(points) > 1 else []
-
-
-def search_table(search: Mapping[str, Any]) -> Table:
-    """Every trial of one model's search, best validation score first, the chosen one marked."""
-    trials = sorted(search.get("trials") or [], key=_worth, reverse=True)
-    keys = in_order(key for t in trials for key in t.get("settings") or {})
-    chosen = search.get("chosen") or {}
-    columns = [*numbers("#"), *words(*keys), *numbers("validation score", "epochs", "training")]
-    failed = any(trial.get("reason") for trial in trials)
-    columns += words("failed") if failed else []
-    rows: list[list[Cell]] = []
-    for place, trial in enumerate(trials, 1):
-        settings = trial.get("settings") or {}
-        picked = _same_settings(settings, chosen) and not any(c.tone == "best" for r in rows for c in r)
-        row = [Cell(str(place), place, "chosen" if picked else "", tone="best" if picked else "")]
-        row += [_setting_cell(settings.get(key, MISSING)) for key in keys]
-        row += [
-            value_cell(score, trial.get("valid_score")),
-            value_cell(count, trial.get("epochs")),
-            value_cell(seconds, trial.get("seconds")),
-        ]
-        row += [Cell(str(trial.get("reason") or ""))] if failed else []
-        rows.append(row)
-    what = ", ".join(f"{k}: {shown_value(v)}" for k, v in chosen.items()) or "nothing"
-    caption = f"{search.get('label')}: {several(len(trials), 'trial')}; chosen {what}"
-    return Table("search", caption, columns, rows, ordered=(0, "ascending"), fold="folded")
-
-
-def _worth(trial: Mapping[str, Any]) -> float:
-    value = trial.get("valid_score")
-    return float(value) if known(value) else -math.inf
-
-
-def _same_settings(settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
-    """Whether a trial is the chosen one; `chosen` may hold the settings alone or the whole trial."""
-    wanted = chosen.get("settings", chosen) if isinstance(chosen.get("settings"), Mapping) else chosen
-    return bool(settings) and all(key in wanted and wanted[key] == value for key, value in settings.items())
-
-
-def _setting_cell(value: Any) -> Cell:
-    if value is MISSING:
-        return Cell("", None)
-    return Cell(shown_value(value), float(value) if known(value) else None)
