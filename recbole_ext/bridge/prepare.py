@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,15 @@ def _sum(file: Path, size: int, changed: int) -> str:
 
 def _compare_options(options: Any, out: Path) -> None:
     """Warn where the atomic files in `out` were converted with other options than the configuration names."""
+    for sentence in changed_options(options, out):
+        getLogger().warning(sentence)
+
+
+def changed_options(options: Any, out: Path) -> Iterator[str]:
+    """Sentences on options that are not those which the atomic files in `out` were converted with.
+
+    options: a mapping, None or what is wrong anyway; options that it leaves out are not looked at.
+    """
     made = manifest(str(out)).get("options")
     if not isinstance(made, dict) or not isinstance(options, dict):
         return
@@ -121,12 +131,9 @@ def _compare_options(options: Any, out: Path) -> None:
         names = (key, f"{key}_file", f"{key}_files")
         recorded = next((place[name] for place in places for name in names if name in place), None)
         if _as_texts(recorded) != _as_texts(value):
-            getLogger().warning(
-                "%s was converted with %s %s, and convert_options says %s: delete that folder to convert again",
-                out,
-                key,
-                recorded,
-                value,
+            yield (
+                f"{out} was converted with {key} {recorded}, and convert_options says {value}: delete that folder to "
+                "convert again"
             )
 
 

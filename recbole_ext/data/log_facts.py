@@ -1,7 +1,7 @@
 """What a converted log is like before any model sees it: sizes, repeats, cold items, returning visitors, drift.
 
-Everything is counted from the atomic files (polars and numpy; no torch), under the split that the runs will have. What
-a reader should beware of comes out as sentences.
+Counted from the atomic files, with the events, parts and targets that the runs will have: what the protocol leaves out
+is left out by the same functions (data/prepare.py). What a reader should beware of comes out as sentences.
 """
 
 from __future__ import annotations
@@ -14,93 +14,122 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from recbole_ext.data import prepare, splits
 from recbole_ext.data.manifest import has_times, time_origin
-from recbole_ext.data.splits import (
-    DAY,
-    PARTS,
-    SPLIT_COLUMN,
-    TEST,
-    Parting,
-    session_labels,
-    session_parts,
-)
+from recbole_ext.data.prepare import Wanted
+from recbole_ext.data.splits import DAY, PARTS, SPLIT_COLUMN, TEST, TRAIN, Parting
 from recbole_ext.errors import UsageError
 from recbole_ext.files import PARQUET, events_file
 from recbole_ext.segments import earlier_of_group, owner_of, place_in, runs
 
 LENGTHS = {"1": 1, "2": 2, "3-4": 3, "5-9": 5, "10+": 10}
 PERIODS = 20  # of equal time, at most; of whole days
-TOP = 100  # items that are looked for among the most popular of the next period
+TOP, FEWEST_TOP = 100, 10  # the most popular tenth of the items is looked at, from 10 to 100 of them
 FEW_TARGETS, FEW_SESSIONS = 1000, 300  # of a test part, below which differences of a few per cent are noise
+FEW_SHOT, LONELY = 5, 5  # training events of an item that was hardly seen; events of one that hardly anybody looks at
 SHORT_DAYS = 7
-MUCH_COLD, MUCH_REPEAT, FEW_RETURN, MUCH_DRIFT, LONELY = 0.2, 0.3, 0.01, 0.5, 0.5
+MUCH_SINGLE, MUCH_COLD, MUCH_REPEAT, FEW_RETURN, FEW_KEPT, MUCH_LONELY = 0.5, 0.2, 0.3, 0.01, 0.5, 0.5
+FEWEST_SESSIONS = len(PARTS)
 
 Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Of a protocol what says which events train and which are guessed; it keeps sessions whole.
+
+    last_only: of a held-out session only the last event. first_too: a session's first event as well.
+    """
+
+    wanted: Wanted
+    parting: Parting
+    last_only: bool = False
+    first_too: bool = False
+
+    @classmethod
+    def of(cls, config: Any, folder: str) -> Protocol:
+        """As the config says it; `folder`: of the atomic files."""
+        last_only = splits.eval_targets(config, folder) == "last"
+        first_too = bool(config["empty_history"])
+        return cls(Wanted.of(config, folder), Parting.of(config, folder), last_only, first_too)
 
 
 @dataclass(frozen=True)
 class Log:
     """A log's events (E,), of a session one after the other, sessions (S,) in order of their start.
 
-    item, visitor (-1: unknown), event: numbers of texts; length: (S,) events of each session; part: (S,) of splits.
+    item, visitor (-1: unknown), event: numbers, of texts; time: seconds; length: (S,) events of each session; part:
+    (S,) of splits; trains: (E,) bool. item_names, kinds: the texts.
     """
 
     item: np.ndarray
     time: np.ndarray
     length: np.ndarray
     part: np.ndarray
+    trains: np.ndarray
     visitor: np.ndarray | None
     event: np.ndarray | None
+    item_names: list[str]
     kinds: list[str]
 
 
-def log_facts(folder: str | Path, name: str, split: Any) -> Facts:
+def log_facts(folder: str | Path, name: str, protocol: Protocol) -> Facts:
     """The facts of the atomic files of data set `name` in `folder`, as plain data for JSON.
 
-    split: name and value as in `eval_args.split`, of one that keeps sessions whole.
-
     Returns:
-        events, sessions, items, visitors (None: the log does not say who), days and first_day, last_day (None without
-        times); lengths: sessions by number of events; targets: of train, valid and test, and of their sessions under
-        parts; test_days; repeats: share of targets that their session had before, repeats_last: that it had just
-        before; cold, few_shot: share of test targets with 0, and 1 to 5, training events; returning: share of test
-        sessions whose visitor had an earlier one; kinds: events by kind; popular: share of events on the top 1 % of
-        items; lonely: share of items with fewer than five events; features: name, type and share of items that have
-        it; periods: begin (days since the first), days, events, items, new_items (share of events on items that no
-        earlier period had), kept (share of the TOP items of the period before that are still among them).
+        events, sessions, items, visitors (None: the log does not say who); left_out: events that the protocol leaves
+        out; notes: its sentences; days and first_day, last_day (None without times); lengths: sessions by number of
+        events; parts: sessions that train, validate and test; targets: events to guess in each; newest: whether the
+        newest sessions test; test_days; repeats: share of all targets that their session had before, repeats_last: that
+        it had just before; cold, few_shot: share of test targets with 0, and 1 to FEW_SHOT, training events; returning:
+        share of test sessions whose visitor had an earlier one; kinds: events by kind; popular: share of events on the
+        top 1 % of items; lonely: share of items with fewer than LONELY events; top: names of the three most popular;
+        features: name, type and share of items that have it; periods: begin (days since the first), days, whole
+        (whether the log lasts to its end), events, items, new_items (share of events on items that no earlier period
+        had), kept (share of the most popular items of the period before that are still among the most popular).
 
     Raises:
-        UsageError: there are no such files, or the split leaves a part empty.
+        UsageError: there are no such files, or too few sessions for the split.
     """
-    log = _read(Path(folder), name, split)
-    session, place = owner_of(log.length), place_in(log.length)
-    target = place > 0
-    parts = {part: log.part == number for part, number in PARTS.items()}
-    tested = target & parts["test"][session]
-    trained = np.bincount(log.item[parts["train"][session]], minlength=log.item.max() + 1)
-    seen = trained[log.item[tested]]
-    pair = session * np.int64(len(trained)) + log.item
-    repeat = (earlier_of_group(pair) > 0)[target]
-    counts = np.bincount(log.item)
+    place = Path(folder)
+    table = _table(place, name)
+    log, notes = _prepared(table, name, protocol)
+    session, nth = owner_of(log.length), place_in(log.length)
+    last = nth == log.length[session] - 1
+    target = nth >= (0 if protocol.first_too else 1)
+    if protocol.last_only:
+        target &= last | (log.part == TRAIN)[session]
+    of_part = {part: log.part == number for part, number in PARTS.items()}
+    trained = np.bincount(log.item[log.trains], minlength=len(log.item_names))
+    seen = trained[log.item[target & of_part["test"][session]]]
+    repeat = earlier_of_group(session * np.int64(len(trained)) + log.item) > 0
+    again = np.zeros(len(log.item), dtype=bool)
+    again[1:] = (log.item[1:] == log.item[:-1]) & (nth[1:] > 0)
+    counts = np.bincount(log.item, minlength=len(trained))
+    counts_of_known = np.sort(counts[counts > 0])[::-1]
     return {
         "name": name,
         "events": len(log.item),
+        "left_out": table.height - len(log.item),
+        "notes": notes,
         "sessions": len(log.length),
-        "items": int((counts > 0).sum()),
+        "items": len(counts_of_known),
         "visitors": None if log.visitor is None else len(np.unique(log.visitor[log.visitor >= 0])),
         "lengths": _by_length(log.length),
-        "parts": {part: int(mask.sum()) for part, mask in parts.items()},
-        "targets": {part: int((target & mask[session]).sum()) for part, mask in parts.items()},
-        "repeats": _share(repeat),
-        "repeats_last": _share((log.item[1:] == log.item[:-1])[target[1:]]),
+        "parts": {part: int(mask.sum()) for part, mask in of_part.items()},
+        "targets": {part: int((target & mask[session]).sum()) for part, mask in of_part.items()},
+        "newest": protocol.parting.split.name == "session_time",
+        "repeats": _share(repeat[target]),
+        "repeats_last": _share(again[target]),
         "cold": _share(seen == 0),
-        "few_shot": _share((seen > 0) & (seen <= 5)),
+        "few_shot": _share((seen > 0) & (seen <= FEW_SHOT)),
         "returning": _returning(log),
         "kinds": _kinds(log),
-        "popular": float(np.sort(counts)[::-1][: max(1, len(counts) // 100)].sum() / len(log.item)),
-        "lonely": _share(counts[counts > 0] < 5),
-        "features": _features(Path(folder), name),
-        **_in_time(Path(folder), log),
+        "popular": float(counts_of_known[: max(1, len(counts_of_known) // 100)].sum() / len(log.item)),
+        "lonely": _share(counts_of_known < LONELY),
+        "top": [log.item_names[item] for item in np.argsort(-counts, kind="stable")[:3] if counts[item]],
+        "features": _features(place, name),
+        **_in_time(place, log),
     }
 
 
@@ -109,25 +138,7 @@ def _share(mask: np.ndarray) -> float | None:
     return float(mask.mean()) if len(mask) else None
 
 
-def _read(folder: Path, name: str, split: Any) -> Log:
-    table = _table(folder, name)
-    if table.height == 0:
-        raise UsageError(f"{folder / name}.inter holds no event: look at what the conversion dropped, and why")
-    starts = table.group_by("session_id", maintain_order=True).agg(start=pl.col("timestamp").min())
-    starts = starts.sort("start", maintain_order=True).with_row_index("session")
-    table = table.join(starts.drop("start"), on="session_id", maintain_order="left")
-    table = table.sort("session", "timestamp", maintain_order=True)
-    first, length = runs(table["session"].to_numpy())
-    labels = None
-    if SPLIT_COLUMN in table.columns:
-        column, kinds = _numbered(table[SPLIT_COLUMN])
-        labels = session_labels(column, np.array(kinds), first, length, starts["session_id"].to_list())
-    parting = Parting(split, False, str(folder))
-    part = session_parts(parting, starts["start"].to_numpy(), labels, starts["session_id"].to_list())
-    visitor = _numbered(table["user_id"])[0][first] if "user_id" in table.columns else None
-    event, kinds = _numbered(table["event"]) if "event" in table.columns else (None, [])
-    time = table["timestamp"].to_numpy()
-    return Log(_numbered(table["item_id"])[0], time, length, part, visitor, event, kinds)
+# --- reading ------------------------------------------------------------------------------------------------
 
 
 def _table(folder: Path, name: str) -> pl.DataFrame:
@@ -136,6 +147,11 @@ def _table(folder: Path, name: str) -> pl.DataFrame:
     if file is None:
         raise UsageError(f"{folder / name}.inter does not exist: convert the log first")
     table = _atomic(file)
+    for column in ("session_id", "item_id", "timestamp"):
+        if column not in table.columns:
+            raise UsageError(f"{file} has no column {column}, so it is no log of sessions: convert it first")
+    if table.height == 0:
+        raise UsageError(f"{file} holds no event: look at what the conversion dropped, and why")
     wanted = ("session_id", "user_id", "item_id", "timestamp", "event", SPLIT_COLUMN)
     return table.select([column for column in wanted if column in table.columns]).with_columns(
         pl.col("timestamp").cast(pl.Float64)
@@ -151,18 +167,75 @@ def _atomic(file: Path) -> pl.DataFrame:
     return table.rename({column: column.partition(":")[0] for column in table.columns})
 
 
+def _prepared(table: pl.DataFrame, name: str, protocol: Protocol) -> tuple[Log, list[str]]:
+    """The log as the protocol leaves it, and the sentences of what it takes out."""
+    session, sessions = _numbered(table["session_id"])
+    item, items = _numbered(table["item_id"])
+    visitor = _numbered(table["user_id"])[0] if "user_id" in table.columns else None
+    split, kinds_of_split = None, None
+    if protocol.parting.split.name == "given" and SPLIT_COLUMN in table.columns:
+        split, texts = _numbered(table[SPLIT_COLUMN])
+        kinds_of_split = np.array([*texts, "nan"])  # -1, the last one, where it is missing
+    if len(sessions) < FEWEST_SESSIONS:
+        raise UsageError(
+            f"{name} has {len(sessions)} sessions, too few to train, validate and test on: it takes some hundred for a "
+            "figure that says anything"
+        )
+    found = prepare.prepare(
+        prepare.Log(
+            name,
+            np.arange(table.height),
+            session,
+            np.array(sessions),
+            item,
+            np.array(items),
+            time=table["timestamp"].to_numpy(),
+            user=visitor,
+            split=split,
+            kinds=kinds_of_split,
+        ),
+        protocol.wanted,
+    )
+    left = found.log
+    parts = found.parts or prepare.parted(left, protocol.parting)
+    trains, _ = parts.training(left)
+    start = np.full(len(left.sessions), np.inf)
+    np.minimum.at(start, left.session, left.times)
+    in_order = prepare.time_order(left.session, left.times, start)
+    order = np.arange(len(left.session)) if in_order is None else in_order
+    first, length = runs(left.session[order])
+    row = left.place[order]
+    event, kinds = _numbered(table["event"]) if "event" in table.columns else (None, [])
+    log = Log(
+        left.item[order],
+        left.times[order],
+        length,
+        parts.by_session.loc[left.sessions].to_numpy()[left.session[order][first]],
+        trains[order],
+        None if visitor is None else visitor[row][first],
+        None if event is None else event[row],
+        [str(one) for one in left.items],
+        kinds,
+    )
+    return log, found.notes
+
+
 def _numbered(column: pl.Series) -> tuple[np.ndarray, list[str]]:
-    """(E,) int64 numbers of the texts, -1 where there is none, and the texts."""
+    """(E,) int64 numbers of the texts by first occurrence, -1 where there is none, and the texts."""
     texts = column.cast(pl.String).replace("", None).alias("text")
     known = texts.drop_nulls().unique(maintain_order=True).to_frame().with_row_index("number")
     joined = texts.to_frame().join(known, on="text", how="left", maintain_order="left")
     return joined["number"].cast(pl.Int64).fill_null(-1).to_numpy(), known["text"].to_list()
 
 
+# --- counting -----------------------------------------------------------------------------------------------
+
+
 def _by_length(length: np.ndarray) -> dict[str, int]:
     ends = [*list(LENGTHS.values())[1:], np.inf]
     return {
-        name: int(((length >= low) & (length < high)).sum()) for (name, low), high in zip(LENGTHS.items(), ends)
+        name: int(((length >= low) & (length < high)).sum())
+        for (name, low), high in zip(LENGTHS.items(), ends)
     }
 
 
@@ -187,11 +260,12 @@ def _features(folder: Path, name: str) -> list[dict[str, Any]]:
     file = folder / f"{name}.item"
     if not file.is_file():
         return []
-    kinds = dict(column.split(":") for column in file.open(encoding="utf-8").readline().rstrip("\r\n").split("\t"))
+    with file.open(encoding="utf-8") as stream:
+        heads = [column.partition(":") for column in stream.readline().rstrip("\r\n").split("\t")]
     table = _atomic(file)
     return [
         {"name": column, "type": kind, "share": _share((table[column].fill_null("") != "").to_numpy())}
-        for column, kind in kinds.items()
+        for column, _, kind in heads
         if column != "item_id"
     ]
 
@@ -204,7 +278,9 @@ def _in_time(folder: Path, log: Log) -> Facts:
     origin = time_origin(str(folder))
     days = float(log.time.max() - log.time.min()) / DAY
     test = log.time[(log.part == TEST)[owner_of(log.length)]]
-    dates = [str(np.datetime64(int(origin + second), "s"))[:10] for second in (log.time.min(), log.time.max())]
+    dates = [
+        str(np.datetime64(int(origin + second), "s"))[:10] for second in (log.time.min(), log.time.max())
+    ]
     return {
         "days": days,
         "first_day": dates[0],
@@ -215,33 +291,55 @@ def _in_time(folder: Path, log: Log) -> Facts:
 
 
 def _periods(log: Log, days: float) -> list[Facts]:
-    """Parts of equal time, as many whole days each as make PERIODS of them at most; the last one may be cut short."""
+    """Parts of equal time, as many whole days each as make PERIODS of them at most."""
     width = max(1, int(np.ceil(days / PERIODS)))
     period = ((log.time - log.time.min()) // (width * DAY)).astype(np.int64)
-    known = np.zeros(log.item.max() + 1, dtype=bool)
+    known = np.zeros(len(log.item_names), dtype=bool)
     before: np.ndarray | None = None
     found = []
     for number in range(int(period.max()) + 1):
         item = log.item[period == number]
         counts = np.bincount(item, minlength=len(known))
-        top = np.argsort(-counts, kind="stable")[: min(TOP, int((counts > 0).sum()))]
-        kept = None if before is None or not len(before) or not len(top) else _share(np.isin(before, top))
+        there = int((counts > 0).sum())
+        top = np.argsort(-counts, kind="stable")[: min(TOP, max(FEWEST_TOP, there // 10), there)]
+        kept = None if before is None or not len(top) else _share(np.isin(before, top))
         found.append(
             {
                 "begin": number * width,
                 "days": width,
+                "whole": (number + 1) * width <= days,
                 "events": len(item),
-                "items": int((counts > 0).sum()),
+                "items": there,
                 "new_items": _share(~known[item]),
                 "kept": kept,
             }
         )
         known |= counts > 0
-        before = top if len(item) else before
+        before = top if len(top) else None
     return found
 
 
+def kept_on_average(facts: Mapping[str, Any]) -> float | None:
+    """Mean over whole periods of the share of the most popular items that stay so; None where there is none."""
+    kept = [one["kept"] for one in facts["periods"] if one["whole"] and one["kept"] is not None]
+    return float(np.mean(kept)) if kept else None
+
+
 # --- what to beware of --------------------------------------------------------------------------------------
+
+
+def too_small(facts: Mapping[str, Any]) -> str:
+    """Why no model can be trained, chosen and tested on the log, in a sentence; empty where it can."""
+    empty = [part for part, number in facts["targets"].items() if not number]
+    if not empty:
+        return ""
+    called = {"train": "training", "valid": "validation", "test": "test"}
+    parts = facts["parts"]
+    return (
+        f"{facts['name']} is too small to study: its {facts['sessions']:,} sessions are split into {parts['train']:,} for "
+        f"training, {parts['valid']:,} for validation and {parts['test']:,} for the test, and no {called[empty[0]]} session "
+        "has a second event, which is what models guess: give a longer log"
+    )
 
 
 def warnings_of(facts: Mapping[str, Any]) -> list[str]:
@@ -264,24 +362,28 @@ def _of_size(facts: Mapping[str, Any]) -> list[str]:
         "The log has no times, so the parts follow the order of its sessions, and nothing is known of its drift."
         if facts["days"] is None
         else "",
-        f"{single:.0%} of the sessions are a single event, which leaves nothing to guess in them; if that is most of "
-        "your traffic, the figures are of the rest."
-        if single > 0.5
+        f"{single:.0%} of the sessions are a single event, which leaves nothing to guess in them: the figures are of the "
+        "other sessions."
+        if single > MUCH_SINGLE
+        else "",
+        f"The settings of the data set leave {facts['left_out']:,} events of the log out; they are in no figure here."
+        if facts["left_out"]
         else "",
     ]
 
 
 def _of_kind(facts: Mapping[str, Any]) -> list[str]:
     cold, repeats, returning = (facts[key] or 0.0 for key in ("cold", "repeats", "returning"))
-    kept = [period["kept"] for period in facts["periods"] if period["kept"] is not None]
-    drift = float(np.mean(kept)) if kept else 1.0
+    kept = kept_on_average(facts)
     hint = (
         "only models that read item features can rank them"
         if facts["features"]
-        else "give a table of items (--items), as no model can rank them without"
+        else "without a table of items (--items) no model can rank them"
     )
     return [
-        f"{cold:.0%} of the test events are of items that training never saw: {hint}." if cold > MUCH_COLD else "",
+        f"{cold:.0%} of the test events are of items that training never saw: {hint}."
+        if cold > MUCH_COLD
+        else "",
         f"{repeats:.0%} of the events to guess are of items that the session had before: a list of what was just seen "
         "is hard to beat here, and may be of little use to a visitor."
         if repeats > MUCH_REPEAT
@@ -294,12 +396,13 @@ def _of_kind(facts: Mapping[str, Any]) -> list[str]:
         "hardly matter."
         if facts["returning"] is not None and returning < FEW_RETURN
         else "",
-        f"From one period to the next only {drift:.0%} of the most popular items stay so: an old model ages quickly, "
-        "so train often (recbole-ext update)."
-        if drift < MUCH_DRIFT
+        f"From one period to the next only {kept:.0%} of the most popular items stay so: a model ages quickly, so "
+        "train often (recbole-ext update)."
+        if kept is not None and kept < FEW_KEPT
         else "",
-        f"{facts['lonely']:.0%} of the items have fewer than five events in the whole log: little can be learnt of each."
-        if (facts["lonely"] or 0.0) > LONELY
+        f"{facts['lonely']:.0%} of the items have fewer than {LONELY} events in the whole log: little can be learnt of "
+        "each."
+        if (facts["lonely"] or 0.0) > MUCH_LONELY
         else "",
         "There are no item features: models know items by who looked at them alone (--items names a table)."
         if not facts["features"]

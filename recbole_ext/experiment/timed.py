@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import _thread
 import csv
-import sys
+import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
-from recbole_ext.experiment.checked import Asked, asked_of
+from recbole_ext.experiment import cells
 from recbole_ext.experiment.conduct import run_experiment
 from recbole_ext.experiment.groups import groups_of
 from recbole_ext.experiment.names import CELLS
 from recbole_ext.experiment.plan import Entry, Experiment
+from recbole_ext.report.formats import duration, several
 
 ROUNDS = 2  # shares first, then what is left of them
+AGAIN = 5.0  # seconds after which an interruption that nobody heeded is tried again
 
 
 @dataclass
@@ -36,22 +40,37 @@ class Chosen:
     late: list[str] = field(default_factory=list)
 
 
-def chosen_in_time(experiment: Experiment, seconds: float, folder: Path) -> Chosen:
+def chosen_in_time(
+    experiment: Experiment, seconds: float, folder: Path, spent: Callable[[float], None]
+) -> Chosen:
     """Search and train the models of an experiment of one data set on validation for about so long.
 
-    folder: of what each has chosen. Raises UsageError, before anything runs, as `run_experiment` does, and
-    KeyboardInterrupt where somebody else than the clock stops it.
+    What is finished already takes no time and is not done again.
+
+    Args:
+        seconds: what is left of the time; with 0 only what is finished already is found.
+        folder: of what each has chosen, a folder a model.
+        spent: called with the seconds that each try of a model has taken, an interrupted one too.
+
+    Raises UsageError, before anything runs, as `run_experiment` does, and KeyboardInterrupt where somebody else than the
+    clock stops it.
     """
     groups_of(experiment)  # every setting is checked before the first model runs
     end = time.monotonic() + seconds
     found = Chosen()
-    waiting = list(experiment.models)
+    waiting = []
+    for entry in experiment.models:
+        if _is_chosen(_alone(experiment, entry, folder)):
+            print(f"{entry.label}: finished before", flush=True)
+            found.finished.append(entry)
+        else:
+            waiting.append(entry)
     for turn in range(ROUNDS):
         late = []
         for place, entry in enumerate(waiting):
             left = end - time.monotonic()
             share = left / (len(waiting) - place) if turn + 1 < ROUNDS else left
-            if left <= 0 or not _in_time(experiment, entry, share, folder / entry.folder):
+            if left <= 0 or not _in_time(experiment, entry, share, folder, spent):
                 late.append(entry)
                 continue
             reason = _failure(folder / entry.folder)
@@ -67,38 +86,40 @@ def chosen_in_time(experiment: Experiment, seconds: float, folder: Path) -> Chos
 
 
 def of_models(experiment: Experiment, entries: list[Entry]) -> Experiment:
-    """The experiment of some of its models, without the settings that none of them reads."""
-    asked = [asked_of(experiment, experiment.datasets[0], entry) for entry in entries]
-    return replace(
-        experiment,
-        models=tuple(entries),
-        settings=_read_by_any(experiment.settings, asked),
-        overrides=_read_by_any(experiment.overrides, asked),
-        search=_searched_by_any(experiment, asked),
-        narrowed=True,
+    """The experiment of some of its models."""
+    return replace(experiment, models=tuple(entries), narrowed=True)
+
+
+def _alone(experiment: Experiment, entry: Entry, folder: Path) -> Experiment:
+    """Of one model, which leaves the test part alone."""
+    return replace(of_models(experiment, [entry]), report=folder / entry.folder, test=False, baseline=None)
+
+
+def _is_chosen(alone: Experiment) -> bool:
+    return all(
+        cells.record_of(job) is not None and not cells.harmed(job)
+        for group in groups_of(alone)
+        for job in group.cells
     )
 
 
-def _read_by_any(settings: object, asked: list[Asked]) -> dict[str, object]:
-    assert isinstance(settings, dict)
-    return {key: value for key, value in settings.items() if not all(key in one.unread for one in asked)}
-
-
-def _searched_by_any(experiment: Experiment, asked: list[Asked]) -> dict[str, list[object]]:
-    return {
-        key: list(values) for key, values in experiment.search.items() if any(key in one.space for one in asked)
-    }
-
-
-def _in_time(experiment: Experiment, entry: Entry, seconds: float, folder: Path) -> bool:
+def _in_time(
+    experiment: Experiment, entry: Entry, seconds: float, folder: Path, spent: Callable[[float], None]
+) -> bool:
     """Whether the model was searched and trained in so many seconds; the test part is left alone."""
-    alone = replace(of_models(experiment, [entry]), report=folder, test=False)
+    seeds = len(experiment.seeds or (0,))
+    with_seeds = f" with {several(seeds, 'seed')}" if seeds > 1 else ""
+    print(f"{entry.label}{with_seeds}, for at most {duration(seconds)}:", flush=True)
     finished = False
-    with _stopped_after(seconds):
-        run_experiment(alone)
-        finished = True
+    began = time.monotonic()
+    try:
+        with stopped_after(seconds):
+            run_experiment(_alone(experiment, entry, folder))
+            finished = True
+    finally:
+        spent(time.monotonic() - began)
     if not finished:
-        print(f"{entry.label}: stopped after {seconds:.0f} s, its share of the time", file=sys.stderr)
+        print(f"{entry.label}: stopped, its share of the time is over", flush=True)
     return finished
 
 
@@ -109,24 +130,40 @@ def _failure(folder: Path) -> str | None:
 
 
 @contextmanager
-def _stopped_after(seconds: float) -> Iterator[None]:
-    """Leave the block after so many seconds, in the main thread, as Ctrl-C would; whose own Ctrl-C is raised."""
-    late = threading.Event()
+def stopped_after(seconds: float) -> Iterator[None]:
+    """Leave the block after so many seconds as Ctrl-C would, and go on behind it; somebody's own Ctrl-C is raised.
 
-    def stop() -> None:
-        late.set()
-        _thread.interrupt_main()
+    In the main thread alone, where signals are handled. A shell's background job ignores Ctrl-C, and is stopped too.
+    """
+    late, over = threading.Event(), threading.Event()
+    before = signal.getsignal(signal.SIGINT)
 
-    clock = threading.Timer(max(seconds, 0.0), stop)
-    clock.daemon = True
-    clock.start()
+    def handle(number: int, frame: FrameType | None) -> Any:
+        if late.is_set():
+            if not over.is_set():
+                raise KeyboardInterrupt
+        elif callable(before):
+            return before(number, frame)
+        elif before is not signal.SIG_IGN:
+            raise KeyboardInterrupt
+
+    def watch() -> None:
+        waits = max(seconds, 0.0)
+        while not over.wait(waits):
+            late.set()
+            _thread.interrupt_main()
+            waits = AGAIN
+
+    clock = threading.Thread(target=watch, daemon=True)
+    signal.signal(signal.SIGINT, handle)
     try:
-        try:
-            yield
-        finally:
-            clock.cancel()
-            clock.join()
-            time.sleep(0)  # an interruption that came with the end of the block is raised here
+        clock.start()
+        yield
     except KeyboardInterrupt:
         if not late.is_set():
             raise
+    finally:
+        over.set()
+        clock.join()
+        time.sleep(0)  # an interruption that came with the end is heeded by `handle`, which does nothing any more
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)

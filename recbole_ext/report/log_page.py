@@ -2,52 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from recbole_ext.data.log_facts import Facts, warnings_of
+from recbole_ext.data.log_facts import FEW_SHOT, LONELY, Facts, kept_on_average, warnings_of
+from recbole_ext.kept import Kept
 from recbole_ext.report import plots
 from recbole_ext.report.document import Cell, Column, Figure, Prose, Report, Table, section
 from recbole_ext.report.formats import NONE, count, known, score, several
 from recbole_ext.report.page import render_page
 from recbole_ext.report.tables import numbers, value_cell, words
 
-BLUE, ORANGE = plots.COLOURS[:2]
+BLUE, ORANGE, GREEN = plots.COLOURS[:3]
+MOST_FILES = 20  # whose rows are shown one by one
 
 
-def log_page(facts: Facts, accounts: Mapping[str, Mapping[str, Any]]) -> str:
-    """The page's HTML. facts: of `data.log_facts`; accounts: of each file of the log the rows read, kept, dropped."""
-    return render_page(log_report(facts, accounts))
+def log_page(facts: Facts, accounts: Mapping[str, Mapping[str, Any]], kept: Kept | None = None) -> str:
+    """The page's HTML.
+
+    Args:
+        facts: of `data.log_facts`.
+        accounts: of each file of the log the rows read, kept, dropped, as the manifest of a conversion has them.
+        kept: where pictures that were drawn before are; None: all are drawn.
+    """
+    return render_page(log_report(facts, accounts, kept or Kept()))
 
 
-def log_report(facts: Facts, accounts: Mapping[str, Mapping[str, Any]]) -> Report:
+def log_report(facts: Facts, accounts: Mapping[str, Mapping[str, Any]], kept: Kept) -> Report:
     """The same as a report of sections."""
     found = [
-        section("What became of the rows", _accounts(accounts)),
-        section("Sessions", _lengths(facts), _shares(facts)),
+        section("Sessions", _lengths(facts, kept), _shares(facts)),
+        section("Over time", _drift(facts, kept), _no_times(facts)),
         section("Items", _features(facts)),
-        section("Over time", _drift(facts), _no_times(facts)),
+        section("Kinds of events", _kinds(facts)),
+        section("What became of the rows", _accounts(accounts)),
     ]
     return Report(
         title=f"The log {facts['name']}",
         facts=_head(facts),
         answers=[in_words(facts)],
-        cautions=warnings_of(facts),
+        cautions=[*facts["notes"], *warnings_of(facts)],
         sections=[each for each in found if each is not None],
     )
 
 
 def in_words(facts: Facts) -> str:
     """The log in a paragraph."""
-    who = "" if facts["visitors"] is None else f" of {count(facts['visitors'])} visitors"
+    who = "" if facts["visitors"] is None else f" of {several(facts['visitors'], 'visitor')}"
     when = "" if facts["days"] is None else f", from {facts['first_day']} to {facts['last_day']}"
     parts, targets = facts["parts"], facts["targets"]
-    again = "" if facts["returning"] is None else f", and {facts['returning']:.0%} of them are of returning visitors"
-    cold = "" if facts["cold"] is None else f" {facts['cold']:.1%} of those are of items that training never saw."
+    again = (
+        ""
+        if facts["returning"] is None
+        else f"; {_percent(facts['returning'])} of them are of visitors who had been there before"
+    )
+    cold = (
+        "" if facts["cold"] is None else f", {_percent(facts['cold'])} of them items that training never saw"
+    )
+    newest = "The newest " if facts["newest"] else ""
     return (
-        f"{count(facts['events'])} events in {count(facts['sessions'])} sessions{who} on {count(facts['items'])} items"
-        f"{when}. The newest {several(parts['test'], 'session')} test the models{again}: "
-        f"{several(targets['test'], 'event')} to guess.{cold}"
+        f"{several(facts['events'], 'event')} in {several(facts['sessions'], 'session')}{who} on "
+        f"{several(facts['items'], 'item')}{when}. {newest}{several(parts['test'], 'session')} "
+        f"{'tests' if parts['test'] == 1 else 'test'} the models{again}. There {several(targets['test'], 'event')} "
+        f"{'is' if targets['test'] == 1 else 'are'} to be guessed{cold}."
     )
 
 
@@ -67,48 +84,85 @@ def _head(facts: Facts) -> list[tuple[str, str]]:
 
 def _accounts(accounts: Mapping[str, Mapping[str, Any]]) -> Table | None:
     rows = []
-    for file, account in list(accounts.items())[:20]:
+    for file, account in list(accounts.items())[:MOST_FILES]:
         dropped = "; ".join(f"{why}: {number:,}" for why, number in account["dropped"].items())
-        rows.append([Cell(file), *(value_cell(count, account[key]) for key in ("read", "kept")), Cell(dropped or "none")])
+        rows.append(
+            [Cell(file), *(value_cell(count, account[key]) for key in ("read", "kept")), Cell(dropped or "none")]
+        )
     if not rows:
         return None
-    more = [f"and {len(accounts) - 20} files more: see manifest.json"] if len(accounts) > 20 else []
+    more = len(accounts) - len(rows)
+    legend = [f"and {several(more, 'more file')}: see manifest.json beside the atomic files"] if more else []
     columns = [*words("file"), *numbers("rows read", "kept"), *words("dropped")]
-    return Table("accounts", "Rows of the log", columns, rows, more, sortable=False)
+    return Table("accounts", "Rows of the log", columns, rows, legend, sortable=False)
 
 
-def _lengths(facts: Facts) -> Figure:
+def _figure(
+    kept: Kept,
+    inputs: Any,
+    name: str,
+    title: str,
+    alt: str,
+    inches: tuple[float, float],
+    draw: Callable[[Any], None],
+) -> Figure:
+    """The figure that `draw` makes of `inputs` and nothing else, drawn where it is not kept."""
+    return Figure(name, title, alt, kept.get(name, [inputs, alt, inches], lambda: plots.drawn(alt, inches, draw)))
+
+
+def _lengths(facts: Facts, kept: Kept) -> Figure:
     lengths = facts["lengths"]
+    shares = [_percent(number / facts["sessions"]) for number in lengths.values()]
 
     def draw(figure: Any) -> None:
         panel = figure.subplots()
         bars = panel.bar(list(lengths), list(lengths.values()), color=BLUE, width=0.7)
-        panel.bar_label(bars, [f"{number / facts['sessions']:.0%}" for number in lengths.values()], fontsize=8.5)
+        panel.bar_label(bars, shares, fontsize=8.5)
+        panel.margins(y=0.12)
         panel.set_xlabel("events of the session")
         panel.set_ylabel("sessions")
+        panel.yaxis.set_major_formatter(_thousands)
 
     spoken = ", ".join(f"{name}: {number:,}" for name, number in lengths.items())
     title = "Sessions by their number of events"
-    return plots.drawn("session-lengths", title, f"Bars. {title}. {spoken}", (6.5, 2.6), draw)
+    return _figure(kept, lengths, "session-lengths", title, f"Bars. {title}. {spoken}", (6.5, 2.6), draw)
+
+
+def _thousands(value: float, _position: Any = None) -> str:
+    return f"{value:,.0f}"
 
 
 def _shares(facts: Facts) -> Table:
     rows = [
         ("events to guess whose item the session had before", facts["repeats"]),
-        ("of these the event just before", facts["repeats_last"]),
+        ("events to guess whose item is that of the event just before", facts["repeats_last"]),
         ("test events of items without a training event (cold)", facts["cold"]),
-        ("test events of items with 1 to 5 training events", facts["few_shot"]),
+        (f"test events of items with 1 to {FEW_SHOT} training events", facts["few_shot"]),
         ("test sessions of visitors with an earlier session", facts["returning"]),
         ("events on the most popular 1 % of the items", facts["popular"]),
-        ("items with fewer than 5 events", facts["lonely"]),
+        (f"items with fewer than {LONELY} events", facts["lonely"]),
     ]
-    rows += [(f"events of kind {kind}", number / facts["events"]) for kind, number in facts["kinds"].items()]
     cells = [[Cell(name), value_cell(_percent, share)] for name, share in rows]
     return Table("shares", "Shares", [*words("what"), Column("share")], cells, sortable=False)
 
 
+def _kinds(facts: Facts) -> Table | None:
+    if not facts["kinds"]:
+        return None
+    rows = [
+        [Cell(kind), value_cell(count, number), value_cell(_percent, number / facts["events"])]
+        for kind, number in facts["kinds"].items()
+    ]
+    return Table("kinds", "Events by kind", [*words("kind"), *numbers("events", "share")], rows)
+
+
 def _percent(share: Any) -> str:
-    return f"{share:.1%}" if known(share) else "not known"
+    """53 %; below ten with a digit more; below a thousandth it is said to be that."""
+    if not known(share):
+        return "not known"
+    if 0 < share < 0.001:
+        return "below 0.1 %"
+    return f"{100 * share:.1f} %" if 0 < share < 0.0995 else f"{100 * share:.0f} %"
 
 
 def _features(facts: Facts) -> Table | Prose:
@@ -122,7 +176,7 @@ def _features(facts: Facts) -> Table | Prose:
     return Table("features", "What is known of the items", columns, rows)
 
 
-def _drift(facts: Facts) -> Figure | None:
+def _drift(facts: Facts, kept: Kept) -> Figure | None:
     """Events, new items and what stays popular, period by period; None where there are fewer than two."""
     periods: Sequence[Facts] = facts["periods"]
     if len(periods) < 2:
@@ -130,23 +184,26 @@ def _drift(facts: Facts) -> Figure | None:
     begin = [period["begin"] for period in periods]
     rows = (
         ("events", [period["events"] for period in periods], BLUE),
-        ("events on items\nof no earlier period", [period["new_items"] for period in periods[1:]], ORANGE),
-        ("most popular items\nthat stay so", [period["kept"] for period in periods[1:]], plots.COLOURS[2]),
+        ("share of events on items\nof no earlier period", [None, *(p["new_items"] for p in periods[1:])], ORANGE),
+        ("share of the most popular\nitems that stay so", [period["kept"] for period in periods], GREEN),
     )
 
     def draw(figure: Any) -> None:
         for panel, (name, values, colour) in zip(plots.panels(figure, 3, 1, sharex=True), rows):
-            usable = [(day, value) for day, value in zip(begin[-len(values) :], values) if known(value)]
-            panel.plot([d for d, _ in usable], [v for _, v in usable], "o-", color=colour)
+            usable = [(day, value) for day, value in zip(begin, values) if known(value)]
+            panel.plot([day for day, _ in usable], [value for _, value in usable], "o-", color=colour)
             panel.set_ylabel(name)
-            panel.set_ylim(0, 1 if name != "events" else None)
             plots.y_grid(panel)
+            panel.set_ylim(0, None if name == "events" else 1)
+            if name == "events":
+                panel.yaxis.set_major_formatter(_thousands)
         panel.set_xlabel("days since the first event")
 
-    mean = [value for value in rows[2][1] if known(value)]
-    spoken = f"On average {score(sum(mean) / len(mean), 2)} of the most popular items stay so." if mean else ""
-    title = f"The log in periods of {several(periods[0]['days'], 'day')}; the last one may be cut short"
-    return plots.drawn("drift", title, f"Three lines over time. {title}. {spoken}", (9.0, 5.2), draw)
+    mean = kept_on_average(facts)
+    spoken = "" if mean is None else f" On average {score(mean, 2)} of the most popular items stay so."
+    cut = "" if periods[-1]["whole"] else "; the last one is cut short"
+    title = f"The log in periods of {several(periods[0]['days'], 'day')}{cut}"
+    return _figure(kept, periods, "drift", title, f"Three lines over time. {title}.{spoken}", (9.0, 5.2), draw)
 
 
 def _no_times(facts: Facts) -> Prose | None:

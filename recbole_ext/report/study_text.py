@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from recbole_ext.data.log_facts import FEW_SESSIONS, FEW_TARGETS, SHORT_DAYS, Facts
-from recbole_ext.report.formats import interval, known, listed, metric_name, p_value, score, seconds, several, signed
+from recbole_ext.evaluate.intervals import holm
+from recbole_ext.evaluate.promotion import FALLEN
+from recbole_ext.report.formats import (
+    ALPHA,
+    interval,
+    known,
+    listed,
+    metric_name,
+    p_value,
+    score,
+    seconds,
+    several,
+    signed,
+)
 from recbole_ext.report.paired import Test, Tests, best_model
 
 Fields = Mapping[str, Any]
@@ -19,6 +34,7 @@ OF_KINDS = {  # how the slices of a promotion are called in a sentence
     ("repeat", "repeat"): "items that the session had before",
     ("repeat", "new to the session"): "items that are new to the session",
 }
+HITS = "hit@20"
 
 
 def study_text(
@@ -35,30 +51,39 @@ def study_text(
         winner: label of the model that validation has chosen.
         comparison: as `evaluate.comparison.compare` makes it, of all models that were tested.
         against: as `evaluate.promotion.promotion` makes it, of the winner in the place of `floor`, with margins of 0;
-            None: it is the simplest one itself.
-        facts: of `data.log_facts`. left_out: labels, with the reason.
+            None: there is no other one to compare it with so.
+        floor: label of the best of the simplest models, on validation; None: none of them ran.
+        facts: of `data.log_facts`.
+        left_out: labels of models that were not tested, with the reason.
     """
     metric = comparison["metrics"][0]
     sentences = [
-        _which(winner, comparison, metric, facts),
+        _which(winner, comparison, metric, floor, facts),
         *_why(winner, comparison, metric, floor),
         *_for_whom(against, floor),
         *_how_sure(winner, comparison, metric),
-        *(f"Left out: {'; '.join(f'{label} ({why})' for label, why in left_out.items())}." for _ in [0] if left_out),
+        *_left_out(left_out),
         _cannot_tell(facts),
     ]
     return " ".join(sentences)
 
 
-def _which(winner: str, comparison: Fields, metric: str, facts: Facts) -> str:
+def _which(winner: str, comparison: Fields, metric: str, floor: str | None, facts: Facts) -> str:
     found = _model(comparison, winner)["metrics"]
     within = interval(found[metric], 3)
-    hits = found.get("hit@20")
-    listed_ = f", and the next item is among its first 20 in {hits['mean']:.0%} of cases" if hits else ""
+    among = len(comparison["models"])
+    chosen = f"validation chose it among {several(among, 'model')}" if among > 1 else "no other model was tried to its end"
+    simple = ", and it is one of the simplest" if winner == floor else ""
+    hits = (
+        f": the next item is among its first 20 in {100 * found[HITS]['mean']:.0f} % of cases"
+        if HITS in found
+        else ""
+    )
+    sessions = f"{'newest ' if facts['newest'] else ''}{several(comparison['sessions'], 'session')}"
     return (
-        f"Take {winner}: validation chose it among {several(len(comparison['models']), 'model')}, and on the newest "
-        f"{several(comparison['sessions'], 'session')} of {facts['name']}, which were looked at once, it reaches "
-        f"{metric_name(metric)} {score(found[metric]['mean'], 3)}{f' (95 % {within})' if within else ''}{listed_}."
+        f"Take {winner}: {chosen}{simple}. On the {sessions} of {facts['name']} that were kept for the test and looked at "
+        f"once, it reaches {metric_name(metric)} {score(found[metric]['mean'], 3)}{f' (95 % {within})' if within else ''}"
+        f"{hits}."
     )
 
 
@@ -68,25 +93,31 @@ def _model(comparison: Fields, label: str) -> Fields:
 
 
 def _why(winner: str, comparison: Fields, metric: str, floor: str | None) -> list[str]:
+    """Beside whoever the test part puts first, or next, and beside the best of the simplest."""
     tests = Tests(comparison)
-    others = [one["model"] for one in comparison["models"] if one["model"] != winner]
+    others = sorted(
+        (one for one in comparison["models"] if one["model"] != winner),
+        key=lambda one: -(one["metrics"][metric]["mean"] or 0.0),
+    )
     if not others:
-        return ["It was tried alone, so nothing says that it is better than any other."]
-    top = best_model(comparison, metric)
+        return ["Nothing says that it is better than any other."]
+    nearest = others[0]["model"]
     said = []
-    if top not in (winner, None):
-        test = tests.between(winner, top, metric)
-        told = "surely" if test.worse else "though not by more than chance"
-        said.append(f"On the test part {top} is ahead of it, {told}: {_by(test)}.")
-    nearest = next(label for label in others if label != top)  if others != [top] else None
-    for label, why in {nearest: "the next one", floor: "the best of the simplest"}.items():
-        if label is None or label == winner or (label == nearest and label == floor and why == "the next one"):
-            continue
-        test = tests.between(winner, label, metric)
+    test = tests.between(winner, nearest, metric)
+    if best_model(comparison, metric) != winner:
+        surely = "and that is more than chance" if test.worse else "by no more than chance may do"
+        said.append(f"On the test {nearest} is ahead of it, {surely}: {_by(test.turned())}.")
+    elif test.tested:
+        said.append(f"It is {_beside(test)} {nearest}, the next one: {_by(test)}.")
+    if floor not in (None, winner, nearest):
+        test = tests.between(winner, floor, metric)
         if test.tested:
-            verb = "better than" if test.better else "worse than" if test.worse else "not to be told from"
-            said.append(f"It is {verb} {label}, {why}: {_by(test)}.")
+            said.append(f"It is {_beside(test)} {floor}, the best of the simplest models: {_by(test)}.")
     return said
+
+
+def _beside(test: Test) -> str:
+    return "better than" if test.better else "worse than" if test.worse else "not to be told from"
 
 
 def _by(test: Test) -> str:
@@ -97,41 +128,64 @@ def _by(test: Test) -> str:
 
 
 def _for_whom(against: Fields | None, floor: str | None) -> list[str]:
-    """On which targets the winner is ahead of the floor, on which it is behind."""
+    """For which targets the winner is ahead of the floor, for which it is behind; Holm-adjusted, either way."""
     if against is None:
         return []
-    rows = [row for row in against["rows"] if (row["dimension"], row["slice"]) in OF_KINDS]
-    called = {state: [OF_KINDS[row["dimension"], row["slice"]] for row in rows if row["state"] == state] for state in STATES}
-    parts = [f"{words} {listed(called[state], 8)}" for state, words in STATES.items() if called[state]]
+    rows = [
+        row
+        for row in against["rows"]
+        if (row["dimension"], row["slice"]) in OF_KINDS and (row["new"] or row["old"])
+    ]
+    ahead = holm(np.array([row["p_kept"] for row in rows])) < ALPHA
+    called: dict[str, list[str]] = {"better for": [], "worse for": [], "not to be told from it for": []}
+    for row, better in zip(rows, ahead):
+        worse = row["state"] == FALLEN
+        state = "better for" if better else "worse for" if worse else "not to be told from it for"
+        called[state].append(OF_KINDS[row["dimension"], row["slice"]])
+    parts = [f"{state} {listed(names, len(OF_KINDS))}" for state, names in called.items() if names]
     return [f"Beside {floor} it is {'; '.join(parts)}."] if parts else []
-
-
-STATES = {"as good": "ahead on", "fallen": "behind on", "not known": "not known to be either on"}
 
 
 def _how_sure(winner: str, comparison: Fields, metric: str) -> list[str]:
     tests = Tests(comparison)
     found = {one["model"]: tests.between(winner, one["model"], metric) for one in comparison["models"]}
     tied = [label for label, test in found.items() if test.tested and not test.decided]
-    beaten = [label for label, test in found.items() if test.better]
+    ahead = [label for label, test in found.items() if test.worse]
     said = []
-    if tied:
+    if ahead:
+        said.append(
+            f"How sure is that? Not at all: validation and test disagree on {listed(ahead)}, as they do where a log "
+            "changes or is short."
+        )
+    elif tied:
         train = {label: _model(comparison, label)["seconds"].get("train") for label in (winner, *tied)}
-        cheap = [label for label in tied if known(train[label]) and known(train[winner]) and train[label] < train[winner]]
-        costs = "".join(f" ({label} trains in {seconds(train[label])}, {winner} in {seconds(train[winner])})" for label in cheap[:1])
+        cheap = [
+            label
+            for label in tied
+            if known(train[label]) and known(train[winner]) and train[label] < 0.5 * train[winner]
+        ]
+        costs = "".join(
+            f" ({label} trains in {seconds(train[label])} instead of {seconds(train[winner])})"
+            for label in cheap[:1]
+        )
         said.append(f"How sure is that? Not very: {listed(tied)} may be as good{costs}.")
-    elif len(beaten) == len(found) - 1 and beaten:
+    elif len(found) > 1 and all(test.better for label, test in found.items() if label != winner):
         said.append("How sure is that? As far as the draw of test sessions goes, sure.")
-    seeds = min(len(one["seeds"]) for one in comparison["models"])
-    if seeds == 1:
-        said.append("Each model ran with one seed, so luck in training is not in these intervals (--seed=1,2,3).")
+    if min(len(one["seeds"]) for one in comparison["models"]) == 1:
+        said.append("Each model ran with one seed: luck in training is not in these intervals (--seed 1,2,3).")
     return said
+
+
+def _left_out(left_out: Mapping[str, str]) -> list[str]:
+    if not left_out:
+        return []
+    return [f"Left out: {'; '.join(f'{label} ({why})' for label, why in left_out.items())}."]
 
 
 def _cannot_tell(facts: Facts) -> str:
     """What stands against trusting the figures, of this log and of every log."""
     sessions, targets = facts["parts"]["test"], facts["targets"]["test"]
-    limits: Sequence[tuple[bool, str]] = (
+    limits = (
         (
             sessions < FEW_SESSIONS or targets < FEW_TARGETS,
             f"small differences ({several(sessions, 'test session')}, {several(targets, 'event')} to guess)",
