@@ -26,7 +26,10 @@ LENGTHS = {"1": 1, "2": 2, "3-4": 3, "5-9": 5, "10+": 10}
 PERIODS = 20  # of equal time, at most; of whole days
 TOP, FEWEST_TOP = 100, 10  # the most popular tenth of the items is looked at, from 10 to 100 of them
 FEW_TARGETS, FEW_SESSIONS = 1000, 300  # of a test part, below which differences of a few per cent are noise
-FEW_SHOT, LONELY = 5, 5  # training events of an item that was hardly seen; events of one that hardly anybody looks at
+FEW_SHOT, LONELY = (
+    5,
+    5,
+)  # training events of an item that was hardly seen; events of one that hardly anybody looks at
 SHORT_DAYS = 7
 MUCH_SINGLE, MUCH_COLD, MUCH_REPEAT, FEW_RETURN, FEW_KEPT, MUCH_LONELY = 0.5, 0.2, 0.3, 0.01, 0.5, 0.5
 FEWEST_SESSIONS = len(PARTS)
@@ -96,9 +99,10 @@ def log_facts(folder: str | Path, name: str, protocol: Protocol) -> Facts:
     log, notes = _prepared(table, name, protocol)
     session, nth = owner_of(log.length), place_in(log.length)
     last = nth == log.length[session] - 1
-    target = nth >= (0 if protocol.first_too else 1)
+    training = (log.part == TRAIN)[session]
+    target = (nth >= (0 if protocol.first_too else 1)) & (log.trains | ~training)
     if protocol.last_only:
-        target &= last | (log.part == TRAIN)[session]
+        target &= last | training
     of_part = {part: log.part == number for part, number in PARTS.items()}
     trained = np.bincount(log.item[log.trains], minlength=len(log.item_names))
     seen = trained[log.item[target & of_part["test"][session]]]
@@ -178,7 +182,7 @@ def _prepared(table: pl.DataFrame, name: str, protocol: Protocol) -> tuple[Log, 
         kinds_of_split = np.array([*texts, "nan"])  # -1, the last one, where it is missing
     if len(sessions) < FEWEST_SESSIONS:
         raise UsageError(
-            f"{name} has {len(sessions)} sessions, too few to train, validate and test on: it takes some hundred for a "
+            f"{name} has {len(sessions)} session{'s' * (len(sessions) != 1)}, too few to train, validate and test on: it takes some hundred for a "
             "figure that says anything"
         )
     found = prepare.prepare(

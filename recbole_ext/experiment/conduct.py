@@ -155,9 +155,7 @@ def alone(place: Path, or_else: str = "choose another --name") -> Iterator[None]
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
-        raise UsageError(
-            f"another process is at work in {place}: wait for it, or {or_else}"
-        ) from error
+        raise UsageError(f"another process is at work in {place}: wait for it, or {or_else}") from error
     try:
         yield
     finally:

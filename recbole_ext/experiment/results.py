@@ -56,9 +56,7 @@ def write_results(grid: Grid, command: str) -> bool:
 
 def tested(grid: Grid) -> list[dict[str, Any]]:
     """Records of the cells whose test part was read, as the page has them."""
-    return _tested(
-        [(job, _with_cost_of_parts(grid, job, cells.record_of(job))) for _, job in grid.jobs()]
-    )
+    return _tested([(job, _with_cost_of_parts(grid, job, cells.record_of(job))) for _, job in grid.jobs()])
 
 
 def _tested(jobs: Sequence[tuple[Job, dict[str, Any] | None]]) -> list[dict[str, Any]]:

@@ -87,7 +87,11 @@ def _accounts(accounts: Mapping[str, Mapping[str, Any]]) -> Table | None:
     for file, account in list(accounts.items())[:MOST_FILES]:
         dropped = "; ".join(f"{why}: {number:,}" for why, number in account["dropped"].items())
         rows.append(
-            [Cell(file), *(value_cell(count, account[key]) for key in ("read", "kept")), Cell(dropped or "none")]
+            [
+                Cell(file),
+                *(value_cell(count, account[key]) for key in ("read", "kept")),
+                Cell(dropped or "none"),
+            ]
         )
     if not rows:
         return None
@@ -107,7 +111,9 @@ def _figure(
     draw: Callable[[Any], None],
 ) -> Figure:
     """The figure that `draw` makes of `inputs` and nothing else, drawn where it is not kept."""
-    return Figure(name, title, alt, kept.get(name, [inputs, alt, inches], lambda: plots.drawn(alt, inches, draw)))
+    return Figure(
+        name, title, alt, kept.get(name, [inputs, alt, inches], lambda: plots.drawn(alt, inches, draw))
+    )
 
 
 def _lengths(facts: Facts, kept: Kept) -> Figure:
@@ -184,7 +190,11 @@ def _drift(facts: Facts, kept: Kept) -> Figure | None:
     begin = [period["begin"] for period in periods]
     rows = (
         ("events", [period["events"] for period in periods], BLUE),
-        ("share of events on items\nof no earlier period", [None, *(p["new_items"] for p in periods[1:])], ORANGE),
+        (
+            "share of events on items\nof no earlier period",
+            [None, *(p["new_items"] for p in periods[1:])],
+            ORANGE,
+        ),
         ("share of the most popular\nitems that stay so", [period["kept"] for period in periods], GREEN),
     )
 
@@ -203,7 +213,9 @@ def _drift(facts: Facts, kept: Kept) -> Figure | None:
     spoken = "" if mean is None else f" On average {score(mean, 2)} of the most popular items stay so."
     cut = "" if periods[-1]["whole"] else "; the last one is cut short"
     title = f"The log in periods of {several(periods[0]['days'], 'day')}{cut}"
-    return _figure(kept, periods, "drift", title, f"Three lines over time. {title}.{spoken}", (9.0, 5.2), draw)
+    return _figure(
+        kept, periods, "drift", title, f"Three lines over time. {title}.{spoken}", (9.0, 5.2), draw
+    )
 
 
 def _no_times(facts: Facts) -> Prose | None:

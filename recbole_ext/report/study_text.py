@@ -72,7 +72,11 @@ def _which(winner: str, comparison: Fields, metric: str, floor: str | None, fact
     found = _model(comparison, winner)["metrics"]
     within = interval(found[metric], 3)
     among = len(comparison["models"])
-    chosen = f"validation chose it among {several(among, 'model')}" if among > 1 else "no other model was tried to its end"
+    chosen = (
+        f"validation chose it among {several(among, 'model')}"
+        if among > 1
+        else "no other model was tried to its end"
+    )
     simple = ", and it is one of the simplest" if winner == floor else ""
     hits = (
         f": the next item is among its first 20 in {100 * found[HITS]['mean']:.0f} % of cases"
@@ -172,7 +176,9 @@ def _how_sure(winner: str, comparison: Fields, metric: str) -> list[str]:
     elif len(found) > 1 and all(test.better for label, test in found.items() if label != winner):
         said.append("How sure is that? As far as the draw of test sessions goes, sure.")
     if min(len(one["seeds"]) for one in comparison["models"]) == 1:
-        said.append("Each model ran with one seed: luck in training is not in these intervals (--seed 1,2,3).")
+        said.append(
+            "Each model ran with one seed: luck in training is not in these intervals (--seed 1,2,3)."
+        )
     return said
 
 

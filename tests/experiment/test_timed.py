@@ -1,0 +1,198 @@
+"""Models within a time: who gets how much of it, who is left out, and that nothing but the clock or Ctrl-C stops one."""
+
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from recbole_ext.experiment import timed
+from recbole_ext.experiment.plan import Entry, Experiment
+
+from .conftest import SETTINGS
+
+
+class Clock:
+    """A time that passes only where a model runs."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def race(monkeypatch, tmp_path):
+    """Call with the seconds that each model needs, None for one that fails at once: what was chosen within a time."""
+
+    def run(needs, seconds, done=()):
+        clock, granted, worked = Clock(), [], dict.fromkeys(needs, 0.0)
+        finished = set(done)
+
+        @contextmanager
+        def stopped_after(limit):
+            granted.append(limit)
+            try:
+                yield
+            except KeyboardInterrupt:
+                pass
+
+        def run_experiment(alone):
+            (entry,) = alone.models
+            assert alone.test is False and alone.narrowed and alone.report == tmp_path / entry.folder
+            failed = needs[entry.label] is None
+            left = 0.0 if failed else needs[entry.label] - worked[entry.label]
+            limit = granted[-1]
+            worked[entry.label] += min(left, limit)
+            clock.now += min(left, limit)
+            if left > limit:
+                raise KeyboardInterrupt
+            entry_folder = tmp_path / entry.folder
+            entry_folder.mkdir(exist_ok=True)
+            status = "failed,no such column" if failed else "chosen,"
+            (entry_folder / "cells.csv").write_text(f"status,reason\n{status}\n")
+
+        monkeypatch.setattr(timed, "time", clock)
+        monkeypatch.setattr(timed, "stopped_after", stopped_after)
+        monkeypatch.setattr(timed, "run_experiment", run_experiment)
+        monkeypatch.setattr(timed, "groups_of", lambda experiment: [])
+        monkeypatch.setattr(timed, "_is_chosen", lambda alone: alone.models[0].label in finished)
+        entries = tuple(Entry(label, label) for label in needs)
+        experiment = Experiment("models", ("toy",), entries, Path("report"))
+        spent = []
+        found = timed.chosen_in_time(experiment, seconds, tmp_path, spent.append)
+        assert sum(spent) == pytest.approx(clock.now)
+        return found, granted
+
+    return run
+
+
+def labels(found):
+    return [entry.label for entry in found.finished]
+
+
+def test_what_a_model_does_not_need_goes_to_the_others(race):
+    found, granted = race({"A": 1, "B": 1, "C": 25, "D": 30}, seconds=60)
+    assert labels(found) == ["A", "B", "C", "D"] and found.late == [] and found.failed == {}
+    assert granted == [15, pytest.approx(59 / 3), 29, 33]
+
+
+def test_who_was_stopped_takes_what_is_left(race):
+    found, granted = race({"A": 1, "B": 30, "C": 5}, seconds=40)
+    assert labels(found) == ["A", "B", "C"]  # in the experiment's order, though C was finished before B
+    assert granted == [pytest.approx(40 / 3), 19.5, 19.5, pytest.approx(14.5)]
+
+
+def test_who_does_not_end_in_time_is_named(race):
+    found, granted = race({"A": 1, "B": 300, "C": 5, "D": 400}, seconds=40)
+    assert labels(found) == ["A", "C"] and found.late == ["B", "D"] and len(granted) == 5
+
+
+def test_no_time_at_all(race):
+    found, granted = race({"A": 1, "B": 1}, seconds=0)
+    assert labels(found) == [] and found.late == ["A", "B"] and granted == []
+
+
+def test_who_was_finished_before_takes_no_time_and_is_not_run_again(race):
+    found, granted = race({"A": 1, "B": 1, "C": 1}, seconds=0, done={"A", "C"})
+    assert labels(found) == ["A", "C"] and found.late == ["B"] and granted == []
+    found, granted = race({"A": 1, "B": 1, "C": 1}, seconds=10, done={"A", "C"})
+    assert labels(found) == ["A", "B", "C"] and granted == [10]
+
+
+def test_who_fails_is_named_with_the_reason(race):
+    found, _ = race({"A": None, "B": 1}, seconds=10)
+    assert labels(found) == ["B"] and found.failed == {"A": "no such column"} and found.late == []
+
+
+# --- the clock ----------------------------------------------------------------------------------------------
+
+
+def busy():
+    while True:
+        pass
+
+
+def test_the_clock_ends_what_does_not_end():
+    before = signal.getsignal(signal.SIGINT)
+    with timed.stopped_after(0.02):
+        busy()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_job_that_ignores_ctrl_c_is_ended_too(monkeypatch):
+    """As a shell starts it in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with timed.stopped_after(0.02):
+            busy()
+        with timed.stopped_after(60):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_interruption_that_somebody_swallows_is_tried_again(monkeypatch):
+    monkeypatch.setattr(timed, "AGAIN", 0.02)
+    swallowed = []
+    with timed.stopped_after(0.02):
+        while True:
+            try:
+                busy()
+            except KeyboardInterrupt:
+                swallowed.append(1)
+                if len(swallowed) > 2:
+                    raise
+    assert len(swallowed) == 3
+
+
+def test_ctrl_c_is_not_the_clock():
+    with pytest.raises(KeyboardInterrupt), timed.stopped_after(60):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_errors_pass_and_what_ends_in_time_stays():
+    with pytest.raises(ValueError, match="own"), timed.stopped_after(60):
+        raise ValueError("own")
+    with timed.stopped_after(60):
+        done = True
+    assert done
+
+
+# --- with models --------------------------------------------------------------------------------------------
+
+
+def test_models_are_searched_on_validation_alone(here, capsys):
+    """A second call finds all of it, and the settings that one model does not read are those of the others."""
+    settings = {key: value for key, value in SETTINGS.items() if key != "embedding_size"}
+    models = (
+        Entry("Pop", "Pop"),
+        Entry("GRU4Rec", "GRU4Rec", {"embedding_size": 8}),
+        Entry("Wrong", "GRU4RecF", {"selected_features": ["nothing"]}),
+    )
+    experiment = Experiment(
+        "models",
+        ("toy",),
+        models,
+        Path("page"),
+        seeds=(1,),
+        settings={**settings, "epochs": 1},
+        search=timed_search(),
+    )
+    spent = []
+    found = timed.chosen_in_time(experiment, 600, Path("chosen"), spent.append)
+    assert labels(found) == ["Pop", "GRU4Rec"] and list(found.failed) == ["Wrong"] and len(spent) == 3
+    assert "nothing" in found.failed["Wrong"]
+    assert not list(Path().rglob("test_readings.csv"))
+    ran = capsys.readouterr().out
+    assert ran.count("toy GRU4Rec search learning_rate") == 2
+    again = timed.chosen_in_time(experiment, 0, Path("chosen"), spent.append)
+    assert labels(again) == ["Pop", "GRU4Rec"] and again.late == ["Wrong"] and len(spent) == 3
+
+
+def timed_search():
+    from recbole_ext.experiment.space import read_space
+
+    return read_space({"learning_rate": [0.01, 0.001]}, "search")
