@@ -1,4 +1,4 @@
-"""`recbole-ext study LOG` from a table of events to lists: what it leaves, a second call, an interrupted one, mistakes."""
+"""`recbole-ext study LOG` from a table of events to lists: what it leaves, how it goes on, mistakes."""
 
 import csv
 import json

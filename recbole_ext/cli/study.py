@@ -32,8 +32,8 @@ def _parser(prog: str) -> Arguments:
     parser.add_argument(
         "log",
         metavar="LOG",
-        help="a table of events (csv, jsonl, parquet, arrow, plain or packed), a folder or a glob of them, or the name of "
-        "a data set",
+        help="a table of events (csv, jsonl, parquet, arrow, plain or packed), a folder or a glob of them, or the "
+        "name of a data set",
     )
     parser.add_argument(
         "--minutes",
@@ -113,19 +113,20 @@ def read_log(given: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         if given.name is not None or said:
             flag = "--name" if given.name is not None else options.spelt(said[0])
             raise UsageError(
-                f"{flag} is of a table of events, and {given.log} is a data set, which has its name and is read as it is: "
-                "leave it out"
+                f"{flag} is of a table of events, and {given.log} is a data set, which has its name and is read as it "
+                "is: leave it out"
             )
         return path.name, {"data_path": str(path.parent)} if atomic else {}
     dataset = given.name or options.default_out(SOURCE, options.named_raw([given.log])).name
     if not re.fullmatch(r"[\w+.-]+", dataset) or not dataset.strip("."):
         raise UsageError(
-            f"{dataset!r} cannot be the name of a data set: give it another one with --name (letters, digits and + . _ -)"
+            f"{dataset!r} cannot be the name of a data set: give it another one with --name (letters, digits and "
+            "+ . _ -)"
         )
     if files := config_files(f"dataset/{dataset}.yaml"):
         raise UsageError(
-            f"{files[-1]} says how the data set {dataset} is read: study it by that name, or give {given.log} another one "
-            "with --name"
+            f"{files[-1]} says how the data set {dataset} is read: study it by that name, or give {given.log} another "
+            "one with --name"
         )
     settings: dict[str, Any] = {"source": SOURCE, "raw_path": given.log}
     if said:

@@ -181,9 +181,10 @@ def _prepared(table: pl.DataFrame, name: str, protocol: Protocol) -> tuple[Log, 
         split, texts = _numbered(table[SPLIT_COLUMN])
         kinds_of_split = np.array([*texts, "nan"])  # -1, the last one, where it is missing
     if len(sessions) < FEWEST_SESSIONS:
+        number = f"{len(sessions)} session{'s' * (len(sessions) != 1)}"
         raise UsageError(
-            f"{name} has {len(sessions)} session{'s' * (len(sessions) != 1)}, too few to train, validate and test on: it takes some hundred for a "
-            "figure that says anything"
+            f"{name} has {number}, too few to train, validate and test on: it takes some hundred for a figure "
+            "that says anything"
         )
     found = prepare.prepare(
         prepare.Log(
@@ -339,10 +340,10 @@ def too_small(facts: Mapping[str, Any]) -> str:
         return ""
     called = {"train": "training", "valid": "validation", "test": "test"}
     parts = facts["parts"]
+    split = f"{parts['train']:,} for training, {parts['valid']:,} for validation and {parts['test']:,} for the test"
     return (
-        f"{facts['name']} is too small to study: its {facts['sessions']:,} sessions are split into {parts['train']:,} for "
-        f"training, {parts['valid']:,} for validation and {parts['test']:,} for the test, and no {called[empty[0]]} session "
-        "has a second event, which is what models guess: give a longer log"
+        f"{facts['name']} is too small to study: its {facts['sessions']:,} sessions are split into {split}, and no "
+        f"{called[empty[0]]} session has a second event, which is what models guess: give a longer log"
     )
 
 
@@ -366,8 +367,8 @@ def _of_size(facts: Mapping[str, Any]) -> list[str]:
         "The log has no times, so the parts follow the order of its sessions, and nothing is known of its drift."
         if facts["days"] is None
         else "",
-        f"{single:.0%} of the sessions are a single event, which leaves nothing to guess in them: the figures are of the "
-        "other sessions."
+        f"{single:.0%} of the sessions are a single event, which leaves nothing to guess in them: the figures are of "
+        "the other sessions."
         if single > MUCH_SINGLE
         else "",
         f"The settings of the data set leave {facts['left_out']:,} events of the log out; they are in no figure here."

@@ -8,24 +8,27 @@ where it is asked for lists. Every step passes over what an earlier call has fin
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import statistics
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from recbole_ext.bridge.prepare import changed_options, prepare_atomic_files
+from recbole_ext.convert.__main__ import summary
 from recbole_ext.data.log_facts import Facts, Protocol, log_facts, too_small
 from recbole_ext.data.manifest import manifest
 from recbole_ext.data.splits import split_of
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.promotion import promotion
 from recbole_ext.experiment import cells
+from recbole_ext.experiment.checked import asked_of
 from recbole_ext.experiment.conduct import alone, run_experiment
 from recbole_ext.experiment.grid import PAGE, Grid
+from recbole_ext.experiment.groups import groups_of
 from recbole_ext.experiment.plan import Entry, Experiment, read_experiment
 from recbole_ext.experiment.results import compared, tested
 from recbole_ext.experiment.timed import Chosen, chosen_in_time, of_models
@@ -37,7 +40,7 @@ from recbole_ext.report.log_page import in_words, log_page
 from recbole_ext.report.study_page import Found, study_page
 from recbole_ext.report.study_text import study_text
 from recbole_ext.run.model_folder import FOLDER, MODEL
-from recbole_ext.settings.files import merge
+from recbole_ext.settings.files import config_files, merge
 from recbole_ext.settings.split import straddles
 
 ZOO = "study"  # of configs/experiment
@@ -72,8 +75,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Study:
-    """What came of it. winner: label of the chosen model; chosen: folder of its run; left_out: labels and why; text: the
-    paragraph; commands: for the chosen model; pages: files by what they are; failed: whether a model has failed."""
+    """What came of it.
+
+    winner: label of the chosen model. chosen: folder of its run. left_out: labels and why. text: the paragraph.
+    commands: for the chosen model. index: the first page. failed: whether a model has failed.
+    """
 
     winner: str
     chosen: Path
@@ -88,17 +94,18 @@ def study(wanted: Wanted) -> Study:
     """Do what is left of a study, and write its pages.
 
     Raises:
-        UsageError: the log cannot be read, is too small, or the minutes suffice for no model; a setting of the models is
-            wrong.
+        UsageError: the log cannot be read, is too small, or the minutes suffice for no model; a setting of the models
+            is wrong.
         KeyboardInterrupt: it was stopped; its text says how to go on.
     """
     experiment = _experiment(wanted)
+    config = _converted(wanted, experiment)
     try:
         check_writable(wanted.folder)
     except OSError as error:
         raise UsageError(cannot_write(error, wanted.folder)) from error
     with alone(wanted.folder, "name another folder with --to"), _resumable(wanted):
-        facts = _looked_at(wanted, experiment)
+        facts = _looked_at(wanted, config)
         chosen = _chosen(wanted, experiment)
         return _concluded(wanted, experiment, facts, chosen)
 
@@ -110,13 +117,14 @@ def _resumable(wanted: Wanted) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         used = _used(wanted.folder)
         raise KeyboardInterrupt(
-            f"{used / 60:.1f} of {wanted.minutes:g} minutes are used, and what is finished stays: the same command goes on"
+            f"{used / 60:.1f} of {wanted.minutes:g} minutes are used, and what is finished stays: the same command "
+            "goes on"
         ) from stop
 
 
 def _experiment(wanted: Wanted) -> Experiment:
     """The models of the yaml file on this log, all in the study's folder."""
-    read = read_experiment(ZOO)
+    read = read_experiment(config_files(f"experiment/{ZOO}.yaml")[-1])
     if any(entry.of for entry in read.models):
         raise UsageError(
             f"configs/experiment/{ZOO}.yaml has a blend of other models (of), and a study runs its models one by one: "
@@ -137,13 +145,12 @@ def _experiment(wanted: Wanted) -> Experiment:
 # --- the log ------------------------------------------------------------------------------------------------
 
 
-def _looked_at(wanted: Wanted, experiment: Experiment) -> Facts:
-    """Convert the log where it is not, and look at it; its facts, and its page."""
+def _converted(wanted: Wanted, experiment: Experiment) -> Any:
+    """Convert the log where it is not; RecBole's Config of a run, for what all of them share."""
     config = _config(experiment)
     folder = Path(config["data_path"])
     converted_before = events_file(folder, wanted.dataset) is not None
     prepare_atomic_files(config)
-    known = manifest(str(folder))
     if converted_before:
         for key, before, now in changed_options(wanted.settings.get("convert_options"), folder):
             raise UsageError(
@@ -151,20 +158,24 @@ def _looked_at(wanted: Wanted, experiment: Experiment) -> Facts:
                 "again, or give another --name"
             )
         print(f"{folder} was converted before", flush=True)
-    elif known:
-        from recbole_ext.convert.__main__ import summary
-
+    elif known := manifest(str(folder)):
         print(summary(known, folder), flush=True)
     if straddles(split_of(config)) or config["benchmark_filename"]:
         raise UsageError(
             f"the settings of {wanted.dataset} split it inside of sessions or name its parts, and a study needs whole "
             "sessions: set eval_args.split to session_time, given or session_random"
         )
+    return config
+
+
+def _looked_at(wanted: Wanted, config: Any) -> Facts:
+    """Facts of the log, and its page."""
+    folder = Path(config["data_path"])
     kept = Kept(wanted.folder / ".log")
     protocol = Protocol.of(config, str(folder))
     inputs = [cells.data_identity(folder, wanted.dataset), str(folder), repr(protocol)]
     facts: Facts = kept.get("facts", inputs, lambda: log_facts(folder, wanted.dataset, protocol))
-    _write(wanted.folder / LOG_PAGE, log_page(facts, known.get("rows") or {}, kept))
+    _write(wanted.folder / LOG_PAGE, log_page(facts, manifest(str(folder)).get("rows") or {}, kept))
     kept.drop_others()
     print(f"{in_words(facts)}\n  {wanted.folder / LOG_PAGE}", flush=True)
     if said := too_small(facts):
@@ -173,9 +184,7 @@ def _looked_at(wanted: Wanted, experiment: Experiment) -> Facts:
 
 
 def _config(experiment: Experiment) -> Any:
-    """RecBole's Config of the first model's run, for what all of them share."""
-    from recbole_ext.experiment.checked import asked_of
-
+    """That of the first model."""
     return asked_of(experiment, experiment.datasets[0], experiment.models[0]).configured({}, None)
 
 
@@ -197,8 +206,8 @@ def _chosen(wanted: Wanted, experiment: Experiment) -> Chosen:
         raise UsageError(f"no model could be trained on {wanted.dataset}; {label}: {reason}")
     if not found.finished:
         raise UsageError(
-            f"{wanted.minutes:g} minutes suffice for no model on {wanted.dataset}, not for {found.late[0]} either: the same "
-            "command with more --minutes goes on"
+            f"{wanted.minutes:g} minutes suffice for no model on {wanted.dataset}, not for {found.late[0]} either: the "
+            "same command with more --minutes goes on"
         )
     return found
 
@@ -303,8 +312,6 @@ def _concluded(wanted: Wanted, experiment: Experiment, facts: Facts, chosen: Cho
 
 def _scores(experiment: Experiment, entry: Entry) -> dict[int, float]:
     """Best validation score of a finished model by seed, larger is better."""
-    from recbole_ext.experiment.groups import groups_of
-
     (group,) = groups_of(of_models(experiment, [entry]))
     sign = -1.0 if group.lower_is_better else 1.0
     found = {}
@@ -370,8 +377,6 @@ def _cannot(folder: Path) -> str:
 
 def _commands(folder: Path, facts: Facts) -> list[str]:
     """What to type next."""
-    import shlex
-
     place = shlex.quote(str(folder))
     plain = [item for item in facts["top"] if "," not in item and item == item.strip()][:2]
     asked = f"--session {shlex.quote(','.join(plain))}" if plain else "--examples"

@@ -52,8 +52,8 @@ def chosen_in_time(
         folder: of what each has chosen, a folder a model.
         spent: called with the seconds that each try of a model has taken, an interrupted one too.
 
-    Raises UsageError, before anything runs, as `run_experiment` does, and KeyboardInterrupt where somebody else than the
-    clock stops it.
+    Raises UsageError, before anything runs, as `run_experiment` does, and KeyboardInterrupt where somebody else than
+    the clock stops it.
     """
     groups_of(experiment)  # every setting is checked before the first model runs
     end = time.monotonic() + seconds

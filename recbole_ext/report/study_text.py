@@ -84,10 +84,12 @@ def _which(winner: str, comparison: Fields, metric: str, floor: str | None, fact
         else ""
     )
     sessions = f"{'newest ' if facts['newest'] else ''}{several(comparison['sessions'], 'session')}"
+    reached = (
+        f"{metric_name(metric)} {score(found[metric]['mean'], 3)}{f' (95 % {within})' if within else ''}"
+    )
     return (
-        f"Take {winner}: {chosen}{simple}. On the {sessions} of {facts['name']} that were kept for the test and looked at "
-        f"once, it reaches {metric_name(metric)} {score(found[metric]['mean'], 3)}{f' (95 % {within})' if within else ''}"
-        f"{hits}."
+        f"Take {winner}: {chosen}{simple}. On the {sessions} of {facts['name']} that were kept for the test and looked "
+        f"at once, it reaches {reached}{hits}."
     )
 
 

@@ -162,7 +162,7 @@ def test_the_facts_are_of_what_the_runs_train_on_and_rank(
     assert found["targets"] == {"train": len(train), "valid": len(valid), "test": len(test)}
     target = test.inter_feat["item_id"]
     cold = ~train.train_items[target].numpy()
-    assert found["cold"] == pytest.approx(np.mean(cold)) and 0 < len(test)
+    assert found["cold"] == pytest.approx(np.mean(cold)) and len(test) > 0
     assert (
         found["events"] == len(train.events)
         and found["left_out"] == len(random_log(sessions=70)) - found["events"]

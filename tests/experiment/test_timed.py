@@ -1,7 +1,7 @@
-"""Models within a time: who gets how much of it, who is left out, and that nothing but the clock or Ctrl-C stops one."""
+"""Models within a time: who gets how much of it, who is left out, that only the clock or Ctrl-C stops one."""
 
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -33,10 +33,8 @@ def race(monkeypatch, tmp_path):
         @contextmanager
         def stopped_after(limit):
             granted.append(limit)
-            try:
+            with suppress(KeyboardInterrupt):
                 yield
-            except KeyboardInterrupt:
-                pass
 
         def run_experiment(alone):
             (entry,) = alone.models

@@ -163,8 +163,8 @@ def test_for_whom_it_is_better():
     ]
     text = study_text("HRNNFeat", CLEAR, {"rows": rows}, "Pop", FACTS, {})
     assert (
-        "Beside Pop it is better for new visitors and items with more; worse for items that the session had before; not "
-        "to be told from it for returning visitors." in text
+        "Beside Pop it is better for new visitors and items with more; worse for items that the session had before; "
+        "not to be told from it for returning visitors." in text
     )
 
 
