@@ -1,8 +1,10 @@
 """An experiment within a time: its models one after the other, each searched wholly or left out by name.
 
-A model may take its share of what time is left, and what it does not need goes to the others; those that were stopped
-take what is left at the end, in order. To stop is what Ctrl-C does, so a later call goes on with them. The test parts
-are not read here: whoever was finished in time is tested by an experiment of all of them.
+In the first half of the time each model may take an equal share of what is left of that half, so that nobody keeps
+another from its turn. The second half is for those that were stopped, one to its end after the other, those first that
+have finished most of their runs: with equal shares to the end all of them might be stopped just before theirs. To stop
+is what Ctrl-C does, so a model goes on where it was, in a later call too. The test parts are not read here: whoever was
+finished in time is tested by an experiment of all of them.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from recbole_ext.experiment.conduct import run_experiment
 from recbole_ext.experiment.groups import groups_of
 from recbole_ext.experiment.names import CELLS
 from recbole_ext.experiment.plan import Entry, Experiment
+from recbole_ext.records import RECORD
 from recbole_ext.report.formats import duration, several
 
-ROUNDS = 2  # shares first, then what is left of them
+SHARED = 0.5  # of the time, which is shared out
 AGAIN = 5.0  # seconds after which an interruption that nobody heeded is tried again
 
 
@@ -56,7 +59,8 @@ def chosen_in_time(
     the clock stops it.
     """
     groups_of(experiment)  # every setting is checked before the first model runs
-    end = time.monotonic() + seconds
+    began = time.monotonic()
+    end, shared = began + seconds, began + SHARED * seconds
     found = Chosen()
     waiting = []
     for entry in experiment.models:
@@ -65,23 +69,27 @@ def chosen_in_time(
             found.finished.append(entry)
         else:
             waiting.append(entry)
-    for turn in range(ROUNDS):
-        late = []
-        for place, entry in enumerate(waiting):
-            left = end - time.monotonic()
-            share = left / (len(waiting) - place) if turn + 1 < ROUNDS else left
-            if left <= 0 or not _in_time(experiment, entry, share, folder, spent):
-                late.append(entry)
-                continue
-            reason = _failure(folder / entry.folder)
-            if reason is None:
-                found.finished.append(entry)
-            else:
-                found.failed[entry.label] = reason
-        waiting = late
+
+    def tried(entry: Entry, share: float) -> bool:
+        """Whether the model has ended, well or not."""
+        if share <= 0 or not _in_time(experiment, entry, share, folder, spent):
+            return False
+        reason = _failure(folder / entry.folder)
+        if reason is None:
+            found.finished.append(entry)
+        else:
+            found.failed[entry.label] = reason
+        return True
+
+    stopped = []
+    for place, entry in enumerate(waiting):
+        if not tried(entry, (shared - time.monotonic()) / (len(waiting) - place)):
+            stopped.append(entry)
+    stopped.sort(key=lambda entry: -_runs_ended(_alone(experiment, entry, folder)))
+    late = [entry for entry in stopped if not tried(entry, end - time.monotonic())]
     order = [entry.label for entry in experiment.models]
     found.finished.sort(key=lambda entry: order.index(entry.label))
-    found.late = [entry.label for entry in waiting]
+    found.late = sorted((entry.label for entry in late), key=order.index)
     return found
 
 
@@ -101,6 +109,11 @@ def _is_chosen(alone: Experiment) -> bool:
         for group in groups_of(alone)
         for job in group.cells
     )
+
+
+def _runs_ended(alone: Experiment) -> int:
+    """How many runs of a model, those of its search included, have come to their end."""
+    return sum(len(list(group.cells[0].folder.parent.rglob(RECORD))) for group in groups_of(alone))
 
 
 def _in_time(

@@ -154,8 +154,8 @@ def test_the_facts_are_of_what_the_runs_train_on_and_rank(
     from recbole_ext.data.session_dataset import SessionDataset
 
     write_log(random_log(sessions=70))
-    split = settings.pop("split", {"session_time": [0.6, 0.2, 0.2]}) if "split" in settings else None
-    config = make_config(split=split or {"session_time": [0.6, 0.2, 0.2]}, data_layout="pointers", **settings)
+    settings = {"split": {"session_time": [0.6, 0.2, 0.2]}, "data_layout": "pointers", **settings}
+    config = make_config(**settings)
     folder = str(tmp_path / "data" / "toy")
     found = log_facts(folder, "toy", Protocol.of(config, folder))
     train, valid, test = SessionDataset(config).build()

@@ -55,6 +55,10 @@ def race(monkeypatch, tmp_path):
         monkeypatch.setattr(timed, "stopped_after", stopped_after)
         monkeypatch.setattr(timed, "run_experiment", run_experiment)
         monkeypatch.setattr(timed, "groups_of", lambda experiment: [])
+        ended = {
+            label: lambda label=label: 3 * worked[label] // needs[label] for label in needs
+        }  # of three runs
+        monkeypatch.setattr(timed, "_runs_ended", lambda alone: ended[alone.models[0].label]())
         monkeypatch.setattr(timed, "_is_chosen", lambda alone: alone.models[0].label in finished)
         entries = tuple(Entry(label, label) for label in needs)
         experiment = Experiment("models", ("toy",), entries, Path("report"))
@@ -71,20 +75,33 @@ def labels(found):
 
 
 def test_what_a_model_does_not_need_goes_to_the_others(race):
-    found, granted = race({"A": 1, "B": 1, "C": 25, "D": 30}, seconds=60)
+    found, granted = race({"A": 1, "B": 1, "C": 8, "D": 16}, seconds=60)
     assert labels(found) == ["A", "B", "C", "D"] and found.late == [] and found.failed == {}
-    assert granted == [15, pytest.approx(59 / 3), 29, 33]
+    assert granted == [7.5, pytest.approx(29 / 3), 14, 20]
 
 
-def test_who_was_stopped_takes_what_is_left(race):
-    found, granted = race({"A": 1, "B": 30, "C": 5}, seconds=40)
+def test_who_was_stopped_goes_on_in_the_second_half(race):
+    found, granted = race({"A": 1, "B": 30, "C": 5}, seconds=60)
     assert labels(found) == ["A", "B", "C"]  # in the experiment's order, though C was finished before B
-    assert granted == [pytest.approx(40 / 3), 19.5, 19.5, pytest.approx(14.5)]
+    assert granted == [10, 14.5, 14.5, 39.5]
+
+
+def test_equal_shares_do_not_stop_all_of_them(race):
+    """Ten seconds each would suffice for none of the three."""
+    found, granted = race({"A": 12, "B": 12, "C": 12}, seconds=30)
+    assert labels(found) == ["A", "B"] and found.late == ["C"]
+    assert granted == [5, 5, 5, 15, 8, 1]
+
+
+def test_who_has_most_behind_it_is_finished_first(race):
+    found, granted = race({"Slow": 200, "B": 13, "C": 12}, seconds=30)
+    assert labels(found) == ["B", "C"] and found.late == ["Slow"]
+    assert granted == [5, 5, 5, 15, 7]
 
 
 def test_who_does_not_end_in_time_is_named(race):
-    found, granted = race({"A": 1, "B": 300, "C": 5, "D": 400}, seconds=40)
-    assert labels(found) == ["A", "C"] and found.late == ["B", "D"] and len(granted) == 5
+    found, _ = race({"A": 1, "B": 300, "C": 5, "D": 400}, seconds=40)
+    assert labels(found) == ["A", "C"] and found.late == ["B", "D"]
 
 
 def test_no_time_at_all(race):
@@ -96,7 +113,7 @@ def test_who_was_finished_before_takes_no_time_and_is_not_run_again(race):
     found, granted = race({"A": 1, "B": 1, "C": 1}, seconds=0, done={"A", "C"})
     assert labels(found) == ["A", "C"] and found.late == ["B"] and granted == []
     found, granted = race({"A": 1, "B": 1, "C": 1}, seconds=10, done={"A", "C"})
-    assert labels(found) == ["A", "B", "C"] and granted == [10]
+    assert labels(found) == ["A", "B", "C"] and granted == [5]
 
 
 def test_who_fails_is_named_with_the_reason(race):

@@ -42,7 +42,7 @@ FACTS = {
             "events": 10,
             "items": 5,
             "new_items": 0.5,
-            "kept": n and 0.4,
+            "kept": 0.4 if n else None,
         }
         for n in range(3)
     ],
