@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -72,8 +73,7 @@ def ran(monkeypatch):
 
     stop: dict[str, bool] = {}
     monkeypatch.setattr(module, "run", run)
-    run_list = begun
-    return run_list, stop
+    return begun, stop
 
 
 def study(*words):
@@ -128,30 +128,59 @@ def test_an_interrupted_study_goes_on(shop, no_page, ran, capsys):
     stop.clear()
     begun.clear()
     assert study("shop.csv") == 0
-    assert [model for model, test in begun if not test] == [
-        "GRU4Rec"
-    ] * 3  # two of the search, and the choice
+    # the first trial and what it chose, then the other one and what both chose
+    assert [model for model, test in begun if not test] == ["GRU4Rec"] * 4
     assert [model for model, test in begun if test] == ["Pop", "RepeatLast", "GRU4Rec"]
     assert json.loads((STUDY / "study.json").read_text())["seconds_used"] > 0
 
 
-def test_whom_the_time_does_not_suffice_for_is_named_and_comes_later(shop, no_page, monkeypatch, capsys):
+@pytest.fixture
+def too_slow(monkeypatch):
+    """Labels of models for whose runs the time never suffices."""
     from recbole_ext.experiment import timed
 
-    whole = timed._in_time
-    monkeypatch.setattr(
-        timed,
-        "_in_time",
-        lambda experiment, entry, *rest: entry.label != "GRU4Rec" and whole(experiment, entry, *rest),
-    )
-    assert study("shop.csv") == 0
-    assert "Left out: GRU4Rec (30 minutes did not suffice)." in capsys.readouterr().out
+    labels: set[str] = set()
+    do = timed.run_experiment
+
+    def run_experiment(alone):
+        if alone.models[0].label in labels:
+            while True:
+                time.sleep(0.001)
+        return do(alone)
+
+    monkeypatch.setattr(timed, "run_experiment", run_experiment)
+    return labels
+
+
+def test_whom_the_time_does_not_suffice_for_is_named_and_comes_later(shop, no_page, ran, too_slow, capsys):
+    begun, _ = ran
+    write_zoo(["Pop", {"model": "RepeatLast"}], search={})
+    assert study("shop.csv", "--minutes", 5) == 0  # so that no slow machine is short of time
+    write_zoo(["Pop", "SessionPop", "RepeatLast"], search={})
+    state = STUDY / "study.json"
+    state.write_text(json.dumps({"seconds_used": 299.9}))
+    too_slow.add("SessionPop")
+    begun.clear()
+    capsys.readouterr()
+    assert study("shop.csv", "--minutes", 5) == 0
+    said = capsys.readouterr().out
+    assert said.count("SessionPop: stopped, its share of the time is over") == 2
+    assert "Left out: SessionPop (5 minutes did not suffice)." in said and begun == []
     assert "did not suffice" in (STUDY / "index.html").read_text()
-    monkeypatch.setattr(timed, "_in_time", lambda *args: False)
-    (STUDY / "study.json").unlink()
-    assert study("shop.csv", "--to", "elsewhere") == 2
-    said = capsys.readouterr().err
-    assert "30 minutes suffice for no model on shop, not for GRU4Rec either" in said or "not for Pop" in said
+    assert json.loads(state.read_text())["left_out"] == {"SessionPop": "5 minutes did not suffice"}
+    too_slow.clear()
+    assert study("shop.csv", "--minutes", 10) == 0  # goes on with whom is left
+    assert begun == [("SessionPop", False), ("SessionPop", True)]
+    assert "Left out" not in (STUDY / "study.txt").read_text()
+
+
+def test_minutes_that_suffice_for_no_model(shop, too_slow, capsys):
+    too_slow.update(("Pop", "RepeatLast", "GRU4Rec"))
+    assert study("shop.csv", "--minutes", 0.001) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "error: 0.001 minutes suffice for no model on shop, not for Pop either: the same command with more --minutes "
+        "goes on"
+    )
 
 
 def test_a_model_that_fails_is_left_out_with_the_reason(shop, no_page, capsys):

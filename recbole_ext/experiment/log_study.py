@@ -8,6 +8,7 @@ where it is asked for lists. Every step passes over what an earlier call has fin
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import shutil
 import statistics
@@ -31,11 +32,11 @@ from recbole_ext.experiment.grid import PAGE, Grid
 from recbole_ext.experiment.groups import groups_of
 from recbole_ext.experiment.plan import Entry, Experiment, read_experiment
 from recbole_ext.experiment.results import compared, tested
-from recbole_ext.experiment.timed import Chosen, chosen_in_time, of_models
+from recbole_ext.experiment.timed import Chosen, of_models, searched_in_time
 from recbole_ext.files import cannot_write, check_writable, events_file, scratch_beside, write_text
 from recbole_ext.kept import Kept
 from recbole_ext.records import RECORD
-from recbole_ext.report.formats import several
+from recbole_ext.report.formats import listed, several
 from recbole_ext.report.log_page import in_words, log_page
 from recbole_ext.report.study_page import Found, study_page
 from recbole_ext.report.study_text import study_text
@@ -139,6 +140,7 @@ def _experiment(wanted: Wanted) -> Experiment:
         settings=merge(read.settings, wanted.settings, own),
         report=wanted.folder / EXPERIMENT,
         test=True,
+        quiet=True,
     )
 
 
@@ -200,7 +202,7 @@ def _chosen(wanted: Wanted, experiment: Experiment) -> Chosen:
         used += seconds
         _note(wanted.folder, seconds_used=used)
 
-    found = chosen_in_time(experiment, left, wanted.folder / "experiments" / MODELS / ".chosen", spent)
+    found = searched_in_time(experiment, left, wanted.folder / "experiments" / MODELS / ".chosen", spent)
     if not found.finished and found.failed:
         label, reason = next(iter(found.failed.items()))
         raise UsageError(f"no model could be trained on {wanted.dataset}; {label}: {reason}")
@@ -270,6 +272,7 @@ def _concluded(wanted: Wanted, experiment: Experiment, facts: Facts, chosen: Cho
         None if floor is None else floor.label,
         facts,
         {**left_out, **failed},
+        _of_search(chosen),
     )
     _copy(Path(run), wanted.folder / CHOSEN)
     cannot = _cannot(wanted.folder / CHOSEN)
@@ -308,6 +311,15 @@ def _concluded(wanted: Wanted, experiment: Experiment, facts: Facts, chosen: Cho
         wanted.folder / INDEX,
         bool(chosen.failed or failed),
     )
+
+
+def _of_search(chosen: Chosen) -> str:
+    """A sentence on models that were not searched; empty where all that have a search were."""
+    if not chosen.unsearched:
+        return ""
+    minutes = math.ceil(sum(chosen.unsearched.values()) / 60)
+    names = listed(list(chosen.unsearched), 8)
+    return f"Of {names} one setting was tried: a search takes about {several(minutes, 'minute')} more (--minutes)."
 
 
 def _scores(experiment: Experiment, entry: Entry) -> dict[int, float]:

@@ -42,7 +42,7 @@ def write_results(grid: Grid, command: str) -> bool:
                 print(comparison_table(own))
     written = _write(folder / CHOSEN, lambda file: write_text(file, _choices(grid, command)))
     written &= _write(folder / CELLS, lambda file: _write_cells(file, grid, jobs))
-    if not experiment.test:
+    if not experiment.test and not experiment.quiet:
         print(f"chosen on validation, the test parts were not read: {folder / CHOSEN}")
     if not experiment.test or not records:
         return written

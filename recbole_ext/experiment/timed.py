@@ -1,10 +1,13 @@
-"""An experiment within a time: its models one after the other, each searched wholly or left out by name.
+"""An experiment of one data set within a time: every model with one setting first, then the search of all of them.
 
-In the first half of the time each model may take an equal share of what is left of that half, so that nobody keeps
-another from its turn. The second half is for those that were stopped, one to its end after the other, those first that
-have finished most of their runs: with equal shares to the end all of them might be stopped just before theirs. To stop
-is what Ctrl-C does, so a model goes on where it was, in a later call too. The test parts are not read here: whoever was
-finished in time is tested by an experiment of all of them.
+First each model is trained with the first value of each searched key. Where what is left of the time is likely to
+suffice for the rest of everybody's search, and for the other seeds, all are searched; else nobody is, so that none has
+an advantage. What each has come to is told.
+
+In the first half of a stage's time each model may take an equal share of what is left of that half, so that nobody
+keeps another from its turn. The second half is for those that were stopped, one to its end after the other, those first
+that have finished most of their runs: with equal shares to the end all of them might be stopped just before theirs. To
+stop is what Ctrl-C does, so a model goes on where it was, in a later call too. The test parts are not read here.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import csv
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +25,7 @@ from types import FrameType
 from typing import Any
 
 from recbole_ext.experiment import cells
+from recbole_ext.experiment.checked import asked_of
 from recbole_ext.experiment.conduct import run_experiment
 from recbole_ext.experiment.groups import groups_of
 from recbole_ext.experiment.names import CELLS
@@ -29,24 +33,30 @@ from recbole_ext.experiment.plan import Entry, Experiment
 from recbole_ext.records import RECORD
 from recbole_ext.report.formats import duration, several
 
-SHARED = 0.5  # of the time, which is shared out
+SHARED = 0.5  # of a stage's time, which is shared out
+CAUTION = 1.5  # a trial may take so many times as long as the one that was timed
 AGAIN = 5.0  # seconds after which an interruption that nobody heeded is tried again
 
 
 @dataclass
 class Chosen:
-    """How it went. finished: models whose settings validation has chosen, in the experiment's order; failed: labels
-    and why; late: labels of those that the time did not suffice for."""
+    """How it went.
+
+    finished: models that validation has a score of, in the experiment's order, each with what of the search it had.
+    failed: labels and why. late: labels of those that the time did not suffice for. unsearched: labels of those that
+    had one setting alone, with the seconds that the rest of their search is likely to take.
+    """
 
     finished: list[Entry] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     late: list[str] = field(default_factory=list)
+    unsearched: dict[str, float] = field(default_factory=dict)
 
 
-def chosen_in_time(
+def searched_in_time(
     experiment: Experiment, seconds: float, folder: Path, spent: Callable[[float], None]
 ) -> Chosen:
-    """Search and train the models of an experiment of one data set on validation for about so long.
+    """Search and train the models of an experiment on validation, for about so long.
 
     What is finished already takes no time and is not done again.
 
@@ -59,13 +69,106 @@ def chosen_in_time(
     the clock stops it.
     """
     groups_of(experiment)  # every setting is checked before the first model runs
+    end = time.monotonic() + seconds
+    one_seed = replace(experiment, seeds=experiment.seeds and experiment.seeds[:1])
+    whole = {entry.label: _with_search(experiment, entry) for entry in experiment.models}
+    first = {label: _with_first_values(experiment, entry) for label, entry in whole.items()}
+    searched = {label for label, entry in whole.items() if _is_chosen(_alone(one_seed, entry, folder))}
+    searched |= {label for label in whole if first[label] == whole[label]}  # there is nothing more to search
+
+    def reached(label: str) -> Entry:
+        return whole[label] if label in searched else first[label]
+
+    found = chosen_in_time(of_models(one_seed, [reached(label) for label in whole]), seconds, folder, spent)
+    done = [entry.label for entry in found.finished]
+    rest = _rest_of_search(one_seed, whole, first, [label for label in done if label not in searched], folder)
+    seeds = _other_seeds(experiment, one_seed, found.finished, folder)
+    if rest and not found.late and sum(rest.values()) + seeds <= end - time.monotonic():
+        print("Every model has a score; now the rest of the search.", flush=True)
+        now = of_models(one_seed, [whole[label] for label in rest])
+        searched |= {
+            entry.label
+            for entry in chosen_in_time(now, end - time.monotonic() - seeds, folder, spent).finished
+        }
+    if len(experiment.seeds or ()) > 1:
+        with_seeds = of_models(experiment, [reached(label) for label in done])
+        told = chosen_in_time(with_seeds, max(end - time.monotonic(), 0.0), folder, spent)
+        found.failed |= told.failed
+        found.late += told.late
+        done = [entry.label for entry in told.finished]
+    found.finished = [reached(label) for label in done]
+    found.unsearched = {
+        label: seconds for label, seconds in rest.items() if label not in searched and label in done
+    }
+    return found
+
+
+def _with_search(experiment: Experiment, entry: Entry) -> Entry:
+    """The model with what it has a knob for of the experiment's search as its own."""
+    return replace(entry, search=asked_of(experiment, experiment.datasets[0], entry).space)
+
+
+def _with_first_values(experiment: Experiment, entry: Entry) -> Entry:
+    """The model with the first value of each key of its search; a search that draws its trials has none, and stays."""
+    if experiment.sampling.sampled:
+        return entry
+    search = {key: replace(knob, choices=knob.choices[:1]) for key, knob in (entry.search or {}).items()}
+    return replace(entry, search=search)
+
+
+def _seconds(alone: Experiment) -> float:
+    """What the run took that a model's choice was made with, on its first seed."""
+    (group,) = groups_of(alone)
+    record = cells.read_record(cells.choosing_folder(group.chosen(group.cells[0])))
+    known = (record or {}).get("seconds") or {}
+    return float(known.get("prepare", 0.0)) + float(known.get("train", 0.0))
+
+
+def _rest_of_search(
+    experiment: Experiment,
+    whole: Mapping[str, Entry],
+    first: Mapping[str, Entry],
+    labels: list[str],
+    folder: Path,
+) -> dict[str, float]:
+    """Seconds by label that the other trials are likely to take, and once more the best run: it may be the first trial,
+    whose checkpoint went to what was chosen then."""
+    found = {}
+    for label in labels:
+        left = _runs_left(_alone(experiment, whole[label], folder))
+        found[label] = CAUTION * (left + 1) * _seconds(_alone(experiment, first[label], folder))
+    return found
+
+
+def _runs_left(alone: Experiment) -> int:
+    """Trials of a model's search that are left."""
+    (group,) = groups_of(alone)
+    return len(group.search.begin(wanted=True))
+
+
+def _other_seeds(experiment: Experiment, one_seed: Experiment, entries: list[Entry], folder: Path) -> float:
+    """Seconds that the seeds beside the first one are likely to take."""
+    others = max(len(experiment.seeds or ()) - 1, 0)
+    return (
+        CAUTION * others * sum(_seconds(_alone(one_seed, entry, folder)) for entry in entries)
+        if others
+        else 0.0
+    )
+
+
+def chosen_in_time(
+    experiment: Experiment, seconds: float, folder: Path, spent: Callable[[float], None]
+) -> Chosen:
+    """One stage: the models with the search and the seeds that they have here, wholly or not at all.
+
+    Arguments and errors as of `searched_in_time`.
+    """
     began = time.monotonic()
     end, shared = began + seconds, began + SHARED * seconds
     found = Chosen()
     waiting = []
     for entry in experiment.models:
         if _is_chosen(_alone(experiment, entry, folder)):
-            print(f"{entry.label}: finished before", flush=True)
             found.finished.append(entry)
         else:
             waiting.append(entry)

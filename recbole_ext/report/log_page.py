@@ -57,7 +57,9 @@ def in_words(facts: Facts) -> str:
         else f"; {_percent(facts['returning'])} of them are of visitors who had been there before"
     )
     cold = (
-        "" if facts["cold"] is None else f", {_percent(facts['cold'])} of them items that training never saw"
+        ""
+        if facts["cold"] is None
+        else f", {_percent(facts['cold']) if facts['cold'] else 'none'} of them items that training never saw"
     )
     newest = "The newest " if facts["newest"] else ""
     return (

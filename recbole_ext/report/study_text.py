@@ -44,6 +44,7 @@ def study_text(
     floor: str | None,
     facts: Facts,
     left_out: Mapping[str, str],
+    of_search: str = "",
 ) -> str:
     """The paragraph.
 
@@ -55,6 +56,7 @@ def study_text(
         floor: label of the best of the simplest models, on validation; None: none of them ran.
         facts: of `data.log_facts`.
         left_out: labels of models that were not tested, with the reason.
+        of_search: a sentence on models that were not searched; empty: there is none.
     """
     metric = comparison["metrics"][0]
     sentences = [
@@ -62,6 +64,7 @@ def study_text(
         *_why(winner, comparison, metric, floor),
         *_for_whom(against, floor),
         *_how_sure(winner, comparison, metric),
+        *([of_search] if of_search else []),
         *_left_out(left_out),
         _cannot_tell(facts),
     ]
