@@ -192,16 +192,24 @@ def test_a_model_that_fails_is_left_out_with_the_reason(shop, no_page, capsys):
     assert "no model could be trained on shop; GRU4RecF: " in capsys.readouterr().err
 
 
-def test_several_seeds_and_a_data_set_by_name(shop, no_page, capsys):
-    assert study("shop.csv", "--to", "first") == 0
+def test_several_seeds_and_a_data_set_by_name(shop, no_page, monkeypatch, capsys):
+    from recbole_ext.experiment import log_study
+
     write_zoo(["RepeatLast", {"model": "GRU4Rec", "settings": {**TINY, "epochs": 1}}], search={})
+    assert study("shop.csv", "--to", "first") == 0
+    assert "one seed" in Path("first/study.txt").read_text()
+    capsys.readouterr()
+    monkeypatch.setattr(log_study, "MANY_SCORES", 1)
     assert study("atomic_data/shop", "--seed", "1,2", "--to", "second") == 0
     said = capsys.readouterr().out
     assert "GRU4Rec with 2 seeds" in said
-    records = sorted(Path("second").glob("experiments/models/shop/GRU4Rec/seed-*/record.json"))
-    assert len(records) == 2
+    assert "There is no GPU, and 120 items to tell apart: in the training of GRU4Rec 2,048" in said
+    assert "120 items to tell apart" in Path("second/index.html").read_text()
+    for study_folder, seeds, loss in (("first", 1, None), ("second", 2, "sampled_softmax")):
+        records = Path(study_folder).glob("experiments/models/shop/GRU4Rec/seed-*/record.json")
+        losses = [json.loads(record.read_text())["config"]["train_loss"] for record in records]
+        assert losses == [loss] * seeds
     assert "one seed" not in Path("second/study.txt").read_text()
-    assert "one seed" in Path("first/study.txt").read_text()
 
 
 @pytest.mark.slow

@@ -82,7 +82,8 @@ def log_facts(folder: str | Path, name: str, protocol: Protocol) -> Facts:
     Returns:
         events, sessions, items, visitors (None: the log does not say who); left_out: events that the protocol leaves
         out; notes: its sentences; days and first_day, last_day (None without times); lengths: sessions by number of
-        events; parts: sessions that train, validate and test; targets: events to guess in each; newest: whether the
+        events; parts: sessions that train, validate and test; targets: events to guess in each; tested: test
+        sessions that have one; newest: whether the
         newest sessions test; test_days; repeats: share of all targets that their session had before, repeats_last: that
         it had just before; cold, few_shot: share of test targets with 0, and 1 to FEW_SHOT, training events; returning:
         share of test sessions whose visitor had an earlier one; kinds: events by kind; popular: share of events on the
@@ -122,6 +123,7 @@ def log_facts(folder: str | Path, name: str, protocol: Protocol) -> Facts:
         "lengths": _by_length(log.length),
         "parts": {part: int(mask.sum()) for part, mask in of_part.items()},
         "targets": {part: int((target & mask[session]).sum()) for part, mask in of_part.items()},
+        "tested": len(np.unique(session[target & of_part["test"][session]])),
         "newest": protocol.parting.split.name == "session_time",
         "repeats": _share(repeat[target]),
         "repeats_last": _share(again[target]),

@@ -54,6 +54,9 @@ CHOSEN, LOG_PAGE, EXPERIMENT, INDEX, TEXT, STATE = (
     "study.txt",
     "study.json",
 )
+# training targets times items from which on a CPU takes minutes for an epoch of the full softmax, and what is done then
+MANY_SCORES = 5 * 10**8
+SAMPLED = {"train_loss": "sampled_softmax", "target_log_q": False}
 SIMPLEST = ("Pop", "CategoryPop", "SessionPop", "RepeatLast")  # models of which the best one is the floor
 
 
@@ -107,8 +110,9 @@ def study(wanted: Wanted) -> Study:
         raise UsageError(cannot_write(error, wanted.folder)) from error
     with alone(wanted.folder, "name another folder with --to"), _resumable(wanted):
         facts = _looked_at(wanted, config)
+        experiment, note = _for_this_machine(experiment, facts, str(config["device"].type))
         chosen = _chosen(wanted, experiment)
-        return _concluded(wanted, experiment, facts, chosen)
+        return _concluded(wanted, experiment, facts, chosen, note)
 
 
 @contextmanager
@@ -185,6 +189,38 @@ def _looked_at(wanted: Wanted, config: Any) -> Facts:
     return facts
 
 
+def _for_this_machine(experiment: Experiment, facts: Facts, device: str) -> tuple[Experiment, str]:
+    """The experiment, on a CPU with sampled negatives in the place of all items where these are many; a sentence on it.
+
+    Of models whose loss can be that one and whose settings leave it open.
+    """
+    scores = facts["targets"]["train"] * facts["items"]
+    if device != "cpu" or scores < MANY_SCORES or set(SAMPLED) & set(experiment.settings):
+        return experiment, ""
+    models = [_sampled(experiment, entry) for entry in experiment.models]
+    changed = [entry.label for entry, before in zip(models, experiment.models) if entry != before]
+    if not changed:
+        return experiment, ""
+    note = (
+        f"There is no GPU, and {facts['items']:,} items to tell apart: in the training of {listed(changed, 8)} 2,048 drawn "
+        "ones stand for all of them in each step (train_loss: sampled_softmax), which may cost a few per cent."
+    )
+    print(note, flush=True)
+    return replace(experiment, models=tuple(models)), note
+
+
+def _sampled(experiment: Experiment, entry: Entry) -> Entry:
+    """The model with a sampled loss; as it is where it says something of its loss, or has no such one."""
+    if set(SAMPLED) & set(entry.settings):
+        return entry
+    tried = replace(entry, settings={**entry.settings, **SAMPLED})
+    try:
+        asked_of(of_models(experiment, [tried]), experiment.datasets[0], tried).configured({}, None)
+    except UsageError:
+        return entry
+    return tried
+
+
 def _config(experiment: Experiment) -> Any:
     """That of the first model."""
     return asked_of(experiment, experiment.datasets[0], experiment.models[0]).configured({}, None)
@@ -234,7 +270,7 @@ def _write(file: Path, text: str) -> None:
 # --- the end ------------------------------------------------------------------------------------------------
 
 
-def _concluded(wanted: Wanted, experiment: Experiment, facts: Facts, chosen: Chosen) -> Study:
+def _concluded(wanted: Wanted, experiment: Experiment, facts: Facts, chosen: Chosen, note: str) -> Study:
     """Choose on validation, read the test part, and say what was found."""
     several_models = of_models(experiment, chosen.finished)
     winner = _best(several_models, chosen.finished)
@@ -288,6 +324,7 @@ def _concluded(wanted: Wanted, experiment: Experiment, facts: Facts, chosen: Cho
         commands=commands,
         pages={"The log": LOG_PAGE, "The models": f"{EXPERIMENT}/index.html"},
         again=wanted.command,
+        notes=[note] if note else [],
         minutes=wanted.minutes,
         used=_used(wanted.folder),
     )

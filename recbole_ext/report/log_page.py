@@ -61,12 +61,13 @@ def in_words(facts: Facts) -> str:
         if facts["cold"] is None
         else f", {_percent(facts['cold']) if facts['cold'] else 'none'} of them items that training never saw"
     )
-    newest = "The newest " if facts["newest"] else ""
+    newest = "newest " if facts["newest"] else ""
+    number, are = several(parts["test"], "session"), "is" if parts["test"] == 1 else "are"
+    hold = f"{count(facts['tested'])} of them {'holds' if facts['tested'] == 1 else 'hold'}"
     return (
         f"{several(facts['events'], 'event')} in {several(facts['sessions'], 'session')}{who} on "
-        f"{several(facts['items'], 'item')}{when}. {newest}{several(parts['test'], 'session')} "
-        f"{'tests' if parts['test'] == 1 else 'test'} the models{again}. There {several(targets['test'], 'event')} "
-        f"{'is' if targets['test'] == 1 else 'are'} to be guessed{cold}."
+        f"{several(facts['items'], 'item')}{when}. The {newest}{number} {are} the test{again}. {hold} "
+        f"{several(targets['test'], 'event')} to guess{cold}."
     )
 
 

@@ -18,8 +18,8 @@ class Found:
 
     name: of the data set. text: the paragraph. facts: of `data.log_facts`. comparison: of
     `evaluate.comparison.compare`. validation: best score by label, larger is better. left_out: labels and why.
-    commands: for the chosen model. pages: titles and addresses beside this page. again: the study's own command.
-    minutes: its time; used: seconds of it.
+    commands: for the chosen model. notes: on how the models learnt. pages: titles and addresses beside this page.
+    again: the study's own command. minutes: its time; used: seconds of it.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Found:
     again: str
     minutes: float
     used: float
+    notes: Sequence[str] = ()
 
 
 PAGES = {
@@ -66,7 +67,7 @@ def study_page(found: Found) -> str:
                 ("searched and trained", f"{seconds(found.used)} of {found.minutes:g} min"),
             ],
             answers=[found.text],
-            cautions=[],
+            cautions=found.notes,
             sections=[each for each in parts if each is not None],
         )
     )

@@ -86,13 +86,14 @@ def _which(winner: str, comparison: Fields, metric: str, floor: str | None, fact
         if HITS in found
         else ""
     )
-    sessions = f"{'newest ' if facts['newest'] else ''}{several(comparison['sessions'], 'session')}"
+    test = f"{several(comparison['sessions'], 'session')}, {several(comparison['targets'], 'event')} to guess"
     reached = (
         f"{metric_name(metric)} {score(found[metric]['mean'], 3)}{f' (95 % {within})' if within else ''}"
     )
+    newest = "newest " if facts["newest"] else ""
     return (
-        f"Take {winner}: {chosen}{simple}. On the {sessions} of {facts['name']} that were kept for the test and looked "
-        f"at once, it reaches {reached}{hits}."
+        f"Take {winner}: {chosen}{simple}. On the {newest}sessions of {facts['name']}, kept for the test and looked at "
+        f"once ({test}), it reaches {reached}{hits}."
     )
 
 

@@ -66,6 +66,7 @@ def test_ten_sessions_on_paper(facts_of):
     assert found["lengths"] == {"1": 2, "2": 4, "3-4": 3, "5-9": 1, "10+": 0}
     assert found["parts"] == {"train": 6, "valid": 2, "test": 2}
     assert found["targets"] == {"train": 8, "valid": 1, "test": 5}
+    assert found["tested"] == 2
     assert found["repeats"] == pytest.approx(4 / 14)  # s0's a, s1's b, s5's a, s9's a
     assert found["repeats_last"] == pytest.approx(2 / 14)  # s1's b, s9's a
     assert found["cold"] == pytest.approx(2 / 5)  # f, and e that nobody had looked at by then

@@ -19,6 +19,7 @@ FACTS = {
     "lengths": {"1": 100, "2": 900, "3-4": 500, "5-9": 400, "10+": 100},
     "parts": {"train": 1200, "valid": 400, "test": 400},
     "targets": {"train": 5000, "valid": 1000, "test": 1500},
+    "tested": 380,
     "newest": True,
     "repeats": 0.2,
     "repeats_last": 0.05,
@@ -94,7 +95,10 @@ CLEAR = comparison(
 def test_a_clear_win():
     text = study_text("HRNNFeat", CLEAR, None, "Pop", FACTS, {})
     assert text.startswith("Take HRNNFeat: validation chose it among 3 models.")
-    assert "On the newest 400 sessions of shop that were kept for the test" in text
+    assert (
+        "On the newest sessions of shop, kept for the test and looked at once (400 sessions, 1,500 events"
+        in text
+    )
     assert "NDCG@10 .300 (95 % .290–.310): the next item is among its first 20 in 60 % of cases" in text
     assert "It is better than GRU4Rec, the next one: +.050 (95 % +.040 to +.060, Holm p = .001)" in text
     assert "It is better than Pop, the best of the simplest models: +.200" in text
@@ -243,7 +247,8 @@ def test_the_page_of_a_log():
 
 def test_the_log_in_words():
     few = {**FACTS, "parts": {"train": 1, "valid": 1, "test": 1}, "targets": {"test": 1}, "newest": False}
-    said = in_words({**few, "visitors": None, "returning": None, "cold": None, "days": None})
+    said = in_words({**few, "tested": 1, "visitors": None, "returning": None, "cold": None, "days": None})
     assert said == (
-        "9,000 events in 2,000 sessions on 300 items. 1 session tests the models. There 1 event is to be guessed."
+        "9,000 events in 2,000 sessions on 300 items. The 1 session is the test. 1 of them holds 1 event "
+        "to guess."
     )
