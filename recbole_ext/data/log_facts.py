@@ -31,6 +31,7 @@ FEW_SHOT, LONELY = (
     5,
 )  # training events of an item that was hardly seen; events of one that hardly anybody looks at
 SHORT_DAYS = 7
+BUSIEST, MUCH_OF_FEW = 10, 0.2  # visitors, and the share of the test that makes it a test of them
 MUCH_SINGLE, MUCH_COLD, MUCH_REPEAT, FEW_RETURN, FEW_KEPT, MUCH_LONELY = 0.5, 0.2, 0.3, 0.01, 0.5, 0.5
 FEWEST_SESSIONS = len(PARTS)
 
@@ -80,15 +81,16 @@ def log_facts(folder: str | Path, name: str, protocol: Protocol) -> Facts:
     """The facts of the atomic files of data set `name` in `folder`, as plain data for JSON.
 
     Returns:
-        events, sessions, items, visitors (None: the log does not say who); left_out: events that the protocol leaves
-        out; notes: its sentences; days and first_day, last_day (None without times); lengths: sessions by number of
-        events; parts: sessions that train, validate and test; targets: events to guess in each; tested: test
-        sessions that have one; newest: whether the
-        newest sessions test; test_days; repeats: share of all targets that their session had before, repeats_last: that
-        it had just before; cold, few_shot: share of test targets with 0, and 1 to FEW_SHOT, training events; returning:
-        share of test sessions whose visitor had an earlier one; kinds: events by kind; popular: share of events on the
-        top 1 % of items; lonely: share of items with fewer than LONELY events; top: names of the three most popular;
-        features: name, type and share of items that have it; periods: begin (days since the first), days, whole
+        events, sessions, items, visitors (None: the log does not say who). left_out: events that the protocol leaves
+        out; notes: its sentences. days and first_day, last_day (None without times). lengths: sessions by number of
+        events. parts: sessions that train, validate and test; targets: events to guess in each; tested: test sessions
+        that have one; newest: whether the newest sessions test; test_days.
+        repeats: share of all targets that their session had before; repeats_last: that it had just before. cold,
+        few_shot: share of test targets with 0, and 1 to FEW_SHOT, training events. returning: share of test sessions
+        whose visitor had an earlier one. busiest: share of the test's targets that the BUSIEST visitors have who have
+        most (None with no more than so many). kinds: events by kind. popular: share of events on the top 1 % of items;
+        lonely: share of items with fewer than LONELY events; top: names of the three most popular.
+        features: name, type and share of items that have it. periods: begin (days since the first), days, whole
         (whether the log lasts to its end), events, items, new_items (share of events on items that no earlier period
         had), kept (share of the most popular items of the period before that are still among the most popular).
 
@@ -130,6 +132,7 @@ def log_facts(folder: str | Path, name: str, protocol: Protocol) -> Facts:
         "cold": _share(seen == 0),
         "few_shot": _share((seen > 0) & (seen <= FEW_SHOT)),
         "returning": _returning(log),
+        "busiest": _busiest(log, (target & of_part["test"][session])),
         "kinds": _kinds(log),
         "popular": float(counts_of_known[: max(1, len(counts_of_known) // 100)].sum() / len(log.item)),
         "lonely": _share(counts_of_known < LONELY),
@@ -254,6 +257,15 @@ def _returning(log: Log) -> float | None:
     return _share(earlier[log.part == TEST] > 0)
 
 
+def _busiest(log: Log, tested: np.ndarray) -> float | None:
+    """tested: (E,) whether an event is one of the test to guess. None where nothing says who comes, or too few do."""
+    if log.visitor is None or not tested.any():
+        return None
+    visitor = log.visitor[owner_of(log.length)][tested]
+    counts = np.sort(np.bincount(visitor[visitor >= 0]))[::-1]
+    return float(counts[:BUSIEST].sum() / len(visitor)) if (counts > 0).sum() > BUSIEST else None
+
+
 def _kinds(log: Log) -> dict[str, int]:
     if log.event is None:
         return {}
@@ -351,70 +363,95 @@ def too_small(facts: Mapping[str, Any]) -> str:
 
 def warnings_of(facts: Mapping[str, Any]) -> list[str]:
     """What a reader of any figure on this log should know, as sentences; none where nothing stands out."""
-    return [sentence for sentence in (*_of_size(facts), *_of_kind(facts)) if sentence]
+    return [*_of_size(facts), *_of_kind(facts)]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _of_size(facts: Mapping[str, Any]) -> list[str]:
-    targets, sessions = facts["targets"]["test"], facts["parts"]["test"]
+    targets, sessions, days = facts["targets"]["test"], facts["parts"]["test"], facts["days"]
     single = facts["lengths"]["1"] / facts["sessions"]
-    few = targets < FEW_TARGETS or sessions < FEW_SESSIONS
-    return [
-        f"The test part has {sessions:,} sessions with {targets:,} events to guess: differences between models of "
-        "several per cent may be chance."
-        if few
-        else "",
-        f"The log is {facts['days']:.1f} days long: what changes with the week or the season is not in it."
-        if facts["days"] is not None and facts["days"] < SHORT_DAYS
-        else "",
-        "The log has no times, so the parts follow the order of its sessions, and nothing is known of its drift."
-        if facts["days"] is None
-        else "",
-        f"{single:.0%} of the sessions are a single event, which leaves nothing to guess in them: the figures are of "
-        "the other sessions."
-        if single > MUCH_SINGLE
-        else "",
-        f"The settings of the data set leave {facts['left_out']:,} events of the log out; they are in no figure here."
-        if facts["left_out"]
-        else "",
-    ]
+    found = (
+        (
+            targets < FEW_TARGETS or sessions < FEW_SESSIONS,
+            f"The test part has {sessions:,} sessions with {targets:,} events to guess: differences between models of "
+            "several per cent may be chance.",
+        ),
+        (
+            days is not None and days < SHORT_DAYS,
+            f"The log is {days or 0.0:.1f} days long: what changes with the week or the season is not in it.",
+        ),
+        (
+            days is None,
+            "The log has no times, so the parts follow the order of its sessions, and nothing is known of its drift.",
+        ),
+        (
+            single > MUCH_SINGLE,
+            f"{_percent(single)} of the sessions are a single event, which leaves nothing to guess in them: the "
+            "figures are of the other sessions.",
+        ),
+        (
+            facts["left_out"] > 0,
+            f"The settings of the data set leave {facts['left_out']:,} events of the log out; they are in no figure here.",
+        ),
+    )
+    return [sentence for holds, sentence in found if holds]
 
 
 def _of_kind(facts: Mapping[str, Any]) -> list[str]:
-    cold, repeats, returning = (facts[key] or 0.0 for key in ("cold", "repeats", "returning"))
+    cold, repeats, returning, lonely, busiest = (
+        facts[key] or 0.0 for key in ("cold", "repeats", "returning", "lonely", "busiest")
+    )
     kept = kept_on_average(facts)
     hint = (
         "only models that read item features can rank them"
         if facts["features"]
-        else "without a table of items (--items) no model can rank them"
+        else "without a table of items (--items) a model can rank one only after a visitor has looked at it"
     )
-    return [
-        f"{cold:.0%} of the test events are of items that training never saw: {hint}."
-        if cold > MUCH_COLD
-        else "",
-        f"{repeats:.0%} of the events to guess are of items that the session had before: a list of what was just seen "
-        "is hard to beat here, and may be of little use to a visitor."
-        if repeats > MUCH_REPEAT
-        else "",
-        "Nothing says which sessions are of one visitor, so nothing can be learnt from earlier visits (--user names "
-        "the column)."
-        if facts["returning"] is None
-        else "",
-        f"Only {returning:.1%} of the test sessions are of visitors who had been there before: earlier visits can "
-        "hardly matter."
-        if facts["returning"] is not None and returning < FEW_RETURN
-        else "",
-        f"From one period to the next only {kept:.0%} of the most popular items stay so: a model ages quickly, so "
-        "train often (recbole-ext update)."
-        if kept is not None and kept < FEW_KEPT
-        else "",
-        f"{facts['lonely']:.0%} of the items have fewer than {LONELY} events in the whole log: little can be learnt of "
-        "each."
-        if (facts["lonely"] or 0.0) > MUCH_LONELY
-        else "",
-        "There are no item features: models know items by who looked at them alone (--items names a table)."
-        if not facts["features"]
-        else "",
-        f"All events are of one kind ({next(iter(facts['kinds']))}): nothing says which views led to a purchase."
-        if len(facts["kinds"]) == 1
-        else "",
-    ]
+    found = (
+        (
+            cold > MUCH_COLD,
+            f"{_percent(cold)} of the test events are of items that training never saw: {hint}.",
+        ),
+        (
+            repeats > MUCH_REPEAT,
+            f"{_percent(repeats)} of the events to guess are of items that the session had before: a list of what was "
+            "just seen is hard to beat here, and may be of little use to a visitor.",
+        ),
+        (
+            facts["returning"] is None,
+            "Nothing says which sessions are of one visitor, so nothing can be learnt from earlier visits (--user "
+            "names the column).",
+        ),
+        (
+            facts["returning"] is not None and returning < FEW_RETURN,
+            f"Only {100 * returning:.1f} % of the test sessions are of visitors who had been there before: earlier "
+            "visits can hardly matter.",
+        ),
+        (
+            busiest > MUCH_OF_FEW,
+            f"The {BUSIEST} busiest visitors of the test have {_percent(busiest)} of its events to guess: the figures "
+            "are largely of them.",
+        ),
+        (
+            kept is not None and kept < FEW_KEPT,
+            f"From one period to the next only {_percent(kept or 0.0)} of the most popular items stay so: a model ages "
+            "quickly, so train often (recbole-ext update).",
+        ),
+        (
+            lonely > MUCH_LONELY,
+            f"{_percent(lonely)} of the items have fewer than {LONELY} events in the whole log: little can be learnt "
+            "of each.",
+        ),
+        (
+            not facts["features"],
+            "There are no item features: models know items by who looked at them alone (--items names a table).",
+        ),
+        (
+            len(facts["kinds"]) == 1,
+            f"All events are of one kind ({', '.join(facts['kinds'])}): nothing says which views led to a purchase.",
+        ),
+    )
+    return [sentence for holds, sentence in found if holds]

@@ -109,10 +109,21 @@ def study(wanted: Wanted) -> Study:
     except OSError as error:
         raise UsageError(cannot_write(error, wanted.folder)) from error
     with alone(wanted.folder, "name another folder with --to"), _resumable(wanted):
+        _check_folder(wanted)
         facts = _looked_at(wanted, config)
         experiment, note = _for_this_machine(experiment, facts, str(config["device"].type))
         chosen = _chosen(wanted, experiment)
         return _concluded(wanted, experiment, facts, chosen, note)
+
+
+def _check_folder(wanted: Wanted) -> None:
+    """UsageError where the folder is that of another data set's study."""
+    before = (cells.read_json(wanted.folder / STATE) or {}).get("dataset", wanted.dataset)
+    if before != wanted.dataset:
+        raise UsageError(
+            f"{wanted.folder} holds the study of {before}, not of {wanted.dataset}: name another folder with --to"
+        )
+    _note(wanted.folder, dataset=wanted.dataset)
 
 
 @contextmanager
@@ -202,8 +213,8 @@ def _for_this_machine(experiment: Experiment, facts: Facts, device: str) -> tupl
     if not changed:
         return experiment, ""
     note = (
-        f"There is no GPU, and {facts['items']:,} items to tell apart: in the training of {listed(changed, 8)} 2,048 drawn "
-        "ones stand for all of them in each step (train_loss: sampled_softmax), which may cost a few per cent."
+        f"There is no GPU, and {facts['items']:,} items to tell apart: in the training of {listed(changed, 8)} 2,048 "
+        "drawn ones stand for all of them in each step (train_loss: sampled_softmax), which may cost a few per cent."
     )
     print(note, flush=True)
     return replace(experiment, models=tuple(models)), note
@@ -232,6 +243,8 @@ def _config(experiment: Experiment) -> Any:
 def _chosen(wanted: Wanted, experiment: Experiment) -> Chosen:
     used = _used(wanted.folder)
     left = max(60 * wanted.minutes - used, 0.0)
+    if used:
+        print(f"{used / 60:.1f} of {wanted.minutes:g} minutes were used before", flush=True)
 
     def spent(seconds: float) -> None:
         nonlocal used

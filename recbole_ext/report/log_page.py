@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from recbole_ext.data.log_facts import FEW_SHOT, LONELY, Facts, kept_on_average, warnings_of
+from recbole_ext.data.log_facts import BUSIEST, FEW_SHOT, LONELY, Facts, kept_on_average, warnings_of
 from recbole_ext.kept import Kept
 from recbole_ext.report import plots
 from recbole_ext.report.document import Cell, Column, Figure, Prose, Report, Table, section
@@ -148,6 +148,7 @@ def _shares(facts: Facts) -> Table:
         ("test events of items without a training event (cold)", facts["cold"]),
         (f"test events of items with 1 to {FEW_SHOT} training events", facts["few_shot"]),
         ("test sessions of visitors with an earlier session", facts["returning"]),
+        (f"events to guess in the test of its {BUSIEST} busiest visitors", facts["busiest"]),
         ("events on the most popular 1 % of the items", facts["popular"]),
         (f"items with fewer than {LONELY} events", facts["lonely"]),
     ]

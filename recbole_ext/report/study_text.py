@@ -153,6 +153,9 @@ def _for_whom(against: Fields | None, floor: str | None) -> list[str]:
         state = "better for" if better else "worse for" if worse else "not to be told from it for"
         called[state].append(OF_KINDS[row["dimension"], row["slice"]])
     parts = [f"{state} {listed(names, len(OF_KINDS))}" for state, names in called.items() if names]
+    if len(parts) == 1 and len(rows) > 2:
+        state = next(state for state, names in called.items() if names)
+        return [f"Beside {floor} it is {state} every kind of visitor and item that was looked at."]
     return [f"Beside {floor} it is {'; '.join(parts)}."] if parts else []
 
 

@@ -89,6 +89,18 @@ def test_the_last_event_alone_and_the_first_one_too(facts_of, tmp_path):
     assert first["targets"] == {"train": 14, "valid": 3, "test": 7}
 
 
+def test_the_busiest_visitors(write_log, tmp_path):
+    """Of twelve in the test one has five events to guess and the others one: ten have fourteen of sixteen."""
+    early = {f"a{n}": ("", "pq") for n in range(26)}
+    late = {f"z{n}": (f"u{n}", "pqrpqr" if n == 3 else "pq") for n in range(12)}
+    write_log(rows({**early, **late}))
+    folder = tmp_path / "data" / "toy"
+    found = log_facts(folder, "toy", shares(folder, [24 / 38, 2 / 38, 12 / 38]))
+    assert found["parts"]["test"] == 12 and found["busiest"] == pytest.approx(14 / 16)
+    found = log_facts(folder, "toy", shares(folder, [26 / 38, 2 / 38, 10 / 38]))
+    assert found["parts"]["test"] == 10 and found["busiest"] is None
+
+
 def test_features_and_kinds(write_log, tmp_path):
     log = [{**row, "event": "view" if row["item_id"] != "b" else "buy"} for row in rows(TEN)]
     items = [{"item_id": item, "category": "" if item in "ef" else "x", "price": 1} for item in "abcdef"]
@@ -176,8 +188,8 @@ def test_the_facts_are_of_what_the_runs_train_on_and_rank(
 def test_each_warning_has_its_cause(facts_of):
     said = " ".join(warnings_of(facts_of(TEN, late="s5")))
     assert "2 sessions with 5 events to guess" in said and "4.5 days long" in said
-    assert "40% of the test events are of items that training never saw: without a table" in said
-    assert "67% of the items have fewer than 5 events" in said
+    assert "40 % of the test events are of items that training never saw: without a table" in said
+    assert "67 % of the items have fewer than 5 events" in said
     assert "There are no item features" in said
     for silent in ("Only ", "single event", "Nothing says which", "had before", "one kind", "leave 0"):
         assert silent not in said
@@ -193,10 +205,11 @@ def test_nothing_is_warned_of_a_log_that_has_all(facts_of):
     found |= {"periods": [], "kinds": {"view": 1, "buy": 1}, "returning": 0.3}
     assert warnings_of(found) == []
     single = warnings_of({**found, "lengths": {**found["lengths"], "1": 6}})
-    assert len(single) == 1 and single[0].startswith("60% of the sessions are a single event")
+    assert len(single) == 1 and single[0].startswith("60 % of the sessions are a single event")
+    assert "10 busiest visitors of the test have 25 %" in warnings_of({**found, "busiest": 0.25})[0]
     few = {"whole": True, "kept": 0.2}
-    assert "only 20% of the most popular" in warnings_of({**found, "periods": [few, few]})[0]
-    assert "Only 0.5% of the test sessions" in warnings_of({**found, "returning": 0.005})[0]
+    assert "only 20 % of the most popular" in warnings_of({**found, "periods": [few, few]})[0]
+    assert "Only 0.5 % of the test sessions" in warnings_of({**found, "returning": 0.005})[0]
     assert "Nothing says which sessions" in warnings_of({**found, "returning": None})[0]
     assert "leave 7 events" in warnings_of({**found, "left_out": 7})[0]
     assert "no times" in warnings_of({**found, "days": None})[0]

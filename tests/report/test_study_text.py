@@ -26,6 +26,7 @@ FACTS = {
     "cold": 0.1,
     "few_shot": 0.1,
     "returning": 0.3,
+    "busiest": 0.1,
     "kinds": {"view": 8000, "buy": 1000},
     "popular": 0.1,
     "lonely": 0.1,
@@ -170,6 +171,8 @@ def test_for_whom_it_is_better():
         "Beside Pop it is better for new visitors and items with more; worse for items that the session had before; "
         "not to be told from it for returning visitors." in text
     )
+    text = study_text("HRNNFeat", CLEAR, {"rows": [rows[0], rows[1], rows[5], rows[5]]}, "Pop", FACTS, {})
+    assert "Beside Pop it is better for every kind of visitor and item that was looked at." in text
 
 
 @pytest.mark.parametrize(
