@@ -394,7 +394,7 @@ def _of_size(facts: Mapping[str, Any]) -> list[str]:
         ),
         (
             facts["left_out"] > 0,
-            f"The settings of the data set leave {facts['left_out']:,} events of the log out; they are in no figure here.",
+            f"The settings of the data set leave {facts['left_out']:,} events of the log out; no figure here has them.",
         ),
     )
     return [sentence for holds, sentence in found if holds]

@@ -177,7 +177,7 @@ def _converted(wanted: Wanted, experiment: Experiment) -> Any:
         print(f"{folder} was converted before", flush=True)
     elif known := manifest(str(folder)):
         print(summary(known, folder), flush=True)
-    if straddles(split_of(config)) or config["benchmark_filename"]:
+    if straddles(split_of(config).name) or config["benchmark_filename"]:
         raise UsageError(
             f"the settings of {wanted.dataset} split it inside of sessions or name its parts, and a study needs whole "
             "sessions: set eval_args.split to session_time, given or session_random"
