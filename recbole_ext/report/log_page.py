@@ -195,11 +195,11 @@ def _drift(facts: Facts, kept: Kept) -> Figure | None:
     rows = (
         ("events", [period["events"] for period in periods], BLUE),
         (
-            "share of events on items\nof no earlier period",
+            "share of events\non new items",
             [None, *(p["new_items"] for p in periods[1:])],
             ORANGE,
         ),
-        ("share of the most popular\nitems that stay so", [period["kept"] for period in periods], GREEN),
+        ("share of popular\nitems that stay so", [period["kept"] for period in periods], GREEN),
     )
 
     def draw(figure: Any) -> None:
@@ -216,7 +216,10 @@ def _drift(facts: Facts, kept: Kept) -> Figure | None:
     mean = kept_on_average(facts)
     spoken = "" if mean is None else f" On average {score(mean, 2)} of the most popular items stay so."
     cut = "" if periods[-1]["whole"] else "; the last one is cut short"
-    title = f"The log in periods of {several(periods[0]['days'], 'day')}{cut}"
+    title = (
+        f"The log in periods of {several(periods[0]['days'], 'day')}{cut}. New items: of no earlier period; popular "
+        "ones: the most looked at tenth of the period before, from 10 to 100 of them"
+    )
     return _figure(
         kept, periods, "drift", title, f"Three lines over time. {title}.{spoken}", (9.0, 5.2), draw
     )

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_ext.report.document import Cell, Column, Links, Listing, Report, Table, section
+from recbole_ext.data.log_facts import warnings_of
+from recbole_ext.report.document import Cell, Column, Links, Listing, Notes, Report, Table, section
 from recbole_ext.report.formats import NONE, count, metric_name, score, seconds, several
 from recbole_ext.report.page import render_page
 from recbole_ext.report.tables import mean_cell, numbers, value_cell, words
@@ -48,9 +49,11 @@ def study_page(found: Found) -> str:
     facts, tested = found.facts, found.comparison
     entries = [(title, address, PAGES.get(title, "")) for title, address in found.pages.items()]
     lines = "\n".join(found.commands)
+    beware = warnings_of(facts)
     parts = [
         section("Use it", Listing(lines) if lines else None, Links(entries)),
         section("The models", _models(found), _left_out(found)),
+        section("What to beware of in this log", Notes(beware) if beware else None),
         section("Again", Listing(found.again) if found.again else None),
     ]
     return render_page(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_ext.data.log_facts import FEW_SESSIONS, FEW_TARGETS, SHORT_DAYS, Facts
+from recbole_ext.data.log_facts import FEW_SESSIONS, FEW_TARGETS, MUCH_COLD, SHORT_DAYS, Facts
 from recbole_ext.evaluate.intervals import holm
 from recbole_ext.evaluate.promotion import FALLEN
 from recbole_ext.report.formats import (
@@ -199,11 +199,15 @@ def _left_out(left_out: Mapping[str, str]) -> list[str]:
 
 def _cannot_tell(facts: Facts) -> str:
     """What stands against trusting the figures, of this log and of every log."""
-    sessions, targets = facts["parts"]["test"], facts["targets"]["test"]
+    sessions, targets, cold = facts["tested"], facts["targets"]["test"], facts["cold"] or 0.0
     limits = (
         (
             sessions < FEW_SESSIONS or targets < FEW_TARGETS,
             f"small differences ({several(sessions, 'test session')}, {several(targets, 'event')} to guess)",
+        ),
+        (
+            cold > MUCH_COLD,
+            f"much of its newest items ({100 * cold:.0f} % of the events to guess, which training never saw)",
         ),
         (facts["days"] is None, "how it changes with time (no times)"),
         (

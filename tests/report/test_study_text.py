@@ -180,12 +180,13 @@ def test_for_whom_it_is_better():
     [
         ({"days": None}, "how it changes with time (no times)"),
         ({"days": 3.0}, "what changes with the week or the season (3.0 days)"),
+        ({"cold": 0.4}, "much of its newest items (40 % of the events to guess"),
         ({"returning": None}, "what returning visitors want"),
         ({"features": []}, "what to do with new items (no item data)"),
         ({"kinds": {"view": 9}}, "what leads to a purchase (one kind of event)"),
         (
             {"targets": {"train": 1, "valid": 1, "test": 90}},
-            "small differences (400 test sessions, 90 events",
+            "small differences (380 test sessions, 90 events",
         ),
     ],
 )
@@ -202,7 +203,7 @@ def test_the_first_page_says_all_and_leads_on():
         Found(
             name="shop",
             text="Take <it>.",
-            facts=FACTS,
+            facts={**FACTS, "cold": 0.4},
             comparison=CLEAR,
             validation={"HRNNFeat": 0.31, "GRU4Rec": 0.26, "Pop": -0.1},
             winner="HRNNFeat",
@@ -222,6 +223,7 @@ def test_the_first_page_says_all_and_leads_on():
         "did not suffice",
     ):
         assert part in page
+    assert "40 % of the test events are of items that training never saw" in page
     assert page.index("Take &lt;") < page.index("recbole-ext recommend") < page.index("study shop.csv")
     texts = re.findall(r'<span class="text">([^<]*)</span>', page)
     assert texts[texts.index("HRNNFeat") :][:4] == ["HRNNFeat", ".3100", ".3000", ".6000"]
