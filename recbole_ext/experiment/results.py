@@ -49,7 +49,7 @@ def write_results(grid: Grid, command: str) -> bool:
     said = about(grid, command, folder, records)
     files, complete = _report(folder, said, records, searches(grid), grid.kept)
     grid.kept.drop_others()
-    for file in files:
+    for file in files[:1] if experiment.quiet else files:
         print(f"  {file}")
     return complete and written
 

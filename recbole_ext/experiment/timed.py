@@ -117,9 +117,10 @@ def _with_first_values(experiment: Experiment, entry: Entry) -> Entry:
 
 
 def _seconds(alone: Experiment) -> float:
-    """What the run took that a model's choice was made with, on its first seed."""
+    """What the trial took that is the best so far, or without a search the run on the first seed."""
     (group,) = groups_of(alone)
-    record = cells.read_record(cells.choosing_folder(group.chosen(group.cells[0])))
+    best = group.search.best() if group.search else None
+    record = cells.read_record(cells.choosing_folder(group.cells[0]) if best is None else best.folder)
     known = (record or {}).get("seconds") or {}
     return float(known.get("prepare", 0.0)) + float(known.get("train", 0.0))
 
