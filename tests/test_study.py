@@ -304,3 +304,57 @@ def test_a_blend_in_the_yaml_is_refused(shop, capsys):
     write_zoo(["Pop", "RepeatLast", blend])
     assert study("shop.csv") == 2
     assert "has a blend of other models" in capsys.readouterr().err
+
+
+# --- which log, read how ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "dataset", "settings"),
+    [
+        (["shop.csv"], "shop", {"source": "events", "raw_path": "shop.csv"}),
+        (["logs/2026-*.parquet"], "logs", {"source": "events", "raw_path": "logs/2026-*.parquet"}),
+        (["shop.csv", "--name", "mine"], "mine", {"source": "events", "raw_path": "shop.csv"}),
+        (["diginetica-demo"], "diginetica-demo", {}),
+        (
+            ["shop.csv", "--events", "view,cart", "--gap-minutes", "20", "--first-date", "2026-05-04"],
+            "shop",
+            {
+                "source": "events",
+                "raw_path": "shop.csv",
+                "convert_options": {
+                    "events": ["view", "cart"],
+                    "gap_minutes": 20,
+                    "first_date": "2026-05-04",
+                },
+            },
+        ),
+        (
+            ["shop.csv", "--session", "visit", "--split", "part"],
+            "shop",
+            {
+                "source": "events",
+                "raw_path": "shop.csv",
+                "convert_options": {"session": "visit", "split": "part"},
+                "eval_args": {"split": {"given": {"valid_share": 0.1}}},
+            },
+        ),
+    ],
+)
+def test_what_a_command_line_means(words, dataset, settings, shop):
+    from recbole_ext.cli.study import _parser, read_log
+    from recbole_ext.convert import check_options
+
+    found = read_log(_parser("study").parse_args(words))
+    assert found == (dataset, settings)
+    check_options("events", found[1].get("convert_options"))  # as every run of it reads them
+
+
+def test_every_option_of_convert_is_one_of_study():
+    from recbole_ext.cli.study import _parser
+    from recbole_ext.convert.sources.events import Options
+
+    help_text = _parser("study").format_help()
+    assert len(Options.model_fields) > 15
+    for name in Options.model_fields:
+        assert Options.spelt(name) in help_text

@@ -371,12 +371,12 @@ def _percent(share: float) -> str:
 
 
 def _of_size(facts: Mapping[str, Any]) -> list[str]:
-    targets, sessions, days = facts["targets"]["test"], facts["parts"]["test"], facts["days"]
+    targets, sessions, days = facts["targets"]["test"], facts["tested"], facts["days"]
     single = facts["lengths"]["1"] / facts["sessions"]
     found = (
         (
             targets < FEW_TARGETS or sessions < FEW_SESSIONS,
-            f"The test part has {sessions:,} sessions with {targets:,} events to guess: differences between models of "
+            f"The test part has {targets:,} events to guess, in {sessions:,} sessions: differences between models of "
             "several per cent may be chance.",
         ),
         (
@@ -406,7 +406,7 @@ def _of_kind(facts: Mapping[str, Any]) -> list[str]:
     )
     kept = kept_on_average(facts)
     hint = (
-        "only models that read item features can rank them"
+        "only a model that reads item features can rank one before a visitor has looked at it"
         if facts["features"]
         else "without a table of items (--items) a model can rank one only after a visitor has looked at it"
     )

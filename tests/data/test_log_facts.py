@@ -187,7 +187,7 @@ def test_the_facts_are_of_what_the_runs_train_on_and_rank(
 
 def test_each_warning_has_its_cause(facts_of):
     said = " ".join(warnings_of(facts_of(TEN, late="s5")))
-    assert "2 sessions with 5 events to guess" in said and "4.5 days long" in said
+    assert "5 events to guess, in 2 sessions" in said and "4.5 days long" in said
     assert "40 % of the test events are of items that training never saw: without a table" in said
     assert "67 % of the items have fewer than 5 events" in said
     assert "There are no item features" in said
@@ -200,6 +200,7 @@ def test_nothing_is_warned_of_a_log_that_has_all(facts_of):
     found |= {
         "parts": {"train": 9000, "valid": 500, "test": 500},
         "targets": {"train": 1, "valid": 1, "test": 5000},
+        "tested": 400,
     }
     found |= {"days": 30.0, "cold": 0.01, "lonely": 0.1, "features": [{"name": "x"}], "repeats": 0.1}
     found |= {"periods": [], "kinds": {"view": 1, "buy": 1}, "returning": 0.3}
