@@ -186,7 +186,7 @@ def test_minutes_that_suffice_for_no_model(shop, too_slow, capsys):
     too_slow.update(("Pop", "RepeatLast", "GRU4Rec"))
     assert study("shop.csv", "--minutes", 0.001) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "error: 0.001 minutes suffice for no model on shop, not for Pop either: the same command with more --minutes "
+        "error: 0.001 minutes are too few for any model on shop, even for Pop: the same command with more --minutes "
         "goes on"
     )
 
@@ -218,6 +218,26 @@ def test_several_seeds_and_a_data_set_by_name(shop, no_page, monkeypatch, capsys
         losses = [json.loads(record.read_text())["config"]["train_loss"] for record in records]
         assert losses == [loss] * seeds
     assert "one seed" not in Path("second/study.txt").read_text()
+
+
+def test_a_refit_is_of_what_validation_found(shop, no_page, ran, capsys):
+    begun, _ = ran
+    write_zoo(
+        ["RepeatLast", {"model": "GRU4Rec", "settings": TINY}], search={"learning_rate": [0.01]}, refit=True
+    )
+    assert study("shop.csv", "--minutes", 5) == 0
+    text = (STUDY / "study.txt").read_text()
+    state = STUDY / "study.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "seconds_used": 300}))
+    begun.clear()
+    assert study("shop.csv", "--minutes", 5) == 0  # there is no time left, nor anything to do
+    assert begun == [] and (STUDY / "study.txt").read_text() == text and "Left out" not in text
+    state.unlink()
+    for file in STUDY.glob("experiments/models/shop/*/seed-1/record.json"):
+        file.unlink()  # as before the test
+    state.write_text(json.dumps({"seconds_used": 300}))
+    assert study("shop.csv", "--minutes", 5) == 0
+    assert begun == [("RepeatLast", True), ("GRU4Rec", True)]
 
 
 @pytest.mark.slow
@@ -358,3 +378,44 @@ def test_every_option_of_convert_is_one_of_study():
     assert len(Options.model_fields) > 15
     for name in Options.model_fields:
         assert Options.spelt(name) in help_text
+
+
+# --- the chosen run -----------------------------------------------------------------------------------------
+
+
+def test_the_chosen_run_takes_the_place_of_an_earlier_one(tmp_path):
+    from recbole_ext.experiment.log_study import _cannot, _copy
+
+    run, out = tmp_path / "run", tmp_path / "chosen"
+    for folder in (run / "model", run / "valid"):
+        folder.mkdir(parents=True)
+    for name in ("record.json", "best.pth", "cell.json", "model/model.json", "valid/record.json"):
+        (run / name).write_text('{"cannot": null}')
+    _copy(run, out)
+    assert sorted(str(file.relative_to(out)) for file in out.rglob("*") if file.is_file()) == [
+        "model/model.json",
+        "record.json",
+    ]
+    assert _cannot(out) == ""
+    (out / "mark").touch()
+    _copy(run, out)
+    assert (out / "mark").exists()  # the same run is not copied again
+    (run / "record.json").write_text("another")
+    (run / "model" / "model.json").write_text('{"cannot": "it learns a vector a session."}')
+    _copy(run, out)
+    assert not (out / "mark").exists() and (out / "record.json").read_text() == "another"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["chosen", "run"]
+    assert _cannot(out) == "it learns a vector a session"
+    (out / "model" / "model.json").unlink()
+    assert _cannot(out) == "its run has left no model folder"
+
+
+def test_what_to_type_next():
+    from recbole_ext.experiment.log_study import _commands
+
+    assert _commands(Path("a b"), {"top": ["x y", "1,2", "-3", "z"]}) == [
+        "recbole-ext recommend 'a b' --session 'x y,z' --k 5",
+        "recbole-ext serve 'a b'",
+        "recbole-ext update 'a b' --events NEW_DAYS",
+    ]
+    assert _commands(Path("a"), {"top": ["1,2"]})[0] == "recbole-ext recommend a --examples --k 5"

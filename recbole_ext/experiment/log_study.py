@@ -257,7 +257,7 @@ def _chosen(wanted: Wanted, experiment: Experiment) -> Chosen:
         raise UsageError(f"no model could be trained on {wanted.dataset}; {label}: {reason}")
     if not found.finished:
         raise UsageError(
-            f"{wanted.minutes:g} minutes suffice for no model on {wanted.dataset}, not for {found.late[0]} either: the "
+            f"{wanted.minutes:g} minutes are too few for any model on {wanted.dataset}, even for {found.late[0]}: the "
             "same command with more --minutes goes on"
         )
     return found
@@ -440,7 +440,7 @@ def _cannot(folder: Path) -> str:
 def _commands(folder: Path, facts: Facts) -> list[str]:
     """What to type next."""
     place = shlex.quote(str(folder))
-    plain = [item for item in facts["top"] if "," not in item and item == item.strip()][:2]
+    plain = [item for item in facts["top"] if "," not in item and item == item.strip() and item[0] != "-"][:2]
     asked = f"--session {shlex.quote(','.join(plain))}" if plain else "--examples"
     return [
         f"recbole-ext recommend {place} {asked} --k 5",

@@ -25,9 +25,10 @@ from types import FrameType
 from typing import Any
 
 from recbole_ext.experiment import cells
+from recbole_ext.experiment.cells import Job
 from recbole_ext.experiment.checked import asked_of
 from recbole_ext.experiment.conduct import run_experiment
-from recbole_ext.experiment.groups import groups_of
+from recbole_ext.experiment.groups import Group, groups_of
 from recbole_ext.experiment.names import CELLS
 from recbole_ext.experiment.plan import Entry, Experiment
 from recbole_ext.records import RECORD
@@ -208,11 +209,15 @@ def _alone(experiment: Experiment, entry: Entry, folder: Path) -> Experiment:
 
 
 def _is_chosen(alone: Experiment) -> bool:
-    return all(
-        cells.record_of(job) is not None and not cells.harmed(job)
-        for group in groups_of(alone)
-        for job in group.cells
-    )
+    return all(_was_chosen(group, job) for group in groups_of(alone) for job in group.cells)
+
+
+def _was_chosen(group: Group, job: Job) -> bool:
+    """Whether a cell has its validation score; of a refit only the run has one that found its number of epochs."""
+    if cells.record_of(job) is not None:
+        return not cells.harmed(job)
+    begun = cells.same(cells.read_json(job.folder / cells.IDENTITY), job.identity)
+    return job.refit and begun and cells.read_record(cells.choosing_folder(group.chosen(job))) is not None
 
 
 def _runs_ended(alone: Experiment) -> int:
