@@ -18,7 +18,7 @@ WORKERS ?= $(shell $(or $(PYTHON),python3) -c 'import os; print(min(max(os.cpu_c
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup setup-base demo test test-all test-base test-pythons lint wheel release docs clean
+.PHONY: setup setup-base demo test test-all test-base test-pythons lint wheel release notebooks docs clean
 
 setup: $(VENV)/ready
 setup-base: $(BASE)/ready
@@ -33,12 +33,12 @@ $(VENV)/ready: constraints.txt pyproject.toml
 	$(VENV)/bin/pip install -q --no-compile -c constraints.txt --no-deps --no-build-isolation recbole -e .
 	touch $@
 
-# all that pyproject.toml names, without RecBole, whose metadata would bring its old ray, and without the extra ray
+# all that pyproject.toml names, without RecBole, whose metadata would bring its old ray, and without large extras
 define NAMED
 import tomllib; \
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 lists = [project["dependencies"], *project["optional-dependencies"].values()]; \
-print(*(line for lines in lists for line in lines if not line.startswith(("recbole", "ray"))), sep="\n")
+print(*(line for lines in lists for line in lines if not line.startswith(("recbole", "ray", "mlflow", "wandb"))), sep="\n")
 endef
 
 $(BASE)/ready: constraints-base.txt pyproject.toml
@@ -92,6 +92,10 @@ $(DOCS)/ready: constraints-docs.txt
 	$(DOCS)/bin/pip install -q --no-compile -c constraints-docs.txt \
 	zensical mkdocstrings-python griffe-inherited-docstrings twine
 	touch $@
+
+# what the cells of docs/notebooks show, for the site: a notebook that is run, and not changed since, has it on its page
+notebooks: setup
+	@for file in docs/notebooks/*.py; do $(VENV)/bin/python docs/site/run_notebook.py build/notebooks $$file || exit 1; done
 
 # build/site: opens without a server; a link that leads nowhere, or any other warning, is an error
 docs: $(DOCS)/ready

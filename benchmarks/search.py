@@ -3,11 +3,13 @@
     python benchmarks/search.py --small                           # two CPU cores, generated log, a minute or two
     python benchmarks/search.py --dataset diginetica-sessions --models SASRec,NARM,HRNNFeat --gpu_id 0 --workers 6
     python benchmarks/search.py ... --minutes 30                  # so long for each search but the first
+    python benchmarks/search.py --models SASRec --gpu_id 0 --epochs 3 --at_once 1,4,12    # trials a minute instead
 
 Three searches of each model, each an experiment that a second call goes on with: `listed`, four combinations of a small
 grid, as the pages had them; `full`, twelve draws of wider ranges, each trained to its end; `pruned`, TPE in the same
 ranges with the median rule, for as many seconds as `full` took (trials added up, under as many workers). Each search's
 choice is trained again on training + validation with each seed, and its test part is read once. A line a trial.
+`--at_once`: instead, how many trials a minute so many processes get through on one machine, validation alone.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,6 +86,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     ),
 }
 COLUMNS = ("model", "search", "trials", "pruned", "seconds", "best valid", "half as many", *METRICS)
+AT_ONCE = ("model", "at once", "trials", "seconds", "trials a minute", "beside the first")
 FULL, SMALL_FULL = 12, 4
 MOST, SMALL_MOST = 6, 2  # pruned trials for each full one, should these end so early
 SMALL = {"epochs": 3, "train_batch_size": 1024, "hidden_size": 16}
@@ -162,10 +166,16 @@ def _trials(group: Group) -> list[dict[str, Any]]:
     return trials
 
 
+def ranges_of(given: argparse.Namespace, model: str) -> dict[str, Any]:
+    """What is searched: less the key that --small fixes."""
+    return {
+        key: knob for key, knob in MODELS[model][2].items() if not (given.small and key == SMALL_MODEL[1])
+    }
+
+
 def sides_of(given: argparse.Namespace, model: str) -> dict[str, Found]:
     """All three searches of a model; the last has the seconds of the one before it, or --minutes."""
-    _, grid, ranges = MODELS[model]
-    ranges = {key: knob for key, knob in ranges.items() if not (given.small and key == SMALL_MODEL[1])}
+    grid, ranges = MODELS[model][1], ranges_of(given, model)
     wide = {"search": ranges, "sampler": "random"}
     limit = {"search_minutes": given.minutes} if given.minutes else {"search_trials": given.full}
     found = {"listed": searched(given, model, Side("listed", {"search": grid, "search_trials": 4}))}
@@ -175,6 +185,33 @@ def sides_of(given: argparse.Namespace, model: str) -> dict[str, Found]:
     tpe |= {} if given.minutes else {"search_trials": (SMALL_MOST if given.small else MOST) * given.full}
     found["pruned"] = searched(given, model, Side("pruned", tpe))
     return found
+
+
+def trials_a_minute(given: argparse.Namespace, model: str) -> str:
+    """The table of --at_once: the same drawn trials with each number of processes, from nothing to the last one."""
+    ranges = ranges_of(given, model)
+    rows, first = [], None
+    for workers in map(int, given.at_once.split(",")):
+        given.workers = workers
+        keys = {"search": ranges, "sampler": "random", "search_trials": given.full}
+        experiment = replace(experiment_of(given, model, Side(f"at-once-{workers}", keys)), test=False)
+        begun = time.perf_counter()
+        if run_experiment(experiment):
+            raise SystemExit(f"{model}, {workers} at once: the lines above say why; the same command goes on")
+        seconds = time.perf_counter() - begun
+        first = first or seconds
+        rows.append(
+            (
+                model,
+                str(workers),
+                str(given.full),
+                f"{seconds:.1f}",
+                f"{60 * given.full / seconds:.1f}",
+                f"{first / seconds:.2f}x",
+            )
+        )
+        print(table(AT_ONCE, rows), flush=True)
+    return table(AT_ONCE, rows)
 
 
 # --- the page -----------------------------------------------------------------------------------------------
@@ -231,10 +268,24 @@ def page(given: argparse.Namespace, found: Mapping[str, Mapping[str, Found]]) ->
             "",
             *chosen,
             "",
-            f"`{' '.join(['python', 'benchmarks/search.py', *sys.argv[1:]])}`; "
-            f"{_device()}{conditions(given.threads or 1, PACKAGES)}",
+            _how(given),
         ]
     )
+
+
+def at_once_text(given: argparse.Namespace, model: str) -> str:
+    """The section of --at_once."""
+    measured = trials_a_minute(given, model)
+    told = (
+        f"The same {given.full} drawn trials of {given.epochs} epochs each time, from starting the processes to the "
+        "end of the last one."
+    )
+    return f"{told}\n\n{measured}\n\n{_how(given)}"
+
+
+def _how(given: argparse.Namespace) -> str:
+    command = " ".join(["python", "benchmarks/search.py", *sys.argv[1:]])
+    return f"`{command}`; {_device()}{conditions(given.threads or 1, PACKAGES)}"
 
 
 def _short(value: Any) -> str:
@@ -260,6 +311,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of each worker")
     parser.add_argument("--gpu_id", help="such as 0; several by commas")
     parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument(
+        "--at_once", help="numbers of processes, such as 1,4,12: trials a minute is all that is measured"
+    )
     parser.add_argument("--small", action="store_true", help="one small model on a CPU, few epochs")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "search.md")
     given = parser.parse_args()
@@ -273,12 +327,18 @@ def main() -> None:
         given.models, given.seed, given.full = [SMALL_MODEL[0]], "1", SMALL_FULL
         given.settings |= {**SMALL, SMALL_MODEL[1]: 1, "use_gpu": False}
     given.seed = [int(seed) for seed in given.seed.split(",")]
+    if not given.out.is_file():
+        given.out.write_text(HEAD, encoding="utf-8")
+    if given.at_once:
+        for model in given.models:
+            write_section(
+                given.out, f"{model} on {given.dataset}: trials a minute", at_once_text(given, model)
+            )
+        return
     found: dict[str, dict[str, Found]] = {}
     for model in given.models:
         found[model] = sides_of(given, model)
         print(table(COLUMNS, rows_of(model, found[model])), flush=True)
-    if not given.out.is_file():
-        given.out.write_text(HEAD, encoding="utf-8")
     write_section(given.out, f"{given.dataset}{' (small)' if given.small else ''}", page(given, found))
     print(f"wrote {given.out}")
 

@@ -249,7 +249,7 @@ def real_data(folder: Path) -> Path:
             )
         from recbole_ext.convert import convert
 
-        convert("session-lists", source, out, {"item_features": str(source / "item_category.csv")})
+        convert("session-lists", source, out, item_features=str(source / "item_category.csv"))
     return out
 
 

@@ -5,6 +5,7 @@ Importing this package changes nothing and loads neither torch nor RecBole; `ins
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from recbole_ext.version import __version__
@@ -35,13 +36,16 @@ def run(model: str | type, dataset: str, **config: Any) -> dict[str, Any]:
     return run_experiment(model, dataset, config)
 
 
-def compare(*folders: Any, **options: Any) -> dict[str, Any]:
-    """Compare runs, given one by one or in a list, by their records (see evaluate.comparison.compare)."""
+def compare(*runs: Any, **options: Any) -> dict[str, Any]:
+    """Compare runs, given one by one or in a list, by their records (see evaluate.comparison.compare).
+
+    A run is its folder, or the record that `run` has returned.
+    """
     from recbole_ext.evaluate.comparison import compare as compare_runs
 
-    if len(folders) == 1 and isinstance(folders[0], list | tuple):
-        folders = tuple(folders[0])
-    return compare_runs(folders, **options)
+    if len(runs) == 1 and isinstance(runs[0], list | tuple):
+        runs = tuple(runs[0])
+    return compare_runs([_folder(run) for run in runs], **options)
 
 
 def convert(source: str, raw: Any, out: Any, **options: Any) -> dict[str, Any]:
@@ -52,7 +56,26 @@ def convert(source: str, raw: Any, out: Any, **options: Any) -> dict[str, Any]:
 
 
 def load(folder: Any, device: str = "cpu") -> Any:
-    """Open the model of a finished run to ask it for lists, without its data set (see recommend.load)."""
+    """Open the model of a finished run to ask it for lists, without its data set (see recommend.load).
+
+    folder: of the run, its model folder, or the record that `run` has returned.
+    """
     from recbole_ext.recommend import load as load_model
 
-    return load_model(folder, device)
+    return load_model(_folder(folder), device)
+
+
+def _folder(run: Any) -> Any:
+    """Where a run lies: of a record the folder of its file, as it is told at the run's end."""
+    if not isinstance(run, Mapping):
+        return run
+    from pathlib import Path
+
+    from recbole_ext.errors import UsageError
+
+    file = run.get("files", {}).get("record")
+    if file is None:
+        raise UsageError(
+            "the record names no folder: give one that recbole_ext.run has returned, or the run's folder"
+        )
+    return Path(file).parent

@@ -17,6 +17,10 @@ class ConvertError(UsageError):
     """What stops a conversion: the UsageError of raw logs and converters' options."""
 
 
+class Ended(Exception):
+    """Ends a run that did nothing wrong before its last epoch; what a `watch` raises."""
+
+
 # alone: all that it imports comes with recbole-ext, and its own metadata wants a ray that Python 3.12 cannot have
 RECBOLE = "pip install --no-deps recbole==1.2.1"
 # what brings a package: an extra of ours, all of it, or the package by its own name
@@ -24,6 +28,8 @@ _EXTRAS = {
     **dict.fromkeys(("starlette", "uvicorn", "httptools", "uvloop", "prometheus_client"), "serve"),
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     "optuna": "search",
+    "mlflow": "mlflow",
+    "wandb": "wandb",
 }
 _NAMES = {"yaml": "pyyaml", "sklearn": "scikit-learn", "prometheus_client": "prometheus-client"}
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -193,6 +195,22 @@ def test_the_script_reports_a_larger_property_log(tmp_path) -> None:
     assert run.returncode == 0, run.stderr
     assert "retailrocket, 60,828 property rows" in run.stdout
     assert "finishes in 4 GiB" in run.stdout
+
+
+def test_the_real_lists_are_converted_where_they_are_missing(tmp_path, monkeypatch) -> None:
+    lists = tmp_path / "shared" / "diginetica" / "sessions"
+    lists.mkdir(parents=True)
+    (lists / "all_train_seq.txt").write_bytes(pickle.dumps([[1, 2, 3], [2, 3]]))
+    (lists / "test.txt").write_bytes(pickle.dumps(([[1], [1, 2]], [2, 3])))
+    (lists / "item_category.csv").write_text("item,category\n1,a\n2,b\n")
+    monkeypatch.setenv("RECBOLE_EXT_SHARED_DATA", str(tmp_path / "shared"))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import train
+
+    out = train.real_data(tmp_path / "atomic_data")
+    assert {"diginetica-sessions.inter", "diginetica-sessions.item"} <= {file.name for file in out.iterdir()}
+    shutil.rmtree(lists)
+    assert train.real_data(tmp_path / "atomic_data") == out  # which need not be there then
 
 
 def test_a_report_keeps_its_other_sections(tmp_path, monkeypatch):

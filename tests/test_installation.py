@@ -62,6 +62,14 @@ def test_what_recbole_names_is_named_by_us_too():
     assert wanted - ours == {"ray"}
 
 
+def named_for_make():
+    """What the Makefile installs of pyproject.toml."""
+    code = re.search(r"define NAMED\n(.*?)endef", (ROOT / "Makefile").read_text(encoding="utf-8"), re.DOTALL)
+    words = [sys.executable, "-c", code[1].replace("\\\n", "")]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
 def test_ray_is_of_its_extra_alone():
     """It is 70 MB, and no environment of make or of CI has it; the sentence of --ray names the same release."""
     from recbole_ext.experiment.over_machines import INSTALL
@@ -72,13 +80,17 @@ def test_ray_is_of_its_extra_alone():
     assert python == "python_version >= '3.12'"  # before, RecBole is a dependency and names an older one
     assert f"pip install '{release}'" == INSTALL
     assert PROJECT["tool"]["uv"]["override-dependencies"] == [f"{release}; extra == 'ray'"]
-    code = re.search(r"define NAMED\n(.*?)endef", (ROOT / "Makefile").read_text(encoding="utf-8"), re.DOTALL)[
-        1
-    ]
-    code = code.replace("\\\n", "")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    named = done.stdout.splitlines()
+    named = named_for_make()
     assert "torch>=2.6" in named and not [line for line in named if "ray" in line]
+
+
+def test_trackers_are_of_their_extras_alone():
+    """They are 316 MB in 64 packages; the tests use stand-ins with the same signatures."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    for name in ("mlflow", "wandb"):
+        (line,) = extras[name]
+        assert line.startswith(f"{name}>=") and line not in named_for_make()
+        assert name not in extras["dev"][0]
 
 
 # --- make ---------------------------------------------------------------------------------------------------

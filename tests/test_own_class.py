@@ -1,7 +1,9 @@
 """A class of one's own: by RecBole's documented way, handed to `run`, and as `file.py:Class` on the command line."""
 
+import linecache
 import os
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,25 @@ def test_a_class_is_run(folder):
     record = recbole_ext.run(cls, "ring", **{**KEYS, "train_targets": "all_positions"})
     assert record["model"] == "HandedOver" and record["config"]["hidden_size"] == 8
     assert 0 < record["test"]["ndcg@5"] <= 1
+
+
+def test_a_class_of_a_notebook_has_the_keys_that_its_cell_reads(folder, monkeypatch):
+    """Its module has no file; Python knows the text of a cell as Jupyter enters it."""
+    from recbole_ext.run.run import configure
+
+    cell = SOURCE.format(name="OfACell") + (
+        "\n    def __init__(self, config, dataset):\n"
+        "        super().__init__(config, dataset)\n"
+        "        self.power = config['my_power']\n"
+    )
+    name = "<cell 3>"
+    monkeypatch.setitem(linecache.cache, name, (len(cell), None, cell.splitlines(keepends=True), name))
+    notebook = types.ModuleType("of_a_notebook")
+    monkeypatch.setitem(sys.modules, "of_a_notebook", notebook)
+    exec(compile(cell, name, "exec"), vars(notebook))
+    assert configure(notebook.OfACell, "ring", {**KEYS, "my_power": 2.0})["my_power"] == 2.0
+    with pytest.raises(UsageError, match=r"my_powers.*did you mean my_power\b"):
+        configure(notebook.OfACell, "ring", {**KEYS, "my_powers": 2.0})
 
 
 def test_a_class_of_recboles_is_run_by_its_name(folder):

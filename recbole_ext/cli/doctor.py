@@ -56,6 +56,8 @@ EXTRAS = {
     "serve": "pip install 'recbole-ext[serve]'",
     "onnx": "pip install 'recbole-ext[onnx]'",
     "search": "pip install 'recbole-ext[search]'",
+    "mlflow": "pip install 'recbole-ext[mlflow]'",
+    "wandb": "pip install 'recbole-ext[wandb]'",
     "ray": "pip install 'ray>=2.60'",
 }
 WITHOUT = ("torch", "recbole")
@@ -66,6 +68,8 @@ COMMANDS = {
     "serve": "serve",
     "export": "onnx",
     "experiment, sampler: tpe": "search",
+    "run, track: mlflow": "mlflow",
+    "run, track: wandb": "wandb",
     "experiment --ray": "ray",
 }
 

@@ -44,6 +44,7 @@ class Job:
     parts: the two cells that a blend of the experiment is made of. kept: a blend needs the checkpoint of the run that
     chose the number of epochs. notes: for the record.
     metrics, topk: what is to be measured of the test part; no part of the identity, as the ranks say it.
+    experiment, called: its name and the line that calls the job, for trackers.
     """
 
     dataset: str
@@ -65,6 +66,8 @@ class Job:
     notes: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     topk: tuple[int, ...] = ()
+    experiment: str = ""
+    called: str = ""
 
     def with_choice(self, chosen: Mapping[str, Any], found: Path | None) -> Job:
         """The cell with what the search has chosen; `found` for the seed of the search only."""
@@ -296,7 +299,11 @@ def _make_folder(job: Job) -> None:
 
 def _run(job: Job, folder: Path, test: bool, watch: Watch | None = None, **keys: Any) -> dict[str, Any]:
     from recbole_ext.run.run import run
+    from recbole_ext.run.tracking import Called
 
+    called = Called(job.called, job.experiment, "cell" if job.tries is None else "search")
+    if folder != job.folder:
+        called = Called(f"{job.called}, its number of epochs", job.experiment, "epochs")
     settings = {**job.settings, "seed": job.seed, "checkpoint_dir": str(folder), **keys}
     if job.parts:
         settings = _settings_of_blend(job, settings)
@@ -309,6 +316,7 @@ def _run(job: Job, folder: Path, test: bool, watch: Watch | None = None, **keys:
         folder=folder,
         notes=job.notes,
         watch=None if watch is None else watch.after_epoch,
+        called=called,
     )
     if "not_written" not in record:
         return record

@@ -54,6 +54,7 @@ def _conducted(experiment: Experiment, ray: Any, command: str, tables: bool) -> 
         _tell_replaced(grid)
         try:
             grid.begin()
+            _check_trackers(grid, experiment.name)
             _do_jobs(experiment, grid, ray)
         except KeyboardInterrupt as stop:
             said = f"{grid.done} of {grid.total} cells are finished; the same command goes on"
@@ -108,6 +109,14 @@ def _check_writable(*folders: Path) -> None:
             check_writable(folder)
         except OSError as error:
             raise UsageError(f"nothing can be written into {folder}: {error.strerror}") from error
+
+
+def _check_trackers(grid: Grid, name: str) -> None:
+    """UsageError where there is something to do, and a tracker that is to be told of it does not answer."""
+    from recbole_ext.run.tracking import check_reached
+
+    for asked in {group.told for group in grid.groups if group.told and group.left}:
+        check_reached(asked, name)
 
 
 def _note_call(grid: Grid, command: str) -> None:

@@ -6,16 +6,20 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job
 from recbole_ext.experiment.checked import Asked, asked_of, check_sampling, refuse_unread
+from recbole_ext.experiment.names import name_of
 from recbole_ext.experiment.plan import Entry, Experiment
 from recbole_ext.experiment.search import Listed, Sampled, Search
 from recbole_ext.experiment.space import combinations
 from recbole_ext.experiment.study import Way
+
+if TYPE_CHECKING:
+    from recbole_ext.run.trackers import Wanted
 
 
 @dataclass
@@ -23,7 +27,7 @@ class Group:
     """A model on a data set: its search on the first seed, then its cells.
 
     lower_is_better: of the validation metric. unusable: why its data cannot be had. parts: the groups that a blend is
-    made of, cell by cell. to_do, doing: the cells that are left.
+    made of, cell by cell. to_do, doing: the cells that are left. told: the trackers of its runs.
     """
 
     dataset: str
@@ -37,6 +41,7 @@ class Group:
     doing: int = 0
     seconds: list[float] = field(default_factory=list)  # of the jobs done now
     passed_over: list[str] = field(default_factory=list)  # common keys that the model does not read
+    told: Wanted | None = None
 
     @property
     def left(self) -> int:
@@ -98,12 +103,15 @@ def _data(config: Any) -> tuple[str | None, str | None]:
 
 
 def _group(experiment: Experiment, wanted: Asked, config: Any, data: str, unusable: str | None) -> Group:
+    from recbole_ext.run.tracking import wanted as trackers_of
+
     entry = wanted.entry
     seeds = experiment.seeds or (config["seed"],)
     place = Path(config["runs_dir"]) / "experiments" / experiment.name
     report = place / experiment.report if experiment.report == Path("report") else experiment.report
     common: dict[str, Any] = {
         "dataset": wanted.dataset,
+        "experiment": experiment.name,
         "label": entry.label,
         "model": entry.model,
         "files": (),
@@ -123,6 +131,7 @@ def _group(experiment: Experiment, wanted: Asked, config: Any, data: str, unusab
         lower_is_better=not bigger,
         unusable=unusable,
         passed_over=sorted(wanted.unread),
+        told=trackers_of(config),
     )
 
 
@@ -141,8 +150,9 @@ def _search(
     def make(tries: Mapping[str, Any]) -> Job:
         identity = cells.identity_of(wanted.configured(tries, seed), data)
         folder = own / "search" / cells.digest(identity)
-        return Job(
-            seed=seed, settings=wanted.of_job(tries), folder=folder, identity=identity, tries=tries, **common
+        settings = wanted.of_job(tries)
+        return _called(
+            Job(seed=seed, settings=settings, folder=folder, identity=identity, tries=tries, **common)
         )
 
     sampling = experiment.sampling
@@ -187,14 +197,20 @@ def _cells(
         "refit": experiment.refit,
     }
     return [
-        Job(
-            seed=seed,
-            settings=wanted.of_job({}),
-            folder=own / f"seed-{seed}",
-            identity=cells.identity_of(wanted.configured({}, seed), data) | search,
-            refit=experiment.refit,
-            test=experiment.test,
-            **common,
+        _called(
+            Job(
+                seed=seed,
+                settings=wanted.of_job({}),
+                folder=own / f"seed-{seed}",
+                identity=cells.identity_of(wanted.configured({}, seed), data) | search,
+                refit=experiment.refit,
+                test=experiment.test,
+                **common,
+            )
         )
         for seed in seeds
     ]
+
+
+def _called(job: Job) -> Job:
+    return replace(job, called=name_of(job))

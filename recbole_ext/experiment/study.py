@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_ext.errors import UsageError, needs
+from recbole_ext.errors import Ended, UsageError, needs
 from recbole_ext.experiment.space import Knob, Space
 from recbole_ext.records import best_epochs
 
@@ -28,7 +28,7 @@ FEWEST = 8  # trials that say anything of what matters
 MOST_DRAWN, MOST_FULL = 10, 5  # trials that are drawn at random first, and those that run to their end first
 
 
-class Pruned(Exception):
+class Pruned(Ended):
     """Ends a trial's run after an epoch."""
 
     def __init__(self, epoch: int):

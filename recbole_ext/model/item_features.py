@@ -88,14 +88,14 @@ class ItemTokens(nn.Module):
             place = torch.cat(rows).argsort()
         self.place: Tensor | None
         self.register_buffer("place", place, persistent=False)
-        self._matrix: TokenMatrix | None = None  # of a CPU, made when first asked for
+        self._matrix: tuple[TokenMatrix, list[tuple[Tensor, int]]] | None = (
+            None  # of a CPU, and of which tables
+        )
 
     def forward(self, embedding: nn.Module) -> Tensor:
         """(n_items, dim) mean of the vectors of each item's tokens, 0 where it has none."""
         if self._multiplies(embedding):
-            if self._matrix is None:
-                self._matrix = TokenMatrix(*self._pairs())
-            return self._matrix.means(embedding)
+            return self._as_matrix().means(embedding)
         means = [_mean_vector(tokens, embedding) for tokens in self._tables()]
         return means[0] if self.place is None else torch.cat(means).index_select(0, self.place)
 
@@ -122,6 +122,17 @@ class ItemTokens(nn.Module):
             and torch.backends.mkl.is_available()
             and any(tokens.shape[1] > 1 for tokens in self._tables())
         )
+
+    def _as_matrix(self) -> TokenMatrix:
+        """Made when first asked for, and again where a table has changed since."""
+        tables = self._tables()
+        kept = self._matrix
+        if kept is None or not all(
+            old is new and version == new._version for (old, version), new in zip(kept[1], tables)
+        ):
+            kept = TokenMatrix(*self._pairs()), [(table, table._version) for table in tables]
+            self._matrix = kept
+        return kept[0]
 
     def _pairs(self) -> tuple[Tensor, Tensor, int]:
         """(K,) item and (K,) token of each token that an item has, and how many items there are."""

@@ -2,8 +2,9 @@
 
 The logits of some rows are made, turned into their own gradient in place and multiplied back at once, so memory is that
 of one chunk of rows and backward costs nothing. The idea of forming the gradient in the forward pass is Liger-Kernel's
-fused linear cross-entropy (Hsu et al. 2024). On a GPU one Triton kernel turns logits into gradients; without Triton, or
-on the CPU, torch's own operations do, on chunks that stay in cache.
+fused linear cross-entropy (Hsu et al. 2024). On a GPU one Triton kernel turns logits into gradients, or torch's own
+operations where there is no Triton. On a CPU rows become probabilities in one pass of torch's softmax, and what makes a
+gradient of these, the one at the target and the weight, is done to the products, which are small.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ class _LargeSoftmax(torch.autograd.Function):
             exact = _at_least_float32(dtype)
             mixture = log_rest.to(exact).contiguous(), log_copied.to(exact).contiguous()
         with torch.no_grad(), torch.autocast(states.device.type, enabled=False):
-            loss, *gradients, share = _forward_and_gradients(
+            found = _of_probabilities if states.device.type == "cpu" else _of_gradients
+            loss, *gradients, share = found(
                 states, vectors, target, weight, mixture, dtype, rows, ctx.needs_input_grad[:2]
             )
             if share is not None and mixture is not None:
@@ -101,7 +103,10 @@ class _LargeSoftmax(torch.autograd.Function):
         return states, vectors, None, None, rest, copied, None, None
 
 
-def _forward_and_gradients(
+Found = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+
+
+def _of_gradients(
     states: Tensor,
     vectors: Tensor,
     target: Tensor,
@@ -110,7 +115,7 @@ def _forward_and_gradients(
     dtype: torch.dtype,
     rows: int,
     wanted: tuple[bool, ...],
-) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+) -> Found:
     """The loss, its gradient in states (N, d) and in vectors (C, d) where wanted, and the softmax's share (N,) in the
     probability of each target, where there is a mixture."""
     exact = _at_least_float32(dtype)
@@ -120,34 +125,88 @@ def _forward_and_gradients(
     d_states = torch.empty_like(states) if wanted[0] else None
     d_vectors: Tensor | None = None
     share = None if mixture is None else torch.empty(len(x), dtype=exact, device=x.device)
-    by_column = dtype == torch.bfloat16 and x.device.type == "cpu"  # the order its products are fastest in
     logits = torch.empty(min(rows, len(x)), len(table), dtype=dtype, device=x.device)
     for first in range(0, len(x), rows):
         piece = slice(first, first + rows)
         chunk = logits[: len(x[piece])]
         torch.mm(x[piece], table.T, out=chunk)
-        mixed = None
-        if mixture is not None and share is not None:
-            mixed = mixture[0][piece], mixture[1][piece], share[piece]
         # what the padding scores stays in the chunk: its vectors are zero, and its gradient is cut off
-        total += _to_gradient(chunk[:, :candidates], target[piece], weight[piece], mixed)
+        total += _to_gradient(
+            chunk[:, :candidates], target[piece], weight[piece], _mixed(mixture, share, piece)
+        )
         if d_states is not None:
             d_states[piece] = chunk @ table
-        if not wanted[1]:
-            continue
-        if d_vectors is not None and exact == dtype:
-            d_vectors.addmm_(chunk.T, x[piece])
-            continue
-        product = x[piece].T.contiguous() @ chunk if by_column else chunk.T @ x[piece]
-        if len(x) <= rows:
-            d_vectors = product
-        elif d_vectors is None:
-            d_vectors = product.to(exact)
-        else:
-            d_vectors.add_(product)
+        if wanted[1]:
+            whole = len(x) <= rows
+            d_vectors = chunk.T @ x[piece] if whole else _added(d_vectors, chunk.T, x[piece], exact)
     if d_vectors is not None:
-        d_vectors = (d_vectors.T if by_column else d_vectors)[:candidates].to(vectors.dtype).contiguous()
+        d_vectors = d_vectors[:candidates].to(vectors.dtype).contiguous()
     return total.to(_at_least_float32(states.dtype)), d_states, d_vectors, share
+
+
+def _of_probabilities(
+    states: Tensor,
+    vectors: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    mixture: Mixture | None,
+    dtype: torch.dtype,
+    rows: int,
+    wanted: tuple[bool, ...],
+) -> Found:
+    """The same, on a CPU."""
+    exact = _at_least_float32(dtype)
+    x, table = states.to(dtype), vectors.to(dtype)
+    total = torch.zeros((), dtype=exact)
+    pull = torch.empty(len(x), 1, dtype=exact)  # weight of each row's gradient
+    share = None if mixture is None else torch.empty(len(x), dtype=exact)
+    d_states = torch.empty(states.shape, dtype=exact) if wanted[0] else None
+    d_vectors: Tensor | None = None
+    by_column = dtype == torch.bfloat16  # the order its products are fastest in
+    logits = torch.empty(min(rows, len(x)), len(table), dtype=dtype)
+    for first in range(0, len(x), rows):
+        piece = slice(first, first + rows)
+        chunk = logits[: len(x[piece])]
+        torch.mm(x[piece], table.T, out=chunk)
+        torch.softmax(chunk, 1, out=chunk)  # a row is read before it is written
+        loss = _losses(chunk, x[piece], table, target[piece])
+        value, pull[piece, 0] = _weighed(loss, weight[piece], _mixed(mixture, share, piece))
+        total += value
+        if d_states is not None:
+            d_states[piece] = chunk @ table
+        if wanted[1]:
+            pulled = (x[piece] * pull[piece]).to(dtype)
+            pair = (pulled.T.contiguous(), chunk) if by_column else (chunk.T, pulled)
+            d_vectors = _added(d_vectors, *pair, exact)
+    if d_states is not None:
+        d_states = d_states.sub_(table[target]).mul_(pull).to(states.dtype)
+    if d_vectors is not None:
+        d_vectors = (d_vectors.T if by_column else d_vectors).to(exact).contiguous()
+        d_vectors = d_vectors.index_add_(0, target, x * pull, alpha=-1).to(vectors.dtype)
+    return total.to(_at_least_float32(states.dtype)), d_states, d_vectors, share
+
+
+def _losses(probability: Tensor, x: Tensor, table: Tensor, target: Tensor) -> Tensor:
+    """(n,) minus the log of each target's probability."""
+    exact = _at_least_float32(x.dtype)
+    own = probability.gather(1, target.unsqueeze(1)).squeeze(1).to(exact)
+    loss = -own.log()
+    lost = own == 0  # too small for a number, where its log is not
+    if lost.any():
+        loss[lost] = F.cross_entropy((x[lost] @ table.T).to(exact), target[lost], reduction="none")
+    return loss
+
+
+def _mixed(mixture: Mixture | None, share: Tensor | None, piece: slice) -> Mixed | None:
+    return None if mixture is None or share is None else (mixture[0][piece], mixture[1][piece], share[piece])
+
+
+def _added(sum_: Tensor | None, a: Tensor, b: Tensor, exact: torch.dtype) -> Tensor:
+    """`sum_ + a @ b`, summed at least in float32."""
+    if sum_ is not None and exact == a.dtype:
+        return sum_.addmm_(a, b)
+    product = a @ b
+    return product.to(exact) if sum_ is None else sum_.add_(product)
 
 
 def _padded(table: Tensor) -> Tensor:
@@ -171,18 +230,23 @@ def _to_gradient(logits: Tensor, target: Tensor, weight: Tensor, mixed: Mixed | 
     probability = logits.sub_(highest).exp_()
     total = probability.sum(1, keepdim=True, dtype=exact)
     loss = total.log() + highest.to(exact) - own
-    w = weight.unsqueeze(1).to(exact)
-    value = (loss * w).sum()
-    if mixed is not None:
-        log_rest, log_copied, share = mixed
-        generated = log_rest - loss.squeeze(1)
-        both = torch.logaddexp(generated, log_copied)
-        share.copy_((generated - both).exp())
-        value = -(both * weight).sum()
-        w = w * share.unsqueeze(1)
+    value, pull = _weighed(loss.squeeze(1), weight, mixed)
+    w = pull.unsqueeze(1)
     probability.mul_((w / total).to(logits.dtype))
     probability.scatter_add_(1, place, -w.to(logits.dtype))
     return value
+
+
+def _weighed(loss: Tensor, weight: Tensor, mixed: Mixed | None) -> tuple[Tensor, Tensor]:
+    """Sum of the weighted losses (n,), or of those of the mixture, and what each row's gradient of them weighs (n,)."""
+    w = weight.to(loss.dtype)
+    if mixed is None:
+        return (loss * w).sum(), w
+    log_rest, log_copied, share = mixed
+    generated = log_rest - loss
+    both = torch.logaddexp(generated, log_copied)
+    share.copy_((generated - both).exp())
+    return -(both * w).sum(), w * share
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""A model folder used: `load` one, ask it for lists. `recbole_ext.load` is the same function.
+"""A model folder used: `load` one, ask it for lists. `recbole_ext.load` calls it, and takes a run's record too.
 
 Importing it loads neither torch nor RecBole, and a folder that was exported is opened and asked without them.
 """

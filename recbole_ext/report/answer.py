@@ -101,7 +101,7 @@ def _against_others(comparison: Mapping[str, Any], best: str, metric: str) -> li
 
 def _the_rest(beaten: Sequence[str], others: Sequence[str]) -> str:
     if len(beaten) == len(others) and len(beaten) > 2:
-        return f"all {len(beaten) - 1} others"
+        return "both others" if len(beaten) == 3 else f"all {len(beaten) - 1} others"
     return listed(beaten[1:])
 
 

@@ -1,9 +1,12 @@
-"""How values become cells and columns of a report's tables, and the rows of report.csv."""
+"""How values become cells and columns of a report's tables, and the rows of report.csv, also as a frame."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 from recbole_ext.report.document import Cell, Column
 from recbole_ext.report.formats import interval, known, score
@@ -90,6 +93,19 @@ def csv_rows(comparisons: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
                         place = [dataset, label, metric, dimension, part["slice"]]
                         rows.append([*place, *_numbers(value), *size_of, seeds.get(label)])
     return rows
+
+
+def comparison_frame(*comparisons: Mapping[str, Any]) -> pd.DataFrame:
+    """What `recbole_ext.compare` found as a frame to select from and to draw, a row a model, metric and slice.
+
+    Columns: dataset, model, metric, dimension, slice (both "all": the whole test part), mean, low, high (NaN where
+    there is no interval), seed_std (NaN of one seed), targets, sessions, seeds.
+    """
+    import pandas as pd  # here, as comparing runs on the command line needs numpy alone
+
+    frame = pd.DataFrame(csv_rows(comparisons), columns=list(CSV_COLUMNS))
+    numbers = ["mean", "low", "high", "seed_std"]
+    return frame.astype(dict.fromkeys(numbers, float))
 
 
 def _numbers(value: Mapping[str, Any]) -> list[Any]:

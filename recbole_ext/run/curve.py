@@ -13,13 +13,14 @@ def plot_learning_curve(
     epochs: Sequence[dict[str, Any]], metric: str, best: float | None, title: str, path: Path
 ) -> None:
     """Write a PNG; `epochs` holds dicts with epoch, train_loss and valid_score (None where not evaluated)."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    # without pyplot: its backend and its open figures are those of the notebook that the run is called from
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure, left = plt.subplots(figsize=(6.4, 3.8), constrained_layout=True)
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    left = figure.subplots()
     x = [e["epoch"] + 1 for e in epochs]
     left.plot(x, [e["train_loss"] for e in epochs], "o-", color=COLOURS[0], label="training loss")
     left.set_xlabel("epoch")
@@ -32,4 +33,3 @@ def plot_learning_curve(
     left.set_title(title if best is None else f"{title}\nbest validation {metric} {best:.4f}", fontsize=11)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.savefig(path, dpi=150, format="png")
-    plt.close(figure)

@@ -62,6 +62,9 @@ class Run:
         self.epochs: list[dict[str, Any]] = []
         self.arrays: dict[str, Any] = {}  # of numpy, by name
         self.files: dict[str, Path] = {}  # what is written already, by label
+        self.listeners: list[
+            Callable[[Any], None]
+        ] = []  # are given the trainer when it has more to say of its epochs
         self.record: dict[str, Any] = {
             "format": records.FORMAT,
             "model": config["model"],
@@ -121,6 +124,8 @@ class Run:
 
         def note(index: int, valid_score: float) -> None:
             trainer.valid_scores = {**getattr(trainer, "valid_scores", {}), index: float(valid_score)}
+            for listen in self.listeners:
+                listen(trainer)
             if self.watch is not None:
                 self.watch(index, float(valid_score))
 
@@ -130,6 +135,8 @@ class Run:
         self, trainer: Any, best_score: float, best_valid: dict[str, float] | None, seconds: float
     ) -> None:
         """Note the course of training, also before a resume; epochs without an evaluation have a loss only."""
+        for listen in self.listeners:  # epochs of a checkpoint, and of a trainer that calls nobody
+            listen(trainer)
         scores = getattr(trainer, "valid_scores", {})
         self.epochs = [
             {"epoch": epoch, "train_loss": float(loss), "valid_score": scores.get(epoch)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from logging import getLogger
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recbole_ext.run.checkpoints import Checkpoints
     from recbole_ext.run.record import Run
+    from recbole_ext.run.tracking import Called
 
 
 def run(
@@ -25,6 +27,7 @@ def run(
     notes: Sequence[str] = (),
     parent: Path | None = None,
     watch: Callable[[int, float], None] | None = None,
+    called: Called | None = None,
 ) -> dict[str, Any]:
     """Train `model` on `dataset`, evaluate it on the test part, and return the run's record.
 
@@ -38,6 +41,7 @@ def run(
         notes: what a reader of the record has to know of how the run was asked for.
         parent: folder of a finished run of the model on other days, whose weights training goes on from.
         watch: called after each validated epoch with its number, from 0, and its score; what it raises ends the run.
+        called: what trackers are told that the run is; None: one by itself.
 
     Raises:
         recbole_ext.errors.UsageError: an unknown name or key, or a combination that cannot work.
@@ -53,14 +57,17 @@ def run(
     from recbole_ext.files import told
     from recbole_ext.processes import first_before_others, together
 
-    with told(), together(config["device"]), aside(config):
+    with told(), together(config["device"]), aside(config), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", category=FutureWarning, module=r"recbole\."
+        )  # nothing a user can mend
         with first_before_others():
             prepare_atomic_files(config)
         init_seed(config["seed"], config["reproducibility"])
         init_logger(config)
         try:
             getLogger().info(config)
-            return _experiment(config, saved, test, folder, notes, parent, watch)
+            return _experiment(config, saved, test, folder, notes, parent, watch, called)
         finally:
             end_run()  # what the process says later is not of this run, and its folder may be gone by then
 
@@ -75,14 +82,14 @@ def configure(
     config = build_config(model, dataset, config_dict, config_file_list)
     from recbole_ext.bridge.data_sets import check_settings
     from recbole_ext.bridge.keys import refuse_unread
-    from recbole_ext.errors import UsageError, needs
+    from recbole_ext.errors import UsageError
+    from recbole_ext.run.tracking import check_installed
 
     check_dataset(config)
     config.run_settings.protocol.check_valid_metric()
     check_settings(config)
     refuse_unread(config)
-    if config["log_wandb"]:
-        needs("wandb", "log_wandb")
+    check_installed(config)
     for key in ("nproc", "world_size"):
         if int(config[key] or 1) > 1:
             raise UsageError(
@@ -140,12 +147,14 @@ def _experiment(
     notes: Sequence[str],
     parent: Path | None,
     watch: Callable[[int, float], None] | None,
+    called: Called | None,
 ) -> dict[str, Any]:
     from recbole_ext.errors import UsageError
     from recbole_ext.files import cleared
     from recbole_ext.run.parent import read_parent
     from recbole_ext.run.record import Run
     from recbole_ext.run.several import check_settings_of_several
+    from recbole_ext.run.tracking import tracked
 
     before = None if parent is None else read_parent(parent)
     if parent is None and config["replay_share"] is not None:
@@ -154,7 +163,11 @@ def _experiment(
     check_settings_of_several(config, folder, parent)
     run = Run(config, folder, watch)
     run.record["notes"] += notes
-    with cleared(Path(config["runs_dir"]), "*/*/"), cleared(Path(config["checkpoint_dir"])):
+    with (
+        cleared(Path(config["runs_dir"]), "*/*/"),
+        cleared(Path(config["checkpoint_dir"])),
+        tracked(run, called),
+    ):
         return _carried_out(run, config, saved, tested, folder, parent, before)
 
 
@@ -165,11 +178,14 @@ def _carried_out(
     from recbole_ext.processes import first_before_others
     from recbole_ext.run.checkpoints import Checkpoints, resume
     from recbole_ext.run.parent import begin
+    from recbole_ext.run.tracking import Beside
 
     with first_before_others():  # the others find what is cached
         loaders = _loaders(config, run)
     off_policy = _off_policy(config, *loaders) if tested else None
     trainer = _trainer(config, loaders[0])
+    if run.listeners:
+        trainer.wandblogger = Beside(run.listeners, trainer)
     trainer.eval_collector.off_policy = off_policy
     if parent is not None and before is not None:
         # RecBole names checkpoints by the second, and this one must not take the place of the parent's

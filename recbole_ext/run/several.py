@@ -59,6 +59,7 @@ def aside(config: Any) -> Iterator[None]:
         for key in ("runs_dir", "checkpoint_dir"):
             config[key] = str(Path(place, key))
         config["log_wandb"] = config["show_progress"] = False
+        config["track"] = None
         yield
 
 

@@ -7,6 +7,7 @@ yaml and of its source, whose values nobody can check.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
@@ -135,9 +136,9 @@ def _source(cls: type) -> str:
     if cls.__module__ == "recbole.model.abstract_recommender":  # of these one alone reads keys of its own
         text = Path(file).read_text(encoding="utf-8") if file and cls.__name__ == "ContextRecommender" else ""
         return text.partition("class ContextRecommender")[2]
-    if not file or cls.__module__.startswith("recbole_ext."):
+    if cls.__module__.startswith("recbole_ext."):
         return ""
-    text = Path(file).read_text(encoding="utf-8")
+    text = Path(file).read_text(encoding="utf-8") if file else _of_cells(cls)
     for place, suffix in (("recbole.trainer", "Trainer"), ("recbole.data.dataset", "Dataset")):
         companion = getattr(sys.modules.get(place), f"{cls.__name__}{suffix}", None)
         if companion is not None:
@@ -146,6 +147,15 @@ def _source(cls: type) -> str:
             except (OSError, TypeError):
                 continue
     return text
+
+
+def _of_cells(cls: type) -> str:
+    """Text of the functions of a class whose module has no file, such as a notebook's, as far as Python has it."""
+    texts = []
+    for value in vars(cls).values():
+        with contextlib.suppress(OSError, TypeError):  # typed at a prompt, or no function
+            texts.append(inspect.getsource(inspect.unwrap(value)))
+    return "".join(texts)
 
 
 def _kind(name: str, default: Any, comment: str, source: str) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from recbole_ext.settings.base import Flag, Names, Role, Settings, Text, Whole, key
+from recbole_ext.settings.base import Flag, Names, Role, Settings, Text, Whole, each_once, key
 
 
 def _gpus(value: Any) -> Any:
@@ -33,6 +33,16 @@ def one_line(value: Any) -> Any:
 
 Label = Annotated[str, BeforeValidator(one_line)]
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+
+
+def _parted(value: Any) -> Any:
+    """Words that commas part, as on the command line, as a list."""
+    return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+
+
+Trackers = Annotated[  # the classes of run/trackers.py
+    list[Literal["mlflow", "wandb"]], BeforeValidator(_parted), AfterValidator(each_once)
+]
 
 
 class Place(Settings):
@@ -77,8 +87,13 @@ class Place(Settings):
     )
     loss_decimal_place: Whole = key(4, "decimals of the losses that are printed", ge=0, le=17)
     verbose: Flag | None = key(None, "RecBole's own, of a second process")
-    log_wandb: Flag = key(False, "a run is sent to Weights & Biases")
-    wandb_project: Text | None = key("recbole", "project there")
+    track: Trackers | None = key(
+        None,
+        "who is told of a run while it trains, see docs/tracking.md",
+        says="mlflow, wandb, or both in a list, or ~ for none",
+    )
+    log_wandb: Flag = key(False, "RecBole's own: track: wandb, under the names that RecBole gives metrics")
+    wandb_project: Text | None = key("recbole", "project at Weights & Biases")
     # --- RecBole's runs of several processes
     nproc: Whole | None = key(1, "RecBole's own; several processes are started by torchrun", ge=1)
     world_size: Whole | None = key(None, "RecBole's own; several processes are started by torchrun", ge=-1)

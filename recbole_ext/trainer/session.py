@@ -34,6 +34,7 @@ from recbole_ext.settings.training import Training
 from recbole_ext.trainer.averaging import WeightAverage
 from recbole_ext.trainer.collector import RankCollector
 from recbole_ext.trainer.cuda_graphs import GraphedSteps
+from recbole_ext.trainer.eager import eager, without_compiler
 from recbole_ext.trainer.gradients import SharedGradients, as_given, targets_in
 from recbole_ext.trainer.precision import keep_recurrence_exact
 from recbole_ext.trainer.row_updates import RowUpdates, note_of, row_updates_of
@@ -152,7 +153,10 @@ class SessionTrainer(Trainer):
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         """RecBole's, in one kernel for all parameters where torch has that."""
-        plain = super()._build_optimizer(**kwargs)
+        with without_compiler():
+            return eager(self._fused(super()._build_optimizer(**kwargs)))
+
+    def _fused(self, plain: torch.optim.Optimizer) -> torch.optim.Optimizer:
         group = plain.param_groups[0]
         if type(plain) not in FUSED or not all(p.is_floating_point() for p in group["params"]):
             return plain

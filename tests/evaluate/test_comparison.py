@@ -306,6 +306,17 @@ def test_compare_takes_folders_or_a_list_of_them(write_run):
     assert recbole_ext.compare(folders, labels=["x", "y"])["models"][0]["model"] in ("x", "y")
 
 
+def test_compare_takes_what_run_returns(write_run):
+    import recbole_ext
+
+    folders = [write_run(name, [1, 30, 2, 1, 4]) for name in "AB"]
+    records = [{"model": "A", "files": {"record": str(folder / "record.json")}} for folder in folders]
+    assert recbole_ext.compare(records) == recbole_ext.compare(records[0], folders[1]) == compare(folders)
+    for unwritten in ({"model": "A", "files": {}}, {}):
+        with pytest.raises(UsageError, match="the record names no folder: give one that"):
+            recbole_ext.compare(records[0], unwritten)
+
+
 def test_every_pair_or_those_with_a_baseline(write_run):
     ranks = {"A": [1, 1, 1, 1, 1], "B": [2, 2, 1, 1, 3], "C": [3, 2, 9, 9, 9]}
     folders = [write_run(name, rank) for name, rank in ranks.items()]

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from recbole_ext.model import large_softmax
 from recbole_ext.model.large_softmax import softmax_loss, unit_rows
 
 
@@ -39,6 +40,33 @@ def test_any_chunk_equals_the_whole(chunk):
     ours = torch.autograd.grad(3 * loss, (states, vectors))
     theirs = torch.autograd.grad(3 * expected, (states, vectors))
     for a, b in zip(ours, theirs):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_target_that_the_softmax_gives_nothing(precision):
+    """Its probability is no number any more, its loss is."""
+    states = torch.tensor([[200.0], [1.0]], requires_grad=True)
+    vectors = torch.tensor([[1.0], [-1.0], [0.0]], requires_grad=True)
+    loss = softmax_loss(states, vectors, torch.tensor([1, 0]), precision=precision)
+    assert loss.item() == pytest.approx(400 + math.log(1 + math.exp(-1) + math.exp(-2)), rel=1e-3)
+    d_states, d_vectors = torch.autograd.grad(loss, (states, vectors))
+    assert d_states[0].item() == pytest.approx(2) and d_vectors[1].item() == pytest.approx(-200, rel=1e-2)
+
+
+@pytest.mark.parametrize("on", ["probabilities", "gradients"])
+@pytest.mark.parametrize("chunk", [7, 64])
+def test_both_ways_of_a_mixture_are_its_loss(on, chunk, monkeypatch):
+    """That of CPUs, and that of a GPU without Triton."""
+    monkeypatch.setattr(large_softmax, "_of_probabilities", getattr(large_softmax, f"_of_{on}"))
+    states, vectors, target, weight = problem()
+    rest, copied = torch.rand(2, 37, dtype=torch.float64).log().requires_grad_().unbind()
+    own = torch.log_softmax(states @ vectors.T, 1).gather(1, target.unsqueeze(1)).squeeze(1)
+    expected = -(torch.logaddexp(rest + own, copied) * weight).sum()
+    loss = softmax_loss(states, vectors, target, weight, chunk_rows=chunk, mixture=(rest, copied))
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    inputs = (states, vectors, rest, copied)
+    for a, b in zip(torch.autograd.grad(loss, inputs), torch.autograd.grad(expected, inputs)):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 

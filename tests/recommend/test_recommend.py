@@ -70,6 +70,11 @@ def test_a_run_leaves_a_model_that_needs_no_data_and_no_pickle(hrnn, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     expected = recbole_ext.load(hrnn.folder).recommend([["i1", "i2"]], k=3)["item"].tolist()
     assert done.stdout.strip() == str(expected) and [f.name for f in tmp_path.iterdir()] == ["elsewhere"]
+    record = {
+        **hrnn.record,
+        "files": {"record": str(hrnn.folder / "record.json")},
+    }  # as run returned it where it ran
+    assert recbole_ext.load(record).path == hrnn.folder / "model"
 
 
 def test_loading_draws_no_random_number(vstan, hrnn):

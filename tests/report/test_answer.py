@@ -49,6 +49,16 @@ def test_a_test_asked_the_other_way_round_changes_sign_and_bounds():
     assert not tests.between("A", "C", "ndcg@10").tested
 
 
+def test_it_counts_those_that_are_beaten():
+    for losers, said in (
+        ("BC", "and than C (Holm"),
+        ("BCD", "both others (Holm"),
+        ("BCDE", "all 3 others (Holm"),
+    ):
+        models = [model("A", 0.3), *(model(label, 0.2) for label in losers)]
+        assert said in answer(comparison(models, [difference("A", label, 0.1, 0.001) for label in losers]))
+
+
 def test_the_answer_names_winner_interval_and_what_the_tests_say():
     found = comparison(
         [model("HRNNFeat", 0.237), model("SASRec", 0.225), model("VSTAN", 0.2252, train=3.0)],

@@ -391,6 +391,21 @@ def test_environment_counts_where_runs_differ():
     assert rows["experiment commit"] == "abc"
 
 
+def test_a_frame_has_the_rows_of_the_csv(example_folder, example):
+    from recbole_ext.report.tables import comparison_frame
+
+    _, comparisons, _, _ = example
+    frame = comparison_frame(*comparisons)
+    with (example_folder / "report.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert list(frame.columns) == rows[0] and len(frame) == len(rows) - 1
+    assert frame["mean"].tolist() == [float(row[rows[0].index("mean")]) for row in rows[1:]]
+    unknown = [row[rows[0].index("seed_std")] == "" for row in rows[1:]]
+    assert frame["seed_std"].isna().tolist() == unknown and any(unknown) and frame["seed_std"].dtype == float
+    one = comparison_frame(comparisons[1])
+    assert set(one["dataset"]) == {comparisons[1]["dataset"]} and one["targets"].dtype.kind == "i"
+
+
 def test_csv_has_a_row_a_model_metric_and_slice(example_folder, example, hostile_label):
     _, comparisons, _, _ = example
     with (example_folder / "report.csv").open(encoding="utf-8", newline="") as file:

@@ -148,26 +148,22 @@ def tracker(run=None):
     return Tracker(begun=[], ended=[], run=run, **ignored)
 
 
-def test_every_run_is_a_tracking_run_of_its_own(toy, monkeypatch):
-    wandb = tracker()
+@pytest.mark.parametrize("own", [None, SimpleNamespace(summary={})])
+def test_by_recbole_s_own_door_a_tracking_run_ends_with_its_run(make_config, monkeypatch, own):
+    """By ours: test_tracking.py."""
+    from recbole.utils.wandblogger import WandbLogger
+
+    from recbole_ext.bridge.patches.logs import end_run
+
+    wandb = tracker(own)
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     for model in MODELS:
-        run(toy, model, log_wandb=True)
-    assert wandb.begun == list(MODELS) and wandb.ended == list(MODELS)
-
-
-def test_a_tracking_run_of_the_user_s_own_goes_on(toy, monkeypatch):
-    wandb = tracker(SimpleNamespace(summary={}))
-    monkeypatch.setitem(sys.modules, "wandb", wandb)
-    for model in MODELS:
-        run(toy, model, log_wandb=True)
-    assert wandb.begun == wandb.ended == [] and wandb.run.summary
-
-
-def test_without_wandb_it_is_said(toy, monkeypatch):
+        WandbLogger(make_config(model, log_wandb=True))
+        end_run()
+    assert wandb.begun == wandb.ended == ([] if own else list(MODELS)) and wandb.run is own
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UsageError, match="needs wandb, which is not installed: pip install wandb"):
-        run(toy, "GRU4Rec", log_wandb=True)
+    with pytest.raises(UsageError, match="log_wandb is True, but wandb is not installed: pip install wandb"):
+        WandbLogger(make_config("Pop", log_wandb=True))
 
 
 def test_run_folders_of_one_instant_differ(toy, monkeypatch):

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,11 @@ def test_a_run_leaves_its_record(toy, here):
 def test_every_model_ranks_the_same_targets(toy, model):
     import recbole_ext
 
-    ours = recbole_ext.run("HRNNFeat", "toy", embedding_size=8, hidden_size=8, **toy)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "error", FutureWarning
+        )  # RecBole's are nothing that a notebook's reader can mend
+        ours = recbole_ext.run("HRNNFeat", "toy", embedding_size=8, hidden_size=8, **toy)
     if model in ("Pop", "ItemKNN"):  # they learn in one pass, so epochs: 2 would be refused
         del toy["epochs"]
     other = recbole_ext.run(model, "toy", **toy)
@@ -292,6 +297,28 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(toy, here, caps
     )
 
 
+def test_a_learning_curve_leaves_the_pictures_of_a_notebook_alone(tmp_path):
+    """Their backend, without which Jupyter shows none of them, and those that are open."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    from recbole_ext.run.curve import plot_learning_curve
+
+    before = matplotlib.get_backend()
+    matplotlib.use("svg")  # as Jupyter has its own
+    try:
+        own = plt.figure()
+        epochs = [
+            {"epoch": n, "train_loss": 3.0 - n, "valid_score": s} for n, s in enumerate((0.1, None, 0.2))
+        ]
+        plot_learning_curve(epochs, "NDCG@10", 0.2, "a run", tmp_path / "curve.png")
+        assert matplotlib.get_backend() == "svg" and plt.get_fignums() == [own.number]
+        assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    finally:
+        plt.close("all")
+        matplotlib.use(before)
+
+
 @pytest.mark.parametrize("names", [("record.json",), ("ranks.npz", "learning_curve.png", "record.json")])
 def test_the_table_is_printed_whatever_cannot_be_written(toy, here, capsys, disk_full, names):
     disk_full(*names)
@@ -343,7 +370,9 @@ def test_the_table_names_the_checkpoint_that_loads(toy, here, capsys):
 def test_wandb_that_is_not_there_is_told_before_anything_runs(toy, here, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     assert command(toy, "--log_wandb=True") == 2
-    one_sentence(capsys.readouterr().err, "log_wandb needs wandb, which is not installed: pip install wandb")
+    one_sentence(
+        capsys.readouterr().err, "log_wandb needs wandb, which is not installed: pip install 'recbole-ext"
+    )
     assert not Path("runs").exists()
 
 

@@ -19,7 +19,9 @@ LOG_FOLDER, TENSORBOARD_FOLDER = "log", "log_tensorboard"
 LEVELS = ("debug", "info", "warning", "error", "critical")
 _open: list[logging.Handler] = []  # of the run under way
 _writers: list[Any] = []  # to its TensorBoard folder
-_tracked: list[Any] = []  # its run at Weights & Biases, where RecBole has begun one
+_tracked: list[
+    Any
+] = []  # its run at Weights & Biases, where RecBole's own door has begun one; ours: run/tracking.py
 
 
 def patch_names() -> None:
