@@ -77,7 +77,7 @@ def ran(monkeypatch):
 
 
 def file_of(label):
-    return STUDY / "experiments" / "models" / "shop" / label / "seed-1" / "record.json"
+    return STUDY / "experiments" / "study-shop" / "shop" / label / "seed-1" / "record.json"
 
 
 def study(*words):
@@ -106,12 +106,12 @@ def test_from_a_table_to_lists_and_a_second_call(shop, no_page, ran, capsys):
     assert len(readings) == 1 + 3
     # what validation chose, and not the test
     best = {}
-    for file in STUDY.glob("experiments/models/shop/*/seed-1/record.json"):
+    for file in STUDY.glob("experiments/study-shop/shop/*/seed-1/record.json"):
         record = json.loads(file.read_text())
         best[record["model"]] = record["best_valid_score"]
     assert state["winner"] == max(best, key=best.get)
 
-    (trial,) = STUDY.glob("experiments/models/shop/GRU4Rec/search/*/record.json")
+    (trial,) = STUDY.glob("experiments/study-shop/shop/GRU4Rec/search/*/record.json")
     trained, cell = (json.loads(file.read_text())["seconds"]["train"] for file in (trial, file_of("GRU4Rec")))
     assert cell > 0.5 * trained  # the trial's own, though two calls have gone on from its checkpoint since
 
@@ -214,7 +214,7 @@ def test_several_seeds_and_a_data_set_by_name(shop, no_page, monkeypatch, capsys
     assert "There is no GPU, and 120 items to tell apart: in the training of GRU4Rec 2,048" in said
     assert "120 items to tell apart" in Path("second/index.html").read_text()
     for study_folder, seeds, loss in (("first", 1, None), ("second", 2, "sampled_softmax")):
-        records = Path(study_folder).glob("experiments/models/shop/GRU4Rec/seed-*/record.json")
+        records = Path(study_folder).glob("experiments/study-shop/shop/GRU4Rec/seed-*/record.json")
         losses = [json.loads(record.read_text())["config"]["train_loss"] for record in records]
         assert losses == [loss] * seeds
     assert "one seed" not in Path("second/study.txt").read_text()
@@ -233,7 +233,7 @@ def test_a_refit_is_of_what_validation_found(shop, no_page, ran, capsys):
     assert study("shop.csv", "--minutes", 5) == 0  # there is no time left, nor anything to do
     assert begun == [] and (STUDY / "study.txt").read_text() == text and "Left out" not in text
     state.unlink()
-    for file in STUDY.glob("experiments/models/shop/*/seed-1/record.json"):
+    for file in STUDY.glob("experiments/study-shop/shop/*/seed-1/record.json"):
         file.unlink()  # as before the test
     state.write_text(json.dumps({"seconds_used": 300}))
     assert study("shop.csv", "--minutes", 5) == 0

@@ -45,7 +45,6 @@ from recbole_ext.settings.files import config_files, merge
 from recbole_ext.settings.split import straddles
 
 ZOO = "study"  # of configs/experiment
-MODELS = "models"  # the experiment of a study, in its folder
 CHOSEN, LOG_PAGE, EXPERIMENT, INDEX, TEXT, STATE = (
     "chosen",
     "log.html",
@@ -149,7 +148,7 @@ def _experiment(wanted: Wanted) -> Experiment:
     own = {"runs_dir": str(wanted.folder)}
     return replace(
         read,
-        name=MODELS,
+        name=f"study-{wanted.dataset}",  # as trackers and the page have it
         datasets=(wanted.dataset,),
         seeds=wanted.seeds,
         settings=merge(read.settings, wanted.settings, own),
@@ -251,7 +250,9 @@ def _chosen(wanted: Wanted, experiment: Experiment) -> Chosen:
         used += seconds
         _note(wanted.folder, seconds_used=used)
 
-    found = searched_in_time(experiment, left, wanted.folder / "experiments" / MODELS / ".chosen", spent)
+    found = searched_in_time(
+        experiment, left, wanted.folder / "experiments" / experiment.name / ".chosen", spent
+    )
     if not found.finished and found.failed:
         label, reason = next(iter(found.failed.items()))
         raise UsageError(f"no model could be trained on {wanted.dataset}; {label}: {reason}")
