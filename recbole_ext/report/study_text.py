@@ -192,9 +192,12 @@ def _how_sure(winner: str, comparison: Fields, metric: str) -> list[str]:
 
 
 def _left_out(left_out: Mapping[str, str]) -> list[str]:
-    if not left_out:
-        return []
-    return [f"Left out: {'; '.join(f'{label} ({why})' for label, why in left_out.items())}."]
+    """By the reason, which is the same for those that the time did not suffice for."""
+    by_reason: dict[str, list[str]] = {}
+    for label, why in left_out.items():
+        by_reason.setdefault(why, []).append(label)
+    parts = [f"{listed(labels, len(labels))} ({why})" for why, labels in by_reason.items()]
+    return [f"Left out: {'; '.join(parts)}."] if parts else []
 
 
 def _cannot_tell(facts: Facts) -> str:

@@ -144,11 +144,12 @@ def test_the_floor_wins():
 
 def test_alone_with_those_that_were_left_out():
     one = comparison({"Pop": 0.1}, {})
-    left = {"SASRec": "3 minutes did not suffice", "Mine": "cannot be read"}
+    late = "3 minutes did not suffice"
+    left = {"SASRec": late, "Mine": "cannot be read", "HRNNFeat": late}
     text = study_text("Pop", one, None, "Pop", FACTS, left)
     assert "Take Pop: no other model was tried to its end, and it is one of the simplest." in text
     assert "Nothing says that it is better than any other." in text
-    assert "Left out: SASRec (3 minutes did not suffice); Mine (cannot be read)." in text
+    assert "Left out: SASRec and HRNNFeat (3 minutes did not suffice); Mine (cannot be read)." in text
     assert "How sure" not in text
 
 
