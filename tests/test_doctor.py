@@ -56,7 +56,7 @@ def test_everything_as_tested(ask):
     assert code == 0
     # a GPU whose driver is too old is not what this test is about
     assert {one["state"] for name, one in found.items() if not name.startswith("gpu")} == {"ok"}
-    assert found["run, experiment, update, recommend"]["says"] == "ready"
+    assert found["study, run, experiment, update, recommend"]["says"] == "ready"
 
 
 def test_what_is_missing_for_which_command(ask):
@@ -67,7 +67,7 @@ def test_what_is_missing_for_which_command(ask):
     found, code = ask(recbole=None)
     assert code == 1 and found["recbole"]["state"] == "wrong"
     assert found["convert, compare, promote"]["says"] == "ready"
-    assert found["run, experiment, update, recommend"]["mend"] == found["serve"]["mend"] == RECBOLE
+    assert found["study, run, experiment, update, recommend"]["mend"] == found["serve"]["mend"] == RECBOLE
     found, code = ask(polars=None)
     assert code == 1 and found["convert, compare, promote"]["mend"] == "pip install recbole-ext"
 

@@ -36,6 +36,7 @@ TESTS = (
     "make lint",
 )  # they run these tests, or .ci/run runs them beside
 ELSEWHERE = {  # the test that runs the command, or does what its line says
+    "recbole-ext study FOLDER/events.csv": "test_study.py",
     "recbole-ext new shop my-shop": "test_new.py",
     "recbole-ext run --model=HRNNFeat --dataset=shop": "test_new.py",
     "recbole-ext compare RUN RUN": "test_new.py",
@@ -161,9 +162,6 @@ def test_command(folder, command, monkeypatch, capsys):
         words += ["--epochs=1", "--use_gpu=False"]
     if "--experiment=demo" in words:
         words += ["--seed=1", "--model=VSTAN,Pop"]  # one of its seeds, some of its models
-    if "--seed=1,2,3" in words:
-        words = [word for word in words if not word.startswith(("--seed", "--model"))]
-        words += ["--seed=1", "--model=VSTAN,Pop"]
     if "--seed=1,2" in words:
         words += ["--hidden_size=8", "--inner_size=16"]  # four runs
     if "compare" in words:  # of runs that are there

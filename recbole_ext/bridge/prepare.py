@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,21 @@ def _sum(file: Path, size: int, changed: int) -> str:
 
 def _compare_options(options: Any, out: Path) -> None:
     """Warn where the atomic files in `out` were converted with other options than the configuration names."""
+    for key, recorded, value in changed_options(options, out):
+        getLogger().warning(
+            "%s was converted with %s %s, and convert_options says %s: delete that folder to convert again",
+            out,
+            key,
+            recorded,
+            value,
+        )
+
+
+def changed_options(options: Any, out: Path) -> Iterator[tuple[str, Any, Any]]:
+    """Options that are not those which the atomic files in `out` were converted with: name, then value, value now.
+
+    options: a mapping, None or what is wrong anyway; options that it leaves out are not looked at.
+    """
     made = manifest(str(out)).get("options")
     if not isinstance(made, dict) or not isinstance(options, dict):
         return
@@ -121,13 +137,7 @@ def _compare_options(options: Any, out: Path) -> None:
         names = (key, f"{key}_file", f"{key}_files")
         recorded = next((place[name] for place in places for name in names if name in place), None)
         if _as_texts(recorded) != _as_texts(value):
-            getLogger().warning(
-                "%s was converted with %s %s, and convert_options says %s: delete that folder to convert again",
-                out,
-                key,
-                recorded,
-                value,
-            )
+            yield key, recorded, value
 
 
 def _as_texts(value: Any) -> list[str]:

@@ -17,6 +17,7 @@ from recbole_ext.arguments import exit_code, printable
 from recbole_ext.errors import UsageError, did_you_mean, missing
 
 COMMANDS = {
+    "study": "from a log to the model for it: data page, models within a time, tests, a paragraph that says why",
     "run": "train a model on a data set, test it once and leave a record; several names make a grid",
     "experiment": "a grid from a file: searches on validation, seeds, tests, one page",
     "convert": "raw logs to RecBole's atomic files",
@@ -33,11 +34,12 @@ COMMANDS = {
 ANEW = "the same command begins anew"
 GO_ON = {  # after Ctrl-C, where nobody knows better how
     "run": f"{ANEW}, --resume_from=FILE goes on from a checkpoint",
+    "study": "the same command goes on",
     "experiment": "the same command goes on",
     "convert": f"what was there before is unchanged, {ANEW}",
     "serve": "the same command serves again",
 }
-TRAIN = ("run", "experiment", "update", "export")  # they need torch and all the rest
+TRAIN = ("study", "run", "experiment", "update", "export")  # they need torch and all the rest
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "recbole-ext") -> int:

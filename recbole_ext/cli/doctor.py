@@ -64,7 +64,7 @@ WITHOUT = ("torch", "recbole")
 # commands to the extra that they need beside the rest; those of the first line need none of WITHOUT
 COMMANDS = {
     "convert, compare, promote": "",
-    "run, experiment, update, recommend": "",
+    "study, run, experiment, update, recommend": "",
     "serve": "serve",
     "export": "onnx",
     "experiment, sampler: tpe": "search",

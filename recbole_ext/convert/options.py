@@ -195,8 +195,11 @@ class Options(Settings):
         return found
 
     @classmethod
-    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """An argument for each option; one that is not given is not in the namespace, so that defaults stay here."""
+    def add_arguments(cls, parser: argparse._ActionsContainer) -> None:
+        """To a parser, or a group of one, an argument for each option.
+
+        One that is not given is not in the namespace, so that defaults stay here.
+        """
         for name, field in cls.keys().items():
             door = _extra(field, "door", "option")
             if door == "positional":

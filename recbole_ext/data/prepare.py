@@ -224,10 +224,10 @@ def prepare(log: Log, wanted: Wanted) -> Prepared:
         log, note = _capped(log, wanted.sessions_per_user)
         notes.append(note)
     if wanted.parting is not None and wanted.on_training:
-        parts = _parted(log, wanted.parting)
+        parts = parted(log, wanted.parting)
     log = _limited(log, wanted, parts, ())
     if wanted.parting is not None and wanted.cold_items is not None:
-        parts = parts or _parted(log, wanted.parting)
+        parts = parts or parted(log, wanted.parting)
         log, held_out, note = _without_cold(log, wanted.cold_items, parts)
         notes.append(note)
         log = _limited(log, wanted, parts, held_out)  # those that were inside may no longer be
@@ -249,8 +249,11 @@ def _capped(log: Log, most: int) -> tuple[Log, str]:
     return log.left(keep[log.session]), note
 
 
-def _parted(log: Log, parting: Parting) -> Parts:
-    """The split, made of the log as it is."""
+def parted(log: Log, parting: Parting) -> Parts:
+    """The split, made of the log as it is, which knows its times, and its `split` column where that is the split.
+
+    Raises UsageError as `splits.session_parts` does.
+    """
     start = np.full(len(log.sessions), np.inf)
     np.minimum.at(start, log.session, log.times)
     in_order = np.argsort(start, kind="stable")

@@ -173,7 +173,8 @@ def changes(
             ratios.append(drawn_a / drawn_b - 1)
     tail = (100 - LEVEL) / 2
     found = np.concatenate(ratios)
-    low, high = np.percentile(found, (tail, 100 - tail), axis=0)
+    with np.errstate(invalid="ignore"):  # of what is not finite, which is unknown
+        low, high = np.percentile(found, (tail, 100 - tail), axis=0)
     unknown = ~np.isfinite(found).all(axis=0)
     low[unknown], high[unknown] = np.nan, np.nan
     return Changes(change, low, high, (1 + above) / (1 + draws), (1 + below) / (1 + draws))

@@ -49,7 +49,7 @@ def _conducted(experiment: Experiment, ray: Any, command: str, tables: bool) -> 
     grid = Grid(experiment, tables)
     report = grid.groups[0].cells[0].ledger.parent
     _check_writable(grid.place, report)
-    with _alone(grid.place), cleared(grid.place, "**/"), cleared(report):
+    with alone(grid.place), cleared(grid.place, "**/"), cleared(report):
         _tell_torn(grid)
         _tell_replaced(grid)
         try:
@@ -154,16 +154,17 @@ def _tell_replaced(grid: Grid) -> None:
 
 
 @contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Hold the experiment's folder; UsageError while another process does. The lock goes with its process."""
+def alone(place: Path, or_else: str = "choose another --name") -> Iterator[None]:
+    """Hold a folder that one process at a time works in; UsageError while another one does.
+
+    The lock goes with its process. or_else: what who does not want to wait may do.
+    """
     place.mkdir(parents=True, exist_ok=True)
     lock = FileLock(place / "lock")
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
-        raise UsageError(
-            f"another process is at work in {place}: wait for it, or choose another --name"
-        ) from error
+        raise UsageError(f"another process is at work in {place}: wait for it, or {or_else}") from error
     try:
         yield
     finally:

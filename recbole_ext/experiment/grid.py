@@ -41,7 +41,7 @@ class Grid:
     def begin(self) -> None:
         """Pass over finished cells whose files are whole; a group without any other has nothing to search either."""
         for group in self.groups:
-            if group.passed_over:
+            if group.passed_over and not self.experiment.quiet:
                 keys = ", ".join(group.passed_over)
                 print(f"{group.dataset} {group.entry.label} does not read {keys}: left out", flush=True)
             if group.unusable is not None:

@@ -78,6 +78,7 @@ class Experiment:
     seeds: None: the configured seed. search_trials: None: search_minutes alone says how many. overrides: settings of
     the command line, over all others. files: those of --config_files, under all others. report: folder of page, ledger
     and chosen settings. text: the yaml file's. narrowed: the command line names some of the file's models only.
+    quiet: only the ends of runs and the tables are said, as it is a part of something that speaks for itself.
     workers: None: one, or on a cluster as many as it has room for. ray, gpus_per_cell: see Cluster.
     """
 
@@ -103,6 +104,7 @@ class Experiment:
     files: tuple[str, ...] = ()
     text: str | None = None
     narrowed: bool = False
+    quiet: bool = False
 
 
 def read_experiment(file: str | Path) -> Experiment:

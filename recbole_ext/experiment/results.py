@@ -34,7 +34,7 @@ def write_results(grid: Grid, command: str) -> bool:
     experiment = grid.experiment
     jobs = [(job, _with_cost_of_parts(grid, job, cells.record_of(job))) for _, job in grid.jobs()]
     folder = jobs[0][0].ledger.parent
-    records = [_with_course(job, record) for job, record in jobs if record is not None and "test" in record]
+    records = _tested(jobs)
     if experiment.test:
         for dataset in experiment.datasets:
             own = [record for record in records if record["dataset"] == dataset]
@@ -42,16 +42,25 @@ def write_results(grid: Grid, command: str) -> bool:
                 print(comparison_table(own))
     written = _write(folder / CHOSEN, lambda file: write_text(file, _choices(grid, command)))
     written &= _write(folder / CELLS, lambda file: _write_cells(file, grid, jobs))
-    if not experiment.test:
+    if not experiment.test and not experiment.quiet:
         print(f"chosen on validation, the test parts were not read: {folder / CHOSEN}")
     if not experiment.test or not records:
         return written
     said = about(grid, command, folder, records)
     files, complete = _report(folder, said, records, searches(grid), grid.kept)
     grid.kept.drop_others()
-    for file in files:
+    for file in files[:1] if experiment.quiet else files:
         print(f"  {file}")
     return complete and written
+
+
+def tested(grid: Grid) -> list[dict[str, Any]]:
+    """Records of the cells whose test part was read, as the page has them."""
+    return _tested([(job, _with_cost_of_parts(grid, job, cells.record_of(job))) for _, job in grid.jobs()])
+
+
+def _tested(jobs: Sequence[tuple[Job, dict[str, Any] | None]]) -> list[dict[str, Any]]:
+    return [_with_course(job, record) for job, record in jobs if record is not None and "test" in record]
 
 
 def _write(file: Path, write: Callable[[Path], None]) -> bool:
@@ -134,36 +143,45 @@ def _report(
     kept: Kept,
 ) -> tuple[list[Path], bool]:
     """Compare the records of each data set and write the page; also says whether all could be compared."""
-    from recbole_ext.evaluate.comparison import compare
     from recbole_ext.report.experiment_report import write_report
-    from recbole_ext.report.sections.findings import slug
 
     comparisons, complete = [], True
     for dataset in about["datasets"]:
         own = [record for record in records if record["dataset"] == dataset]
         if not own:
             continue
-        labels = [record["label"] for record in own]
-        folders = [Path(record["folder"]) for record in own]
-        try:  # every pair is tested, the baseline only marks the ranking: the best model may be another one
-            compared = kept.get(
-                slug(f"compared {dataset}"),
-                [own, *map(_sum_of_ranks, folders)],
-                partial(compare, folders, labels=labels),
-            )
+        try:
+            comparisons.append(compared(dataset, own, kept))
         except UsageError as error:
             print(f"error: the runs on {dataset} cannot be compared: {error}", file=sys.stderr)
             complete = False
-            continue
-        for model in compared.get("models", ()):  # a blend's records here know what its models cost
-            train = [one["seconds"]["train"] for one in own if one["label"] == model["model"]]
-            model["seconds"] = {**model["seconds"], "train": statistics.mean(train)}
-        comparisons.append({"dataset": dataset, **compared})
     try:
         return list(write_report(folder, about, comparisons, list(records), searches, kept)), complete
     except UsageError as error:  # the tables are out
         print(f"error: {error}", file=sys.stderr)
         return [], False
+
+
+def compared(dataset: str, own: Sequence[dict[str, Any]], kept: Kept) -> dict[str, Any]:
+    """The comparison of the records of one data set, as `tested` has them, as it was kept or made now.
+
+    Raises UsageError where they cannot be compared.
+    """
+    from recbole_ext.evaluate.comparison import compare
+    from recbole_ext.report.sections.findings import slug
+
+    labels = [record["label"] for record in own]
+    folders = [Path(record["folder"]) for record in own]
+    # every pair is tested, the baseline only marks the ranking: the best model may be another one
+    found: dict[str, Any] = kept.get(
+        slug(f"compared {dataset}"),
+        [own, *map(_sum_of_ranks, folders)],
+        partial(compare, folders, labels=labels),
+    )
+    for model in found.get("models", ()):  # a blend's records here know what its models cost
+        train = [one["seconds"]["train"] for one in own if one["label"] == model["model"]]
+        model["seconds"] = {**model["seconds"], "train": statistics.mean(train)}
+    return {"dataset": dataset, **found}
 
 
 def _sum_of_ranks(folder: Path) -> str | None:

@@ -95,6 +95,14 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class Links:
+    """A list of other pages: title, address from here, and what is there."""
+
+    kind: ClassVar[str] = "links"
+    entries: Sequence[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
 class Section:
     """A title and what stands below it, smaller sections included."""
 
@@ -112,7 +120,7 @@ class Section:
         return found
 
 
-Block = Table | Figure | Prose | Notes | Listing | Section
+Block = Table | Figure | Prose | Notes | Listing | Links | Section
 
 
 def section(title: str, *blocks: Block | None) -> Section | None:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import re
 
-from recbole_ext.report.document import Block, Cell, Figure, Listing, Notes, Prose, Report, Section, Table
+from recbole_ext.report.document import (
+    Block,
+    Cell,
+    Figure,
+    Links,
+    Listing,
+    Notes,
+    Prose,
+    Report,
+    Section,
+    Table,
+)
 
 
 def render_markdown(report: Report) -> str:
@@ -38,6 +49,11 @@ def _block(block: Block, level: int) -> list[str]:
             return ["", *(f"- {plain(line)}" for line in block.lines)]
         case Listing():
             return ["", *_fenced(block.text, block.language)]
+        case Links():
+            return [
+                "",
+                *(f"- [{plain(title)}]({address}): {plain(said)}" for title, address, said in block.entries),
+            ]
         case Section():
             return _section(block, level + 1)
 

@@ -17,7 +17,7 @@ import yaml
 from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
-from recbole_ext.experiment.conduct import _alone
+from recbole_ext.experiment.conduct import alone
 
 from .conftest import SETTINGS
 
@@ -534,7 +534,7 @@ with FileLock(sys.argv[1]):
 """
 
 
-def test_an_experiment_under_way_is_left_alone(write_experiment, capsys):
+def test_an_experiment_under_way_is_leftalone(write_experiment, capsys):
     file = write_experiment(models=["Pop"], seeds=[1])
     (RUNS / "try").mkdir(parents=True)
     held = subprocess.Popen(
@@ -545,15 +545,15 @@ def test_an_experiment_under_way_is_left_alone(write_experiment, capsys):
         assert run(file) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1 and "another process is at work in runs/experiments/try" in said
-        with pytest.raises(UsageError, match="another process is at work"), _alone(RUNS / "try"):
+        with pytest.raises(UsageError, match="another process is at work"), alone(RUNS / "try"):
             pass
     finally:
         held.kill()  # it has no time to let go, the system does
         held.wait()
     with (
-        _alone(RUNS / "try"),
+        alone(RUNS / "try"),
         pytest.raises(UsageError, match="another process is at work"),
-        _alone(RUNS / "try"),
+        alone(RUNS / "try"),
     ):
         pass
     assert run(file) == 0
@@ -595,7 +595,7 @@ def alive(process):
         return False
 
 
-def test_lists_on_the_command_line_print_tables_and_leave_results_alone(here, capsys, reported):
+def test_lists_on_the_command_line_print_tables_and_leave_resultsalone(here, capsys, reported):
     line = [
         "--model=Pop,GRU4Rec",
         "--dataset=toy",

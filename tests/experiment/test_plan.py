@@ -181,7 +181,11 @@ def test_the_shipped_experiments_ask_for_what_can_be_had(file, tmp_path, monkeyp
     from recbole_ext.experiment.checked import asked_of
 
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "atomic_data" / file.stem).mkdir(parents=True)
+    place = tmp_path / "atomic_data" / file.stem
+    place.mkdir(parents=True)
+    (place / f"{file.stem}.inter").write_text(
+        "session_id:token\titem_id:token\ttimestamp:float\n"
+    )  # of a study
     experiment = read_experiment(file)
     for dataset in experiment.datasets:
         for entry in experiment.models:

@@ -116,7 +116,7 @@ def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any)
         "train_loss_dict": {k: float(v) for k, v in self.train_loss_dict.items() if v is not None},
         "valid_scores": dict(getattr(self, "valid_scores", {})),
         "epoch_values": {epoch: dict(values) for epoch, values in getattr(self, "epoch_values", {}).items()},
-        "train_seconds": time.perf_counter() - getattr(self, "_fit_began", time.perf_counter()),
+        "train_seconds": _train_seconds(self),
         "state_dict": weights,
         "other_parameter": _encoded_other_parameter(self.model, _trusts(self.config)),
         "optimizer": self.optimizer.state_dict(),
@@ -131,6 +131,13 @@ def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any)
     write_checkpoint(state, file)
     if verbose:
         self.logger.info(f"Saving current: {file}")
+
+
+def _train_seconds(self: Any) -> float:
+    """Of this and of earlier calls; where the resumed training had ended, nothing is fitted here."""
+    began = getattr(self, "_fit_began", None)
+    before: float = getattr(self, "seconds_before", 0.0)
+    return before if began is None else time.perf_counter() - began
 
 
 def _resume_checkpoint(self: Any, resume_file: str) -> None:
