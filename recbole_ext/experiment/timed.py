@@ -287,7 +287,5 @@ def stopped_after(seconds: float) -> Iterator[None]:
     finally:
         over.set()
         clock.join()
-        time.sleep(
-            0
-        )  # an interruption that came with the end is heeded by `handle`, which does nothing any more
+        time.sleep(0)  # an interruption that came with the end is `handle`'s, which does nothing any more
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
