@@ -25,6 +25,7 @@ from recbole_ext.recommend.encoders import NETWORKS, Encoder, encoder_of, write_
 from recbole_ext.recommend.exported import ARRAYS_FILE, ENCODER, FORMAT, ITEMS, SCAN, STATED, VECTORS
 from recbole_ext.recommend.folder import ModelFolder, Part, read
 from recbole_ext.recommend.lists import Lister, run_of
+from recbole_ext.run.model_folder import CARD
 from recbole_ext.scores.table import groups
 
 REQUIREMENTS = "requirements.txt"
@@ -58,6 +59,8 @@ def export(run: str | Path, out: str | Path, int8: bool = False) -> Summary:
     if out.exists() and not exported.is_one(out):
         raise UsageError(f"{out} is there already and no exported folder: name another one")
     files = _files(folder, folder.part(folder.catalogue, torch.device("cpu")), int8)
+    if CARD in folder.sums:  # folders of before 0.2 have none
+        files[CARD] = _copy_of(folder.path / CARD)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{out.name}.") as place:
         made = Path(place) / out.name

@@ -244,7 +244,7 @@ def test_other_models_are_refused_by_name(shop_run, tmp_path, model, settings, s
 def test_a_changed_or_cut_file_is_refused(pair, tmp_path):
     _, _, theirs = pair("GRU4RecFeat")
     files = {file.name: file.read_bytes() for file in theirs.path.iterdir()}
-    assert len(files) == 7
+    assert len(files) == 8 and files["README.md"].startswith(b"# GRU4RecFeat")
     place = tmp_path / "folder"
     for name, whole in files.items():
         for harmed in (whole[: len(whole) // 2], whole[:-3] + b"x" + whole[-2:], None):
