@@ -126,6 +126,17 @@ def test_from_a_table_to_lists_and_a_second_call(shop, no_page, ran, capsys):
     assert (STUDY / "experiment" / "test_readings.csv").read_text().splitlines() == readings
     assert json.loads((STUDY / "chosen" / "record.json").read_text()) == chosen
 
+    # the same log, called otherwise: with fewer options, by its name, by another path
+    for words in (
+        ["shop.csv"],
+        ["shop"],
+        ["atomic_data/shop"],
+        [str(shop / "shop.csv"), "--item", "product"],
+    ):
+        assert study(*words, "--minutes", 9) == 0
+        assert begun == [] and text in capsys.readouterr().out
+    assert (STUDY / "experiment" / "test_readings.csv").read_text().splitlines() == readings
+
 
 def test_an_interrupted_study_goes_on(shop, no_page, ran, capsys):
     begun, stop = ran
@@ -312,7 +323,19 @@ def test_a_log_that_was_converted_otherwise_or_has_changed(shop, no_page, capsys
     assert study("copy.csv", "--to", STUDY) == 2
     assert "holds the study of shop, not of copy" in capsys.readouterr().err
     assert study("shop.csv", "--gap-minutes", 5) == 2
-    assert "was converted with gap_minutes 30" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "was converted with gap_minutes 30" in said.err and "convert_options" not in said.out + said.err
+    Path("other").mkdir()
+    Path("other/shop.csv").write_text(Path("shop.csv").read_text().replace("p001", "p002"))
+    assert study("other/shop.csv") == 2
+    assert (
+        "holds the study of shop.csv: give other/shop.csv another name with --name" in capsys.readouterr().err
+    )
+    assert study("other/shop.csv", "--to", "elsewhere") == 2
+    assert "give it another name with --name, or delete that folder" in capsys.readouterr().err
+    assert study("shop", "--to", "by-name") == 0
+    assert study("shop.csv", "--to", "by-name") == 2
+    assert "the study of the data set shop, by its name: go on with study shop" in capsys.readouterr().err
     with open("shop.csv", "a") as stream:
         stream.write("v1,2026-06-01T10:00:00Z,view,p001\n")
     assert study("shop.csv") == 2

@@ -20,11 +20,12 @@ from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.files import UNFINISHED, events_file, sha256
 
 
-def prepare_atomic_files(config: Any) -> None:
+def prepare_atomic_files(config: Any, mend: str = "") -> None:
     """Convert the data set's raw logs when its `.inter` file is missing.
 
     Keys: `source` names the converter, `raw_path` the folder of the raw logs (default raw_data/<dataset>),
     `convert_options` the converter's options, `generate` the generator's options for demo data.
+    mend: what an error says to do where the atomic files are of other logs; empty: what a run can do.
 
     Raises:
         UsageError: there are no atomic files and the data set's yaml names no source, or a wrong option.
@@ -40,7 +41,7 @@ def prepare_atomic_files(config: Any) -> None:
             getLogger().warning(
                 "%s is not in the working directory: its atomic files are those of %s", name, out
             )
-        _compare_raw(config, out)
+        _compare_raw(config, out, mend)
         _compare_options(config["convert_options"], out)
         return
     if config["benchmark_filename"] or name == "ml-100k":
@@ -79,14 +80,16 @@ def check_raw_settings(config: Any) -> None:
         check_generate(config["generate"])
 
 
-def _compare_raw(config: Any, out: Path) -> None:
+def _compare_raw(config: Any, out: Path, mend: str) -> None:
     """UsageError where the user names raw logs that are not those which the atomic files in `out` were made of."""
     if "raw_path" not in getattr(config, "external_config_dict", {}) or not config["raw_path"]:
         return
     raw, sources = Path(config["raw_path"]), manifest(str(out)).get("sources") or []
     while not raw.exists() and any(mark in raw.name for mark in "*?["):
         raw = raw.parent  # the folder that the parts of a glob are named from
-    mend = f"leave raw_path out to use the atomic files in {out}, or delete that folder to convert again"
+    mend = (
+        mend or f"leave raw_path out to use the atomic files in {out}, or delete that folder to convert again"
+    )
     if not raw.exists():
         raise UsageError(f"raw_path {raw} does not exist: {mend}")
     if not sources:

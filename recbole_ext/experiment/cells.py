@@ -126,6 +126,8 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
             continue
         if part == "data":
             return "the atomic files are others"
+        if part == "search":
+            return "it was chosen by another search"
         if part == "config" and isinstance(old, Mapping) and isinstance(new, Mapping):
             keys = (
                 key for key in set(old) | set(new) if (key in old, old.get(key)) != (key in new, new.get(key))

@@ -12,6 +12,7 @@ import math
 import shlex
 import shutil
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from recbole_ext.data.manifest import manifest
 from recbole_ext.data.splits import split_of
 from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.promotion import promotion
-from recbole_ext.experiment import cells
+from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.checked import asked_of
 from recbole_ext.experiment.conduct import alone, run_experiment
 from recbole_ext.experiment.grid import PAGE, Grid
@@ -45,6 +46,7 @@ from recbole_ext.settings.files import config_files, merge
 from recbole_ext.settings.split import straddles
 
 ZOO = "study"  # of configs/experiment
+DATA = "atomic_data"  # where atomic files are unless data_path says otherwise
 CHOSEN, LOG_PAGE, EXPERIMENT, INDEX, TEXT, STATE = (
     "chosen",
     "log.html",
@@ -101,8 +103,10 @@ def study(wanted: Wanted) -> Study:
             is wrong.
         KeyboardInterrupt: it was stopped; its text says how to go on.
     """
+    said = wanted.settings.get("convert_options")
+    wanted = _as_before(wanted)
     experiment = _experiment(wanted)
-    config = _converted(wanted, experiment)
+    config = _converted(wanted, experiment, said)
     try:
         check_writable(wanted.folder)
     except OSError as error:
@@ -115,6 +119,35 @@ def study(wanted: Wanted) -> Study:
         return _concluded(wanted, experiment, facts, chosen, note)
 
 
+def _as_before(wanted: Wanted) -> Wanted:
+    """With the settings of an earlier call where this one means the same log: the runs are known by them.
+
+    Options of reading that this call leaves out are that one's; those that it names are compared with the atomic files
+    later. UsageError where it means another log, or would split it in another way.
+    """
+    state = cells.read_json(wanted.folder / STATE) or {}
+    before, now = state.get("settings"), wanted.settings
+    if not isinstance(before, dict) or state.get("dataset") != wanted.dataset:
+        return wanted
+    holds = f"{wanted.folder} holds the study of"
+    if "raw_path" in now and "raw_path" not in before:
+        raise UsageError(
+            f"{holds} the data set {wanted.dataset}, by its name: go on with study {wanted.dataset}, or give "
+            f"{now['raw_path']} another name with --name"
+        )
+    if "raw_path" in now and _place(now, "raw_path") != before.get("resolved"):
+        raise UsageError(f"{holds} {before['raw_path']}: give {now['raw_path']} another name with --name")
+    if _place(now, "data_path") != _place(before, "data_path"):
+        raise UsageError(f"{holds} atomic files elsewhere: name another folder with --to")
+    if "eval_args" in now and now["eval_args"] != before.get("eval_args"):
+        raise UsageError(f"{holds} another split of {wanted.dataset}: name another folder with --to")
+    return replace(wanted, settings={key: value for key, value in before.items() if key != "resolved"})
+
+
+def _place(settings: Mapping[str, Any], key: str) -> str:
+    return str(Path(str(settings.get(key, DATA))).resolve())
+
+
 def _check_folder(wanted: Wanted) -> None:
     """UsageError where the folder is that of another data set's study."""
     before = (cells.read_json(wanted.folder / STATE) or {}).get("dataset", wanted.dataset)
@@ -122,7 +155,8 @@ def _check_folder(wanted: Wanted) -> None:
         raise UsageError(
             f"{wanted.folder} holds the study of {before}, not of {wanted.dataset}: name another folder with --to"
         )
-    _note(wanted.folder, dataset=wanted.dataset)
+    resolved = {"resolved": _place(wanted.settings, "raw_path")} if "raw_path" in wanted.settings else {}
+    _note(wanted.folder, dataset=wanted.dataset, settings={**wanted.settings, **resolved})
 
 
 @contextmanager
@@ -161,18 +195,22 @@ def _experiment(wanted: Wanted) -> Experiment:
 # --- the log ------------------------------------------------------------------------------------------------
 
 
-def _converted(wanted: Wanted, experiment: Experiment) -> Any:
-    """Convert the log where it is not; RecBole's Config of a run, for what all of them share."""
+def _converted(wanted: Wanted, experiment: Experiment, said: Any) -> Any:
+    """Convert the log where it is not; RecBole's Config of a run, for what all of them share.
+
+    said: options of reading that this call names.
+    """
     config = _config(experiment)
     folder = Path(config["data_path"])
     converted_before = events_file(folder, wanted.dataset) is not None
-    prepare_atomic_files(config)
     if converted_before:
-        for key, before, now in changed_options(wanted.settings.get("convert_options"), folder):
+        for key, before, now in changed_options(said, folder):
             raise UsageError(
                 f"{folder} was converted with {key} {before}, and now {key} is {now}: delete that folder to convert "
                 "again, or give another --name"
             )
+    prepare_atomic_files(config, "give it another name with --name, or delete that folder to convert again")
+    if converted_before:
         print(f"{folder} was converted before", flush=True)
     elif known := manifest(str(folder)):
         print(summary(known, folder), flush=True)
@@ -323,6 +361,7 @@ def _concluded(wanted: Wanted, experiment: Experiment, facts: Facts, chosen: Cho
         facts,
         {**left_out, **failed},
         _of_search(chosen),
+        _most_readings(grid),
     )
     _copy(Path(run), wanted.folder / CHOSEN)
     cannot = _cannot(wanted.folder / CHOSEN)
@@ -362,6 +401,12 @@ def _concluded(wanted: Wanted, experiment: Experiment, facts: Facts, chosen: Cho
         wanted.folder / INDEX,
         bool(chosen.failed or failed),
     )
+
+
+def _most_readings(grid: Grid) -> int:
+    """How often the test part was read, of the model and seed that it was read most for."""
+    read = ledger.readings(grid.groups[0].cells[0].ledger)
+    return max(Counter((row["label"], row["seed"]) for row in read).values(), default=0)
 
 
 def _of_search(chosen: Chosen) -> str:

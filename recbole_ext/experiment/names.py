@@ -33,7 +33,7 @@ def result(job: Job, record: Mapping[str, Any]) -> str:
     """What came of a cell: its test score, or the validation score of the run that was chosen."""
     if "test" in record:
         return cells.test_score(record)
-    return f"{valid_score(cells.choosing_folder(job))}, test not read"
+    return f"{valid_score(cells.choosing_folder(job))} (test not read)"
 
 
 def valid_score(folder: Path) -> str:

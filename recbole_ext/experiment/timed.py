@@ -37,6 +37,7 @@ from recbole_ext.report.formats import duration, several
 SHARED = 0.5  # of a stage's time, which is shared out
 CAUTION = 1.5  # a trial may take so many times as long as the one that was timed
 AGAIN = 5.0  # seconds after which an interruption that nobody heeded is tried again
+SOON = 0.1  # the same of one that came while a module was imported
 
 
 @dataclass
@@ -257,12 +258,14 @@ def stopped_after(seconds: float) -> Iterator[None]:
 
     In the main thread alone, where signals are handled. A shell's background job ignores Ctrl-C, and is stopped too.
     """
-    late, over = threading.Event(), threading.Event()
+    late, over, put_off = threading.Event(), threading.Event(), threading.Event()
     before = signal.getsignal(signal.SIGINT)
 
     def handle(number: int, frame: FrameType | None) -> Any:
         if late.is_set():
-            if not over.is_set():
+            if _imports(frame):
+                put_off.set()
+            elif not over.is_set():
                 raise KeyboardInterrupt
         elif callable(before):
             return before(number, frame)
@@ -270,11 +273,13 @@ def stopped_after(seconds: float) -> Iterator[None]:
             raise KeyboardInterrupt
 
     def watch() -> None:
-        waits = max(seconds, 0.0)
-        while not over.wait(waits):
-            late.set()
-            _thread.interrupt_main()
-            waits = AGAIN
+        due = time.monotonic() + max(seconds, 0.0)
+        while not over.wait(max(due - time.monotonic(), 0.0) if not late.is_set() else SOON):
+            if not late.is_set() or put_off.is_set() or time.monotonic() >= due:
+                late.set()
+                put_off.clear()
+                due = time.monotonic() + AGAIN
+                _thread.interrupt_main()
 
     clock = threading.Thread(target=watch, daemon=True)
     signal.signal(signal.SIGINT, handle)
@@ -289,3 +294,12 @@ def stopped_after(seconds: float) -> Iterator[None]:
         clock.join()
         time.sleep(0)  # an interruption that came with the end is `handle`'s, which does nothing any more
         signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: stopped there, half of it would stay, for all that comes after."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

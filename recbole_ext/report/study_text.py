@@ -30,11 +30,12 @@ OF_KINDS = {  # how the slices of a promotion are called in a sentence
     ("visitor", "returning"): "returning visitors",
     ("item", "cold"): "items that training never saw",
     ("item", "few-shot 1-5"): "items with 1 to 5 training events",
-    ("item", "warm"): "items with more",
+    ("item", "warm"): "items with more than 5 training events",
     ("repeat", "repeat"): "items that the session had before",
     ("repeat", "new to the session"): "items that are new to the session",
 }
 HITS = "hit@20"
+TOO_FEW = 100  # events to guess, below which a choice is next to none
 
 
 def study_text(
@@ -45,6 +46,7 @@ def study_text(
     facts: Facts,
     left_out: Mapping[str, str],
     of_search: str = "",
+    readings: int = 1,
 ) -> str:
     """The paragraph.
 
@@ -57,10 +59,12 @@ def study_text(
         facts: of `data.log_facts`.
         left_out: labels of models that were not tested, with the reason.
         of_search: a sentence on models that were not searched; empty: there is none.
+        readings: how often the test part was read, of the model and seed that it was read most for.
     """
     metric = comparison["metrics"][0]
     sentences = [
-        _which(winner, comparison, metric, floor, facts),
+        *_too_few(comparison),
+        _which(winner, comparison, metric, floor, facts, readings),
         *_why(winner, comparison, metric, floor),
         *_for_whom(against, floor),
         *_how_sure(winner, comparison, metric),
@@ -71,7 +75,18 @@ def study_text(
     return " ".join(sentences)
 
 
-def _which(winner: str, comparison: Fields, metric: str, floor: str | None, facts: Facts) -> str:
+def _too_few(comparison: Fields) -> list[str]:
+    events = comparison["targets"]
+    if events >= TOO_FEW:
+        return []
+    return [
+        f"This log is too small to choose by: {several(events, 'event')} to guess. What follows is a try-out."
+    ]
+
+
+def _which(
+    winner: str, comparison: Fields, metric: str, floor: str | None, facts: Facts, readings: int
+) -> str:
     found = _model(comparison, winner)["metrics"]
     within = interval(found[metric], 3)
     among = len(comparison["models"])
@@ -90,10 +105,11 @@ def _which(winner: str, comparison: Fields, metric: str, floor: str | None, fact
     reached = (
         f"{metric_name(metric)} {score(found[metric]['mean'], 3)}{f' (95 % {within})' if within else ''}"
     )
+    looked = "once" if readings <= 1 else f"{readings} times, which the page lists"
     newest = "newest " if facts["newest"] else ""
     return (
         f"Take {winner}: {chosen}{simple}. On the {newest}sessions of {facts['name']}, kept for the test and looked at "
-        f"once ({test}), it reaches {reached}{hits}."
+        f"{looked} ({test}), it reaches {reached}{hits}."
     )
 
 

@@ -1,6 +1,7 @@
 """Models within a time: who gets how much of it, who is left out, that only the clock or Ctrl-C stops one."""
 
 import signal
+import sys
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -163,6 +164,18 @@ def test_an_interruption_that_somebody_swallows_is_tried_again(monkeypatch):
                 if len(swallowed) > 2:
                     raise
     assert len(swallowed) == 3
+
+
+def test_an_import_is_not_stopped_halfway(tmp_path, monkeypatch):
+    """What is left of a module that was would fail all models after."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(0.3)\nwhole = True\n")
+    with timed.stopped_after(0.02):
+        import slow_to_import
+
+        busy()
+    assert slow_to_import.whole
+    sys.modules.pop("slow_to_import")
 
 
 def test_ctrl_c_is_not_the_clock():

@@ -169,11 +169,19 @@ def test_for_whom_it_is_better():
     ]
     text = study_text("HRNNFeat", CLEAR, {"rows": rows}, "Pop", FACTS, {})
     assert (
-        "Beside Pop it is better for new visitors and items with more; worse for items that the session had before; "
-        "not to be told from it for returning visitors." in text
+        "Beside Pop it is better for new visitors and items with more than 5 training events; worse for items that the "
+        "session had before; not to be told from it for returning visitors." in text
     )
     text = study_text("HRNNFeat", CLEAR, {"rows": [rows[0], rows[1], rows[5], rows[5]]}, "Pop", FACTS, {})
     assert "Beside Pop it is better for every kind of visitor and item that was looked at." in text
+
+
+def test_of_a_small_log_it_says_so_first_and_of_a_part_that_was_read_again_how_often():
+    text = study_text("HRNNFeat", {**CLEAR, "targets": 12}, None, "Pop", FACTS, {})
+    assert text.startswith("This log is too small to choose by: 12 events to guess.")
+    assert "looked at once" in text
+    text = study_text("HRNNFeat", CLEAR, None, "Pop", FACTS, {}, readings=3)
+    assert text.startswith("Take HRNNFeat") and "looked at 3 times, which the page lists (" in text
 
 
 @pytest.mark.parametrize(
