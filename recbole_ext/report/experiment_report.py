@@ -122,7 +122,7 @@ def _facts(experiment: Fields, labels: Sequence[str], records: Sequence[Fields])
         ("finished runs", count(len(records))),
         ("baseline", str(experiment.get("baseline") or "none")),
         ("refit", refit),
-        ("page drawn", str(experiment.get("started") or NONE)),
+        ("last call", str(experiment.get("started") or NONE)),
         ("by commit", str(experiment.get("commit") or "not in a checkout")),
     ]
 

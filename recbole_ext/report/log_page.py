@@ -205,13 +205,14 @@ def _drift(facts: Facts, kept: Kept) -> Figure | None:
     def draw(figure: Any) -> None:
         for panel, (name, values, colour) in zip(plots.panels(figure, 3, 1, sharex=True), rows):
             usable = [(day, value) for day, value in zip(begin, values) if known(value)]
-            panel.plot([day for day, _ in usable], [value for _, value in usable], "o-", color=colour)
+            days, figures = [day for day, _ in usable], [value for _, value in usable]
+            panel.plot(days, figures, "o-", color=colour, clip_on=False)  # a mark at the edge is whole
             panel.set_ylabel(name)
             plots.y_grid(panel)
             panel.set_ylim(0, None if name == "events" else 1)
             if name == "events":
                 panel.yaxis.set_major_formatter(_thousands)
-        panel.set_xlabel("days since the first event")
+        panel.set_xlabel(f"days since {facts['first_day'] or 'the first event'}")
 
     mean = kept_on_average(facts)
     spoken = "" if mean is None else f" On average {score(mean, 2)} of the most popular items stay so."
@@ -221,7 +222,13 @@ def _drift(facts: Facts, kept: Kept) -> Figure | None:
         "ones: the most looked at tenth of the period before, from 10 to 100 of them"
     )
     return _figure(
-        kept, periods, "drift", title, f"Three lines over time. {title}.{spoken}", (9.0, 5.2), draw
+        kept,
+        [facts["first_day"], periods],
+        "drift",
+        title,
+        f"Three lines over time. {title}.{spoken}",
+        (9.0, 5.2),
+        draw,
     )
 
 
