@@ -145,6 +145,12 @@ class Options(Settings):
         return name if _extra(cls.model_fields[name], "door", "option") == "positional" else flag(name)
 
     @classmethod
+    def stands_for(cls, name: str) -> str:
+        """What stands for an option's value where yaml takes it: True of a flag, else as in the help."""
+        field = cls.keys()[name]
+        return "True" if _kind(field) is bool else _metavar(field)
+
+    @classmethod
     def of_arguments(cls, arguments: argparse.Namespace) -> Self:
         """The options that `add_arguments` took from a command line. Raises ConvertError."""
         given = vars(arguments)
