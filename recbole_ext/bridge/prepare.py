@@ -42,10 +42,7 @@ def _of_run(said: str, source: Any) -> str:
     named = [flags[word] for word in re.findall(r"--[a-z]+(?:-[a-z]+)*", said) if word in flags]
     if not named:
         return said
-    given = f'--convert_options="{{{named[0]}: {options.stands_for(named[0])}}}"'
-    return (
-        f"{said.rstrip('.')} (run.py takes {options.spelt(named[0])} as {given}, a yaml as convert_options)"
-    )
+    return f"{said.rstrip('.')} (a run takes these options as convert_options: {options.in_run(named[0])})"
 
 
 def prepare_atomic_files(config: Any) -> dict[str, Any] | None:

@@ -145,10 +145,13 @@ class Options(Settings):
         return name if _extra(cls.model_fields[name], "door", "option") == "positional" else flag(name)
 
     @classmethod
-    def stands_for(cls, name: str) -> str:
-        """What stands for an option's value where yaml takes it: True of a flag, else as in the help."""
+    def in_run(cls, name: str, value: Any = None) -> str:
+        """How the command line of a run gives an option; value: a text or number, else as the help has it."""
         field = cls.keys()[name]
-        return "True" if _kind(field) is bool else _metavar(field)
+        shown = (
+            value if isinstance(value, str | int | float) and not isinstance(value, bool) else _metavar(field)
+        )
+        return f'--convert_options="{{{name}: {"True" if _kind(field) is bool else shown}}}"'
 
     @classmethod
     def of_arguments(cls, arguments: argparse.Namespace) -> Self:
