@@ -189,9 +189,8 @@ def _listed(sessions: list[Session], name: str, length: np.ndarray) -> np.ndarra
         return None
     for place, (values, count) in enumerate(zip(given, length)):
         if len(values or ()) != count:
-            raise UsageError(
-                f"session {place} has {count} items and {len(values or ())} {name}: give one an item"
-            )
+            has = f"{several(int(count), 'item')} and {several(len(values or ()), name.removesuffix('s'))}"
+            raise UsageError(f"session {place} has {has}: give one an item")
     return np.array([value for values in given for value in values or ()])
 
 

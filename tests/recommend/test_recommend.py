@@ -680,7 +680,7 @@ WRONG = [
     (dict(sessions=pd.DataFrame({"session": [1], "item": ["i1"], "time": [np.nan]})), "has no time"),
     (dict(sessions=[Session(["i1"] * 2, times=["2026-01-01", "1767225600"])]), "the times hold '1767225600'"),
     (dict(sessions=[Session(["i1"], times=["2026-13-01"])]), "the times hold '2026-13-01'.*write all as"),
-    (dict(sessions=[Session(["i1"], times=[1, 2])]), "1 items and 2 times"),
+    (dict(sessions=[Session(["i1"], times=[1, 2])]), "1 item and 2 times"),
     (dict(k=0), "k is 0"),
     (dict(k=True), "k is True"),
     (dict(exclude="i1"), "exclude is 'i1'"),
