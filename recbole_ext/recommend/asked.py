@@ -21,7 +21,7 @@ LATEST = 7_258_118_400  # Unix time of the first second after 2199, which millis
 
 Item = str | int
 Start = Literal["popular", "learnt", "not learnt"]
-_POPULAR = "--empty popular lists popular items instead (in Python empty='popular')"
+_POPULAR = "--empty popular lists popular items instead (empty='popular' in Python and over HTTP)"
 _STARTS: Mapping[Start, str] = {
     "popular": "popular items are listed",
     "learnt": f"what the model ranks before a first event is listed; {_POPULAR}",
@@ -105,7 +105,7 @@ class Report:
             (
                 self.short,
                 "list",
-                "shorter than asked, as no more items can stand there: --fill adds popular ones (in Python fill=True)",
+                "shorter than asked, as no more items can stand there: --fill adds popular ones (fill in Python and over HTTP)",
             ),
         )
         self.notes = [f"{several(count, one)} {sentence}" for count, one, sentence in said if count]
