@@ -105,7 +105,7 @@ class Report:
             (
                 self.short,
                 "list",
-                "shorter than asked, as no more items can stand there: --fill adds popular ones (fill in Python and over HTTP)",
+                "shorter than asked, as no more items can stand there: --fill adds popular ones (over HTTP fill)",
             ),
         )
         self.notes = [f"{several(count, one)} {sentence}" for count, one, sentence in said if count]
