@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,13 @@ def read(folder: Path) -> dict[str, Any]:
     if known != _sum(record):
         raise _harmed(file)
     return record
+
+
+def run_name(folder: Path) -> str:
+    """What a run is called by its folder: EXPERIMENT/DATASET/MODEL/seed-1 of a cell, as many are called seed-1."""
+    parts = folder.resolve().parts
+    is_cell = re.fullmatch(r"seed-[0-9]+", parts[-1]) is not None
+    return "/".join(part for part in parts[-4:] if part != folder.anchor) if is_cell else parts[-1]
 
 
 def best_epochs(record: Mapping[str, Any] | None) -> int | None:

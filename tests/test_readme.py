@@ -8,6 +8,7 @@ import json
 import os
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -81,11 +82,23 @@ def folder(tmp_path_factory):
             words = [sys.executable, "-m", "recbole_ext.convert", *synthetic(schema, scale, out)]
             subprocess.run(words, cwd=place, check=True)
     make_session_lists(place / "FOLDER")
+    make_shop_log(place / "FOLDER")
     return place
 
 
 def synthetic(schema, scale, out):
     return ["synthetic", schema, "--scale", str(scale), "--seed", "1", "--out", out]
+
+
+def make_shop_log(folder):
+    """Events whose columns are called as a shop calls them, and its items."""
+    clicks = [(s, n) for s in range(60) for n in range(3)]
+    rows = [
+        f"v{s % 20},p{(s + n) % 9},2026-05-{1 + s % 28:02}T10:{s % 28:02}:{n:02}Z,view" for s, n in clicks
+    ]
+    (folder / "shoplog.csv").write_text("\n".join(["visitor,product,when,action", *rows]) + "\n")
+    items = [f"p{i},{i % 3}" for i in range(9)]
+    (folder / "items.csv").write_text("\n".join(["product,category", *items]) + "\n")
 
 
 def make_session_lists(folder):
@@ -157,7 +170,7 @@ def once(command):
 def test_command(folder, command, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", sys.argv)
-    words = command.split()
+    words = shlex.split(command)
     if words[1] == "run.py":
         words += ["--epochs=1", "--use_gpu=False"]
     if "--experiment=demo" in words:

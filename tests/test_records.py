@@ -1,6 +1,7 @@
 """record.json: what was written is read, and nothing else is."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,16 @@ def test_where_there_is_none_and_where_it_cannot_be_written(file):
     file.mkdir()
     with pytest.raises(UsageError, match=r"record\.json cannot be read: Is a directory"):
         records.read(file.parent)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("runs/toy/GRU4Rec-1-2026", "GRU4Rec-1-2026"),
+        ("runs/experiments/demo/toy/GRU4Rec/seed-1", "demo/toy/GRU4Rec/seed-1"),
+        ("runs/toy/seed-1-of-mine", "seed-1-of-mine"),
+        ("/seed-1", "seed-1"),
+    ],
+)
+def test_the_name_of_a_run_tells_cells_apart(folder, name):
+    assert records.run_name(Path(folder)) == name

@@ -23,7 +23,7 @@ from recbole_ext.errors import UsageError
 def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     """The model's data set, loaded and filtered but not split; `recbole_create` is RecBole's own function."""
     from recbole_ext.bridge.keys import warn_of_unread
-    from recbole_ext.bridge.prepare import prepare_atomic_files
+    from recbole_ext.bridge.prepare import prepare_for_run
     from recbole_ext.data.columns import check_columns
 
     _check_lists(config)
@@ -31,7 +31,7 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     refits(config)  # RecBole's own data sets would pass over it
     _refuse_training_settings(config, cls)
     if config["source"]:
-        prepare_atomic_files(config)  # for RecBole's own run_recbole; recbole_ext.run has done it before
+        prepare_for_run(config)  # for RecBole's own run_recbole; recbole_ext.run has done it before
     check_finished(config["data_path"])
     check_columns(config)
     warn_of_unread(config)

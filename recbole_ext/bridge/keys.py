@@ -7,6 +7,7 @@ from logging import getLogger
 from typing import Any
 
 from recbole_ext.bridge.names import _model_files
+from recbole_ext.convert import sources
 from recbole_ext.errors import UsageError
 from recbole_ext.settings.files import load_files
 
@@ -32,7 +33,18 @@ def unread_keys(
     final, defaults = config.final_config_dict, {} if searched else config.internal_config_dict
     name, model_class, path = config["model"], config.model_class, path_of(config)
     said = {key: unread(key, given, final, defaults, name, model_class, path, more) for key in given}
-    return {key: sentence for key, sentence in said.items() if sentence}
+    return {key: _of_converter(config, key, given[key], said[key]) for key in said if said[key]}
+
+
+def _of_converter(config: Any, key: str, value: Any, said: str) -> str:
+    """The sentence on a key that nothing reads; of an option of the data set's converter how that is given."""
+    source, name = config["source"], key.replace("-", "_")
+    if not said.startswith("unknown key") or not source or not sources.is_known(source):
+        return said
+    options = sources.load(source).Options
+    if name not in options.model_fields:
+        return said
+    return f"unknown key {key}: it is an option of the converter, so write {options.in_run(name, value)}"
 
 
 def refuse_unread(config: Any, given: Mapping[str, Any] | None = None) -> None:

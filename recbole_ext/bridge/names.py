@@ -74,6 +74,9 @@ def _recbole_models(kind: str = "*") -> frozenset[str]:
     return frozenset(names)
 
 
+ATOMIC = "atomic_data"  # where converted logs lie
+
+
 def known_datasets(data_path: str | os.PathLike[str] | None = None) -> list[str]:
     """Names of datasets with a yaml of ours or the user's, a folder in `data_path`, or known to RecBole."""
     names = {"ml-100k"}
@@ -94,7 +97,7 @@ def _is_entered(model: str) -> bool:
 
 
 def check_names(
-    model: str, dataset: str | None = None, data_path: str | os.PathLike[str] | None = "atomic_data"
+    model: str, dataset: str | None = None, data_path: str | os.PathLike[str] | None = ATOMIC
 ) -> None:
     """Raise UsageError when no model, or no dataset, is called so; it says which name may be meant."""
     models = known_models()
@@ -108,10 +111,17 @@ def check_names(
         raise UsageError(
             f"dataset is {dataset!r}: write a name, not a path; data_path is the folder it lies in"
         )
-    datasets = known_datasets(data_path)
-    if dataset not in datasets:
-        raise UsageError(
-            f"there is no dataset {dataset}{did_you_mean(dataset, datasets)}"
-            f" (neither configs/dataset/{dataset}.yaml nor a folder {Path(data_path or '.') / dataset}, as data_path "
-            f"is {data_path or '.'})"
-        )
+    if dataset not in known_datasets(data_path):
+        raise UsageError(_no_dataset(dataset, str(data_path or ".")))
+
+
+def _no_dataset(dataset: str, data_path: str) -> str:
+    """That there is none, and what may be meant; data_path is RecBole's default for a name that nobody knows."""
+    if data_path != ATOMIC and Path(ATOMIC, dataset).is_dir():
+        return f"data_path is {data_path}, and {dataset} lies in {ATOMIC}: set --data_path={ATOMIC}"
+    places = dict.fromkeys((ATOMIC, data_path))
+    near = did_you_mean(dataset, {name for place in places for name in known_datasets(place)})
+    return (
+        f"there is no dataset {dataset}{near} (neither configs/dataset/{dataset}.yaml nor a folder {dataset} in "
+        f"{' or '.join(places)}; a log of your own is named with --raw_path=FILE)"
+    )

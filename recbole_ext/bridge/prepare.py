@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from logging import getLogger
 from pathlib import Path
@@ -16,12 +17,36 @@ from recbole_ext.convert import (
 )  # polars is loaded once a file is read
 from recbole_ext.data.columns import given_now
 from recbole_ext.data.manifest import check_finished, manifest
-from recbole_ext.errors import UsageError, did_you_mean
+from recbole_ext.errors import ConvertError, UsageError, did_you_mean
 from recbole_ext.files import UNFINISHED, events_file, sha256
 
 
-def prepare_atomic_files(config: Any, mend: str = "") -> None:
-    """Convert the data set's raw logs when its `.inter` file is missing.
+def prepare_for_run(config: Any) -> None:
+    """As `prepare_atomic_files`, for a run: tells what was guessed and left out; errors name `convert_options`."""
+    try:
+        made = prepare_atomic_files(config)
+    except ConvertError as error:
+        raise ConvertError(_of_run(str(error), config["source"])) from error
+    if made is not None:
+        from recbole_ext.convert.__main__ import summary
+
+        getLogger().warning(summary(made, config["data_path"]))
+
+
+def _of_run(said: str, source: Any) -> str:
+    """A converter's sentence, with how a run is given the option of the converter's command line that it names."""
+    if not sources.is_known(source):
+        return said
+    options = sources.load(source).Options
+    flags = {options.spelt(name): name for name in options.model_fields}
+    named = [flags[word] for word in re.findall(r"--[a-z]+(?:-[a-z]+)*", said) if word in flags]
+    if not named:
+        return said
+    return f"{said.rstrip('.')} (a run takes these options as convert_options: {options.in_run(named[0])})"
+
+
+def prepare_atomic_files(config: Any, mend: str = "") -> dict[str, Any] | None:
+    """Convert the data set's raw logs when its `.inter` file is missing; the manifest, or None where nothing was to do.
 
     Keys: `source` names the converter, `raw_path` the folder of the raw logs (default raw_data/<dataset>),
     `convert_options` the converter's options, `generate` the generator's options for demo data.
@@ -43,9 +68,9 @@ def prepare_atomic_files(config: Any, mend: str = "") -> None:
             )
         _compare_raw(config, out, mend)
         _compare_options(config["convert_options"], out)
-        return
+        return None
     if config["benchmark_filename"] or name == "ml-100k":
-        return
+        return None
     if not source:
         raise UsageError(
             f"{out / name}.inter does not exist and no `source` says which raw logs it comes from: "
@@ -62,7 +87,7 @@ def prepare_atomic_files(config: Any, mend: str = "") -> None:
             logger.warning("generating demo logs in %s", raw)
             generated(wanted, raw)
     logger.warning("converting %s to atomic files in %s", raw, out)
-    converted(source, raw, out, options)
+    return converted(source, raw, out, options)
 
 
 def check_raw_settings(config: Any) -> None:

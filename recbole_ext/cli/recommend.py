@@ -74,6 +74,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext recommend") -> int:
     }
     if given.file is not None:
         from recbole_ext.recommend.files import recommend_file
+        from recbole_ext.report.formats import several
 
         report = recommend_file(
             recommender,
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext recommend") -> int:
             empty_popular=given.empty == "popular",
             **options,
         )
-        print(f"{report.sessions:,} lists written to {given.out}")
+        print(f"{several(report.sessions, 'list')} written to {given.out}")
     else:
         from recbole_ext.recommend.text import lists_text
 

@@ -51,8 +51,10 @@ def _by_file(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, An
 
 
 def _counted(name: str, count: Any) -> str:
+    """A count with its plural `name`, which one has without its s: 1 session."""
     if isinstance(count, Mapping):
-        return f"{sum(count.values()):,} {name} ({', '.join(f'{n:,} {kind}' for kind, n in count.items())})"
+        return f"{_counted(name, sum(count.values()))} ({', '.join(f'{n:,} {kind}' for kind, n in count.items())})"
+    name = name.removesuffix("s") if count == 1 else name
     return f"{count:,} {name}" if isinstance(count, int) else f"{name} {count}"
 
 

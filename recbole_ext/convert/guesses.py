@@ -61,6 +61,37 @@ NAMES = {
     ),
     "split": ("split",),
 }
+# Names of columns that are times only if what they hold can be read as one
+MAYBE_TIME = (
+    *(
+        "when",
+        "at",
+        "dt",
+        "moment",
+        "tstamp",
+        "occurred",
+        "happenedat",
+        "timestamputc",
+        "timestampms",
+        "timeutc",
+    ),
+    *(
+        "datetimeutc",
+        "utctime",
+        "localtime",
+        "unixtime",
+        "epoch",
+        "visittime",
+        "visitedat",
+        "clicktime",
+        "clickedat",
+    ),
+    *("viewtime", "actiontime", "actionat", "actiondate", "eventat", "loggedat", "visitdate"),
+)
+WITHOUT_TIMES = (
+    "add a column with the number of each line, where lines are in order, and read it with --first-date "
+    "1970-01-01"
+)
 # Exports that are known by columns that only they have; their names come before the usual ones
 EXPORTS = {
     "GA4/BigQuery": (
@@ -144,10 +175,17 @@ def find_columns(
     if twice:
         raise ConvertError(f"Column {twice[0]} is named for two things: name another one for one of them.")
     for what in ("item", "time"):
-        if what not in columns:
+        if what in columns:
+            continue
+        if what == "time" and chosen["time"] == NONE:
             raise ConvertError(
-                f"{table.place}: no column looks like --{what}: name it, it has {there}{_no_names(table)}."
+                f"{table.place}: --time is {NONE}, and a log needs the time of each event, by which sessions are "
+                f"ordered and the latest ones tested: name its column, or {WITHOUT_TIMES}."
             )
+        without = f"; if it has no times, {WITHOUT_TIMES}" if what == "time" and not _no_names(table) else ""
+        raise ConvertError(
+            f"{table.place}: no column looks like --{what}: name it, it has {there}{_no_names(table)}{without}."
+        )
     if "session" not in columns and "user" not in columns:
         raise ConvertError(
             f"{table.place}: no column looks like --session or --user, and sessions come from one of them: "
@@ -255,6 +293,10 @@ def _guess(
         for owner in header:
             like = plain(owner).endswith(SESSION_LIKE) and not plain(owner).endswith(NO_SESSIONS)
             by_rank += [owner] if like and owner not in (*taken, *by_rank) else []
+    if what == "time" and not by_rank:
+        maybe = [owner for owner in header if plain(owner) in MAYBE_TIME and owner not in taken]
+        by_rank = [owner for owner in maybe if _holds_times(tables, owner)]
+        by_rank = by_rank if len(by_rank) == 1 else []
     if not by_rank:
         return None
     within = tables[0].list_of(columns["item"]) if "item" in columns else None
@@ -276,6 +318,14 @@ def _filled(tables: Sequence[Table], owner: str) -> float:
     """The share of an excerpt's rows that have a value."""
     texts = pl.concat([table.excerpt(owner) for table in tables])
     return float(1 - texts.fill_null("").is_in(list(MISSING)).mean()) if len(texts) else 0.0  # type: ignore[operator, arg-type]
+
+
+def _holds_times(tables: Sequence[Table], owner: str) -> bool:
+    """Whether an excerpt of a column can be read as times."""
+    if tables[0].kind(owner) in ("datetime", "date"):
+        return True
+    texts = pl.concat([table.excerpt(owner).fill_null("") for table in tables])
+    return guess_unit(texts, date(1990, 1, 1), date(2099, 12, 31)) is not None
 
 
 def _is_empty(tables: Sequence[Table], owner: str) -> bool:

@@ -145,6 +145,15 @@ class Options(Settings):
         return name if _extra(cls.model_fields[name], "door", "option") == "positional" else flag(name)
 
     @classmethod
+    def in_run(cls, name: str, value: Any = None) -> str:
+        """How the command line of a run gives an option; value: a text or number, else as the help has it."""
+        field = cls.keys()[name]
+        shown = (
+            value if isinstance(value, str | int | float) and not isinstance(value, bool) else _metavar(field)
+        )
+        return f'--convert_options="{{{name}: {"True" if _kind(field) is bool else shown}}}"'
+
+    @classmethod
     def of_arguments(cls, arguments: argparse.Namespace) -> Self:
         """The options that `add_arguments` took from a command line. Raises ConvertError."""
         given = vars(arguments)

@@ -93,10 +93,10 @@ def _join_blends(groups: Sequence[Group]) -> None:
 
 def _data(config: Any) -> tuple[str | None, str | None]:
     """The identity of the data set's files, which are converted where they are missing, or why there are none."""
-    from recbole_ext.bridge.prepare import prepare_atomic_files
+    from recbole_ext.bridge.prepare import prepare_for_run
 
     try:
-        prepare_atomic_files(config)
+        prepare_for_run(config)
         return cells.data_identity(config["data_path"], config["dataset"]), None
     except UsageError as error:
         return None, str(error)

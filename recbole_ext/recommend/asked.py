@@ -12,6 +12,7 @@ import pandas as pd
 from recbole_ext.data.live import Earlier, LiveSessions
 from recbole_ext.data.shelf import Shelf
 from recbole_ext.errors import UsageError, did_you_mean
+from recbole_ext.report.formats import several
 from recbole_ext.segments import owner_of, runs, spans, start_of
 
 NAMED = 5  # unknown items that a report names
@@ -20,11 +21,12 @@ LATEST = 7_258_118_400  # Unix time of the first second after 2199, which millis
 
 Item = str | int
 Start = Literal["popular", "learnt", "not learnt"]
+_POPULAR = "--empty popular lists popular items instead (empty='popular' in Python and over HTTP)"
 _STARTS: Mapping[Start, str] = {
-    "popular": "was popular last",
-    "learnt": "the model ranks first of all; empty popular is another way",
-    "not learnt": "the model ranks first of all, which it never learnt (networks do under empty_history): take empty "
-    "popular",
+    "popular": "popular items are listed",
+    "learnt": f"what the model ranks before a first event is listed; {_POPULAR}",
+    "not learnt": "what is listed is no more than a guess, as the model never learnt to begin a session (networks do "
+    f"with empty_history: True); {_POPULAR}",
 }
 
 
@@ -74,10 +76,9 @@ class Report:
 
     def of_none(self, names: np.ndarray) -> str:
         """What to say where nothing is known; names: (n_items,) of the model's items."""
-        return (
-            f"none of the {self.items:,} items is known to this model: yours look like "
-            f"{', '.join(self.unknown[:SHOWN])}, its own like {', '.join(names[1 : 1 + SHOWN])}"
-        )
+        said = "the item is not" if self.items == 1 else f"none of the {self.items:,} items is"
+        own = ", ".join(names[1 : 1 + SHOWN])
+        return f"{said} known to this model: yours look like {', '.join(self.unknown[:SHOWN])}, its own like {own}"
 
     def tell(self, longest: int | None, start: Start, names: np.ndarray) -> None:
         """Write the notes. longest: events that the model reads. start: what a session without a known item gets.
@@ -85,25 +86,29 @@ class Report:
         said = (
             (
                 self.unknown_items,
-                f"events of items that the model does not know left out: {', '.join(self.unknown)}",
+                "event",
+                f"left out, as the model does not know the item: {', '.join(self.unknown)}",
             ),
-            (self.unknown_events, "events of a kind that the log does not have"),
+            (self.unknown_events, "event", "of a kind that the log does not have"),
             (
                 self.unknown_in_history,
-                "events of the visitors' pasts left out, as the model does not know their items",
+                "event",
+                "of the visitors' pasts left out, as the model does not know their items",
             ),
-            (self.unknown_in_choice, "items of exclude and candidates that the model does not know"),
-            (
-                self.without_known_item,
-                f"sessions without a known item: they get what {_STARTS[start]}",
-            ),
+            (self.unknown_in_choice, "item", "of exclude and candidates that the model does not know"),
+            (self.without_known_item, "session", f"without a known item: {_STARTS[start]}"),
             (
                 self.cut,
-                f"sessions longer than the {longest} events that the model reads: their last ones count",
+                "session",
+                f"with more than the {longest} events that the model reads: the last ones count",
             ),
-            (self.short, "lists shorter than asked: no more items can stand there; fill takes popular ones"),
+            (
+                self.short,
+                "list",
+                "shorter than asked, as no more items can stand there: --fill adds popular ones (over HTTP fill)",
+            ),
         )
-        self.notes = [f"{count:,} {sentence}" for count, sentence in said if count]
+        self.notes = [f"{several(count, one)} {sentence}" for count, one, sentence in said if count]
         if self.nothing_known:
             self.notes[0] = self.of_none(names)
 
@@ -184,9 +189,8 @@ def _listed(sessions: list[Session], name: str, length: np.ndarray) -> np.ndarra
         return None
     for place, (values, count) in enumerate(zip(given, length)):
         if len(values or ()) != count:
-            raise UsageError(
-                f"session {place} has {count} items and {len(values or ())} {name}: give one an item"
-            )
+            has = f"{several(int(count), 'item')} and {several(len(values or ()), name.removesuffix('s'))}"
+            raise UsageError(f"session {place} has {has}: give one an item")
     return np.array([value for values in given for value in values or ()])
 
 

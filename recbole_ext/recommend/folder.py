@@ -22,6 +22,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.plain import config_to_plain
 from recbole_ext.run.model_folder import FEATURES, FOLDER, FORMAT, ITEMS, MODEL, WEIGHTS
 
+_CHOSEN = "chosen"  # the folder of a study with the model that it takes
 _POPULAR_FIRST = ("Pop", "CategoryPop")
 
 
@@ -99,9 +100,19 @@ def place_of(folder: str | Path) -> Path:
         raise UsageError(
             f"there is no folder {folder}: name a run, as in runs/<dataset>/<model>-<seed>-<time>"
         )
+    inside = _models_in(folder)
+    if inside:
+        more = f" (or another one of {len(inside)})" if len(inside) > 1 else ""
+        raise UsageError(f"{folder} holds no model of its own: take {inside[0]}{more}")
     raise UsageError(
         f"{folder} holds no model: name a run's folder that has {FOLDER}/, or train the model again"
     )
+
+
+def _models_in(folder: Path) -> list[Path]:
+    """Runs' folders with a model right below a folder: the chosen one of a study first, then the latest."""
+    runs = [place.parents[1] for place in folder.glob(f"*/{FOLDER}/{MODEL}")]
+    return sorted(runs, key=lambda run: (run.name == _CHOSEN, run.stat().st_mtime_ns), reverse=True)
 
 
 def read(folder: str | Path) -> ModelFolder:

@@ -22,6 +22,7 @@ from recbole_ext.recommend import asked as questions
 from recbole_ext.recommend.asked import Asked, Item, Report, Start, is_frame, item_rows, name_of, row_of
 from recbole_ext.recommend.choice import Best, Choice, PerSession, Several, chosen, several
 from recbole_ext.recommend.where import matching
+from recbole_ext.records import run_name
 from recbole_ext.segments import owner_of, start_of
 
 BATCH = 1024  # sessions that are scored at a time
@@ -398,7 +399,7 @@ def run_of(stated: Mapping[str, Any], path: Path) -> str:
     if "run" in stated:
         return str(stated["run"])
     place = path.resolve()
-    return place.parent.name if place.name == "model" else place.name
+    return run_name(place.parent if place.name == "model" else place)
 
 
 # --- how --------------------------------------------------------------------------------------------------

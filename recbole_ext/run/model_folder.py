@@ -33,6 +33,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.files import torn
 from recbole_ext.model.factored import Factored
 from recbole_ext.plain import config_to_plain
+from recbole_ext.records import run_name
 
 FORMAT = 1
 FOLDER = "model"
@@ -58,7 +59,7 @@ def write_model_folder(
     tensors: dict[str, Tensor] = {}
     stated = {
         "format": FORMAT,
-        "run": folder.resolve().parent.name,
+        "run": run_name(folder.resolve().parent),
         **{
             key: record[key] for key in ("model", "dataset", "seed", "started", "versions", "commit", "split")
         },

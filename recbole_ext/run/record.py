@@ -200,7 +200,7 @@ class Run:
         Where the disk takes no more, the record says so and is what the run leaves.
         """
         folder = self.folder / FOLDER
-        card = model_card(self.record, self.arrays, self.folder.name)
+        card = model_card(self.record, self.arrays, records.run_name(self.folder))
         try:
             write_model_folder(folder, self.record, self.config, trainer, train._dataset, test._dataset, card)
         except OSError as error:

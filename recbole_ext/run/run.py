@@ -53,7 +53,7 @@ def run(
     from recbole.utils import init_logger, init_seed
 
     from recbole_ext.bridge.patches.logs import end_run
-    from recbole_ext.bridge.prepare import prepare_atomic_files
+    from recbole_ext.bridge.prepare import prepare_for_run
     from recbole_ext.files import told
     from recbole_ext.processes import first_before_others, together
 
@@ -62,7 +62,7 @@ def run(
             "ignore", category=FutureWarning, module=r"recbole\."
         )  # nothing a user can mend
         with first_before_others():
-            prepare_atomic_files(config)
+            prepare_for_run(config)
         init_seed(config["seed"], config["reproducibility"])
         init_logger(config)
         try:

@@ -309,7 +309,13 @@ def test_unknown_dataset(workplace: Path):
     with pytest.raises(UsageError, match="there is no dataset my-shpo: did you mean my-shop") as caught:
         names.check_names("BPR", "my-shpo")
     assert "configs/dataset/my-shpo.yaml" in str(caught.value)
-    with pytest.raises(UsageError, match="there is no dataset my-shop"):
+    with pytest.raises(
+        UsageError, match=r"did you mean my-shop.* in atomic_data or dataset; .* --raw_path=FILE"
+    ):
+        names.check_names(
+            "BPR", "my-shpo", data_path="dataset"
+        )  # RecBole's default, of a name that nobody knows
+    with pytest.raises(UsageError, match="my-shop lies in atomic_data: set --data_path=atomic_data"):
         names.check_names("BPR", "my-shop", data_path=workplace / "elsewhere")
 
 
@@ -324,6 +330,14 @@ def test_a_class_or_a_model_entered_by_the_user_is_no_unknown_name(monkeypatch: 
 
 
 # --- keys -------------------------------------------------------------------------------------------------
+
+
+def test_an_option_of_the_converter_is_no_key_of_a_run(workplace: Path):
+    config = make(dataset="brand-new", raw_path="log.csv", **{"time": "when", "gap-minutes": 20, "zzz": 1})
+    said = unread_keys(config)
+    assert said["time"].endswith('option of the converter, so write --convert_options="{time: when}"')
+    assert said["gap-minutes"].endswith('--convert_options="{gap_minutes: 20}"')
+    assert said["zzz"] == "unknown key zzz: nothing reads it"
 
 
 @pytest.mark.parametrize(

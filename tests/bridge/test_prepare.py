@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from recbole_ext.bridge.prepare import prepare_atomic_files
-from recbole_ext.errors import UsageError
+from recbole_ext.bridge.prepare import prepare_atomic_files, prepare_for_run
+from recbole_ext.errors import ConvertError, UsageError
 
 
 class Settings(dict):
@@ -188,3 +188,19 @@ def test_half_a_conversion_is_made_anew_or_refused(shop, tmp_path):
     prepare_atomic_files(named(tmp_path, raw_path=str(shop)))
     assert not (folder / ".unfinished").exists()
     assert (folder / "toy.inter").read_text().startswith("session_id:token")
+
+
+def test_a_run_names_its_own_option_for_one_of_the_converter(tmp_path, caplog):
+    """And tells what was guessed and left out, as `convert` does."""
+    log = tmp_path / "log.csv"
+    log.write_text("visitor,product,moment_x\nv,a,1430622004\nv,b,1430622005\n,b,1430622006\n")
+    with pytest.raises(ConvertError, match="no column looks like --time") as caught:
+        prepare_for_run(named(tmp_path, raw_path=str(log)))
+    assert str(caught.value).endswith('as convert_options: --convert_options="{time: COLUMN}")')
+    options = {"time": "moment_x", "max_bad_rows": 0.5}
+    with caplog.at_level(logging.WARNING):
+        prepare_for_run(named(tmp_path, raw_path=str(log), convert_options=options))
+    assert "guessed, item: column 'product'" in caplog.text and "log.csv: 3 rows read, 2 kept" in caplog.text
+    caplog.clear()
+    prepare_for_run(named(tmp_path, convert_options=options))
+    assert "guessed" not in caplog.text

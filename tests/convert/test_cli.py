@@ -38,7 +38,7 @@ def test_summary(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> No
         "note, no train-purchases.csv: 1",
         "note, no product-categories.csv: 1",
         "note, no products.csv: 1",
-        "199 sessions, 0 users, 1 items, 199 events (199 view, 0 purchase)",
+        "199 sessions, 0 users, 1 item, 199 events (199 view, 0 purchase)",
         f"written to {tmp_path / 'd'}: d.inter, d.item",
     ]
 

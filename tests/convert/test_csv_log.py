@@ -205,6 +205,35 @@ def test_spellings_of_one_log_are_one_log(log, tmp_path, spelt):
     assert manifest["rows"]["log.csv"]["read"] == 7
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "taken"),
+    [("when", "2026-05-04T10:31:00Z", True), ("At", "1430622004", True), ("when", "soon", False)],
+)
+def test_a_column_that_may_be_times_is_taken_if_it_holds_some(log, tmp_path, column, value, taken):
+    given = log(f"visitor,product,{column},action\n1,a,{value},view\n1,b,{value},view\n")
+    if not taken:
+        with pytest.raises(
+            ConvertError, match="no column looks like --time: name it, it has visitor, product"
+        ):
+            convert(given, tmp_path / "shop")
+        return
+    assert convert(given, tmp_path / "shop")["guessed"]["time"].startswith(f"column '{column}', ")
+
+
+def test_of_two_columns_that_may_be_times_none_is_guessed(log, tmp_path):
+    given = log("visitor,product,when,clicked_at\n1,a,1430622004,1430622005\n")
+    with pytest.raises(ConvertError, match="no column looks like --time"):
+        convert(given, tmp_path / "shop")
+
+
+def test_a_log_without_times_is_read_by_the_numbers_of_its_lines(log, tmp_path):
+    """As the sentence for it says."""
+    with pytest.raises(ConvertError, match=r"if it has no times, .* --first-date 1970-01-01"):
+        convert(log("session,item\n1,a\n1,b\n"), tmp_path / "shop")
+    convert(log("session,item,line\n1,b,1\n1,a,2\n"), tmp_path / "shop", time="line", first_date="1970-01-01")
+    assert [row[1] for row in rows_of(tmp_path / "shop")[1:]] == ["b", "a"]
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_separator_within_quotation_marks_belongs_to_its_field(log, tmp_path, separator, end):
@@ -377,6 +406,7 @@ def test_a_named_column_comes_before_a_usual_one(log, tmp_path):
         ({"item": "zzz"}, "no column zzz for --item: it has kind, ts, visitorid, sku, session, page"),
         ({"item": "sku", "event": "sku"}, "sku is named for two things"),
         ({"session": "-", "user": "-"}, "no column looks like --session or --user"),
+        ({"time": "-"}, "--time is -, and a log needs the time of each event, .* --first-date 1970-01-01"),
         ({"time_unit": "h"}, "--time-unit is 'h'"),
         ({"separator": "!"}, "--separator is '!'"),
         ({"separator": ";"}, "no column looks like --item"),

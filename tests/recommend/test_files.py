@@ -69,7 +69,7 @@ def test_plain_lines_are_numbered(asked_vstan, tmp_path):
     (tmp_path / "a.jsonl").write_text('["i1", "i2"]\n\n[3]\n')
     report = recommend_file(asked_vstan, tmp_path / "a.jsonl", tmp_path / "b.jsonl", 2)
     assert [json.loads(line)["session"] for line in (tmp_path / "b.jsonl").read_text().splitlines()] == [1, 3]
-    assert report.notes[0] == "1 events of items that the model does not know left out: 3"
+    assert report.notes[0] == "1 event left out, as the model does not know the item: 3"
 
 
 def test_a_history_file(asked_hrnn, asked_vstan, tmp_path):
@@ -199,7 +199,7 @@ def call(capsys, *words):
 
 def test_the_command_prints_lists_by_name(hrnn, asked_hrnn, capsys):
     code, out, err = call(capsys, hrnn.folder, "--session=i1, i2", "--session", "i7,nope", "--k=3", "--why")
-    assert code == 0 and "note: 1 events of items that the model does not know left out: nope" in err
+    assert code == 0 and "note: 1 event left out, as the model does not know the item: nope" in err
     expected = asked_hrnn.recommend([["i1", "i2"], ["i7"]], 3)
     shown = [line.split()[1] for line in out.splitlines() if line.strip()[:1].isdigit()]
     assert shown == expected["item"].tolist()

@@ -100,6 +100,18 @@ def test_a_folder_that_is_not_as_it_was_written_is_refused(vstan, tmp_path, harm
         recbole_ext.load(copy)
 
 
+def test_a_folder_of_runs_says_which_one_to_take(vstan, tmp_path):
+    for name in ("chosen", "later"):
+        shutil.copytree(vstan.folder / "model", tmp_path / name / "model")
+    with pytest.raises(
+        UsageError, match=r"holds no model of its own: take \S+/chosen \(or another one of 2\)"
+    ):
+        recbole_ext.load(tmp_path)
+    shutil.rmtree(tmp_path / "chosen")
+    with pytest.raises(UsageError, match=r"take \S+/later$"):
+        recbole_ext.load(tmp_path)
+
+
 def test_another_version_s_folder_is_refused(vstan, tmp_path):
     from recbole_ext import sealed
 
@@ -335,7 +347,7 @@ def test_unknown_items_are_left_out_and_counted(asked_hrnn):
     pd.testing.assert_frame_equal(found, known)
     report = found.attrs["report"]
     assert (report.unknown_items, report.unknown) == (4, ["nope", "never", "99"])
-    assert report.notes == ["4 events of items that the model does not know left out: nope, never, 99"]
+    assert report.notes == ["4 events left out, as the model does not know the item: nope, never, 99"]
     assert known.attrs["report"].notes == []
 
 
@@ -348,7 +360,9 @@ def test_nothing_known_is_an_error_of_a_frame_and_a_note_of_lists(asked_hrnn):
         asked_hrnn.recommend(pd.DataFrame({"session": [1, 1, 2], "item": items}), 3)
     assert asked_hrnn.recommend([items], 3).attrs["report"].notes[0] == said
     half = pd.DataFrame({"session": [1, 1, 2], "item": ["6882.0", "7", "i3"]})
-    assert asked_hrnn.recommend(half, 3).attrs["report"].notes[0].startswith("2 events of items")
+    assert (
+        asked_hrnn.recommend(half, 3).attrs["report"].notes[0].startswith("2 events left out, as the model")
+    )
 
 
 def test_unknown_items_of_the_past_are_counted(asked_hrnn):
@@ -401,9 +415,9 @@ def test_milliseconds_are_refused_where_the_log_has_seconds():
 )
 def test_a_start_that_was_not_learnt_is_said(shop_run, model, label, settings, learnt):
     asker = recbole_ext.load(shop_run(model, label, **settings).folder)
-    said = "1 sessions without a known item: they get what the model ranks first of all"
+    said = "1 session without a known item: what "
     (note,) = asker.recommend([[], ["i1"]], 3).attrs["report"].notes
-    assert note.startswith(said) and ("never learnt" in note) == (not learnt)
+    assert note.startswith(said) and "--empty popular" in note and ("never learnt" in note) == (not learnt)
     assert "never" not in asker.recommend([[]], 3, empty="popular").attrs["report"].notes[0]
     assert asker.recommend([["i1"]], 3).attrs["report"].notes == []
     if learnt and model != "HRNNFeat":
@@ -666,7 +680,7 @@ WRONG = [
     (dict(sessions=pd.DataFrame({"session": [1], "item": ["i1"], "time": [np.nan]})), "has no time"),
     (dict(sessions=[Session(["i1"] * 2, times=["2026-01-01", "1767225600"])]), "the times hold '1767225600'"),
     (dict(sessions=[Session(["i1"], times=["2026-13-01"])]), "the times hold '2026-13-01'.*write all as"),
-    (dict(sessions=[Session(["i1"], times=[1, 2])]), "1 items and 2 times"),
+    (dict(sessions=[Session(["i1"], times=[1, 2])]), "1 item and 2 times"),
     (dict(k=0), "k is 0"),
     (dict(k=True), "k is True"),
     (dict(exclude="i1"), "exclude is 'i1'"),

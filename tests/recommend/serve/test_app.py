@@ -113,7 +113,7 @@ def test_a_session_may_say_more_than_its_items(service, asked_hrnn):
         ({"sessions": [{"items": [], "time": []}]}, "sessions[0] has no field time: did you mean times?"),
         ({"sessions": [{"items": ["i1"], "times": ["x"]}]}, 'sessions[0].times[0] is "x": write a number'),
         (b'{"sessions": [{"items": ["i1"], "times": [NaN]}]}', "sessions[0].times[0] is NaN: write a number"),
-        ({"sessions": [{"items": ["i1"], "times": [1, 2]}]}, "session 0 has 1 items and 2 times"),
+        ({"sessions": [{"items": ["i1"], "times": [1, 2]}]}, "session 0 has 1 item and 2 times"),
         ({"sessions": [["i1"]], "k": "5"}, 'k is "5": write a whole number from 1'),
         ({"sessions": [["i1"]], "k": 0}, "k is 0: write a whole number from 1"),
         ({"sessions": [["i1"]], "k": True}, "k is true: write a whole number"),
