@@ -212,13 +212,13 @@ def test_a_model_that_fails_is_left_out_with_the_reason(shop, no_page, capsys):
 
 
 def test_several_seeds_and_a_data_set_by_name(shop, no_page, monkeypatch, capsys):
-    from recbole_ext.experiment import log_study
+    from recbole_ext.experiment import study as module
 
     write_zoo(["RepeatLast", {"model": "GRU4Rec", "settings": {**TINY, "epochs": 1}}], search={})
     assert study("shop.csv", "--to", "first") == 0
     assert "one seed" in Path("first/study.txt").read_text()
     capsys.readouterr()
-    monkeypatch.setattr(log_study, "MANY_SCORES", 1)
+    monkeypatch.setattr(module, "MANY_SCORES", 1)
     assert study("atomic_data/shop", "--seed", "1,2", "--to", "second") == 0
     said = capsys.readouterr().out
     assert "GRU4Rec with 2 seeds" in said
@@ -407,7 +407,7 @@ def test_every_option_of_convert_is_one_of_study():
 
 
 def test_the_chosen_run_takes_the_place_of_an_earlier_one(tmp_path):
-    from recbole_ext.experiment.log_study import _cannot, _copy
+    from recbole_ext.experiment.study import _cannot, _copy
 
     run, out = tmp_path / "run", tmp_path / "chosen"
     for folder in (run / "model", run / "valid"):
@@ -434,7 +434,7 @@ def test_the_chosen_run_takes_the_place_of_an_earlier_one(tmp_path):
 
 
 def test_what_to_type_next():
-    from recbole_ext.experiment.log_study import _commands
+    from recbole_ext.experiment.study import _commands
 
     assert _commands(Path("a b"), {"top": ["x y", "1,2", "-3", "z"]}) == [
         "recbole-ext recommend 'a b' --session 'x y,z' --k 5",

@@ -89,7 +89,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext study") -> int:
     given = _parser(prog).parse_args(arguments)
     dataset, settings = read_log(given)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # nothing a user can mend
-    from recbole_ext.experiment.log_study import Wanted, study
+    from recbole_ext.experiment.study import Wanted, study
 
     command = shlex.join(["recbole-ext", "study", *arguments])
     found = study(Wanted(dataset, settings, given.to or PLACE / dataset, given.minutes, given.seed, command))

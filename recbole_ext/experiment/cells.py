@@ -23,7 +23,7 @@ from recbole_ext import records
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.measured import measured
-from recbole_ext.experiment.study import Place, Pruned, Watch
+from recbole_ext.experiment.optuna_study import Place, Pruned, Watch
 from recbole_ext.files import cannot_write, sha256, whole_zip, write_text
 from recbole_ext.kept import Kept
 from recbole_ext.plain import config_to_plain

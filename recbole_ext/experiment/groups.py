@@ -13,10 +13,10 @@ from recbole_ext.experiment import cells, ledger
 from recbole_ext.experiment.cells import Job
 from recbole_ext.experiment.checked import Asked, asked_of, check_sampling, refuse_unread
 from recbole_ext.experiment.names import name_of
+from recbole_ext.experiment.optuna_study import Way
 from recbole_ext.experiment.plan import Entry, Experiment
 from recbole_ext.experiment.search import Listed, Sampled, Search
 from recbole_ext.experiment.space import combinations
-from recbole_ext.experiment.study import Way
 
 if TYPE_CHECKING:
     from recbole_ext.run.trackers import Wanted

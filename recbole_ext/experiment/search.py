@@ -17,9 +17,9 @@ from recbole_ext.errors import UsageError
 from recbole_ext.experiment import cells
 from recbole_ext.experiment.cells import Job, Outcome
 from recbole_ext.experiment.names import shown, valid_score
+from recbole_ext.experiment.optuna_study import Study, Tried, Way, check, mend, this_owner
 from recbole_ext.experiment.sampling import Sampling
 from recbole_ext.experiment.space import Space, combinations
-from recbole_ext.experiment.study import Study, Tried, Way, check, mend, this_owner
 from recbole_ext.records import best_epochs
 from recbole_ext.report import formats
 from recbole_ext.report.formats import several

@@ -1,322 +1,495 @@
-"""A search's study: which trials there are, what is tried next, and when one ends early. All that knows Optuna.
+"""A study of a log, from its table of events to a model that answers: what `recbole-ext study LOG` does.
 
-Akiba et al., Optuna, KDD 2019, by ask and tell: the grid asks for a trial, the process that runs it reports its scores
-and how it ended. Samplers: uniform; TPE (Bergstra et al. 2011, all knobs together, a running trial counted as a bad one
-so that several at once differ); a Gaussian process. Pruners: the median rule; Hyperband (Li et al. 2018). What
-differs: each trial is drawn with a seed of its own, made of the search's and its number, so that a continued search
-draws what an uninterrupted one would have.
+The log is converted and looked at; the models of configs/experiment/study.yaml are searched alike on validation, within
+a time; the best one on validation is chosen; then the test part is read, once a model, and the chosen run is copied to
+where it is asked for lists. Every step passes over what an earlier call has finished.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import random
-import socket
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+import shlex
+import shutil
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recbole_ext.errors import Ended, UsageError, needs
-from recbole_ext.experiment.space import Knob, Space
-from recbole_ext.records import best_epochs
+from recbole_ext.bridge.prepare import changed_options, prepare_atomic_files
+from recbole_ext.convert.__main__ import summary
+from recbole_ext.data.log_facts import Facts, Protocol, log_facts, too_small
+from recbole_ext.data.manifest import manifest
+from recbole_ext.data.splits import split_of
+from recbole_ext.errors import UsageError
+from recbole_ext.evaluate.promotion import promotion
+from recbole_ext.experiment import cells, ledger
+from recbole_ext.experiment.checked import asked_of
+from recbole_ext.experiment.conduct import alone, run_experiment
+from recbole_ext.experiment.grid import PAGE, Grid
+from recbole_ext.experiment.groups import groups_of
+from recbole_ext.experiment.plan import Entry, Experiment, read_experiment
+from recbole_ext.experiment.results import compared, tested
+from recbole_ext.experiment.timed import Chosen, of_models, searched_in_time
+from recbole_ext.files import cannot_write, check_writable, events_file, scratch_beside, write_text
+from recbole_ext.kept import Kept
+from recbole_ext.records import RECORD
+from recbole_ext.report.formats import listed, several
+from recbole_ext.report.log_page import in_words, log_page
+from recbole_ext.report.study_page import Found, study_page
+from recbole_ext.report.study_text import study_text
+from recbole_ext.run.model_folder import FOLDER, MODEL
+from recbole_ext.settings.files import config_files, merge
+from recbole_ext.settings.split import straddles
 
-FIRST_STEPS = 2  # epochs in which the median rule ends no trial
-FEWEST = 8  # trials that say anything of what matters
-MOST_DRAWN, MOST_FULL = 10, 5  # trials that are drawn at random first, and those that run to their end first
-
-
-class Pruned(Ended):
-    """Ends a trial's run after an epoch."""
-
-    def __init__(self, epoch: int):
-        super().__init__(f"pruned after epoch {epoch}")
-        self.epoch = epoch
+ZOO = "study"  # of configs/experiment
+DATA = "atomic_data"  # where atomic files are unless data_path says otherwise
+CHOSEN, LOG_PAGE, EXPERIMENT, INDEX, TEXT, STATE = (
+    "chosen",
+    "log.html",
+    "experiment",
+    "index.html",
+    "study.txt",
+    "study.json",
+)
+# training targets times items from which on a CPU takes minutes for an epoch of the full softmax, and what is done then
+MANY_SCORES = 5 * 10**8
+SAMPLED = {"train_loss": "sampled_softmax", "target_log_q": False}
+SIMPLEST = ("Pop", "CategoryPop", "SessionPop", "RepeatLast")  # models of which the best one is the floor
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a study goes on: sampler and pruner by name, seed, most epochs of a trial, and trials that are planned."""
+class Wanted:
+    """What is studied, and where and how long.
 
-    sampler: str
-    pruner: str
-    seed: int
-    epochs: int
-    trials: int | None
-
-
-@dataclass(frozen=True)
-class Place:
-    """A trial of a study, as the process that runs it gets it."""
-
-    storage: str
-    study: str
-    number: int
-    way: Way
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A trial as its study knows it.
-
-    state: running, complete, pruned, failed, or none of these for one that was given up before it began.
-    score: the best on validation, of a pruned one until then. epochs: validated ones, the number of the last.
+    dataset: its name. settings: of every run, such as where the log lies and how it is read. folder: of all that the
+    study leaves. minutes: for searching and training, of all calls together. seeds: the first one is searched on.
+    command: how a shell calls it again.
     """
 
-    number: int
-    state: str
-    settings: dict[str, Any] | None
-    score: float | None = None
-    epochs: int | None = None
-    seconds: float = 0.0
-    folder: str = ""
-    owner: str = ""
-    reason: str = ""
+    dataset: str
+    settings: Mapping[str, Any]
+    folder: Path
+    minutes: float
+    seeds: tuple[int, ...]
+    command: str = ""
 
 
+@dataclass(frozen=True)
 class Study:
-    """The study of one model's search on one data set, made where it is not there yet.
+    """What came of it.
 
-    storage: a database's URL, or the path of a journal file. Raises UsageError where it cannot be opened.
+    winner: label of the chosen model. chosen: folder of its run. left_out: labels and why. text: the paragraph.
+    commands: for the chosen model. index: the first page. failed: whether a model has failed.
     """
 
-    def __init__(self, storage: str, name: str, way: Way, lower_is_better: bool = False):
-        optuna = _optuna(way.sampler)
-        self.storage, self.name, self.way = storage, name, way
-        self.lower_is_better = lower_is_better
-        direction = "minimize" if lower_is_better else "maximize"
-        try:
-            self._store = _opened(storage)
-            self._study = optuna.create_study(
-                storage=self._store,
-                study_name=name,
-                direction=direction,
-                sampler=optuna.samplers.RandomSampler(),
-                pruner=_pruner(way),
-                load_if_exists=True,
-            )
-        except UsageError:
-            raise
-        except Exception as error:  # a driver that is missing, a server that does not answer, a foreign file
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UsageError(f"search_storage {storage} cannot be used: {said}") from error
-
-    def place(self, number: int) -> Place:
-        """What a process needs to run this trial."""
-        return Place(self.storage, self.name, number, self.way)
-
-    def trials(self) -> list[Tried]:
-        """Every trial that was begun, in the order in which they were asked for."""
-        states = _states()
-        better = min if self.lower_is_better else max
-        found = []
-        for trial in self._study.get_trials(deepcopy=False):
-            notes, steps = trial.user_attrs, trial.intermediate_values
-            state = states.get(trial.state.name, "")
-            score = trial.value if state == "complete" else better(steps.values(), default=None)
-            found.append(
-                Tried(
-                    trial.number,
-                    "" if notes.get("given up") else state,
-                    json.loads(notes["settings"]) if "settings" in notes else None,
-                    score,
-                    notes.get("epochs", max(steps, default=None)),
-                    float(notes.get("seconds", 0.0)),
-                    notes.get("folder", ""),
-                    notes.get("owner", ""),
-                    notes.get("reason", ""),
-                )
-            )
-        return found
-
-    def ask(self, space: Space, fixed: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        """The number and the settings of a new trial; fixed: settings that it is to have."""
-        if fixed is not None:
-            self._study.enqueue_trial({name: _told(space[name], value) for name, value in fixed.items()})
-        trial = self._study.ask()
-        self._study.sampler = _sampler(self.way, trial.number)  # draws when it is asked for the first value
-        settings: dict[str, Any] = {}
-        for name, knob in space.items():
-            if knob.asked(settings):
-                settings[name] = _drawn(trial, name, knob)
-        trial.set_user_attr("settings", json.dumps(settings))
-        return trial.number, settings
-
-    def note(self, number: int, **notes: Any) -> None:
-        """Keep facts of a running trial: folder, owner, epochs, seconds."""
-        trial = self._id(number)
-        for name, value in notes.items():
-            self._store.set_trial_user_attr(trial, name, value)
-
-    def report(self, number: int, epoch: int, score: float) -> bool:
-        """Note the validation score after an epoch, counted from 1; whether the trial is to end now."""
-        self._store.set_trial_intermediate_value(self._id(number), epoch, score)
-        return bool(self._study.pruner.prune(self._study, self._store.get_trial(self._id(number))))
-
-    def complete(self, number: int, score: float) -> None:
-        """The trial has run to its end."""
-        self._study.tell(number, score)
-
-    def prune(self, number: int) -> None:
-        """The trial has ended early."""
-        self._study.tell(number, state=_state("PRUNED"))
-
-    def fail(self, number: int, reason: str) -> None:
-        """The trial has ended by an error."""
-        self.note(number, reason=reason)
-        self._study.tell(number, state=_state("FAIL"))
-
-    def give_up(self, number: int) -> None:
-        """The trial is none: it was never begun, or it is one that is known."""
-        self.note(number, **{"given up": True})
-        self._study.tell(number, state=_state("FAIL"))
-
-    def importance(self) -> dict[str, float]:
-        """Share of the scores' variance that each knob of every trial explains, by fANOVA (Hutter et al. 2014) over the
-        trials that ran to their end; empty with fewer than FEWEST of these or with one knob."""
-        optuna = needs("optuna", "a sampled search")
-        whole = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
-        if len(whole) < FEWEST or len({trial.value for trial in whole}) < 2:
-            return {}
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self.way.seed)
-        try:
-            found = optuna.importance.get_param_importances(self._study, evaluator=evaluator)
-        except RuntimeError:  # no tree of its forest tells the scores apart
-            return {}
-        return {name: float(value) for name, value in found.items()} if len(found) > 1 else {}
-
-    def _id(self, number: int) -> int:
-        study = self._store.get_study_id_from_name(self.name)
-        return int(self._store.get_trial_id_from_study_id_trial_number(study, number))
+    winner: str
+    chosen: Path
+    left_out: Mapping[str, str]
+    text: str
+    commands: Sequence[str]
+    index: Path
+    failed: bool
 
 
-class Watch:
-    """Reports the validation scores of a trial's run to its study, and ends the run by `Pruned` where that says so."""
+def study(wanted: Wanted) -> Study:
+    """Do what is left of a study, and write its pages.
 
-    def __init__(self, place: Place):
-        self.number = place.number
-        self._study = Study(place.storage, place.study, place.way)
-        before = next(one for one in self._study.trials() if one.number == place.number)
-        self._before, self._began = before.seconds, time.monotonic()
-        self.ended = before.state != "running"  # on a machine that was lost after it
-
-    def after_epoch(self, epoch: int, score: float) -> None:
-        """RecBole's end-of-epoch callback, of epochs counted from 0."""
-        ends = self._study.report(self.number, epoch + 1, score)
-        self._note_seconds()
-        if ends and epoch + 1 < self._study.way.epochs:  # after the last one there is nothing to save
-            raise Pruned(epoch + 1)
-
-    def complete(self, record: Mapping[str, Any]) -> None:
-        """Tell the study the best score of a run that came to its end."""
-        self._note_seconds()
-        self._study.note(self.number, epochs=best_epochs(record))
-        self._study.complete(self.number, record["best_valid_score"])
-
-    def prune(self) -> None:
-        """Tell the study that the run has ended early."""
-        self._study.prune(self.number)
-
-    def _note_seconds(self) -> None:
-        """Also those of earlier calls, which were interrupted."""
-        self._study.note(self.number, seconds=self._before + time.monotonic() - self._began)
-
-
-def this_owner(folder: Path) -> str:
-    """Who runs trials here: a machine and the folder of an experiment, which one process at a time works on."""
-    return f"{socket.gethostname()}:{os.path.abspath(folder)}"
-
-
-def mend(journal: Path) -> None:
-    """Cut what a full disk or a power cut has left of a journal's last line, which the next one would be added to, and
-    remove the lock of a process that was killed.
-
-    Only where no other process writes to it.
+    Raises:
+        UsageError: the log cannot be read, is too small, or the minutes suffice for no model; a setting of the models
+            is wrong.
+        KeyboardInterrupt: it was stopped; its text says how to go on.
     """
-    Path(f"{journal}.lock").unlink(missing_ok=True)
-    content = journal.read_bytes() if journal.is_file() else b""
-    if content and not content.endswith(b"\n"):
-        os.truncate(journal, content.rfind(b"\n") + 1)
+    said = wanted.settings.get("convert_options")
+    wanted = _as_before(wanted)
+    experiment = _experiment(wanted)
+    config = _converted(wanted, experiment, said)
+    try:
+        check_writable(wanted.folder)
+    except OSError as error:
+        raise UsageError(cannot_write(error, wanted.folder)) from error
+    with alone(wanted.folder, "name another folder with --to"), _resumable(wanted):
+        _check_folder(wanted)
+        facts = _looked_at(wanted, config)
+        experiment, note = _for_this_machine(experiment, facts, str(config["device"].type))
+        chosen = _chosen(wanted, experiment)
+        return _concluded(wanted, experiment, facts, chosen, note)
 
 
-def check(way: Way) -> None:
-    """Raise UsageError where a package is not installed that the study needs."""
-    _optuna(way.sampler)
+def _as_before(wanted: Wanted) -> Wanted:
+    """With the settings of an earlier call where this one means the same log: the runs are known by them.
 
-
-# --- Optuna's parts -----------------------------------------------------------------------------------------
-
-
-def _optuna(sampler: str) -> Any:
-    optuna = needs("optuna", "a search with a sampler or a pruner")
-    if sampler == "gp":
-        for package in ("torch", "scipy"):
-            needs(package, "sampler: gp")
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # its lines are about its own calls
-    return optuna
-
-
-def _opened(storage: str) -> Any:
-    from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    return RDBStorage(storage) if "://" in storage else JournalStorage(JournalFileBackend(storage))
-
-
-def _sampler(way: Way, number: int) -> Any:
-    import optuna
-
-    seed = random.Random(f"{way.seed} {number}").getrandbits(31)
-    first = _first(way.trials, MOST_DRAWN)
-    if way.sampler == "tpe":
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=first)
-    if way.sampler == "gp":
-        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=first, warn_independent_sampling=False)
-    return optuna.samplers.RandomSampler(seed=seed)
-
-
-def _pruner(way: Way) -> Any:
-    import optuna
-
-    if way.pruner == "median":
-        first = _first(way.trials, MOST_FULL)
-        return optuna.pruners.MedianPruner(n_startup_trials=first, n_warmup_steps=FIRST_STEPS)
-    if way.pruner == "hyperband":
-        return optuna.pruners.HyperbandPruner(
-            min_resource=1, max_resource=max(1, way.epochs), reduction_factor=3
+    Options of reading that this call leaves out are that one's; those that it names are compared with the atomic files
+    later. UsageError where it means another log, or would split it in another way.
+    """
+    state = cells.read_json(wanted.folder / STATE) or {}
+    before, now = state.get("settings"), wanted.settings
+    if not isinstance(before, dict) or state.get("dataset") != wanted.dataset:
+        return wanted
+    holds = f"{wanted.folder} holds the study of"
+    if "raw_path" in now and "raw_path" not in before:
+        raise UsageError(
+            f"{holds} the data set {wanted.dataset}, by its name: go on with study {wanted.dataset}, or give "
+            f"{now['raw_path']} another name with --name"
         )
-    return optuna.pruners.NopPruner()
+    if "raw_path" in now and _place(now, "raw_path") != before.get("resolved"):
+        raise UsageError(f"{holds} {before['raw_path']}: give {now['raw_path']} another name with --name")
+    if _place(now, "data_path") != _place(before, "data_path"):
+        raise UsageError(f"{holds} atomic files elsewhere: name another folder with --to")
+    if "eval_args" in now and now["eval_args"] != before.get("eval_args"):
+        raise UsageError(f"{holds} another split of {wanted.dataset}: name another folder with --to")
+    return replace(wanted, settings={key: value for key, value in before.items() if key != "resolved"})
 
 
-def _first(trials: int | None, most: int) -> int:
-    """How many trials go before those that are learnt from: a quarter of a small search."""
-    return most if trials is None else min(most, max(2, trials // 4))
+def _place(settings: Mapping[str, Any], key: str) -> str:
+    return str(Path(str(settings.get(key, DATA))).resolve())
 
 
-def _drawn(trial: Any, name: str, knob: Knob) -> Any:
-    if not knob.is_range:
-        return json.loads(trial.suggest_categorical(name, _words(knob.choices)))
-    if knob.kind is int:
-        return trial.suggest_int(name, int(knob.low), int(knob.high), step=int(knob.step or 1), log=knob.log)
-    return trial.suggest_float(name, knob.low, knob.high, step=knob.step, log=knob.log)
+def _check_folder(wanted: Wanted) -> None:
+    """UsageError where the folder is that of another data set's study."""
+    before = (cells.read_json(wanted.folder / STATE) or {}).get("dataset", wanted.dataset)
+    if before != wanted.dataset:
+        raise UsageError(
+            f"{wanted.folder} holds the study of {before}, not of {wanted.dataset}: name another folder with --to"
+        )
+    resolved = {"resolved": _place(wanted.settings, "raw_path")} if "raw_path" in wanted.settings else {}
+    _note(wanted.folder, dataset=wanted.dataset, settings={**wanted.settings, **resolved})
 
 
-def _told(knob: Knob, value: Any) -> Any:
-    return value if knob.is_range else json.dumps(value)
+@contextmanager
+def _resumable(wanted: Wanted) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        used = _used(wanted.folder)
+        raise KeyboardInterrupt(
+            f"{used / 60:.1f} of {wanted.minutes:g} minutes are used, and what is finished stays: the same command "
+            "goes on"
+        ) from stop
 
 
-def _words(choices: Sequence[Any]) -> list[str]:
-    """Choices as Optuna keeps them: it knows no lists and no mappings."""
-    return [json.dumps(choice) for choice in choices]
+def _experiment(wanted: Wanted) -> Experiment:
+    """The models of the yaml file on this log, all in the study's folder."""
+    read = read_experiment(config_files(f"experiment/{ZOO}.yaml")[-1])
+    if any(entry.of for entry in read.models):
+        raise UsageError(
+            f"configs/experiment/{ZOO}.yaml has a blend of other models (of), and a study runs its models one by one: "
+            "leave it out"
+        )
+    own = {"runs_dir": str(wanted.folder)}
+    return replace(
+        read,
+        name=f"study-{wanted.dataset}",  # as trackers and the page have it
+        datasets=(wanted.dataset,),
+        seeds=wanted.seeds,
+        settings=merge(read.settings, wanted.settings, own),
+        report=wanted.folder / EXPERIMENT,
+        test=True,
+        quiet=True,
+    )
 
 
-def _state(name: str) -> Any:
-    from optuna.trial import TrialState
-
-    return TrialState[name]
+# --- the log ------------------------------------------------------------------------------------------------
 
 
-def _states() -> dict[str, str]:
-    return {"RUNNING": "running", "COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+def _converted(wanted: Wanted, experiment: Experiment, said: Any) -> Any:
+    """Convert the log where it is not; RecBole's Config of a run, for what all of them share.
+
+    said: options of reading that this call names.
+    """
+    config = _config(experiment)
+    folder = Path(config["data_path"])
+    converted_before = events_file(folder, wanted.dataset) is not None
+    if converted_before:
+        for key, before, now in changed_options(said, folder):
+            raise UsageError(
+                f"{folder} was converted with {key} {before}, and now {key} is {now}: delete that folder to convert "
+                "again, or give another --name"
+            )
+    prepare_atomic_files(config, "give it another name with --name, or delete that folder to convert again")
+    if converted_before:
+        print(f"{folder} was converted before", flush=True)
+    elif known := manifest(str(folder)):
+        print(summary(known, folder), flush=True)
+    if straddles(split_of(config).name) or config["benchmark_filename"]:
+        raise UsageError(
+            f"the settings of {wanted.dataset} split it inside of sessions or name its parts, and a study needs whole "
+            "sessions: set eval_args.split to session_time, given or session_random"
+        )
+    return config
+
+
+def _looked_at(wanted: Wanted, config: Any) -> Facts:
+    """Facts of the log, and its page."""
+    folder = Path(config["data_path"])
+    kept = Kept(wanted.folder / ".log")
+    protocol = Protocol.of(config, str(folder))
+    inputs = [cells.data_identity(folder, wanted.dataset), str(folder), repr(protocol)]
+    facts: Facts = kept.get("facts", inputs, lambda: log_facts(folder, wanted.dataset, protocol))
+    _write(wanted.folder / LOG_PAGE, log_page(facts, manifest(str(folder)).get("rows") or {}, kept))
+    kept.drop_others()
+    print(f"{in_words(facts)}\n  {wanted.folder / LOG_PAGE}", flush=True)
+    if said := too_small(facts):
+        raise UsageError(said)
+    return facts
+
+
+def _for_this_machine(experiment: Experiment, facts: Facts, device: str) -> tuple[Experiment, str]:
+    """The experiment, on a CPU with sampled negatives in the place of all items where these are many; a sentence on it.
+
+    Of models whose loss can be that one and whose settings leave it open.
+    """
+    scores = facts["targets"]["train"] * facts["items"]
+    if device != "cpu" or scores < MANY_SCORES or set(SAMPLED) & set(experiment.settings):
+        return experiment, ""
+    models = [_sampled(experiment, entry) for entry in experiment.models]
+    changed = [entry.label for entry, before in zip(models, experiment.models) if entry != before]
+    if not changed:
+        return experiment, ""
+    note = (
+        f"There is no GPU, and {facts['items']:,} items to tell apart: in the training of {listed(changed, 8)} 2,048 "
+        "drawn ones stand for all of them in each step (train_loss: sampled_softmax), which may cost a few per cent."
+    )
+    print(note, flush=True)
+    return replace(experiment, models=tuple(models)), note
+
+
+def _sampled(experiment: Experiment, entry: Entry) -> Entry:
+    """The model with a sampled loss; as it is where it says something of its loss, or has no such one."""
+    if set(SAMPLED) & set(entry.settings):
+        return entry
+    tried = replace(entry, settings={**entry.settings, **SAMPLED})
+    try:
+        asked_of(of_models(experiment, [tried]), experiment.datasets[0], tried).configured({}, None)
+    except UsageError:
+        return entry
+    return tried
+
+
+def _config(experiment: Experiment) -> Any:
+    """That of the first model."""
+    return asked_of(experiment, experiment.datasets[0], experiment.models[0]).configured({}, None)
+
+
+# --- the models ---------------------------------------------------------------------------------------------
+
+
+def _chosen(wanted: Wanted, experiment: Experiment) -> Chosen:
+    used = _used(wanted.folder)
+    left = max(60 * wanted.minutes - used, 0.0)
+    if used:
+        print(f"{used / 60:.1f} of {wanted.minutes:g} minutes were used before", flush=True)
+
+    def spent(seconds: float) -> None:
+        nonlocal used
+        used += seconds
+        _note(wanted.folder, seconds_used=used)
+
+    found = searched_in_time(
+        experiment, left, wanted.folder / "experiments" / experiment.name / ".chosen", spent
+    )
+    if not found.finished and found.failed:
+        label, reason = next(iter(found.failed.items()))
+        raise UsageError(f"no model could be trained on {wanted.dataset}; {label}: {reason}")
+    if not found.finished:
+        raise UsageError(
+            f"{wanted.minutes:g} minutes are too few for any model on {wanted.dataset}, even for {found.late[0]}: the "
+            "same command with more --minutes goes on"
+        )
+    return found
+
+
+def _used(folder: Path) -> float:
+    """Seconds of searching and training so far."""
+    found = (cells.read_json(folder / STATE) or {}).get("seconds_used", 0.0)
+    return float(found) if isinstance(found, int | float) else 0.0
+
+
+def _note(folder: Path, **more: Any) -> None:
+    _write(folder / STATE, json.dumps({**(cells.read_json(folder / STATE) or {}), **more}, indent=1) + "\n")
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        write_text(file, text)
+    except OSError as error:
+        raise UsageError(cannot_write(error, file)) from error
+
+
+# --- the end ------------------------------------------------------------------------------------------------
+
+
+def _concluded(wanted: Wanted, experiment: Experiment, facts: Facts, chosen: Chosen, note: str) -> Study:
+    """Choose on validation, read the test part, and say what was found."""
+    several_models = of_models(experiment, chosen.finished)
+    winner = _best(several_models, chosen.finished)
+    print(
+        f"{winner.label} is chosen on validation; now the test part of {several(len(chosen.finished), 'model')}",
+        flush=True,
+    )
+    run_experiment(several_models, wanted.command)
+    grid = Grid(several_models, tables=False)
+    records = tested(grid)
+    left_out = {label: reason for label, reason in chosen.failed.items()}
+    left_out |= dict.fromkeys(chosen.late, f"{wanted.minutes:g} minutes did not suffice")
+    failed = {
+        entry.label: "its test failed"
+        for entry in chosen.finished
+        if not any(record["label"] == entry.label for record in records)
+    }
+    if winner.label in failed:
+        raise UsageError(
+            f"the test of {winner.label}, which was chosen, has failed: the same command tries it again"
+        )
+    comparison = compared(wanted.dataset, records, Kept(grid.place / PAGE))
+    floor = _floor(several_models, [entry for entry in chosen.finished if entry.label not in failed])
+    run = _run_of(several_models, winner, records)
+    against = None
+    if floor is not None and floor.label != winner.label:
+        metric = comparison["metrics"][0]
+        against = promotion(
+            run, _run_of(several_models, floor, records), metric, margin=0.0, slice_margin=0.0
+        )
+    text = study_text(
+        winner.label,
+        comparison,
+        against,
+        None if floor is None else floor.label,
+        facts,
+        {**left_out, **failed},
+        _of_search(chosen),
+        _most_readings(grid),
+    )
+    _copy(Path(run), wanted.folder / CHOSEN)
+    cannot = _cannot(wanted.folder / CHOSEN)
+    commands = [] if cannot else _commands(wanted.folder / CHOSEN, facts)
+    page = Found(
+        name=wanted.dataset,
+        text=text if not cannot else f"{text} {winner.label} cannot be asked for lists: {cannot}.",
+        facts=facts,
+        comparison=comparison,
+        validation=_validation(several_models, chosen.finished),
+        winner=winner.label,
+        left_out={**left_out, **failed},
+        commands=commands,
+        pages={"The log": LOG_PAGE, "The models": f"{EXPERIMENT}/index.html"},
+        again=wanted.command,
+        notes=[note] if note else [],
+        minutes=wanted.minutes,
+        used=_used(wanted.folder),
+    )
+    _write(wanted.folder / TEXT, page.text + "\n")
+    _write(wanted.folder / INDEX, study_page(page))
+    _note(
+        wanted.folder,
+        winner=winner.label,
+        chosen=str(wanted.folder / CHOSEN),
+        run=str(run),
+        left_out=dict(page.left_out),
+        minutes=wanted.minutes,
+        command=wanted.command,
+    )
+    return Study(
+        winner.label,
+        wanted.folder / CHOSEN,
+        page.left_out,
+        page.text,
+        commands,
+        wanted.folder / INDEX,
+        bool(chosen.failed or failed),
+    )
+
+
+def _most_readings(grid: Grid) -> int:
+    """How often the test part was read, of the model and seed that it was read most for."""
+    read = ledger.readings(grid.groups[0].cells[0].ledger)
+    return max(Counter((row["label"], row["seed"]) for row in read).values(), default=0)
+
+
+def _of_search(chosen: Chosen) -> str:
+    """A sentence on models that were not searched; empty where all that have a search were."""
+    if not chosen.unsearched:
+        return ""
+    minutes = math.ceil(sum(chosen.unsearched.values()) / 60)
+    names = listed(list(chosen.unsearched), 8)
+    return f"Of {names} one setting was tried: a search takes about {several(minutes, 'minute')} more (--minutes)."
+
+
+def _scores(experiment: Experiment, entry: Entry) -> dict[int, float]:
+    """Best validation score of a finished model by seed, larger is better."""
+    (group,) = groups_of(of_models(experiment, [entry]))
+    sign = -1.0 if group.lower_is_better else 1.0
+    found = {}
+    for job in group.cells:
+        record = cells.read_record(cells.choosing_folder(group.chosen(job)))
+        if record is not None and record["best_valid_score"] is not None:
+            found[job.seed] = sign * float(record["best_valid_score"])
+    return found
+
+
+def _mean(experiment: Experiment, entry: Entry) -> float:
+    found = _scores(experiment, entry)
+    return statistics.mean(found.values()) if found else float("-inf")
+
+
+def _validation(experiment: Experiment, entries: Sequence[Entry]) -> dict[str, float]:
+    return {entry.label: _mean(experiment, entry) for entry in entries}
+
+
+def _best(experiment: Experiment, entries: Sequence[Entry]) -> Entry:
+    """The model with the best mean on validation, the first of equal ones, which is the cheapest."""
+    return max(entries, key=lambda entry: _mean(experiment, entry))
+
+
+def _floor(experiment: Experiment, entries: Sequence[Entry]) -> Entry | None:
+    simplest = [entry for entry in entries if entry.model in SIMPLEST]
+    return _best(experiment, simplest) if simplest else None
+
+
+def _run_of(experiment: Experiment, entry: Entry, records: Sequence[Mapping[str, Any]]) -> str:
+    """Folder of a model's run: of the seed that is best on validation."""
+    scores = _scores(experiment, entry)
+    own = [record for record in records if record["label"] == entry.label]
+    best = max(own, key=lambda record: scores.get(record["seed"], float("-inf")))
+    return str(best["folder"])
+
+
+def _copy(run: Path, out: Path) -> None:
+    """Put a copy of the run in the place of an earlier one: all but checkpoints, which its record names."""
+    record = (run / RECORD).read_bytes()
+    if (out / RECORD).is_file() and (out / RECORD).read_bytes() == record and (out / FOLDER).is_dir():
+        return
+    try:
+        with scratch_beside(out) as made:
+            shutil.copytree(
+                run, made, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.pth", "valid", cells.IDENTITY)
+            )
+            if out.exists():
+                out.rename(made.with_suffix(".before"))
+            made.rename(out)
+            shutil.rmtree(made.with_suffix(".before"), ignore_errors=True)
+    except OSError as error:
+        raise UsageError(cannot_write(error, out)) from error
+
+
+def _cannot(folder: Path) -> str:
+    """Why the model in a run's folder cannot be asked for lists; empty where it can."""
+    stated = cells.read_json(folder / FOLDER / MODEL)
+    if stated is None:
+        return "its run has left no model folder"
+    return str(stated.get("cannot") or "").rstrip(".")
+
+
+def _commands(folder: Path, facts: Facts) -> list[str]:
+    """What to type next."""
+    place = shlex.quote(str(folder))
+    plain = [item for item in facts["top"] if "," not in item and item == item.strip() and item[0] != "-"][:2]
+    asked = f"--session {shlex.quote(','.join(plain))}" if plain else "--examples"
+    return [
+        f"recbole-ext recommend {place} {asked} --k 5",
+        f"recbole-ext serve {place}",
+        f"recbole-ext update {place} --events NEW_DAYS",
+    ]

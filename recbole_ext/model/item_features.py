@@ -125,13 +125,10 @@ class ItemTokens(nn.Module):
 
     def _as_matrix(self) -> TokenMatrix:
         """Made when first asked for, and again where a table has changed since."""
-        tables = self._tables()
+        now = [(table, _changes(table)) for table in self._tables()]
         kept = self._matrix
-        if kept is None or not all(
-            old is new and version == new._version for (old, version), new in zip(kept[1], tables)
-        ):
-            kept = TokenMatrix(*self._pairs()), [(table, table._version) for table in tables]
-            self._matrix = kept
+        if kept is None or not all(a is b and old == new for (a, old), (b, new) in zip(kept[1], now)):
+            kept = self._matrix = TokenMatrix(*self._pairs()), now
         return kept[0]
 
     def _pairs(self) -> tuple[Tensor, Tensor, int]:
@@ -145,6 +142,11 @@ class ItemTokens(nn.Module):
 
     def _tables(self) -> list[Tensor]:
         return [getattr(self, f"table_{number}") for number in range(self.tables)]
+
+
+def _changes(table: Tensor) -> int:
+    """How often a tensor was changed in place; 0 of one made for inference, which torch does not count of."""
+    return 0 if table.is_inference() else table._version
 
 
 class TokenMatrix:

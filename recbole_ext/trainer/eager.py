@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch.optim import Optimizer
+from torch.optim import optimizer as module
 
 COMPILER = "torch._dynamo"
 METHODS = (
@@ -64,8 +65,6 @@ def eager(optimizer: Optimizer) -> Optimizer:
 
 
 def _hooked(optimizer: Any) -> bool:
-    from torch.optim import optimizer as module
-
     every = (module._global_optimizer_pre_hooks, module._global_optimizer_post_hooks)
     own = (optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks)
     return any((*every, *own))

@@ -13,7 +13,7 @@ import yaml
 from recbole_ext import records
 from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
-from recbole_ext.experiment import cells, ledger, study
+from recbole_ext.experiment import cells, ledger, optuna_study
 from recbole_ext.experiment.groups import groups_of
 from recbole_ext.experiment.plan import from_command_line, read_experiment
 from recbole_ext.experiment.space import corners, read_space, settled
@@ -230,9 +230,9 @@ def trials_of(name):
     from optuna.study import get_all_study_names
 
     journal = str(RUNS / name / "search.journal")
-    store = study._opened(journal)
+    store = optuna_study._opened(journal)
     (one,) = get_all_study_names(store)
-    return study.Study(journal, one, study.Way("random", "none", 1, 3, 6)).trials()
+    return optuna_study.Study(journal, one, optuna_study.Way("random", "none", 1, 3, 6)).trials()
 
 
 def chosen_of(name):
@@ -370,7 +370,7 @@ def test_a_space_that_is_exhausted_ends_the_search(write_experiment, fake, optun
 
 def test_minutes_end_a_search(write_experiment, fake, optuna, monkeypatch):
     clock = iter(range(0, 10**6, 10))  # every look at the clock is ten seconds later
-    monkeypatch.setattr(study, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    monkeypatch.setattr(optuna_study, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     assert run(write_experiment(**TPE, search_minutes=2)) == 0
     spent = [one.seconds for one in trials_of("try")]
     assert sum(spent) >= 120 > sum(spent[:-1]) and len(spent) > 2
