@@ -2,7 +2,7 @@
 
     python benchmarks/train.py            # 2 threads, CPU
     python benchmarks/train.py --gpu --data atomic_data/diginetica-sessions --out results/speed_gpu.md
-    python benchmarks/train.py --beside CHECKOUT   # HRNNFeat beside that of another commit, unpacked there
+    python benchmarks/train.py --beside CHECKOUT --model SASRec   # beside that of another commit, unpacked there
 
 Every run is a process of its own and the sides take turns. The released side has RecBole's own data set, loader and
 trainer, with anomaly detection, which importing its models switches on, and once more without.
@@ -113,29 +113,44 @@ NOW = (
 )
 
 
-def beside(data: Path, checkout: Path, repeats: int, batches: int, threads: int) -> str:
-    """The table of HRNNFeat here, with and without what it looks back with, beside the one of another commit."""
-    order = {"ours": True, "data": str(data), "model": "HRNNFeat", "batches": batches}
-    first = Line(f"HRNNFeat of {commit_of(checkout)}", True, "HRNNFeat", BESIDE)
+def beside(data: Path, checkout: Path, model: str, repeats: int, batches: int, threads: int) -> str:
+    """The table of a model here beside the one of another commit: HRNNFeat with and without what it looks back with,
+    others at every position, in fp32 and with the softmax in bf16."""
+    there, lines = commit_of(checkout), []
+    if model == "HRNNFeat":
+        lines = [(f"HRNNFeat of {there}", BESIDE, checkout)]
+        lines += [(f"here, {label}", {**BESIDE, **settings}, ROOT) for label, settings in NOW]
+    else:
+        for precision in ("fp32", "bf16"):
+            settings = {**EVERY, "precision": precision}
+            lines += [(f"{model} in {precision}, {there}", settings, checkout)]
+            lines += [(f"{model} in {precision}, here", settings, ROOT)]
+    order = {"ours": True, "data": str(data), "model": model, "batches": batches}
     sides = [
         (
-            first,
-            Side(first.label, f"{RUNS}:train_steps", {**order, "settings": dict(BESIDE)}, root=checkout),
+            Line(label, True, model, settings),
+            Side(label, f"{RUNS}:train_steps", {**order, "settings": dict(settings)}, root=root),
         )
+        for label, settings, root in lines
     ]
-    for label, settings in NOW:
-        line = Line(f"here, {label}", True, "HRNNFeat", {**BESIDE, **settings})
-        arguments = {**order, "settings": dict(line.settings)}
-        sides.append((line, Side(line.label, f"{RUNS}:train_steps", arguments)))
     found = measure(sides, repeats, threads)
-    base = median(found[first.label], "targets_per_second")
-    rows = []
-    for line, _ in sides:
-        runs = [run["targets_per_second"] for run in found[line.label]]
-        speed = median(found[line.label], "targets_per_second")
-        text = f"{speed:,.0f} ({min(runs):,.0f}–{max(runs):,.0f})" if runs else "failed"
-        rows.append((line.label, text, f"{speed / base:.2f}×", f"{median(found[line.label], 'peak_gb'):.1f}"))
-    return table(("what", "targets/s, median (least–most)", "ratio", "peak GB"), rows)
+    rows, base = [], (0.0, 0.0)
+    for label, _, root in lines:
+        runs = found[label]
+        wall = [run["targets_per_second"] for run in runs]
+        cpu = [run["targets_per_second"] * run["seconds"] / run["cpu_seconds"] for run in runs]
+        if not runs:
+            rows.append((label, "failed", "", "", "", ""))
+            continue
+        speeds = statistics.median(wall), statistics.median(cpu)
+        base = speeds if root == checkout else base
+        ratios = [f"{speed / before:.2f}×" if before else "" for speed, before in zip(speeds, base)]
+        text = f"{speeds[0]:,.0f} ({min(wall):,.0f}–{max(wall):,.0f})"
+        rows.append(
+            (label, text, ratios[0], f"{speeds[1]:,.0f}", ratios[1], f"{median(runs, 'peak_gb'):.1f}")
+        )
+    head = ("what", "targets/s, median (least–most)", "ratio", "targets a CPU second", "ratio", "peak GB")
+    return table(head, rows)
 
 
 def commit_of(checkout: Path) -> str:
@@ -266,7 +281,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--gpu", action="store_true", help="whole epochs on a GPU instead")
     parser.add_argument("--start-only", action="store_true", help="only what comes before the first step")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="HRNNFeat beside that of this folder")
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="beside the model of this folder")
+    parser.add_argument("--model", default="HRNNFeat", help="with --beside: HRNNFeat, SASRec or GRU4Rec")
     options = parser.parse_args(argv)
     sys.path.insert(0, str(ROOT))
     data = (options.data or real_data(ROOT / "atomic_data")).resolve()
@@ -279,9 +295,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if options.beside:
         checkout = options.beside.resolve()
-        steps = beside(data, checkout, options.repeats, options.batches * 4, options.threads)
-        text = f"`python benchmarks/train.py --beside CHECKOUT`; data {data.name}; {where}\n\n{steps}\n"
-        write_section(options.out, "HRNNFeat beside an older commit", text)
+        model = options.model
+        steps = beside(data, checkout, model, options.repeats, options.batches * 4, options.threads)
+        command = f"`python benchmarks/train.py --beside CHECKOUT --model {model}`"
+        text = f"{command}; data {data.name}; {where}\n\n{steps}\n"
+        write_section(options.out, f"{model} beside an older commit", text)
         return
     if options.start_only:
         text = f"{where}\n\n{starting(data, options.repeats, options.threads)}\n"
