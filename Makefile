@@ -10,6 +10,8 @@ PYTHON_BASE ?= python3.11
 VENV = .venv
 # numpy 1, pandas 2, ray, for make test-base alone
 BASE = .venv-base
+# Triton, for make test-kernels alone
+KERNELS = .venv-kernels
 # the tools of the site, and twine: neither torch nor RecBole
 DOCS = .venv-docs
 EPOCHS ?= 10
@@ -18,7 +20,7 @@ WORKERS ?= $(shell $(or $(PYTHON),python3) -c 'import os; print(min(max(os.cpu_c
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: setup setup-base demo test test-all test-base test-pythons lint wheel release notebooks docs clean
+.PHONY: setup setup-base demo test test-all test-base test-pythons test-kernels lint wheel release notebooks docs clean
 
 setup: $(VENV)/ready
 setup-base: $(BASE)/ready
@@ -72,6 +74,15 @@ test-pythons: setup
 	$(VENV)/bin/pip wheel -q --no-deps --no-build-isolation -w dist .
 	$(VENV)/bin/python .ci/pythons.py dist/*.whl
 
+# the GPU's kernels by Triton's interpreter, where there is no GPU; Triton is a gigabyte, so it has a folder of its own
+test-kernels: setup $(KERNELS)/ready
+	PYTHONPATH=$(KERNELS) TRITON_INTERPRET=1 $(VENV)/bin/python -m pytest -q tests/model/test_kernels.py
+
+$(KERNELS)/ready: constraints-kernels.txt
+	rm -rf $(KERNELS)
+	$(VENV)/bin/pip install -q --no-compile --no-deps --target $(KERNELS) -r constraints-kernels.txt
+	touch $@
+
 lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -104,4 +115,4 @@ docs: $(DOCS)/ready
 	@echo "build/site/index.html"
 
 clean:
-	rm -rf $(VENV) $(BASE) $(DOCS) build dist *.egg-info
+	rm -rf $(VENV) $(BASE) $(KERNELS) $(DOCS) build dist *.egg-info

@@ -3,6 +3,7 @@
     python benchmarks/train.py            # 2 threads, CPU
     python benchmarks/train.py --gpu --data atomic_data/diginetica-sessions --out results/speed_gpu.md
     python benchmarks/train.py --beside CHECKOUT --model SASRec   # beside that of another commit, unpacked there
+    python benchmarks/train.py --gpu --beside CHECKOUT --repeats 3
 
 Every run is a process of its own and the sides take turns. The released side has RecBole's own data set, loader and
 trainer, with anomaly detection, which importing its models switches on, and once more without.
@@ -153,6 +154,57 @@ def beside(data: Path, checkout: Path, model: str, repeats: int, batches: int, t
     return table(head, rows)
 
 
+def beside_on_gpu(data: Path, checkout: Path, repeats: int, epochs: int) -> str:
+    """The table of whole epochs here and of another commit, in turn, and of all training targets here."""
+    there = commit_of(checkout)
+    fast = {"precision": "bf16", "train_batch_size": 4096}
+    models = {
+        "SASRec": {**EVERY, **fast},
+        "GRU4Rec": {**EVERY, **fast},
+        "HRNNFeat": {**BESIDE, **fast},
+    }
+    now = {"HRNNFeat": {"pointer": "session"}}  # the other commit may not know what it looks back with
+    whole = {"eval_args": {"split": {"given": {"valid_share": 0.1}}, "mode": "full"}, "refit": True}
+    order = {"ours": True, "data": str(data), "epochs": epochs}
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for number in range(repeats):
+        for model, settings in models.items():
+            sides = [
+                (there, checkout, settings),
+                ("here", ROOT, {**settings, **now.get(model, {})}),
+                ("here, all targets", ROOT, {**settings, **now.get(model, {}), **whole}),
+            ]
+            for label, root, given in sides:
+                side = Side(
+                    label, f"{RUNS}:epochs_on_gpu", {**order, "model": model, "settings": given}, root=root
+                )
+                try:
+                    run = run_once(side, 8)["result"]
+                except SideFailed as error:
+                    print(f"{model}, {label}: {str(error).splitlines()[-1]}")
+                    continue
+                found.setdefault((model, label), []).append(run)
+                print(f"{model}, {label}, run {number + 1} of {repeats}: {run}", flush=True)
+    rows = []
+    for (model, label), runs in found.items():
+        base = median(found.get((model, there), []), "epoch_seconds")
+        taken = [run["epoch_seconds"] for run in runs]
+        middle = statistics.median(taken)
+        same = label == "here" and base == base
+        rows.append(
+            (
+                f"{model}, {label}",
+                f"{runs[0]['targets']:,}",
+                f"{middle:.3f} ({min(taken):.3f}–{max(taken):.3f})",
+                f"{base / middle:.2f}×" if same else "",
+                f"{median(runs, 'first_epoch_seconds'):.1f}",
+                f"{median(runs, 'memory_gb'):.1f}",
+            )
+        )
+    head = ("what", "targets", "epoch, s, median of runs", "ratio", "first epoch, s", "GPU GB")
+    return table(head, rows)
+
+
 def commit_of(checkout: Path) -> str:
     """The commit of a checkout; the folder's name where it is none."""
     said = subprocess.run(
@@ -287,6 +339,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.path.insert(0, str(ROOT))
     data = (options.data or real_data(ROOT / "atomic_data")).resolve()
     where = conditions(options.threads, PACKAGES)
+    if options.gpu and options.beside:
+        import torch
+
+        steps = beside_on_gpu(data, options.beside.resolve(), options.repeats, options.epochs)
+        command = f"`python benchmarks/train.py --gpu --beside CHECKOUT --repeats {options.repeats}`"
+        text = f"{command}; {torch.cuda.get_device_name()}; {where}\n\n{steps}\n"
+        write_section(options.out, "Training on a GPU beside an older commit", text)
+        return
     if options.gpu:
         import torch
 

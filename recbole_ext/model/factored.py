@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.errors import UsageError
-from recbole_ext.model.large_softmax import unit_rows
 from recbole_ext.model.pointer import Read
+from recbole_ext.model.rows import table_rows, unit_rows
 from recbole_ext.scores.terms import RowTerms
 from recbole_ext.settings.training import Training
 
@@ -60,7 +60,7 @@ Vectors = Tensor | ItemRows  # (n_items, d), or those that are looked up
 
 def look_up(items: Tensor, vectors: Vectors) -> Tensor:
     """(…, d) vectors of items (…)."""
-    return F.embedding(items, vectors) if isinstance(vectors, Tensor) else vectors.rows(items)
+    return table_rows(vectors, items) if isinstance(vectors, Tensor) else vectors.rows(items)
 
 
 class Factored(ABC):

@@ -2,19 +2,21 @@
 
 The logits of some rows are made, turned into their own gradient in place and multiplied back at once, so memory is that
 of one chunk of rows and backward costs nothing. The idea of forming the gradient in the forward pass is Liger-Kernel's
-fused linear cross-entropy (Hsu et al. 2024). On a GPU one Triton kernel turns logits into gradients, or torch's own
-operations where there is no Triton. On a CPU rows become probabilities in one pass of torch's softmax, and what makes a
+fused linear cross-entropy (Hsu et al. 2024). On a GPU Triton kernels do without logits in memory, or turn them into
+gradients (kernels/softmax.py), or torch's own operations where there is no Triton. On a CPU rows become probabilities in one pass of torch's softmax, and what makes a
 gradient of these, the one at the target and the weight, is done to the products, which are small.
 """
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from recbole_ext.model import kernels
 
 CPU_CHUNK_LOGITS = (
     6 << 20
@@ -22,7 +24,6 @@ CPU_CHUNK_LOGITS = (
 GPU_CHUNK_BYTES = 512 << 20
 Mixture = tuple[Tensor, Tensor]  # log_rest (N,), log_copied (N,)
 Mixed = tuple[Tensor, Tensor, Tensor]  # the two of some rows, and the softmax's share in each
-SMALLEST = 1e-12  # as F.normalize: shorter rows are divided by this
 FEWEST_ROWS = 32  # of a chunk on the CPU, below which products are slow
 
 
@@ -86,7 +87,7 @@ class _LargeSoftmax(torch.autograd.Function):
             exact = _at_least_float32(dtype)
             mixture = log_rest.to(exact).contiguous(), log_copied.to(exact).contiguous()
         with torch.no_grad(), torch.autocast(states.device.type, enabled=False):
-            found = _of_probabilities if states.device.type == "cpu" else _of_gradients
+            found = _way(states, dtype, ctx.needs_input_grad[:2])
             loss, *gradients, share = found(
                 states, vectors, target, weight, mixture, dtype, rows, ctx.needs_input_grad[:2]
             )
@@ -104,6 +105,35 @@ class _LargeSoftmax(torch.autograd.Function):
 
 
 Found = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+
+
+def _way(states: Tensor, dtype: torch.dtype, wanted: tuple[bool, ...]) -> Callable[..., Found]:
+    """The fastest of the ways below."""
+    if states.device.type == "cpu":
+        return _of_probabilities
+    low = states.is_cuda and dtype == torch.bfloat16 and all(wanted)
+    found = kernels.found() if low else None
+    if found is not None and states.shape[1] <= found.softmax.WIDEST:
+        return _fused
+    return _of_gradients
+
+
+def _fused(
+    states: Tensor,
+    vectors: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    mixture: Mixture | None,
+    dtype: torch.dtype,
+    rows: int,
+    wanted: tuple[bool, ...],
+) -> Found:
+    """As `_of_gradients`, without any logits in memory."""
+    x, table = states.to(dtype).contiguous(), vectors.to(dtype).contiguous()
+    loss, d_states, d_vectors, share = kernels.found().softmax.fused(
+        x, table, target, weight, mixture, vectors.dtype
+    )
+    return loss, d_states.to(states.dtype), d_vectors, share
 
 
 def _of_gradients(
@@ -130,10 +160,8 @@ def _of_gradients(
         piece = slice(first, first + rows)
         chunk = logits[: len(x[piece])]
         torch.mm(x[piece], table.T, out=chunk)
-        # what the padding scores stays in the chunk: its vectors are zero, and its gradient is cut off
-        total += _to_gradient(
-            chunk[:, :candidates], target[piece], weight[piece], _mixed(mixture, share, piece)
-        )
+        # the padding's vectors are zero, and its gradient is cut off
+        total += _to_gradient(chunk, target[piece], weight[piece], candidates, _mixed(mixture, share, piece))
         if d_states is not None:
             d_states[piece] = chunk @ table
         if wanted[1]:
@@ -215,14 +243,18 @@ def _padded(table: Tensor) -> Tensor:
     return F.pad(table, (0, 0, 0, missing)) if table.is_cuda and missing else table
 
 
-def _to_gradient(logits: Tensor, target: Tensor, weight: Tensor, mixed: Mixed | None = None) -> Tensor:
+def _to_gradient(
+    logits: Tensor, target: Tensor, weight: Tensor, candidates: int, mixed: Mixed | None = None
+) -> Tensor:
     """Sum of the rows' weighted losses; `logits` (n, C) become weight * share * (softmax - one-hot), in place.
 
+    candidates: how many of the C columns there are; the others are padding, whose gradient is of no account.
     mixed: log_rest and log_copied (n,), and the share (n,) to be written; None: no mixture, a share of 1.
     """
-    kernels = gpu_kernels() if logits.is_cuda and logits.dtype != torch.float64 else None
-    if kernels is not None:
-        return kernels.softmax_gradient(logits, target, weight, mixed)
+    found = kernels.found() if logits.is_cuda and logits.dtype != torch.float64 else None
+    if found is not None:
+        return found.softmax.gradient(logits, target, weight, mixed, candidates)
+    logits = logits[:, :candidates]
     exact = _at_least_float32(logits.dtype)
     place = target.unsqueeze(1)
     own = logits.gather(1, place).to(exact)
@@ -247,44 +279,3 @@ def _weighed(loss: Tensor, weight: Tensor, mixed: Mixed | None) -> tuple[Tensor,
     both = torch.logaddexp(generated, log_copied)
     share.copy_((generated - both).exp())
     return -(both * w).sum(), w * share
-
-
-@functools.cache
-def gpu_kernels() -> Any:
-    """The module of Triton kernels, or None where Triton is missing or does not work."""
-    try:
-        from recbole_ext.model import kernels
-    except ImportError:
-        return None
-    return kernels if kernels.works() else None
-
-
-def unit_rows(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Rows (…, d) divided by their Euclidean length, as `dtype` if given; differentiable once.
-
-    A row of zeros stays one and gets no gradient: it has no direction, where dividing by a smallest length would send
-    1e12 times what came (an item without features whose id part is dropped, before the first step has moved a bias).
-    """
-    kernels = gpu_kernels() if x.is_cuda and x.dim() == 2 else None
-    rows = _UnitRows if kernels is None else kernels.UnitRows
-    unit: Tensor = rows.apply(x, dtype or x.dtype)
-    return unit
-
-
-class _UnitRows(torch.autograd.Function):
-    """In half the passes over memory that autograd would make of F.normalize."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, dtype: torch.dtype) -> Tensor:
-        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min_(SMALLEST)
-        unit = x / size
-        ctx.save_for_backward(unit, size)
-        return unit.to(dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        unit, size = ctx.saved_tensors
-        dy = gradients[0].to(unit.dtype)
-        along = (unit * dy).sum(-1, keepdim=True)
-        inverse = torch.where(size > SMALLEST, size.reciprocal(), 0.0)
-        return torch.addcmul(dy, unit, along, value=-1).mul_(inverse), None

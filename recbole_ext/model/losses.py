@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_ext.model.large_softmax import SMALLEST, softmax_loss
+from recbole_ext.model.large_softmax import softmax_loss
+from recbole_ext.model.rows import SMALLEST
 from recbole_ext.model.shared_softmax import sampled_softmax_loss
 
 LOSSES = ("CE", "BPR", "TOP1")

@@ -140,7 +140,7 @@ class Training(Settings):
     temperature: Number | None = key(None, "divides cosine scores; ~: 0.07", ge=1e-6)
     precision: Literal["fp32", "bf16"] = key(
         "fp32",
-        "bf16: on a GPU autocast (recurrent layers stay in fp32), on a CPU only the products of the softmax",
+        "bf16: the products of the softmax; on a GPU what else is multiplied has operands of TF32 or float16",
     )
 
     recency: Number | None = key(

@@ -7,8 +7,8 @@ once, by `model.factored.examine`, when the first loader is seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -35,8 +35,8 @@ from recbole_ext.trainer.averaging import WeightAverage
 from recbole_ext.trainer.collector import RankCollector
 from recbole_ext.trainer.cuda_graphs import GraphedSteps
 from recbole_ext.trainer.eager import eager, without_compiler
+from recbole_ext.trainer.gpu_layers import speed_up
 from recbole_ext.trainer.gradients import SharedGradients, as_given, targets_in
-from recbole_ext.trainer.precision import keep_recurrence_exact
 from recbole_ext.trainer.row_updates import RowUpdates, note_of, row_updates_of
 
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
@@ -49,8 +49,8 @@ class SessionTrainer(Trainer):
         super().__init__(config, model)
         self.eval_collector = RankCollector(config)
         self.settings, self.place = settings_of(config, Training), settings_of(config, Place)
-        if self.settings.precision == "bf16":
-            keep_recurrence_exact(model)
+        low = self.settings.precision == "bf16"
+        speed_up(model, self.device.type == "cuda", low)
         self.examined: Examined | None = None  # what the model allows, known once a loader is
         self.factored: Factored | None = None
         self.objective: Objective | None = None
@@ -175,22 +175,25 @@ class SessionTrainer(Trainer):
             return position_loss(self.factored, self.objective, batch, select)
         return row_loss(self.factored, self.objective, batch, batch[self.model.POS_ITEM_ID])
 
-    def _autocast(self) -> torch.autocast:
-        # on a CPU only the products of the softmax gain from bf16, and they see to it themselves
-        low = self.settings.precision == "bf16" and self.device.type == "cuda"
-        return torch.autocast(
-            self.device.type,
-            dtype=torch.bfloat16 if low else None,
-            enabled=low or bool(self.enable_amp),
-            cache_enabled=False,  # a graph must not keep casts of weights that have changed since
-        )
+    @contextmanager
+    def _products(self) -> Iterator[None]:
+        """What a step under bf16 multiplies beside the softmax has operands of TF32: casts to bfloat16 would be as many
+        kernels again, for products that are small."""
+        before = torch.get_float32_matmul_precision()
+        if self.settings.precision == "bf16" and self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+        try:
+            with torch.autocast(self.device.type, enabled=bool(self.enable_amp), cache_enabled=False):
+                yield
+        finally:
+            torch.set_float32_matmul_precision(before)
 
     def _backward(self, batch: Any, loss_func: Callable[[Any], Any], select: bool = True) -> Any:
         """Gradients of one batch; returns its loss, detached, or the parts of it."""
-        with self._autocast():
+        with self._products():
             losses = loss_func(batch) if loss_func != self._loss_of else self._loss_of(batch, select)
-        loss: Tensor = torch.stack(losses).sum() if isinstance(losses, tuple) else losses
-        loss.backward()
+            loss: Tensor = torch.stack(losses).sum() if isinstance(losses, tuple) else losses
+            loss.backward()
         return tuple(part.detach() for part in losses) if isinstance(losses, tuple) else losses.detach()
 
     def update(self) -> None:

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from recbole_ext.model import large_softmax
-from recbole_ext.model.large_softmax import softmax_loss, unit_rows
+from recbole_ext.model.large_softmax import softmax_loss
+from recbole_ext.model.rows import unit_rows
 
 
 def test_three_items_by_hand():

@@ -1,0 +1,120 @@
+"""Layers of a model as a GPU trains them fastest, with the same weights under the same names.
+
+Embedding: its gradient is made without a sort. Layer norm: one kernel each way. RecBole's attention: one product for
+queries, keys and values; its GELU: torch's. GRU, under `precision: bf16`: its steps are one kernel each way, in float32
+but for what is multiplied; other recurrent layers stay in float32 altogether.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from recbole.model.layers import FeedForward, MultiHeadAttention
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from recbole_ext.model import kernels
+from recbole_ext.model.rows import table_rows
+
+
+def speed_up(model: nn.Module, gpu: bool, low: bool) -> None:
+    """Give the model's layers these forwards; gpu: what helps a GPU; low: what `precision: bf16` asks for."""
+    faster = (FASTER if gpu else {}) | (EXACT if low else {})
+    for module in model.modules():
+        # the class, and no attribute of the object, so that copies are whole
+        module.__class__ = faster.get(type(module), type(module))
+        if gpu and isinstance(module, FeedForward) and module.intermediate_act_fn == module.gelu:
+            module.intermediate_act_fn = F.gelu  # the same function, which RecBole computes in five passes
+
+
+class MergedAttention(MultiHeadAttention):
+    """RecBole's, with one product for queries, keys and values."""
+
+    def forward(self, input_tensor: Tensor, attention_mask: Tensor) -> Tensor:
+        """(n, L, d) states of positions (n, L)."""
+        parts = (self.query, self.key, self.value)
+        weight, bias = torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
+        heads = (3, self.num_attention_heads, self.attention_head_size)
+        found = F.linear(input_tensor, weight, bias).unflatten(-1, heads)
+        query, key, value = found.permute(2, 0, 3, 1, 4).contiguous().unbind()  # (n, heads, L, …)
+        scores = query @ key.transpose(-1, -2)
+        scores = torch.add(attention_mask, scores, alpha=1 / self.sqrt_attention_head_size)
+        context = self.attn_dropout(self.softmax(scores)) @ value
+        found = self.out_dropout(self.dense(context.transpose(1, 2).flatten(2)))
+        return self.LayerNorm(found + input_tensor)
+
+
+class Normed(nn.LayerNorm):
+    """A layer norm in one kernel each way."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(…, d) rows of mean 0 and variance 1, times a weight, plus a bias."""
+        learns = input.is_cuda and input.dtype == torch.float32 and torch.is_grad_enabled()
+        found = kernels.found() if learns and not torch.is_autocast_enabled("cuda") else None
+        if found is None or len(self.normalized_shape) != 1 or self.weight is None or self.bias is None:
+            return super().forward(input)
+        return found.norm.layer_norm(input, self.weight, self.bias, self.eps)
+
+
+class LookedUp(nn.Embedding):
+    """An embedding whose gradient is made without a sort, on a GPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(…, d) rows of the table."""
+        if self.sparse or self.max_norm is not None or self.scale_grad_by_freq or not self.weight.is_cuda:
+            return super().forward(input)
+        return table_rows(self.weight, input, -1 if self.padding_idx is None else self.padding_idx)
+
+
+FASTER: dict[type[nn.Module], Any] = {
+    nn.Embedding: LookedUp,
+    nn.LayerNorm: Normed,
+    MultiHeadAttention: MergedAttention,
+}
+
+
+def _exact_class(layer: Any) -> Any:
+    def forward(self: Any, inputs: Any, hx: Any = None) -> Any:
+        device = inputs.data.device.type
+        with torch.autocast(device, enabled=False):
+            if hx is None and _takes(self, inputs):
+                return _steps(self, inputs.float())
+            return layer.forward(self, _float32(inputs), _float32(hx))
+
+    return type(f"Exact{layer.__name__}", (layer,), {"forward": forward})
+
+
+EXACT: dict[type[nn.Module], Any] = {layer: _exact_class(layer) for layer in (nn.GRU, nn.LSTM, nn.RNN)}
+
+
+def _takes(layer: Any, inputs: Any) -> bool:
+    """Whether the kernel does what this layer does; ranking stays in float32."""
+    return (
+        isinstance(layer, nn.GRU)
+        and isinstance(inputs, Tensor)
+        and inputs.is_cuda
+        and inputs.dim() == 3
+        and inputs.numel() > 0
+        and torch.is_grad_enabled()
+        and layer.num_layers == 1
+        and not layer.bidirectional
+        and (found := kernels.found()) is not None
+        and bool(found.recurrence.fits(layer.hidden_size))
+    )
+
+
+def _steps(layer: nn.GRU, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    weights: list[Any] = layer._flat_weights
+    given, fed_back, *bias = weights
+    of_given, of_fed_back = bias or (None, None)
+    gates = F.linear(inputs, given, of_given)
+    states = kernels.found().recurrence.recurrence(gates, fed_back, of_fed_back, layer.batch_first)
+    return states, states.select(1 if layer.batch_first else 0, -1).unsqueeze(0)
+
+
+def _float32(value: Any) -> Any:
+    if isinstance(value, tuple) and not isinstance(value, PackedSequence):
+        return tuple(map(_float32, value))
+    return value.float() if isinstance(value, Tensor | PackedSequence) else value
