@@ -3,7 +3,7 @@
 The logits of some rows are made, turned into their own gradient in place and multiplied back at once, so memory is that
 of one chunk of rows and backward costs nothing. The idea of forming the gradient in the forward pass is Liger-Kernel's
 fused linear cross-entropy (Hsu et al. 2024). On a GPU Triton kernels do without logits in memory, or turn them into
-gradients (kernels/softmax.py), or torch's own operations where there is no Triton. On a CPU rows become probabilities in
+gradients (kernels/softmax.py), or torch's own operations where there is none. On a CPU rows become probabilities in
 one pass of torch's softmax, and what makes a gradient of these, the one at the target and the weight, is done to the
 products, which are small.
 """
