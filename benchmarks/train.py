@@ -164,7 +164,9 @@ def beside_on_gpu(data: Path, checkout: Path, repeats: int, epochs: int) -> str:
         "HRNNFeat": {**BESIDE, **fast},
     }
     now = {"HRNNFeat": {"pointer": "session"}}  # the other commit may not know what it looks back with
-    whole = {"eval_args": {"split": {"given": {"valid_share": 0.1}}, "mode": "full"}, "refit": True}
+    columns = {"inter": ["session_id", "item_id", "timestamp", "split"], "item": ["item_id", "category"]}
+    published = {"split": {"given": {"valid_share": 0.1}}, "mode": "full"}
+    whole = {"eval_args": published, "refit": True, "load_col": columns}
     order = {"ours": True, "data": str(data), "epochs": epochs}
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for number in range(repeats):
