@@ -19,9 +19,7 @@ from torch import Tensor
 
 from recbole_ext.model import kernels
 
-CPU_CHUNK_LOGITS = (
-    6 << 20
-)  # 128 rows of 43,000 items: the chunk is passed over several times and stays in cache
+CPU_CHUNK_BYTES = 24 << 20  # 144 rows of 43,000 items in float32: passed over several times, it stays in cache
 GPU_CHUNK_BYTES = 512 << 20
 Mixture = tuple[Tensor, Tensor]  # log_rest (N,), log_copied (N,)
 Mixed = tuple[Tensor, Tensor, Tensor]  # the two of some rows, and the softmax's share in each
@@ -64,7 +62,7 @@ def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
 
 def _rows_in_a_chunk(rows: int, candidates: int, dtype: torch.dtype, device: torch.device) -> int:
     if device.type == "cpu":
-        return max(FEWEST_ROWS, CPU_CHUNK_LOGITS // candidates // 16 * 16)
+        return max(FEWEST_ROWS, CPU_CHUNK_BYTES // (candidates * dtype.itemsize) // 16 * 16)
     most = max(1, GPU_CHUNK_BYTES // (candidates * dtype.itemsize))
     chunks = -(-rows // most)
     return max(1, -(-rows // max(chunks, 1)))  # chunks of one size
