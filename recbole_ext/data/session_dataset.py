@@ -30,6 +30,7 @@ from recbole_ext.data.rows import PrefixRows
 from recbole_ext.data.splits import NO_PART, Parting
 from recbole_ext.data.tokens import Tokens
 from recbole_ext.errors import UsageError
+from recbole_ext.progress import stage
 from recbole_ext.segments import holder_of, last_of, padded, runs, spans
 from recbole_ext.settings.training import LARGE_BATCH, SMALL_BATCH, SMALL_LOG
 
@@ -84,6 +85,7 @@ class SessionDataset(PrefixRows):
 
     def _filter_by_inter_num(self) -> None:
         """What the protocol takes out of the log, see data/prepare.py."""
+        stage("filters")
         wanted = Wanted.of(self.config, self.dataset_path)
         if wanted.limits is None and not wanted.needs_time:
             return
@@ -205,6 +207,7 @@ class SessionDataset(PrefixRows):
 
     def build(self) -> list[SessionDataset]:
         """Split into train, valid, test as `eval_args.split` and `eval_targets` say; valid may be empty."""
+        stage("rows")
         name, _ = splits.split_of(self.config)
         if self.config["eval_args"]["order"] != "TO":
             raise UsageError(
@@ -217,6 +220,7 @@ class SessionDataset(PrefixRows):
             self._set_training(np.where(last < 0, 0, last - self.session_start + 1))
         else:
             self._change_feat_format()
+            stage("parts")
             part_of = self._session_parts()
             self._set_training(self._train_lengths(part_of))
             self._drop_unused_col()

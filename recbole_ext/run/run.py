@@ -215,13 +215,15 @@ def _loaders(config: Any, run: Run) -> tuple[Any, Any, Any]:
     """Those of training, validation and test."""
     import recbole.data
 
+    from recbole_ext.bridge.data_sets import loading
     from recbole_ext.data.manifest import edited_note
     from recbole_ext.errors import UsageError
 
     began = time.perf_counter()
-    dataset = recbole.data.create_dataset(config)
-    train, valid, test = recbole.data.data_preparation(config, dataset)
-    getLogger().info(dataset)
+    with loading(config):
+        dataset = recbole.data.create_dataset(config)
+        train, valid, test = recbole.data.data_preparation(config, dataset)
+        getLogger().info(str(dataset))  # which is made once, and not by each handler
     if not len(test._dataset):
         raise UsageError(
             f"eval_args.split {config['eval_args']['split']} leaves nothing to rank in the test part: change its shares"

@@ -1,13 +1,16 @@
 """One run from the command line to its record, and the sentences for a user's mistakes."""
 
 import json
+import logging
 import re
 import subprocess
 import sys
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -60,6 +63,37 @@ def test_a_run_leaves_its_record(toy, here):
         log.setdefault(session, []).append(item)
     for session, target, length in zip(kept["session_token"], tokens[kept["item"]], kept["item_length"]):
         assert log[session][length] == target
+
+
+@pytest.mark.parametrize("events", ["text", "text with an empty line", "parquet"])
+def test_what_loads_for_long_says_how_far_it_is(toy, here, monkeypatch, caplog, events):
+    """Through all stages, and in the run's log in one line; pandas reads what has empty lines."""
+    import recbole_ext
+    from recbole_ext import progress
+    from recbole_ext.bridge.data_sets import STAGES
+
+    steps, real = [], progress.progress
+
+    @contextmanager
+    def shown(label, total):
+        with real(label, total):
+            yield lambda amount: steps.append(amount / total)
+
+    file = here / "data/toy/toy.inter"
+    if events == "parquet":
+        table = pl.read_csv(file, separator="\t", schema_overrides={"session_id:token": pl.String})
+        table.write_parquet(f"{file}.parquet")
+        file.unlink()
+    elif events == "text with an empty line":
+        file.write_text(file.read_text().replace("\n", "\n\n", 1))
+    monkeypatch.setattr(progress, "progress", shown)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0)
+    caplog.set_level(logging.INFO)
+    recbole_ext.run("Pop", "toy", data_path="data", use_gpu=False, eval_args=toy["eval_args"])
+    ends = np.cumsum([*STAGES.values()][:-1]) / sum(STAGES.values())
+    assert np.isclose(ends[:, None], np.cumsum(steps)).any(axis=1).all()
+    said = [record.getMessage() for record in caplog.records if record.name == progress.__name__]
+    assert sum(line.startswith("loading toy took ") for line in said) == 1
 
 
 @pytest.mark.parametrize("model", ["GRU4Rec", "Pop", "ItemKNN"])
