@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pkgutil
 import re
 import subprocess
 import sys
@@ -94,6 +95,31 @@ def test_what_loads_for_long_says_how_far_it_is(toy, here, monkeypatch, caplog, 
     assert np.isclose(ends[:, None], np.cumsum(steps)).any(axis=1).all()
     said = [record.getMessage() for record in caplog.records if record.name == progress.__name__]
     assert sum(line.startswith("loading toy took ") for line in said) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "during", "said"),
+    [
+        ("GRU4Rec", "recbole_ext.data.blocks.read", "the same command begins anew"),
+        ("GRU4Rec", "recbole_ext.data.rows.PrefixRows.data_augmentation", "the same command begins anew"),
+        ("GRU4Rec", "recbole_ext.trainer.session.SessionTrainer.evaluate", "continue with --resume_from=saved/"),
+        ("AR", "recbole.trainer.Trainer.evaluate", "the same command begins anew"),
+    ],
+)
+def test_ctrl_c_says_how_to_go_on(toy, monkeypatch, capsys, model, during, said):
+    """While data are loaded, and in the test; a model that counts takes no checkpoint to go on from."""
+    from recbole_ext.cli import command
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    owner, _, name = during.rpartition(".")
+    monkeypatch.setattr(pkgutil.resolve_name(owner), name, interrupted)
+    split = "--eval_args={'split': {'session_time': [8, 0, 2]}}"  # nothing validates, so only the test evaluates
+    epochs = ["--epochs=1"] if model == "GRU4Rec" else []
+    words = [f"--model={model}", "--dataset=toy", "--data_path=data", "--use_gpu=False", split, *epochs]
+    assert command("run", words, "run.py") == 130
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"interrupted: {said}")
 
 
 @pytest.mark.parametrize("model", ["GRU4Rec", "Pop", "ItemKNN"])
