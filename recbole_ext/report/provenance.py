@@ -99,8 +99,10 @@ def environment_table(experiment: Mapping[str, Any], records: Sequence[Mapping[s
     for record in records:
         for key, value in _environment_of(record).items():
             facts.setdefault(key, []).append(value)
-    rows = [[Cell("experiment commit"), Cell(str(experiment.get("commit") or "not in a checkout"))]]
-    rows.append([Cell("experiment started"), Cell(str(experiment.get("started") or NONE))])
+    rows = []
+    if "commit" in experiment:  # not of runs that belong to none
+        rows.append([Cell("experiment commit"), Cell(str(experiment["commit"] or "not in a checkout"))])
+        rows.append([Cell("experiment started"), Cell(str(experiment.get("started") or NONE))])
     for key, values in facts.items():
         tally = {value: values.count(value) for value in in_order(values)}
         if len(tally) == 1:
