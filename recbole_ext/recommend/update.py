@@ -111,6 +111,9 @@ def _settings(
         for key, value in old.items()
         if key not in _OF_ONE_RUN | WORKED_OUT and key in plain and plain[key] != value
     }
+    runs = Path(str(inherited.get("runs_dir", "")))
+    if runs.name == dataset and folder.resolve().parent != (runs / dataset).resolve():
+        inherited["runs_dir"] = str(runs.parent)  # a study's folder is named as its data set is, and so is one in it
     given = merge({**inherited, "data_path": str(place)}, keys)
     if kind_of(configure(model, dataset, given)) == WARM:
         for key in sorted(_OF_WEIGHTS & set(keys) & set(old)):

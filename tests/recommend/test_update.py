@@ -322,6 +322,21 @@ def test_raw_logs_are_read_as_the_first_ones_were(shop):
     assert record["data"]["options"]["gap_minutes"] == 20 and "updated from" in record["notes"][0]
 
 
+def test_of_a_study_s_choice_the_new_run_lies_in_the_study_s_folder(shop):
+    """Which is called as the data set is, where all others have a folder of that name."""
+    plain = shop("VSTAN", runs_dir="studies/shop")
+    assert plain.parent == Path("studies/shop/shop")
+    chosen = shutil.copytree(plain, "studies/shop/chosen")
+
+    def folder_of(parent):
+        return Path(update(parent, ["new"], rank_old=False)["files"]["record"]).parent
+
+    new = folder_of(chosen)
+    assert new.parent == Path("studies/shop")
+    assert json.loads((new / "record.json").read_text())["config"]["runs_dir"] == "studies"  # so the next one too
+    assert folder_of(plain).parent == plain.parent  # somebody wanted it so
+
+
 def test_the_command(shop, capsys):
     folder = shop("VSTAN")
     assert main(["update", str(folder), "--events", "new", "--log", "joined", "--k=50"]) == 0
