@@ -26,7 +26,9 @@ def progress(label: str, total: float | None = None, unit: str = "") -> Iterator
     began = shown = time.monotonic()
     done = 0.0
     terminal = sys.stderr.isatty()
-    wiper = _Wiper() if terminal and logging.root.handlers else None  # where there is none, logging has its own
+    wiper = (
+        _Wiper() if terminal and logging.root.handlers else None
+    )  # where there is none, logging has its own
 
     def advance(amount: float) -> None:
         nonlocal done, shown

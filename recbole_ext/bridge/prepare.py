@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -26,23 +26,26 @@ def prepare_for_run(config: Any) -> None:
     try:
         made = prepare_atomic_files(config)
     except ConvertError as error:
-        raise ConvertError(_of_run(str(error), config["source"])) from error
+        raise ConvertError(with_settings(str(error), config["source"])) from error
     if made is not None:
         from recbole_ext.convert.__main__ import summary
 
         getLogger().warning(summary(made, config["data_path"]))
 
 
-def _of_run(said: str, source: Any) -> str:
-    """A converter's sentence, with how a run is given the option of the converter's command line that it names."""
+def with_settings(said: str, source: Any, who: str = "a run", own: Collection[str] = ()) -> str:
+    """A converter's sentence, with how a run is given the option of the converter's command line that it names.
+
+    who: takes the options. own: options that it has itself, under the same names.
+    """
     if not sources.is_known(source):
         return said
     options = sources.load(source).Options
-    flags = {options.spelt(name): name for name in options.model_fields}
+    flags = {options.spelt(name): name for name in options.model_fields if name not in own}
     named = [flags[word] for word in re.findall(r"--[a-z]+(?:-[a-z]+)*", said) if word in flags]
     if not named:
         return said
-    return f"{said.rstrip('.')} (a run takes these options as convert_options: {options.in_run(named[0])})"
+    return f"{said.rstrip('.')} ({who} takes these options as convert_options: {options.in_run(named[0])})"
 
 
 def prepare_atomic_files(config: Any, mend: str = "") -> dict[str, Any] | None:

@@ -51,9 +51,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext compare") -> int:
         if given.out is not None:
             from recbole_ext.report.experiment_report import write_comparison
 
-            files = write_comparison(
-                given.out, found, given.baseline, ["recbole-ext", "compare", *arguments]
-            )
+            files = write_comparison(given.out, found, given.baseline, ["recbole-ext", "compare", *arguments])
             print("", *(f"  {file}" for file in files), sep="\n")
     except OSError as error:
         raise UsageError(str(error)) from error

@@ -25,7 +25,8 @@ def _parser(prog: str) -> Arguments:
         required=True,
         type=Path,
         metavar="DAYS",
-        help="new days in order: .inter files or their folders, or raw logs as the run's source reads them",
+        help="new days in order: .inter files or their folders, or raw logs, which the run's source reads with the "
+        "run's convert_options (--convert_options=… of the new days alone)",
     )
     parser.add_argument(
         "--forget-before", metavar="DAY", help="sessions that start before YYYY-MM-DD (UTC) leave the log"

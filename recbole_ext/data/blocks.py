@@ -60,9 +60,7 @@ def _ahead(blocks: Iterator[_Block]) -> Iterator[_Block]:
             yield block
 
 
-def _of_text(
-    file: Path, names: list[str], kinds: Mapping[str, str], separator: str
-) -> Iterator[_Block]:
+def _of_text(file: Path, names: list[str], kinds: Mapping[str, str], separator: str) -> Iterator[_Block]:
     schema = {name: pl.Float64 if kinds.get(name) == "float" else pl.String for name in names}
     wanted = sorted({0, *(place for place, name in enumerate(names) if name in kinds)})
     whole = {

@@ -140,8 +140,8 @@ class CodedLog(SequentialDataset):
             self.inter_feat = pd.DataFrame(events, copy=False)
 
     def _remap(self, remap_list: list[tuple[pd.DataFrame, str, Any]]) -> None:
-        kinds = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
-        stage("ids", len(self.field2id_token) / sum(kind in kinds for kind in self.field2type.values()))
+        columns = sum(kind.value.startswith("token") for kind in self.field2type.values())
+        stage("ids", len(self.field2id_token) / columns)
         if not remap_list or remap_list[0][1] not in self.codes:
             kinds = {kind for _, _, kind in remap_list}
             remap = self._remap_sequences if kinds == {FeatureType.TOKEN_SEQ} else super()._remap

@@ -75,8 +75,8 @@ def write_comparison(
 ) -> list[Path]:
     """As `write_report`, of runs that belong to no experiment.
 
-    comparison: as `recbole_ext.evaluate.comparison.compare` makes it, of folders. baseline: a label of it. command: what
-    the page says that it was made by.
+    comparison: as `recbole_ext.evaluate.comparison.compare` makes it, of folders. baseline: a label of it. command:
+    what the page says that it was made by.
     """
     records = [
         {**read(Path(place)), "label": model["model"], "folder": place}

@@ -102,7 +102,11 @@ def test_what_loads_for_long_says_how_far_it_is(toy, here, monkeypatch, caplog, 
     [
         ("GRU4Rec", "recbole_ext.data.blocks.read", "the same command begins anew"),
         ("GRU4Rec", "recbole_ext.data.rows.PrefixRows.data_augmentation", "the same command begins anew"),
-        ("GRU4Rec", "recbole_ext.trainer.session.SessionTrainer.evaluate", "continue with --resume_from=saved/"),
+        (
+            "GRU4Rec",
+            "recbole_ext.trainer.session.SessionTrainer.evaluate",
+            "continue with --resume_from=saved/",
+        ),
         ("AR", "recbole.trainer.Trainer.evaluate", "the same command begins anew"),
     ],
 )
@@ -115,7 +119,9 @@ def test_ctrl_c_says_how_to_go_on(toy, monkeypatch, capsys, model, during, said)
 
     owner, _, name = during.rpartition(".")
     monkeypatch.setattr(pkgutil.resolve_name(owner), name, interrupted)
-    split = "--eval_args={'split': {'session_time': [8, 0, 2]}}"  # nothing validates, so only the test evaluates
+    split = (
+        "--eval_args={'split': {'session_time': [8, 0, 2]}}"  # nothing validates, so only the test evaluates
+    )
     epochs = ["--epochs=1"] if model == "GRU4Rec" else []
     words = [f"--model={model}", "--dataset=toy", "--data_path=data", "--use_gpu=False", split, *epochs]
     assert command("run", words, "run.py") == 130
