@@ -74,7 +74,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext recommend") -> int:
     }
     if given.file is not None:
         from recbole_ext.recommend.files import recommend_file
-        from recbole_ext.report.formats import several
+        from recbole_ext.wording import several
 
         report = recommend_file(
             recommender,

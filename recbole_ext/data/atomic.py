@@ -23,6 +23,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.files import PARQUET, events_file
 from recbole_ext.progress import stage
 from recbole_ext.segments import pieces
+from recbole_ext.wording import several
 
 MISSING = frozenset(  # numbers only: pandas' own list
     (
@@ -183,7 +184,7 @@ def _check_width(file: str, separator: str, columns: int) -> None:
                     cells = text.rstrip(b"\r" + mark).count(mark) + 1
                     if cells > columns:
                         raise UsageError(
-                            f"{file}, line {line}: {cells} cells under a head of {columns} columns"
+                            f"{file}, line {line}: {cells} cells under a head of {several(columns, 'column')}"
                         )
             number += lines
 

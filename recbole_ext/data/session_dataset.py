@@ -33,6 +33,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.progress import stage
 from recbole_ext.segments import holder_of, last_of, padded, runs, spans
 from recbole_ext.settings.training import LARGE_BATCH, SMALL_BATCH, SMALL_LOG
+from recbole_ext.wording import several
 
 
 class SessionDataset(PrefixRows):
@@ -277,7 +278,7 @@ class SessionDataset(PrefixRows):
         targets = int(np.maximum(self.train_length - 1 + self.empty_history, 0).sum())
         size = SMALL_BATCH if targets <= SMALL_LOG else LARGE_BATCH
         self.config["train_batch_size"] = size
-        self.notes.append(f"train_batch_size auto: {size:,} for {targets:,} training targets")
+        self.notes.append(f"train_batch_size auto: {size:,} for {several(targets, 'training target')}")
 
     def _held_out_ids(self) -> torch.Tensor:
         held_out = torch.zeros(self.item_num, dtype=torch.bool)
@@ -323,7 +324,9 @@ class SessionDataset(PrefixRows):
         known = np.add.reduceat(self.event_time < held_out, self.session_start)
         late = int(np.maximum(lengths - known, 0).sum())
         if late:
-            self.logger.info(f"{late} events of training sessions happen after the held-out time: left out")
+            self.logger.info(
+                f"left out: {several(late, 'event')} of training sessions after the held-out time"
+            )
         return np.minimum(lengths, known)
 
     def training_positions(self) -> tuple[torch.Tensor, np.ndarray, np.ndarray, int | None]:

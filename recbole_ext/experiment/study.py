@@ -37,13 +37,14 @@ from recbole_ext.experiment.timed import Chosen, of_models, searched_in_time
 from recbole_ext.files import cannot_write, check_writable, events_file, scratch_beside, write_text
 from recbole_ext.kept import Kept
 from recbole_ext.records import RECORD
-from recbole_ext.report.formats import listed, several
+from recbole_ext.report.formats import listed
 from recbole_ext.report.log_page import in_words, log_page
 from recbole_ext.report.study_page import Found, study_page
 from recbole_ext.report.study_text import study_text
 from recbole_ext.run.model_folder import FOLDER, MODEL
 from recbole_ext.settings.files import config_files, merge
 from recbole_ext.settings.split import straddles
+from recbole_ext.wording import several
 
 ZOO = "study"  # of configs/experiment
 DATA = "atomic_data"  # where atomic files are unless data_path says otherwise

@@ -32,7 +32,8 @@ from recbole_ext.experiment.groups import Group, groups_of
 from recbole_ext.experiment.names import CELLS
 from recbole_ext.experiment.plan import Entry, Experiment
 from recbole_ext.records import RECORD
-from recbole_ext.report.formats import duration, several
+from recbole_ext.report.formats import duration
+from recbole_ext.wording import several
 
 SHARED = 0.5  # of a stage's time, which is shared out
 CAUTION = 1.5  # a trial may take so many times as long as the one that was timed

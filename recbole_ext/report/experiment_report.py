@@ -20,12 +20,13 @@ from recbole_ext.records import read
 from recbole_ext.report import plots, provenance
 from recbole_ext.report.answer import answer
 from recbole_ext.report.document import Notes, Report, Section
-from recbole_ext.report.formats import NONE, count, differing, several
+from recbole_ext.report.formats import NONE, count, differing
 from recbole_ext.report.markdown import render_markdown
 from recbole_ext.report.page import render_page
 from recbole_ext.report.sections import SECTIONS
 from recbole_ext.report.sections.findings import Findings, slug
 from recbole_ext.report.tables import CSV_COLUMNS, csv_rows
+from recbole_ext.wording import several
 
 Fields = Mapping[str, Any]
 

@@ -8,18 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_ext.report.document import Block, Cell, Listing, Prose, Section, Table, section
-from recbole_ext.report.formats import (
-    NONE,
-    count,
-    known,
-    metric_name,
-    score,
-    several,
-    shown_value,
-    size,
-    spaced,
-)
+from recbole_ext.report.formats import NONE, count, known, metric_name, score, shown_value, size, spaced
 from recbole_ext.report.tables import MISSING, in_order, numbers, sortable, value_cell, words
+from recbole_ext.wording import several
 
 
 def sections_of(experiment: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[Section]:
