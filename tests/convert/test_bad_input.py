@@ -267,7 +267,7 @@ def test_faults_mixed_into_a_log_leave_the_clean_rows(
     assert sum(report["dropped"].values()) == read - len(good)
 
     if counted:
-        with pytest.raises(ConvertError, match="rows? (is|are) bad"):
+        with pytest.raises(ConvertError, match=r"rows? (is|are) bad"):
             convert("diginetica", mess, tmp_path / "d", max_bad_rows=(len(counted) - 0.5) / read)
         with pytest.raises(ConvertError, match="strict"):
             convert("diginetica", mess, tmp_path / "d", strict=True)

@@ -950,7 +950,7 @@ def test_faults_mixed_into_a_log_leave_the_clean_rows(
     if faults:
         before = {path.name: path.read_bytes() for path in (tmp_path / "mess").iterdir()}
         for options in ({"strict": True}, {"max_bad_rows": (faults - 0.5) / report["read"]}):
-            with pytest.raises(ConvertError, match="rows? (is|are) bad") as error:
+            with pytest.raises(ConvertError, match=r"rows? (is|are) bad") as error:
                 convert(mess, tmp_path / "mess", **options)
             assert len(str(error.value).splitlines()) == 1
         assert {path.name: path.read_bytes() for path in (tmp_path / "mess").iterdir()} == before
