@@ -19,6 +19,7 @@ from recbole_ext.data.columns import given_now
 from recbole_ext.data.manifest import check_finished, manifest
 from recbole_ext.errors import ConvertError, UsageError, did_you_mean
 from recbole_ext.files import UNFINISHED, events_file, sha256
+from recbole_ext.progress import progress
 
 
 def prepare_for_run(config: Any) -> None:
@@ -140,7 +141,8 @@ def _compare_raw(config: Any, out: Path, mend: str) -> None:
 @functools.lru_cache(maxsize=1024)  # an experiment compares once a cell
 def _sum(file: Path, size: int, changed: int) -> str:
     """SHA-256 of a file of that size and time, in ns."""
-    return sha256(file)
+    with progress(f"comparing {file.name} with what was converted", size) as advance:
+        return sha256(file, advance)
 
 
 def _compare_options(options: Any, out: Path) -> None:

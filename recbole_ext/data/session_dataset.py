@@ -30,7 +30,7 @@ from recbole_ext.data.rows import PrefixRows
 from recbole_ext.data.splits import NO_PART, Parting
 from recbole_ext.data.tokens import Tokens
 from recbole_ext.errors import UsageError
-from recbole_ext.progress import stage
+from recbole_ext.progress import progress, stage
 from recbole_ext.segments import holder_of, last_of, padded, runs, spans
 from recbole_ext.settings.training import LARGE_BATCH, SMALL_BATCH, SMALL_LOG
 from recbole_ext.wording import several
@@ -350,7 +350,8 @@ class SessionDataset(PrefixRows):
     @cached_property
     def past(self) -> Past:
         """What every session's user had done before it."""
-        return Past(self)
+        with progress("finding what visitors did before"):
+            return Past(self)
 
     def target_weights(self, recency: float) -> np.ndarray:
         """(S,) float32 what each training target of a session weighs, see data/recency.py."""

@@ -97,6 +97,22 @@ def test_what_loads_for_long_says_how_far_it_is(toy, here, monkeypatch, caplog, 
     assert sum(line.startswith("loading toy took ") for line in said) == 1
 
 
+def test_what_visitors_did_before_is_found_with_a_line_in_the_log(
+    make_config, write_log, random_log, monkeypatch, caplog
+):
+    import recbole.data
+
+    from recbole_ext import progress
+
+    write_log(random_log(ties=False))
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0)
+    dataset = recbole.data.create_dataset(make_config("HRNNFeat", split={"session_time": [7, 1, 2]}))
+    train, _, _ = dataset.build()
+    with caplog.at_level(logging.INFO):
+        assert train.past is train.past
+    assert caplog.text.count("finding what visitors did before took") == 1
+
+
 @pytest.mark.parametrize(
     ("model", "during", "said"),
     [
