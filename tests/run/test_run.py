@@ -94,6 +94,17 @@ def test_what_loads_for_long_says_how_far_it_is(toy, here, monkeypatch, caplog, 
     assert sum(line.startswith("loading toy took ") for line in said) == 1
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_of_several_processes_the_first_says_how_far_it_is(monkeypatch, number):
+    from recbole_ext.bridge import data_sets
+    from recbole_ext.progress import _stage
+
+    monkeypatch.setattr(data_sets, "current", lambda: SimpleNamespace(number=number))
+    with data_sets.loading({"dataset": "toy"}):
+        assert (_stage.get() is None) == (number == 1)
+    assert _stage.get() is None
+
+
 def test_what_visitors_did_before_is_found_with_a_line_in_the_log(
     make_config, write_log, random_log, monkeypatch, caplog
 ):
