@@ -42,6 +42,14 @@ def needs(package: str, what: str) -> ModuleType:
         raise missing(error, what) from error
 
 
+def are_installed(*packages: str) -> bool:
+    """Whether all of these could be imported; none is."""
+    try:
+        return all(find_spec(package) is not None for package in packages)
+    except (ImportError, ValueError):  # somebody hides one
+        return False
+
+
 def missing(error: ModuleNotFoundError, what: str, whole: bool = False) -> UsageError:
     """The error of a package that is not there. what: it is needed for; whole: which needs all that we do.
 

@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -225,6 +225,7 @@ def changed_outputs(folder: Path, outputs: Iterable[Mapping[str, Any]]) -> list[
     return changed
 
 
+_BLOCK = 2**20  # bytes that are read together
 PARQUET = ".parquet"  # after .inter: the same events, with their types
 
 
@@ -238,10 +239,17 @@ def events_file(folder: str | os.PathLike[str], name: str) -> Path | None:
     return text if stale else parquet
 
 
-def sha256(file: Path) -> str:
-    """SHA-256 of a file's bytes as 64 hexadecimal digits; OSError where it cannot be read."""
+def sha256(file: Path, read: Callable[[float], None] = lambda size: None) -> str:
+    """SHA-256 of a file's bytes as 64 hexadecimal digits; OSError where it cannot be read.
+
+    read: called with the number of bytes that were read since the last call.
+    """
+    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+            read(len(block))
+    return digest.hexdigest()
 
 
 def whole_zip(file: str | os.PathLike[str]) -> bool:

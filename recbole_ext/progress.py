@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import accumulate
 
 QUIET_SECONDS = 2.0
 EVERY_SECONDS = 0.25
+
+_stage: ContextVar[Callable[[str, float], None] | None] = ContextVar("stage", default=None)
 
 
 @contextmanager
@@ -22,6 +26,9 @@ def progress(label: str, total: float | None = None, unit: str = "") -> Iterator
     began = shown = time.monotonic()
     done = 0.0
     terminal = sys.stderr.isatty()
+    wiper = (
+        _Wiper() if terminal and logging.root.handlers else None
+    )  # where there is none, logging has its own
 
     def advance(amount: float) -> None:
         nonlocal done, shown
@@ -33,13 +40,56 @@ def progress(label: str, total: float | None = None, unit: str = "") -> Iterator
         said = _said(done, total, unit, now - began)
         print(f"\r\x1b[K{label} {said}", end="", file=sys.stderr, flush=True)
 
+    if wiper is not None:
+        logging.root.handlers.insert(0, wiper)  # before the one that writes to the terminal
     try:
         yield advance
     finally:
+        if wiper is not None:
+            logging.root.removeHandler(wiper)
         if shown > began:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     if time.monotonic() - began >= QUIET_SECONDS:
         logging.getLogger(__name__).info("%s took %s", label.rstrip(":"), _span(time.monotonic() - began))
+
+
+class _Wiper(logging.Handler):
+    """Takes the line away before a message is written where it stands."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def staged(label: str, stages: Mapping[str, float]) -> Iterator[None]:
+    """As `progress`, of work whose steps lie in rooms that do not know of each other: they call `stage`.
+
+    stages: names in order, with what each one usually takes, in any unit; a stage of another name is passed over.
+    """
+    before = dict(zip(stages, accumulate(stages.values(), initial=0.0)))
+    reached = 0.0
+    with progress(label, sum(stages.values())) as advance:
+
+        def tell(name: str, share: float) -> None:
+            nonlocal reached
+            if name not in before:
+                return
+            place = max(before[name] + share * stages[name], reached)  # what comes again takes nothing back
+            advance(place - reached)
+            reached = place
+
+        outer = _stage.set(tell)
+        try:
+            yield
+        finally:
+            _stage.reset(outer)
+
+
+def stage(name: str, share: float = 0.0) -> None:
+    """The work that is `staged` around this is at `share` of the stage `name`; nothing where none is."""
+    tell = _stage.get()
+    if tell is not None:
+        tell(name, share)
 
 
 def _said(done: float, total: float | None, unit: str, seconds: float) -> str:

@@ -32,6 +32,20 @@ def write(folder: Path, record: Mapping[str, Any]) -> None:
     write_text(folder / RECORD, said + "\n")
 
 
+def check_folder(folder: str | Path) -> None:
+    """UsageError where there is no such folder: before anything is imported that takes seconds."""
+    if not Path(folder).is_dir():
+        raise UsageError(
+            f"there is no folder {folder}: name a run, as in runs/<dataset>/<model>-<seed>-<time>"
+        )
+
+
+def check_finished_run(folder: Path) -> None:
+    """UsageError where a folder holds no record."""
+    if not (folder / RECORD).is_file():
+        raise UsageError(f"{folder} is not the folder of a finished run, as it has no {RECORD}")
+
+
 def read(folder: Path) -> dict[str, Any]:
     """A run's record as it was written.
 

@@ -107,6 +107,60 @@ def test_without_torch_no_command_is_named_that_would_bring_it_unasked(monkeypat
     assert "pip install prometheus-client, as docs/export.md" in said
 
 
+NOT_THERE = [
+    ("run --model=GRU4Rex --dataset=shop", "there is no model GRU4Rex: did you mean GRU4Rec?"),
+    ("run --model=Pop,GRU4Rex --dataset=shop", "there is no model GRU4Rex: did you mean GRU4Rec?"),
+    ("run --model=Pop --dataset=shopp", "there is no dataset shopp: did you mean shop?"),
+    ("run --model=Pop --dataset=new --raw_path=new.csv", "there is no file new.csv"),
+    ("study new.csv", "there is no file new.csv"),
+    ("study shopp", "there is no dataset shopp: did you mean shop?"),
+    ("recommend nowhere --examples", "there is no folder nowhere: name a run"),
+    ("export nowhere --onnx", "there is no folder nowhere: name a run"),
+    ("update shop --events x", "shop is not the folder of a finished run"),
+    ("settings HRNNFet", "there is no model HRNNFet: did you mean HRNNFeat?"),
+    ("convert events new.csv", "There is no file new.csv"),
+]
+
+
+def test_what_is_not_there_is_said_before_long_imports(tmp_path):
+    (tmp_path / "atomic_data/shop").mkdir(parents=True)
+    code = (
+        "import sys\nfrom recbole_ext import cli\n"
+        "for words in sys.argv[1:]:\n    assert cli.main(words.split()) == 2\n"
+        "print(*sorted({'torch', 'recbole'} & set(sys.modules)))"
+    )
+    with python(code, *(words for words, _ in NOT_THERE), cwd=tmp_path) as command:
+        out, err = command.communicate()
+    assert out == "\n"
+    lines = err.splitlines()
+    assert len(lines) == len(NOT_THERE)
+    assert [said for (_, said), line in zip(NOT_THERE, lines) if said not in line] == []
+
+
+def test_what_only_long_imports_can_tell_is_left_to_them(tmp_path, monkeypatch):
+    """Encoders with a method, data sets that lie elsewhere or are converted now, and who lacks torch."""
+    from recbole_ext.bridge import names
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(names, "actor_critics", dict)  # none is registered yet
+    names.check_early(["SASRecSQN", "SASRecSQ", "Pop"], [])
+    for given in ({"source"}, {"raw_path"}, {"data_path"}, {"config_files"}):
+        names.check_early([], ["nothing"], given)
+    Path("dataset/there").mkdir(parents=True)
+    names.check_early([], ["there", "ml-100k", "diginetica"])
+    with pytest.raises(UsageError, match="there is no dataset elsewhere"):
+        names.check_early([], ["elsewhere"])
+    Path("configs").mkdir()
+    Path("configs/sessions.yaml").write_text("data_path: own\n")
+    Path("own/elsewhere").mkdir(parents=True)
+    names.check_early([], ["elsewhere"])
+    Path("configs/overall.yaml").write_text("source: events\n")
+    names.check_early([], ["nothing"])
+    Path("configs/overall.yaml").unlink()
+    monkeypatch.setattr(names, "are_installed", lambda *packages: False)
+    names.check_early(["nothing"], ["nothing"])
+
+
 # --- a reader that goes away --------------------------------------------------------------------------------
 
 
@@ -170,8 +224,8 @@ def test_the_stream_is_put_back(capsys):
         ("recbole_ext", ["promote", "a", "b"], "recbole_ext.cli", ""),
         ("recbole_ext", ["recommend", "a", "--examples"], "pandas", ": the same command begins anew"),
         ("run.py", ["--model=AR", "--dataset=x"], "recbole_ext.cli", ""),
-        ("run.py", ["--model=AR", "--dataset=x"], "torch", f": {cli.GO_ON['run']}"),
-        ("run.py", ["--model=AR", "--dataset=x,y"], "torch", ": the same command goes on"),
+        ("run.py", ["--model=AR", "--dataset=x"], "torch.nn", ": the same command begins anew"),
+        ("run.py", ["--model=AR", "--dataset=x,y"], "torch.nn", ": the same command goes on"),
     ],
 )
 def test_ctrl_c_while_something_is_imported(program, words, during, said, tmp_path):
@@ -180,6 +234,10 @@ def test_ctrl_c_while_something_is_imported(program, words, during, said, tmp_pa
     place = str(ROOT / program) if program.endswith(".py") else program
     code = FINDER.format(names=(during,), act=act)
     code += f"import runpy\nsys.argv[0] = {program!r}\nrunpy.{how}({place!r}, run_name='__main__')"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "configs/dataset").mkdir(parents=True)
+    for name in "xy":  # a data set that is not there would be refused before
+        (tmp_path / f"configs/dataset/{name}.yaml").write_text("source: events\n")
     with python(code, *words, cwd=tmp_path) as command:
         out, err = command.communicate()
     assert (command.returncode, out, err) == (130, "", f"interrupted{said}\n")

@@ -75,6 +75,10 @@ def test_text_is_utf_8(tmp_path):
 def test_sum_of_a_file(tmp_path):
     (tmp_path / "a").write_bytes(b"a;b\n" * 100_000)
     assert files.sha256(tmp_path / "a") == hashlib.sha256(b"a;b\n" * 100_000).hexdigest()
+    read = []
+    (tmp_path / "b").write_bytes(bytes(3 * 2**20 + 1))
+    assert files.sha256(tmp_path / "b", read.append) == hashlib.sha256(bytes(3 * 2**20 + 1)).hexdigest()
+    assert sum(read) == 3 * 2**20 + 1 and len(read) > 1
 
 
 def test_commit_of_a_checkout_and_of_none(tmp_path, monkeypatch):

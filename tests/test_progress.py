@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from recbole_ext import progress as module
-from recbole_ext.progress import progress
+from recbole_ext.progress import progress, stage, staged
 
 
 @pytest.fixture
@@ -69,3 +69,34 @@ def test_what_was_broken_off_did_not_take_so_long(clock, caplog):
         clock[0] += 5
         raise KeyboardInterrupt
     assert not caplog.records
+
+
+def test_stages_count_what_each_usually_takes(clock, terminal, caplog):
+    with caplog.at_level(logging.INFO), staged("loading x", {"events": 6, "ids": 2, "rows": 2}):
+        for name, share in (("events", 0.5), ("events", 1), ("events", 0.5), ("unknown", 0), ("rows", 0)):
+            clock[0] += 30
+            stage(name, share)
+    assert terminal.getvalue().split("\r\x1b[K") == [
+        *("", "loading x  30%, 30 s, 70 s left", "loading x  60%, 60 s, 40 s left"),
+        *("loading x  60%, 90 s, 60 s left", "loading x  80%, 2 min, 38 s left", ""),
+    ]
+    assert [record.getMessage() for record in caplog.records] == ["loading x took 2 min"]
+
+
+def test_a_stage_of_nothing_is_passed_over(clock, terminal):
+    with staged("loading x", {"events": 1}):
+        pass
+    clock[0] += 60
+    stage("events", 0.5)
+    assert terminal.getvalue() == ""
+
+
+def test_a_message_does_not_stand_behind_the_line(clock, terminal, monkeypatch):
+    to_screen = logging.StreamHandler(terminal)
+    monkeypatch.setattr(logging.root, "handlers", [to_screen])
+    with progress("reading x", 4) as advance:
+        clock[0] += 60
+        advance(1)
+        logging.getLogger("test").warning("an odd row")
+    assert terminal.getvalue() == "\r\x1b[Kreading x  25%, 60 s, 3 min left\r\x1b[Kan odd row\n\r\x1b[K"
+    assert logging.root.handlers == [to_screen]

@@ -433,6 +433,22 @@ def test_the_chosen_run_takes_the_place_of_an_earlier_one(tmp_path):
     assert _cannot(out) == "its run has left no model folder"
 
 
+def test_minutes_that_were_not_used_are_accounted_for():
+    from recbole_ext.experiment.study import _of_search
+    from recbole_ext.experiment.timed import Chosen
+
+    assert _of_search(Chosen(), 30, 60) == ""
+    rest = {"VSTAN": 100.0, "GRU4Rec": 1100.0}  # 20 minutes
+    assert _of_search(Chosen(unsearched=rest, kept=61.0), 12, 290) == (
+        "Of VSTAN and GRU4Rec one setting was tried, and 7 of 12 minutes were not used: models are searched all or "
+        "none, so that none has an advantage, and that takes about 20 minutes (--minutes 26)."
+    )
+    assert _of_search(Chosen(unsearched={"VSTAN": 40.0}), 12, 719) == (
+        "Of VSTAN one setting was tried: a search takes about 1 minute more (--minutes 13)."
+    )
+    assert _of_search(Chosen(unsearched=rest, late=["SASRec"]), 12, 719).endswith("more (--minutes).")
+
+
 def test_what_to_type_next():
     from recbole_ext.experiment.study import _commands
 

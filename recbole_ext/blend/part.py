@@ -25,6 +25,7 @@ from recbole_ext.bridge.checkpoint import (
     training_sums,
 )
 from recbole_ext.bridge.choice import path_of
+from recbole_ext.bridge.data_sets import loading
 from recbole_ext.bridge.keys import refuse_unread
 from recbole_ext.bridge.names import check_names
 from recbole_ext.bridge.stored_config import config_from_plain
@@ -132,13 +133,14 @@ class Component:
         self.place_settings = settings_of(config, Place)
         seeds = settings_of(config, Training).seed, self.place_settings.reproducibility
         init_seed(*seeds)
-        self.dataset = recbole.data.create_dataset(config)
-        if not isinstance(self.dataset, SessionDataset):
-            raise UsageError(
-                f"{label} does not rank (prefix, target) rows here, which a blend needs: choose a sequential model, "
-                "Pop, ItemKNN, EASE, SLIMElastic or ADMMSLIM, with data_layout: pointers"
-            )
-        self.train, self.valid, self.test = recbole.data.data_preparation(config, self.dataset)
+        with loading(config):
+            self.dataset = recbole.data.create_dataset(config)
+            if not isinstance(self.dataset, SessionDataset):
+                raise UsageError(
+                    f"{label} does not rank (prefix, target) rows here, which a blend needs: choose a sequential "
+                    "model, Pop, ItemKNN, EASE, SLIMElastic or ADMMSLIM, with data_layout: pointers"
+                )
+            self.train, self.valid, self.test = recbole.data.data_preparation(config, self.dataset)
         init_seed(*seeds)
         self.model = get_model(config["model"])(config, self.train._dataset).to(config["device"])
         self.trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, self.model)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from logging import getLogger
 from typing import Any
 
@@ -18,6 +19,26 @@ from recbole_ext.bridge.needs import check_model_data, check_model_settings
 from recbole_ext.data.manifest import check_finished
 from recbole_ext.data.splits import refits
 from recbole_ext.errors import UsageError
+from recbole_ext.processes import current
+from recbole_ext.progress import staged
+
+STAGES = {  # seconds of each for 10 million events, 426,000 items with three features, on two cores
+    "events": 2.1,
+    "features": 1.6,
+    "filters": 0.1,
+    "ids": 1.3,
+    "rows": 0.9,
+    "parts": 0.3,
+    "loaders": 0.3,
+}
+
+
+@contextmanager
+def loading(config: Any) -> Iterator[None]:
+    """While a data set and its loaders are made: how far that is, where it takes long; of several processes the first
+    one says it."""
+    with nullcontext() if current().number else staged(f"loading {config['dataset']}", STAGES):
+        yield
 
 
 def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:

@@ -6,12 +6,13 @@ import functools
 import os
 import re
 import sys
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from recbole_ext.bridge.encoders import actor_critics, refusal
-from recbole_ext.errors import UsageError, did_you_mean
+from recbole_ext.errors import UsageError, are_installed, did_you_mean
 from recbole_ext.files import recbole_folder
-from recbole_ext.settings.files import config_files, configs_dir, load_yaml
+from recbole_ext.settings.files import config_files, configs_dir, load_files, load_yaml
 
 
 def known_models() -> list[str]:
@@ -75,6 +76,7 @@ def _recbole_models(kind: str = "*") -> frozenset[str]:
 
 
 ATOMIC = "atomic_data"  # where converted logs lie
+RECBOLE_PLACE = "dataset"  # where RecBole looks for a name that nobody knows
 
 
 def known_datasets(data_path: str | os.PathLike[str] | None = None) -> list[str]:
@@ -105,8 +107,43 @@ def check_names(
         raise UsageError(
             refusal(model, methods()) or f"there is no model {model}{did_you_mean(model, models)}"
         )
-    if dataset is None:
+    if dataset is not None:
+        _check_dataset(dataset, data_path)
+
+
+def check_early(models: Iterable[str], datasets: Iterable[str], given: Collection[str] = ()) -> None:
+    """What `check_names` finds of a command line, before torch and RecBole are imported, which takes seconds.
+
+    given: keys of the other settings there. What is not certain without those two is passed over.
+    """
+    if not are_installed("torch", "recbole"):  # who lacks them hears that first
         return
+    for model in models:
+        if not _may_be_composed(model):
+            check_names(model)
+    if set(given) & {"source", "raw_path", "data_path", "config_files"}:
+        return
+    layers = load_files([*config_files("overall.yaml"), *config_files("sessions.yaml")])
+    if layers.get("source"):
+        return
+    place = str(layers.get("data_path") or ATOMIC)
+    places = (ATOMIC, place, configs_dir().parent / place, RECBOLE_PLACE)
+    known = {name for one in places for name in known_datasets(one)}
+    for dataset in datasets:
+        if dataset not in known:
+            _check_dataset(dataset, RECBOLE_PLACE)
+
+
+def _may_be_composed(model: str) -> bool:
+    """Whether a name is, or is most like, that of an encoder with a method, which are known once registered."""
+    if model.endswith(tuple(methods())):
+        return True
+    composed = [name + method for name in (*recbole_sequential(), *own_models()) for method in methods()]
+    known = known_models()
+    return did_you_mean(model, known) != did_you_mean(model, [*known, *composed])
+
+
+def _check_dataset(dataset: str, data_path: str | os.PathLike[str] | None) -> None:
     if re.search(r"[/\\]", dataset) or not dataset.strip(".") or not dataset.isprintable():
         raise UsageError(
             f"dataset is {dataset!r}: write a name, not a path; data_path is the folder it lies in"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from recbole_ext.data.columns import given_now
 from recbole_ext.data.manifest import check_finished, manifest
 from recbole_ext.errors import ConvertError, UsageError, did_you_mean
 from recbole_ext.files import UNFINISHED, events_file, sha256
+from recbole_ext.progress import progress
 
 
 def prepare_for_run(config: Any) -> None:
@@ -26,23 +27,26 @@ def prepare_for_run(config: Any) -> None:
     try:
         made = prepare_atomic_files(config)
     except ConvertError as error:
-        raise ConvertError(_of_run(str(error), config["source"])) from error
+        raise ConvertError(with_settings(str(error), config["source"])) from error
     if made is not None:
         from recbole_ext.convert.__main__ import summary
 
         getLogger().warning(summary(made, config["data_path"]))
 
 
-def _of_run(said: str, source: Any) -> str:
-    """A converter's sentence, with how a run is given the option of the converter's command line that it names."""
+def with_settings(said: str, source: Any, who: str = "a run", own: Collection[str] = ()) -> str:
+    """A converter's sentence, with how a run is given the option of the converter's command line that it names.
+
+    who: takes the options. own: options that it has itself, under the same names.
+    """
     if not sources.is_known(source):
         return said
     options = sources.load(source).Options
-    flags = {options.spelt(name): name for name in options.model_fields}
+    flags = {options.spelt(name): name for name in options.model_fields if name not in own}
     named = [flags[word] for word in re.findall(r"--[a-z]+(?:-[a-z]+)*", said) if word in flags]
     if not named:
         return said
-    return f"{said.rstrip('.')} (a run takes these options as convert_options: {options.in_run(named[0])})"
+    return f"{said.rstrip('.')} ({who} takes these options as convert_options: {options.in_run(named[0])})"
 
 
 def prepare_atomic_files(config: Any, mend: str = "") -> dict[str, Any] | None:
@@ -137,7 +141,8 @@ def _compare_raw(config: Any, out: Path, mend: str) -> None:
 @functools.lru_cache(maxsize=1024)  # an experiment compares once a cell
 def _sum(file: Path, size: int, changed: int) -> str:
     """SHA-256 of a file of that size and time, in ns."""
-    return sha256(file)
+    with progress(f"comparing {file.name} with what was converted", size) as advance:
+        return sha256(file, advance)
 
 
 def _compare_options(options: Any, out: Path) -> None:

@@ -22,6 +22,7 @@ from recbole_ext.bridge.names import (
     recbole_sequential,
 )
 from recbole_ext.errors import UsageError
+from recbole_ext.progress import stage
 from recbole_ext.settings import unread
 
 _registered = False
@@ -215,6 +216,7 @@ def _register_data() -> None:
         for part in built_datasets:  # what data_preparation does between the split and the loaders
             if isinstance(part, SessionDataset):
                 part.check_targets()
+        stage("loaders")
         return recbole_samplers(config, dataset, built_datasets)
 
     for module in (recbole.data, recbole.data.utils, quick_start):

@@ -33,7 +33,6 @@ COMMANDS = {
 }
 ANEW = "the same command begins anew"
 GO_ON = {  # after Ctrl-C, where nobody knows better how
-    "run": f"{ANEW}, --resume_from=FILE goes on from a checkpoint",
     "study": "the same command goes on",
     "experiment": "the same command goes on",
     "convert": f"what was there before is unchanged, {ANEW}",

@@ -1,4 +1,4 @@
-"""`compare FOLDER …`: runs of one data set side by side, from their records. numpy only."""
+"""`compare FOLDER …`: runs of one data set side by side, from their records. numpy only, but for a page."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ def _parser(prog: str) -> Arguments:
     )
     parser.add_argument("--labels", metavar="A,B,…", help="what each folder's model is called, one a folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers there")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="also write the page of an experiment there: index.html, report.md, report.csv and pictures",
+    )
     return parser
 
 
@@ -42,6 +48,11 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext compare") -> int:
         print(comparison_text(found))
         if given.json is not None:
             write_text(given.json, json.dumps(found, indent=1, allow_nan=False) + "\n")
+        if given.out is not None:
+            from recbole_ext.report.experiment_report import write_comparison
+
+            files = write_comparison(given.out, found, given.baseline, ["recbole-ext", "compare", *arguments])
+            print("", *(f"  {file}" for file in files), sep="\n")
     except OSError as error:
         raise UsageError(str(error)) from error
     return 0

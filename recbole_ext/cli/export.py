@@ -7,6 +7,7 @@ from pathlib import Path
 
 from recbole_ext.arguments import Arguments
 from recbole_ext.errors import UsageError
+from recbole_ext.records import check_folder
 
 
 def _parser(prog: str) -> Arguments:
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext export") -> int:
     from recbole_ext.recommend import require_torch
 
     require_torch("a run is exported")
+    check_folder(given.run)
     from recbole_ext.recommend.export import export
 
     out = given.out or Path(given.run) / ("onnx-int8" if given.int8 else "onnx")

@@ -9,6 +9,7 @@ from typing import Any
 
 from recbole_ext.arguments import Arguments
 from recbole_ext.errors import UsageError
+from recbole_ext.records import check_folder
 
 
 def _parser(prog: str) -> Arguments:
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext recommend") -> int:
         raise UsageError("--out names the file to write the lists to: give it with a FILE")
     if given.file is None and (given.out is not None or given.history is not None):
         raise UsageError("--out and --history are for the sessions of a FILE: name one, or leave them out")
+    check_folder(given.run)
     from recbole_ext.recommend import load
 
     recommender = load(given.run)
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext recommend") -> int:
     }
     if given.file is not None:
         from recbole_ext.recommend.files import recommend_file
-        from recbole_ext.report.formats import several
+        from recbole_ext.wording import several
 
         report = recommend_file(
             recommender,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import shlex
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_ext.bridge.names import ATOMIC, check_early
 from recbole_ext.errors import UsageError
 from recbole_ext.processes import started
 from recbole_ext.settings.command_line import parse_command_line
+from recbole_ext.settings.files import config_files
 
 USAGE = """usage: {prog} --model=NAME --dataset=NAME [--key=value ...]
        {prog} --experiment=FILE [--key=value ...]
@@ -36,11 +39,12 @@ def main(arguments: Sequence[str], prog: str = "python run.py") -> int:
     _register_files(settings)
     from recbole_ext.experiment import is_grid
 
-    if is_grid(settings):
-        if started().count > 1:
-            raise UsageError(
-                "a grid runs in one process, and its cells side by side: start it without torchrun"
-            )
+    grid = is_grid(settings)
+    if grid and started().count > 1:
+        raise UsageError("a grid runs in one process, and its cells side by side: start it without torchrun")
+    if "experiment" not in settings:  # which names its own models, and those of a command line by labels
+        _check_early(settings, {*settings, *(["config_files"] if files else [])})
+    if grid:
         from recbole_ext.experiment.conduct import main as run_grid
 
         return run_grid(settings, files, arguments)
@@ -72,6 +76,30 @@ def _files(settings: dict[str, Any]) -> list[str]:
         if not Path(file).is_file():
             raise UsageError(f"--config_files names {file}, which does not exist")
     return files
+
+
+def _check_early(settings: dict[str, Any], given: set[str]) -> None:
+    """UsageError for names and for a log that are not there, before what takes seconds to import; given: all keys.
+
+    Of a log that was converted before, or of whose data set a yaml says more, a run speaks.
+    """
+    datasets = _words(settings, "dataset")
+    check_early(_words(settings, "model"), datasets, given)
+    raw = settings.get("raw_path")
+    if not isinstance(raw, str) or {"data_path", "generate", "config_files"} & given:
+        return
+    told = any(config_files(f"dataset/{name}.yaml") or Path(ATOMIC, name).exists() for name in datasets)
+    if not told and not Path(raw).exists() and not glob.glob(raw):
+        raise UsageError(
+            f"there is no file {raw}, which --raw_path names: name a log, or a folder or a glob of it"
+        )
+
+
+def _words(settings: dict[str, Any], key: str) -> list[str]:
+    """The names that a key has, of one run or of a grid; none where it is not given, or is no word."""
+    given = settings.get(key) or []
+    names = given.split(",") if isinstance(given, str) else given
+    return [name.strip() for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _names(settings: dict[str, Any]) -> tuple[str, str]:

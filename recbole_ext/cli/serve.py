@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recbole_ext.arguments import Arguments
 from recbole_ext.errors import UsageError
+from recbole_ext.records import check_folder
 from recbole_ext.settings.limits import Limits
 
 
@@ -85,6 +86,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext serve") -> int:
         grace=given.grace,
     )
     token = _token(given.token, given.token_file)
+    check_folder(given.run)
 
     from recbole_ext.recommend.serve.door import Serving
 

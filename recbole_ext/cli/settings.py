@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from recbole_ext.arguments import Arguments
+from recbole_ext.bridge.names import check_early
 from recbole_ext.settings import tables
 from recbole_ext.settings.base import Settings
 from recbole_ext.settings.files import configs_dir
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext settings") -> int:
     """Print the keys, or write what is made of them; the exit code."""
     given = _parser(prog).parse_args(arguments)
     if not given.write:
+        check_early([given.model] if given.model else [], [])
         print_settings(given.model)
         return 0
     docs = sorted((configs_dir().parent / "docs").glob("*.md"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import re
 import shlex
 import warnings
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext.arguments import Arguments
+from recbole_ext.bridge.names import check_early
 from recbole_ext.convert import sources
 from recbole_ext.convert.options import ConvertOptions
 from recbole_ext.errors import UsageError
@@ -88,6 +90,9 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext study") -> int:
     """Do the study, print its paragraph and what to type next; the exit code, 1 where a model has failed."""
     given = _parser(prog).parse_args(arguments)
     dataset, settings = read_log(given)
+    check_early([], [dataset], settings)
+    if "raw_path" in settings and not (Path(given.log).exists() or glob.glob(given.log)):
+        raise UsageError(f"there is no file {given.log}: name the table of events, or a data set by its name")
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # nothing a user can mend
     from recbole_ext.experiment.study import Wanted, study
 

@@ -8,7 +8,8 @@ from datetime import date
 from pathlib import Path
 
 from recbole_ext.arguments import Arguments
-from recbole_ext.errors import UsageError
+from recbole_ext.errors import UsageError, are_installed
+from recbole_ext.records import check_finished_run
 from recbole_ext.settings.command_line import parse_command_line
 
 
@@ -25,7 +26,8 @@ def _parser(prog: str) -> Arguments:
         required=True,
         type=Path,
         metavar="DAYS",
-        help="new days in order: .inter files or their folders, or raw logs as the run's source reads them",
+        help="new days in order: .inter files or their folders, or raw logs, which the run's source reads with the "
+        "run's convert_options (--convert_options=… of the new days alone)",
     )
     parser.add_argument(
         "--forget-before", metavar="DAY", help="sessions that start before YYYY-MM-DD (UTC) leave the log"
@@ -53,6 +55,8 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext update") -> int:
     own = {option for action in parser._actions for option in action.option_strings}
     keys = [word for word in arguments if _is_key(word, own)]
     given = parser.parse_args([word for word in arguments if not _is_key(word, own)])
+    if are_installed("torch", "recbole"):  # who lacks them hears that first
+        check_finished_run(Path(given.run))
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # nothing a user can mend
     from recbole_ext.recommend.update import update
     from recbole_ext.report.text import result_table

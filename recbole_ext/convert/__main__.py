@@ -13,6 +13,7 @@ from typing import Any
 from recbole_ext.arguments import Arguments, exit_code
 from recbole_ext.convert import converted, sources
 from recbole_ext.errors import UsageError
+from recbole_ext.wording import several
 
 PROG = "python -m recbole_ext.convert"
 LONGEST = 300  # of a line of names
@@ -27,11 +28,12 @@ def summary(manifest: Mapping[str, Any], out: Any) -> str:
     lines = []
     for file, rows in _by_file(manifest["rows"]).items():
         dropped = "".join(f"\n  dropped, {reason}: {count:,}" for reason, count in rows["dropped"].items())
-        lines.append(f"{file}: {rows['read']:,} rows read, {rows['kept']:,} kept{dropped}")
+        lines.append(f"{file}: {several(rows['read'], 'row')} read, {rows['kept']:,} kept{dropped}")
     lines += [f"guessed, {what}: {guess}" for what, guess in manifest.get("guessed", {}).items()]
     unread = manifest.get("unread", [])
     if unread:
-        lines.append(f"not read: column{'s' * (len(unread) > 1)} {', '.join(map(repr, unread))}"[:LONGEST])
+        columns = "column" if len(unread) == 1 else "columns"
+        lines.append(f"not read: {columns} {', '.join(map(repr, unread))}"[:LONGEST])
     lines += [f"note, {note}: {count:,}" for note, count in manifest["notes"].items()]
     lines.append(", ".join(_counted(name, count) for name, count in manifest["counts"].items()))
     files = ", ".join(output["name"] for output in manifest["outputs"])
@@ -54,8 +56,8 @@ def _counted(name: str, count: Any) -> str:
     """A count with its plural `name`, which one has without its s: 1 session."""
     if isinstance(count, Mapping):
         return f"{_counted(name, sum(count.values()))} ({', '.join(f'{n:,} {kind}' for kind, n in count.items())})"
-    name = name.removesuffix("s") if count == 1 else name
-    return f"{count:,} {name}" if isinstance(count, int) else f"{name} {count}"
+    one = f"{name.removesuffix('ies')}y" if name.endswith("ies") else name.removesuffix("s")
+    return several(count, one, name) if isinstance(count, int) else f"{name} {count}"
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = PROG) -> int:

@@ -18,6 +18,7 @@ from recbole_ext.convert.engine import np, pl
 from recbole_ext.convert.raw_files import UNREADABLE, Source
 from recbole_ext.errors import ConvertError
 from recbole_ext.progress import progress
+from recbole_ext.wording import several
 
 BLOCK_BYTES = 1 << 24
 LONGEST_LINE = 1 << 26  # a longer one is no log: most likely a binary file, or one without line breaks
@@ -38,9 +39,10 @@ class BadRows:
             return
         line, reason, text = report.first_bad
         allowed = "--strict allows none" if self.strict else f"max_bad_rows {self.share:g} allows fewer"
+        bad = "is bad" if report.bad == 1 else "are bad"
         advice = "leave out --strict" if self.strict else "raise --max-bad-rows"
         raise ConvertError(
-            f"{report.file}: {report.bad} of {report.read} rows are bad and {allowed}; the first is line "
+            f"{report.file}: {report.bad:,} of {several(report.read, 'row')} {bad} and {allowed}; the first is line "
             f"{line} ({reason}: {text!r}): mend the file or {advice}."
         )
 

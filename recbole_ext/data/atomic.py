@@ -21,7 +21,9 @@ from recbole.utils import FeatureSource, FeatureType
 from recbole_ext.data import blocks
 from recbole_ext.errors import UsageError
 from recbole_ext.files import PARQUET, events_file
+from recbole_ext.progress import stage
 from recbole_ext.segments import pieces
+from recbole_ext.wording import several
 
 MISSING = frozenset(  # numbers only: pandas' own list
     (
@@ -79,6 +81,7 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
     """
     if dataset._get_load_and_unload_col(source)[0] == set():
         return None
+    stage("events" if source == FeatureSource.INTERACTION else "features")
     config = dataset.config
     encoding, separator = encoding_of(config), config["field_separator"]
     head = head_of(filepath, encoding, separator)
@@ -181,7 +184,7 @@ def _check_width(file: str, separator: str, columns: int) -> None:
                     cells = text.rstrip(b"\r" + mark).count(mark) + 1
                     if cells > columns:
                         raise UsageError(
-                            f"{file}, line {line}: {cells} cells under a head of {columns} columns"
+                            f"{file}, line {line}: {cells} cells under a head of {several(columns, 'column')}"
                         )
             number += lines
 

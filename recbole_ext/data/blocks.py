@@ -18,11 +18,13 @@ import polars as pl
 from recbole_ext.data.codes import Codes, Column
 from recbole_ext.errors import UsageError
 from recbole_ext.files import PARQUET
+from recbole_ext.progress import stage
 
 _BLOCK = 2**25  # bytes of text that are read together
 _ROWS = 2**20  # rows of a parquet file that are
 SEPARATORS = ("\t", ",", ";", "|")
 _MARK = b"\xef\xbb\xbf"
+_Block = tuple[pl.DataFrame, float]  # and how much of the file has been read with it
 _LINE, _BLANK, _PLUS, _MINUS, _ZERO, _NINE = b"\n +-09"
 
 
@@ -40,15 +42,16 @@ def read(
     blocks = _of_parquet(file, kinds) if file.suffix == PARQUET else _of_text(file, names, kinds, separator)
     codes = {name: Codes() for name, kind in kinds.items() if kind == "token"}
     numbers = {name: Column(np.float64) for name, kind in kinds.items() if kind == "float"}
-    for block in _ahead(blocks):
+    for block, share in _ahead(blocks):
         for name, tokens in codes.items():
             tokens.add(block[name])
         for name, column in numbers.items():
             column.add(block[name].fill_null(float("nan")).to_numpy())
+        stage("events", share)
     return {name: codes[name].taken() if name in codes else numbers[name].taken() for name in kinds}, codes
 
 
-def _ahead(blocks: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def _ahead(blocks: Iterator[_Block]) -> Iterator[_Block]:
     """The blocks, the next one read while this one is numbered."""
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(next, blocks, None)
@@ -57,9 +60,7 @@ def _ahead(blocks: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
             yield block
 
 
-def _of_text(
-    file: Path, names: list[str], kinds: Mapping[str, str], separator: str
-) -> Iterator[pl.DataFrame]:
+def _of_text(file: Path, names: list[str], kinds: Mapping[str, str], separator: str) -> Iterator[_Block]:
     schema = {name: pl.Float64 if kinds.get(name) == "float" else pl.String for name in names}
     wanted = sorted({0, *(place for place, name in enumerate(names) if name in kinds)})
     whole = {
@@ -76,6 +77,7 @@ def _of_text(
             quote_char=None,
         )
 
+    size = file.stat().st_size
     with open(file, "rb") as stream:
         stream.readline()
         while block := stream.read(_BLOCK) + stream.readline():
@@ -94,7 +96,7 @@ def _of_text(
                 whole = {name for name in whole if _may_be_whole(table[name])}
             if table[names[0]].null_count() and (block.startswith(b"\n") or b"\n\n" in block):
                 raise OddFileError("it has empty lines")  # which pandas passes over
-            yield table
+            yield table, stream.tell() / size
 
 
 def _other_numbers(block: bytes, separator: int) -> bool:
@@ -135,14 +137,14 @@ def _is_text(dtype: Any) -> bool:
     return isinstance(dtype, pl.Categorical | pl.Enum) or dtype == pl.String
 
 
-def _of_parquet(file: Path, kinds: Mapping[str, str]) -> Iterator[pl.DataFrame]:
+def _of_parquet(file: Path, kinds: Mapping[str, str]) -> Iterator[_Block]:
     schema = pl.read_parquet_schema(file)
     log = pl.scan_parquet(file).select(
         _column_of_parquet(name, kind, schema[f"{name}:{kind}"]) for name, kind in kinds.items()
     )
     rows = log.select(pl.len()).collect().item()
     for start in range(0, rows, _ROWS):
-        yield log.slice(start, _ROWS).collect()
+        yield log.slice(start, _ROWS).collect(), min((start + _ROWS) / rows, 1.0)
 
 
 def _column_of_parquet(name: str, kind: str, dtype: pl.DataType) -> pl.Expr:

@@ -21,6 +21,7 @@ from recbole_ext.data import blocks
 from recbole_ext.data.atomic import encoding_of, head_of, inter_file, kept_columns, note_columns
 from recbole_ext.data.codes import Codes, renumbered
 from recbole_ext.data.tokens import Ids, Tokens
+from recbole_ext.progress import stage
 from recbole_ext.segments import pieces
 
 # what makes a table of events of a file, and goes on with its texts
@@ -139,6 +140,8 @@ class CodedLog(SequentialDataset):
             self.inter_feat = pd.DataFrame(events, copy=False)
 
     def _remap(self, remap_list: list[tuple[pd.DataFrame, str, Any]]) -> None:
+        columns = sum(kind.value.startswith("token") for kind in self.field2type.values())
+        stage("ids", len(self.field2id_token) / columns)
         if not remap_list or remap_list[0][1] not in self.codes:
             kinds = {kind for _, _, kind in remap_list}
             remap = self._remap_sequences if kinds == {FeatureType.TOKEN_SEQ} else super()._remap

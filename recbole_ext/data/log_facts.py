@@ -21,6 +21,7 @@ from recbole_ext.data.splits import DAY, PARTS, SPLIT_COLUMN, TEST, TRAIN, Parti
 from recbole_ext.errors import UsageError
 from recbole_ext.files import PARQUET, events_file
 from recbole_ext.segments import earlier_of_group, owner_of, place_in, runs
+from recbole_ext.wording import several
 
 LENGTHS = {"1": 1, "2": 2, "3-4": 3, "5-9": 5, "10+": 10}
 PERIODS = 20  # of equal time, at most; of whole days
@@ -186,10 +187,9 @@ def _prepared(table: pl.DataFrame, name: str, protocol: Protocol) -> tuple[Log, 
         split, texts = _numbered(table[SPLIT_COLUMN])
         kinds_of_split = np.array([*texts, "nan"])  # -1, the last one, where it is missing
     if len(sessions) < FEWEST_SESSIONS:
-        number = f"{len(sessions)} session{'s' * (len(sessions) != 1)}"
         raise UsageError(
-            f"{name} has {number}, too few to train, validate and test on: it takes some hundred for a figure "
-            "that says anything"
+            f"{name} has {several(len(sessions), 'session')}, too few to train, validate and test on: it takes some "
+            "hundred for a figure that says anything"
         )
     found = prepare.prepare(
         prepare.Log(
@@ -355,9 +355,10 @@ def too_small(facts: Mapping[str, Any]) -> str:
     called = {"train": "training", "valid": "validation", "test": "test"}
     parts = facts["parts"]
     split = f"{parts['train']:,} for training, {parts['valid']:,} for validation and {parts['test']:,} for the test"
+    sessions = several(facts["sessions"], "session")
     return (
-        f"{facts['name']} is too small to study: its {facts['sessions']:,} sessions are split into {split}, and no "
-        f"{called[empty[0]]} session has a second event, which is what models guess: give a longer log"
+        f"{facts['name']} is too small to study: its {sessions} are split into {split}, and no {called[empty[0]]} "
+        "session has a second event, which is what models guess: give a longer log"
     )
 
 
@@ -376,8 +377,8 @@ def _of_size(facts: Mapping[str, Any]) -> list[str]:
     found = (
         (
             targets < FEW_TARGETS or sessions < FEW_SESSIONS,
-            f"The test part has {targets:,} events to guess, in {sessions:,} sessions: differences between models of "
-            "several per cent may be chance.",
+            f"The test part has {several(targets, 'event')} to guess, in {several(sessions, 'session')}: differences "
+            "between models of several per cent may be chance.",
         ),
         (
             days is not None and days < SHORT_DAYS,
@@ -394,7 +395,8 @@ def _of_size(facts: Mapping[str, Any]) -> list[str]:
         ),
         (
             facts["left_out"] > 0,
-            f"The settings of the data set leave {facts['left_out']:,} events of the log out; no figure here has them.",
+            f"The settings of the data set leave {several(facts['left_out'], 'event')} of the log out, which no figure "
+            "here has.",
         ),
     )
     return [sentence for holds, sentence in found if holds]

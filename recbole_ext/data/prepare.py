@@ -23,6 +23,7 @@ from recbole_ext.data.tokens import Tokens
 from recbole_ext.errors import UsageError
 from recbole_ext.segments import start_of
 from recbole_ext.settings.protocol_values import ColdItems
+from recbole_ext.wording import several
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,8 @@ def _capped(log: Log, most: int) -> tuple[Log, str]:
     keep = np.empty(len(first), dtype=bool)
     keep[in_order] = filters.spread(user[in_order], most)
     left_out, users = int((~keep).sum()), len(np.unique(user[~keep]))
-    note = f"at most {most} sessions a user: {left_out:,} sessions of {users:,} users left out"
+    note = f"at most {several(most, 'session')} a user: "
+    note += f"{several(left_out, 'session')} of {several(users, 'user')} left out"
     return log.left(keep[log.session]), note
 
 
@@ -328,8 +330,10 @@ def _without_cold(log: Log, wanted: ColdItems, parts: Parts) -> tuple[Log, np.nd
     if not (counted & ~leaves).any():
         written = wanted.model_dump(exclude_unset=True)
         raise UsageError(f"cold_items {written} leaves no training event: lower holdout")
-    note = f"cold_items: {int(chosen.sum()):,} of {len(items):,} training items ({wanted}) and their "
-    note += f"{int(leaves.sum()):,} training events held out"
+    note = (
+        f"cold_items: {int(chosen.sum()):,} of {several(len(items), 'training item')} ({wanted}) and their "
+    )
+    note += f"{several(int(leaves.sum()), 'training event')} held out"
     return log.left(~leaves), items[chosen], note
 
 

@@ -54,6 +54,20 @@ class PrefixRows(CodedLog):
         columns = list(self.events.interaction)
         self.inter_feat = Rows(self.events, torch.from_numpy(target), columns, own, self.event_field)
 
+    @property
+    def avg_actions_of_users(self) -> float:
+        """RecBole's (dataset.py:1462), which makes a Python number of every row: a second for 8 million."""
+        return self._rows_each(self.uid_field)
+
+    @property
+    def avg_actions_of_items(self) -> float:
+        """As of users."""
+        return self._rows_each(self.iid_field)
+
+    def _rows_each(self, field: str) -> float:
+        """The mean number of rows, or events before `build`, of each id that has any."""
+        return len(self.inter_feat) / np.count_nonzero(np.bincount(np.asarray(self.inter_feat[field])))
+
     def _drop_unused_col(self) -> None:
         unused = self.config["unused_col"] or {}
         for source, fields in unused.items():

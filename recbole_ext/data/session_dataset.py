@@ -30,8 +30,10 @@ from recbole_ext.data.rows import PrefixRows
 from recbole_ext.data.splits import NO_PART, Parting
 from recbole_ext.data.tokens import Tokens
 from recbole_ext.errors import UsageError
+from recbole_ext.progress import progress, stage
 from recbole_ext.segments import holder_of, last_of, padded, runs, spans
 from recbole_ext.settings.training import LARGE_BATCH, SMALL_BATCH, SMALL_LOG
+from recbole_ext.wording import several
 
 
 class SessionDataset(PrefixRows):
@@ -84,6 +86,7 @@ class SessionDataset(PrefixRows):
 
     def _filter_by_inter_num(self) -> None:
         """What the protocol takes out of the log, see data/prepare.py."""
+        stage("filters")
         wanted = Wanted.of(self.config, self.dataset_path)
         if wanted.limits is None and not wanted.needs_time:
             return
@@ -205,6 +208,7 @@ class SessionDataset(PrefixRows):
 
     def build(self) -> list[SessionDataset]:
         """Split into train, valid, test as `eval_args.split` and `eval_targets` say; valid may be empty."""
+        stage("rows")
         name, _ = splits.split_of(self.config)
         if self.config["eval_args"]["order"] != "TO":
             raise UsageError(
@@ -217,6 +221,7 @@ class SessionDataset(PrefixRows):
             self._set_training(np.where(last < 0, 0, last - self.session_start + 1))
         else:
             self._change_feat_format()
+            stage("parts")
             part_of = self._session_parts()
             self._set_training(self._train_lengths(part_of))
             self._drop_unused_col()
@@ -273,7 +278,7 @@ class SessionDataset(PrefixRows):
         targets = int(np.maximum(self.train_length - 1 + self.empty_history, 0).sum())
         size = SMALL_BATCH if targets <= SMALL_LOG else LARGE_BATCH
         self.config["train_batch_size"] = size
-        self.notes.append(f"train_batch_size auto: {size:,} for {targets:,} training targets")
+        self.notes.append(f"train_batch_size auto: {size:,} for {several(targets, 'training target')}")
 
     def _held_out_ids(self) -> torch.Tensor:
         held_out = torch.zeros(self.item_num, dtype=torch.bool)
@@ -319,7 +324,9 @@ class SessionDataset(PrefixRows):
         known = np.add.reduceat(self.event_time < held_out, self.session_start)
         late = int(np.maximum(lengths - known, 0).sum())
         if late:
-            self.logger.info(f"{late} events of training sessions happen after the held-out time: left out")
+            self.logger.info(
+                f"left out: {several(late, 'event')} of training sessions after the held-out time"
+            )
         return np.minimum(lengths, known)
 
     def training_positions(self) -> tuple[torch.Tensor, np.ndarray, np.ndarray, int | None]:
@@ -343,7 +350,8 @@ class SessionDataset(PrefixRows):
     @cached_property
     def past(self) -> Past:
         """What every session's user had done before it."""
-        return Past(self)
+        with progress("finding what visitors did before"):
+            return Past(self)
 
     def target_weights(self, recency: float) -> np.ndarray:
         """(S,) float32 what each training target of a session weighs, see data/recency.py."""

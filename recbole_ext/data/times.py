@@ -8,6 +8,7 @@ import numpy as np
 from recbole.utils import FeatureType
 
 from recbole_ext.errors import UsageError
+from recbole_ext.wording import several
 
 
 def keep_timed(dataset: Any) -> None:
@@ -31,7 +32,8 @@ def keep_timed(dataset: Any) -> None:
     if missing == len(events):
         raise UsageError(f"no event of {dataset.dataset_name} has a time: fill its column {field}")
     events.drop(events.index[~known], inplace=True)
-    note = f"{missing:,} of {len(known):,} events have no time ({field} is empty or infinite): left out"
+    lack = "has" if missing == 1 else "have"
+    note = f"{missing:,} of {several(len(known), 'event')} {lack} no time ({field} is empty or infinite): left out"
     dataset.logger.warning(note)
     tell(dataset, note)
 

@@ -40,12 +40,12 @@ class Grid:
 
     def begin(self) -> None:
         """Pass over finished cells whose files are whole; a group without any other has nothing to search either."""
+        self._give_up_unusable()
         for group in self.groups:
             if group.passed_over and not self.experiment.quiet:
                 keys = ", ".join(group.passed_over)
                 print(f"{group.dataset} {group.entry.label} does not read {keys}: left out", flush=True)
             if group.unusable is not None:
-                self._give_up(group, group.cells, group.unusable)
                 continue
             for job in group.cells:
                 record = cells.record_of(job)
@@ -81,7 +81,7 @@ class Grid:
             for part in parts:
                 if (part.dataset, part.label, part.seed) in self._failed:
                     group.to_do.remove(job)
-                    self._give_up(group, [job], f"{name_of(part)} failed, which it is made of")
+                    self._give_up([job], f"{name_of(part)} failed, which it is made of")
                     break
         return None
 
@@ -105,14 +105,28 @@ class Grid:
             left = list(group.to_do)
             group.to_do.clear()
             reason = group.search.reason
-            self._give_up(group, left, f"every run of the search failed, the first one: {reason}")
+            self._give_up(left, f"every run of the search failed, the first one: {reason}")
             return False
         group.search.drop_checkpoints(best_too=self.experiment.refit and not group.cells[0].kept)
         return True
 
-    def _give_up(self, group: Group, jobs: Sequence[Job], reason: str) -> None:
+    def _give_up(self, jobs: Sequence[Job], reason: str) -> None:
         for job in jobs:
             self._cell_failed(job, reason, "")
+
+    def _give_up_unusable(self) -> None:
+        """Fail the cells whose data cannot be had; what is wrong with a log is said once, for all that it is of."""
+        found: dict[tuple[str, str], list[Job]] = {}
+        for group in self.groups:
+            if group.unusable is not None:
+                found.setdefault((group.dataset, group.unusable), []).extend(group.cells)
+        for (dataset, reason), jobs in found.items():
+            if len(jobs) == 1:
+                self._give_up(jobs, reason)
+                continue
+            for job in jobs:
+                self._note_failed(job, reason)
+            print(f"[{self.done}/{self.total}] {dataset}: all {len(jobs)} cells failed: {reason}", flush=True)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Note and print how a job has ended."""
@@ -135,9 +149,12 @@ class Grid:
         self._cell_ended(job, record, f"{result(job, record)}{took}{self._left()}")
 
     def _cell_failed(self, job: Job, reason: str, took: str) -> None:
+        self._note_failed(job, reason)
+        print(f"[{self.done}/{self.total}] {name_of(job)}: failed{took}: {reason}", flush=True)
+
+    def _note_failed(self, job: Job, reason: str) -> None:
         self.done += 1
         self.failed.append({"dataset": job.dataset, "label": job.label, "seed": job.seed, "reason": reason})
-        print(f"[{self.done}/{self.total}] {name_of(job)}: failed{took}: {reason}", flush=True)
 
     def _cell_ended(self, job: Job, record: Mapping[str, Any], text: str) -> None:
         self.done += 1

@@ -22,7 +22,7 @@ from recbole_ext.experiment.sampling import Sampling
 from recbole_ext.experiment.space import Space, combinations
 from recbole_ext.records import best_epochs
 from recbole_ext.report import formats
-from recbole_ext.report.formats import several
+from recbole_ext.wording import several
 
 JOURNAL = "search.journal"
 REPEATS = 10  # known settings in a row that a sampler draws before its space is taken to be exhausted

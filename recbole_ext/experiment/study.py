@@ -37,13 +37,14 @@ from recbole_ext.experiment.timed import Chosen, of_models, searched_in_time
 from recbole_ext.files import cannot_write, check_writable, events_file, scratch_beside, write_text
 from recbole_ext.kept import Kept
 from recbole_ext.records import RECORD
-from recbole_ext.report.formats import listed, several
+from recbole_ext.report.formats import listed
 from recbole_ext.report.log_page import in_words, log_page
 from recbole_ext.report.study_page import Found, study_page
 from recbole_ext.report.study_text import study_text
 from recbole_ext.run.model_folder import FOLDER, MODEL
 from recbole_ext.settings.files import config_files, merge
 from recbole_ext.settings.split import straddles
+from recbole_ext.wording import several
 
 ZOO = "study"  # of configs/experiment
 DATA = "atomic_data"  # where atomic files are unless data_path says otherwise
@@ -360,7 +361,7 @@ def _concluded(wanted: Wanted, experiment: Experiment, facts: Facts, chosen: Cho
         None if floor is None else floor.label,
         facts,
         {**left_out, **failed},
-        _of_search(chosen),
+        _of_search(chosen, wanted.minutes, _used(wanted.folder)),
         _most_readings(grid),
     )
     _copy(Path(run), wanted.folder / CHOSEN)
@@ -409,13 +410,22 @@ def _most_readings(grid: Grid) -> int:
     return max(Counter((row["label"], row["seed"]) for row in read).values(), default=0)
 
 
-def _of_search(chosen: Chosen) -> str:
-    """A sentence on models that were not searched; empty where all that have a search were."""
+def _of_search(chosen: Chosen, minutes: float, used: float) -> str:
+    """A sentence on models that were not searched, and on minutes that were left; empty where all that have a search
+    were searched. used: seconds of the minutes."""
     if not chosen.unsearched:
         return ""
-    minutes = math.ceil(sum(chosen.unsearched.values()) / 60)
-    names = listed(list(chosen.unsearched), 8)
-    return f"Of {names} one setting was tried: a search takes about {several(minutes, 'minute')} more (--minutes)."
+    rest = sum(chosen.unsearched.values())
+    search = f"about {several(math.ceil(rest / 60), 'minute')}"
+    tried = f"Of {listed(list(chosen.unsearched), 8)} one setting was tried"
+    left = math.floor(minutes - used / 60)
+    enough = "" if chosen.late else f" {math.ceil((used + rest + chosen.kept) / 60)}"
+    if left < 1:
+        return f"{tried}: a search takes {search} more (--minutes{enough})."
+    return (
+        f"{tried}, and {left} of {minutes:g} minutes were not used: models are searched all or none, so that none has "
+        f"an advantage, and that takes {search} (--minutes{enough})."
+    )
 
 
 def _scores(experiment: Experiment, entry: Entry) -> dict[int, float]:

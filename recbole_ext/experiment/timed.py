@@ -32,7 +32,8 @@ from recbole_ext.experiment.groups import Group, groups_of
 from recbole_ext.experiment.names import CELLS
 from recbole_ext.experiment.plan import Entry, Experiment
 from recbole_ext.records import RECORD
-from recbole_ext.report.formats import duration, several
+from recbole_ext.report.formats import duration
+from recbole_ext.wording import several
 
 SHARED = 0.5  # of a stage's time, which is shared out
 CAUTION = 1.5  # a trial may take so many times as long as the one that was timed
@@ -46,13 +47,15 @@ class Chosen:
 
     finished: models that validation has a score of, in the experiment's order, each with what of the search it had.
     failed: labels and why. late: labels of those that the time did not suffice for. unsearched: labels of those that
-    had one setting alone, with the seconds that the rest of their search is likely to take.
+    had one setting alone, with the seconds that the rest of their search is likely to take. kept: seconds that the
+    seeds beside the first one are likely to take, which no search gets.
     """
 
     finished: list[Entry] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     late: list[str] = field(default_factory=list)
     unsearched: dict[str, float] = field(default_factory=dict)
+    kept: float = 0.0
 
 
 def searched_in_time(
@@ -84,7 +87,7 @@ def searched_in_time(
     found = chosen_in_time(of_models(one_seed, [reached(label) for label in whole]), seconds, folder, spent)
     done = [entry.label for entry in found.finished]
     rest = _rest_of_search(one_seed, whole, first, [label for label in done if label not in searched], folder)
-    seeds = _other_seeds(experiment, one_seed, found.finished, folder)
+    seeds = found.kept = _other_seeds(experiment, one_seed, found.finished, folder)
     if rest and not found.late and sum(rest.values()) + seeds <= end - time.monotonic():
         print("Every model has a score; now the rest of the search.", flush=True)
         now = of_models(one_seed, [whole[label] for label in rest])

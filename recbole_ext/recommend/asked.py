@@ -12,8 +12,8 @@ import pandas as pd
 from recbole_ext.data.live import Earlier, LiveSessions
 from recbole_ext.data.shelf import Shelf
 from recbole_ext.errors import UsageError, did_you_mean
-from recbole_ext.report.formats import several
 from recbole_ext.segments import owner_of, runs, spans, start_of
+from recbole_ext.wording import several
 
 NAMED = 5  # unknown items that a report names
 SHOWN = 3  # names that show what names look like

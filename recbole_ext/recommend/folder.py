@@ -20,6 +20,7 @@ from recbole_ext.data.catalogue import Catalogue
 from recbole_ext.data.live import Reads
 from recbole_ext.errors import UsageError
 from recbole_ext.plain import config_to_plain
+from recbole_ext.records import check_folder
 from recbole_ext.run.model_folder import FEATURES, FOLDER, FORMAT, ITEMS, MODEL, WEIGHTS
 
 _CHOSEN = "chosen"  # the folder of a study with the model that it takes
@@ -96,10 +97,7 @@ def place_of(folder: str | Path) -> Path:
     for place in (folder, folder / FOLDER):
         if (place / MODEL).is_file() or (place / sealed.SUMS).is_file():
             return place
-    if not folder.is_dir():
-        raise UsageError(
-            f"there is no folder {folder}: name a run, as in runs/<dataset>/<model>-<seed>-<time>"
-        )
+    check_folder(folder)
     inside = _models_in(folder)
     if inside:
         more = f" (or another one of {len(inside)})" if len(inside) > 1 else ""

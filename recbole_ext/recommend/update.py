@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext import records
+from recbole_ext.bridge.prepare import with_settings
 from recbole_ext.convert import check_options, converted
 from recbole_ext.convert.join import AtomicLog, Columns, inter_file, join, name_of
-from recbole_ext.errors import UsageError
+from recbole_ext.errors import ConvertError, UsageError
 from recbole_ext.plain import decode
 from recbole_ext.recommend.folder import read
 from recbole_ext.recommend.parent_ranks import rank_parent
@@ -58,6 +59,7 @@ def update(
             <data_path>/updates/. One that was made of the same files is used again.
         keys: settings that differ from those of `run`. Where a network goes on and nothing is said of them, `epochs` is
             3, `replay_share` 0.05, and `cuda_graphs` off, as capturing costs more than so few steps save.
+            `convert_options` are of the new days alone, and stand over those of the run.
         max_bad_rows: bad rows of a raw log that are left out and counted, as a share of its rows; None: as in the run's
             `convert_options`.
         rank_old: ask the old model for its lists of the new test targets too, so that `promote` can compare the two.
@@ -71,13 +73,15 @@ def update(
         raise UsageError("there are no new events: name a file or a folder of them with --events")
     record = read_parent(folder)
     settings = decode(record["config"])
+    keys = dict(keys or {})
+    reading = keys.pop("convert_options", None)
     model, dataset = str(record["model"]), str(record["dataset"])
     old = Path(settings["data_path"])
     if inter_file(old) is None:
         raise UsageError(f"the log of {folder} is not in {old}: update where it is, or put it there")
     # a mistake is found before any work
-    wanted = _settings(folder, record, old.parent, settings, keys or {})
-    with _atomic([Path(path) for path in events], settings, max_bad_rows) as found:
+    wanted = _settings(folder, record, old.parent, settings, keys)
+    with _atomic([Path(path) for path in events], settings, reading, max_bad_rows) as found:
         columns = _columns(settings)
         out = Path(log) / dataset if log is not None else _place(old, found, forget_before, columns)
         joined = join(old, found, out, forget_before, columns)
@@ -111,6 +115,11 @@ def _settings(
         for key, value in old.items()
         if key not in _OF_ONE_RUN | WORKED_OUT and key in plain and plain[key] != value
     }
+    runs = Path(str(inherited.get("runs_dir", "")))
+    if runs.name == dataset and folder.resolve().parent != (runs / dataset).resolve():
+        inherited["runs_dir"] = str(
+            runs.parent
+        )  # a study's folder is named as its data set is, and so is one in it
     given = merge({**inherited, "data_path": str(place)}, keys)
     if kind_of(configure(model, dataset, given)) == WARM:
         for key in sorted(_OF_WEIGHTS & set(keys) & set(old)):
@@ -179,10 +188,20 @@ def _columns(settings: Mapping[str, Any]) -> Columns:
 
 @contextmanager
 def _atomic(
-    paths: Sequence[Path], settings: Mapping[str, Any], max_bad_rows: float | None
+    paths: Sequence[Path], settings: Mapping[str, Any], reading: Any, max_bad_rows: float | None
 ) -> Iterator[list[Path]]:
-    """The paths as atomic files; raw logs are converted for as long as the block lasts."""
-    given = dict(settings.get("convert_options") or {}) | {"inter": "text"}  # which is what joining reads
+    """The paths as atomic files; raw logs are converted for as long as the block lasts.
+
+    reading: options that stand over those of the run, of `settings`.
+    """
+    for name, value in (("convert_options", reading), ("--max-bad-rows", max_bad_rows)):
+        if value is not None and all(inter_file(path) is not None for path in paths):
+            raise UsageError(f"{name} is of raw logs, and all that --events names is converted: leave it out")
+    source = settings.get("source")
+    if reading is not None:
+        check_options(source, reading)
+    # text is what joining reads
+    given = {**(settings.get("convert_options") or {}), **(reading or {}), "inter": "text"}
     if max_bad_rows is not None:
         given.pop("strict", None)
         given["max_bad_rows"] = max_bad_rows
@@ -194,16 +213,26 @@ def _atomic(
                 continue
             if not path.exists():
                 raise UsageError(f"--events names {path}, which does not exist")
-            source = settings.get("source")
             if not source:
                 raise UsageError(
                     f"{path} holds no .inter file, and the run's data set names no source that would read it: convert "
                     "it first, and give the .inter file"
                 )
             out = Path(scratch) / f"{number}-events"
-            converted(str(source), path, out, check_options(source, given))
+            try:
+                converted(str(source), path, out, check_options(source, given))
+            except ConvertError as error:
+                raise ConvertError(_of_update(str(error), source)) from error
             found.append(out)
         yield found
+
+
+def _of_update(said: str, source: Any) -> str:
+    """A converter's sentence, in what `update` can be given."""
+    if "--strict" in said:
+        said = said.replace("--strict allows none", "the run's option strict allows none")
+        return said.replace("leave out --strict", "give --max-bad-rows SHARE, which takes its place")
+    return with_settings(said, source, "an update", own=("max_bad_rows",))
 
 
 def _place(old: Path, events: Sequence[Path], forget_before: date | None, columns: Columns) -> Path:

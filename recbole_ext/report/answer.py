@@ -6,18 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from recbole_ext.report.formats import (
-    interval,
-    known,
-    listed,
-    metric_name,
-    p_value,
-    score,
-    seconds,
-    several,
-    signed,
-)
+from recbole_ext.report.formats import interval, known, listed, metric_name, p_value, score, seconds, signed
 from recbole_ext.report.paired import Test, Tests, best_model
+from recbole_ext.wording import several
 
 NEAR = 0.05  # a model counts as near the best when it reaches 95 % of its metric
 CHEAP = 0.1  # … and as cheap when it trains in a tenth of the time

@@ -1,4 +1,5 @@
-"""The report of an experiment: index.html (one file, opens offline), report.md, report.csv and figures/*.svg.
+"""The report of an experiment, or of runs that somebody compares: index.html (one file, opens offline), report.md,
+report.csv and figures/*.svg.
 
 What to say is gathered once, as a `Report` of sections; page and Markdown only set it.
 """
@@ -15,15 +16,17 @@ from recbole_ext.errors import UsageError
 from recbole_ext.files import write_beside
 from recbole_ext.kept import Kept
 from recbole_ext.progress import progress
+from recbole_ext.records import read
 from recbole_ext.report import plots, provenance
 from recbole_ext.report.answer import answer
 from recbole_ext.report.document import Notes, Report, Section
-from recbole_ext.report.formats import NONE, count, differing, several
+from recbole_ext.report.formats import NONE, count, differing
 from recbole_ext.report.markdown import render_markdown
 from recbole_ext.report.page import render_page
 from recbole_ext.report.sections import SECTIONS
 from recbole_ext.report.sections.findings import Findings, slug
 from recbole_ext.report.tables import CSV_COLUMNS, csv_rows
+from recbole_ext.wording import several
 
 Fields = Mapping[str, Any]
 
@@ -68,6 +71,30 @@ def write_report(
     return list(reversed(files))
 
 
+def write_comparison(
+    folder: Path, comparison: Fields, baseline: str | None = None, command: Sequence[str] = ()
+) -> list[Path]:
+    """As `write_report`, of runs that belong to no experiment.
+
+    comparison: as `recbole_ext.evaluate.comparison.compare` makes it, of folders. baseline: a label of it. command:
+    what the page says that it was made by.
+    """
+    records = [
+        {**read(Path(place)), "label": model["model"], "folder": place}
+        for model in comparison["models"]
+        for place in model["folders"]
+    ]
+    dataset = comparison["dataset"]
+    said = {
+        "title": f"Runs on {dataset} compared",
+        "datasets": [dataset],
+        "seeds": sorted({seed for model in comparison["models"] for seed in model["seeds"]}),
+        "baseline": baseline,
+        "command": list(command),
+    }
+    return write_report(folder, said, [comparison], records, [])
+
+
 def gather(
     experiment: Fields,
     comparisons: Sequence[Fields],
@@ -110,21 +137,22 @@ def _section(found: Findings) -> Section:
 
 
 def _facts(experiment: Fields, labels: Sequence[str], records: Sequence[Fields]) -> list[tuple[str, str]]:
-    seeds = ", ".join(map(str, experiment.get("seeds") or [])) or NONE
+    """What a comparison of runs has no key of is not said."""
     refit = (
         "on the training and validation parts" if experiment.get("refit") else "no, the training part only"
     )
-    return [
-        ("experiment", str(experiment.get("name") or NONE)),
-        ("models", count(len(labels))),
-        ("data sets", ", ".join(map(str, experiment.get("datasets") or [])) or NONE),
-        ("seeds", seeds),
-        ("finished runs", count(len(records))),
-        ("baseline", str(experiment.get("baseline") or "none")),
-        ("refit", refit),
-        ("last call", str(experiment.get("started") or NONE)),
-        ("by commit", str(experiment.get("commit") or "not in a checkout")),
-    ]
+    facts = {
+        "name": ("experiment", str(experiment.get("name") or NONE)),
+        "": ("models", count(len(labels))),
+        "datasets": ("data sets", ", ".join(map(str, experiment.get("datasets") or [])) or NONE),
+        "seeds": ("seeds", ", ".join(map(str, experiment.get("seeds") or [])) or NONE),
+        " ": ("finished runs", count(len(records))),
+        "baseline": ("baseline", str(experiment.get("baseline") or "none")),
+        "refit": ("refit", refit),
+        "started": ("last call", str(experiment.get("started") or NONE)),
+        "commit": ("by commit", str(experiment.get("commit") or "not in a checkout")),
+    }
+    return [fact for key, fact in facts.items() if key in experiment or not key.strip()]
 
 
 def _cautions(failed: Sequence[Fields], records: Sequence[Fields]) -> list[str]:

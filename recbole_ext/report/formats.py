@@ -119,11 +119,6 @@ def size(value: Any) -> str:
     return f"{value:.1f} GB"
 
 
-def several(number: int, one: str, many: str | None = None) -> str:
-    """1 model, 2 models."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def listed(names: Sequence[str], most: int = 4) -> str:
     """A, B and C; of many the first few and how many more."""
     if len(names) > most:

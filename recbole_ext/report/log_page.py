@@ -9,9 +9,10 @@ from recbole_ext.data.log_facts import BUSIEST, FEW_SHOT, LONELY, Facts, kept_on
 from recbole_ext.kept import Kept
 from recbole_ext.report import plots
 from recbole_ext.report.document import Cell, Column, Figure, Prose, Report, Table, section
-from recbole_ext.report.formats import NONE, count, known, score, several
+from recbole_ext.report.formats import NONE, count, known, score
 from recbole_ext.report.page import render_page
 from recbole_ext.report.tables import numbers, value_cell, words
+from recbole_ext.wording import several
 
 BLUE, ORANGE, GREEN = plots.COLOURS[:3]
 MOST_FILES = 20  # whose rows are shown one by one

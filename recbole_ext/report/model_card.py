@@ -16,6 +16,7 @@ from recbole_ext.evaluate.slices import SMALL, is_small, slices
 from recbole_ext.evaluate.target_metrics import gains
 from recbole_ext.report import formats
 from recbole_ext.report.markdown import plain
+from recbole_ext.wording import several
 
 Record = Mapping[str, Any]
 Arrays = Mapping[str, np.ndarray]
@@ -57,14 +58,15 @@ def _data(record: Record) -> Iterator[str]:
         yield f"- converted by `{made.get('converter', 'unknown')}` on {plain(made.get('created', 'an unknown day'))}"
     for name, rows in (made.get("rows") or {}).items():
         dropped = ", ".join(f"{plain(why)} {count:,}" for why, count in rows.get("dropped", {}).items())
-        yield f"- {plain(name)}: {rows['read']:,} rows read, {rows['kept']:,} kept{f'; {dropped}' if dropped else ''}"
+        kept = f"{rows['kept']:,} kept{f'; {dropped}' if dropped else ''}"
+        yield f"- {plain(name)}: {several(rows['read'], 'row')} read, {kept}"
     for what, guess in (made.get("guessed") or {}).items():
         yield f"- guessed, {plain(what)}: {plain(guess)}"
     counts = record["counts"]
     valid = counts["valid_rows"]
     yield (
-        f"- {counts['train_rows']:,} training rows, {valid:,} of validation, {counts['test_targets']:,} test targets, "
-        f"{counts['items']:,} items"
+        f"- {several(counts['train_rows'], 'training row')}, {valid:,} of validation, "
+        f"{several(counts['test_targets'], 'test target')}, {several(counts['items'], 'item')}"
     )
 
 

@@ -8,18 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_ext.report.document import Block, Cell, Listing, Prose, Section, Table, section
-from recbole_ext.report.formats import (
-    NONE,
-    count,
-    known,
-    metric_name,
-    score,
-    several,
-    shown_value,
-    size,
-    spaced,
-)
+from recbole_ext.report.formats import NONE, count, known, metric_name, score, shown_value, size, spaced
 from recbole_ext.report.tables import MISSING, in_order, numbers, sortable, value_cell, words
+from recbole_ext.wording import several
 
 
 def sections_of(experiment: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[Section]:
@@ -99,8 +90,10 @@ def environment_table(experiment: Mapping[str, Any], records: Sequence[Mapping[s
     for record in records:
         for key, value in _environment_of(record).items():
             facts.setdefault(key, []).append(value)
-    rows = [[Cell("experiment commit"), Cell(str(experiment.get("commit") or "not in a checkout"))]]
-    rows.append([Cell("experiment started"), Cell(str(experiment.get("started") or NONE))])
+    rows = []
+    if "commit" in experiment:  # not of runs that belong to none
+        rows.append([Cell("experiment commit"), Cell(str(experiment["commit"] or "not in a checkout"))])
+        rows.append([Cell("experiment started"), Cell(str(experiment.get("started") or NONE))])
     for key, values in facts.items():
         tally = {value: values.count(value) for value in in_order(values)}
         if len(tally) == 1:

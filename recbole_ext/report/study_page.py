@@ -8,9 +8,10 @@ from typing import Any
 
 from recbole_ext.data.log_facts import warnings_of
 from recbole_ext.report.document import Cell, Column, Links, Listing, Notes, Report, Table, section
-from recbole_ext.report.formats import NONE, count, metric_name, score, seconds, several
+from recbole_ext.report.formats import NONE, count, metric_name, score, seconds
 from recbole_ext.report.page import render_page
 from recbole_ext.report.tables import mean_cell, numbers, value_cell, words
+from recbole_ext.wording import several
 
 
 @dataclass(frozen=True)

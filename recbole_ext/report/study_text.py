@@ -19,10 +19,10 @@ from recbole_ext.report.formats import (
     p_value,
     score,
     seconds,
-    several,
     signed,
 )
 from recbole_ext.report.paired import Test, Tests, best_model
+from recbole_ext.wording import several
 
 Fields = Mapping[str, Any]
 OF_KINDS = {  # how the slices of a promotion are called in a sentence

@@ -8,7 +8,8 @@ from typing import Any
 
 from recbole_ext.evaluate.intervals import LEVEL
 from recbole_ext.evaluate.slices import SMALL
-from recbole_ext.report.formats import metric_name, several, spaced
+from recbole_ext.report.formats import metric_name, spaced
+from recbole_ext.wording import several
 
 GAP = "  "
 
@@ -24,8 +25,9 @@ def result_table(record: dict[str, Any]) -> str:
     head = f"{record['model']}{called} on {record['dataset']} (seed {record['seed']})"
     lines = ["", head, "-" * len(head), "  " + record["protocol"], "  split " + record["split"]]
     lines += [f"  {note}" for note in record["notes"]]
+    counts = record["counts"]
     lines.append(
-        f"  {record['counts']['test_targets']:,} test targets, {record['counts']['items']:,} items ranked"
+        f"  {several(counts['test_targets'], 'test target')}, {several(counts['items'], 'item')} ranked"
     )
     lines.append("")
     lines.append(f"{'':10}" + "".join(f"{'@' + str(k):>9}" for k in cutoffs))
@@ -159,8 +161,8 @@ def _spread(values: list[float], digits: int) -> str:
 def comparison_text(found: dict[str, Any]) -> str:
     """Ranking with intervals, what the models are beyond it, paired tests, and slices by the first metric."""
     head = (
-        f"{found['dataset']}: {found['targets']:,} test targets of {found['sessions']:,} sessions, "
-        f"{found['items']:,} items ranked"
+        f"{found['dataset']}: {several(found['targets'], 'test target')} of {several(found['sessions'], 'session')}, "
+        f"{several(found['items'], 'item')} ranked"
     )
     parts = [
         [head, *(f"note: {note}" for note in found["notes"])],
@@ -227,7 +229,7 @@ def _beyond(found: dict[str, Any]) -> list[str]:
         ]
         rows.append([model["model"], *cells])
     unknown = max((hit["unknown"] for hit in _categories(found)), default=0)
-    legend = [f"category hits leave out {unknown:,} targets of unknown category"] if unknown else []
+    legend = [f"category hits leave out {several(unknown, 'target')} of unknown category"] if unknown else []
     return _aligned(rows, left=1) + legend
 
 

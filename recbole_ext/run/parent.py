@@ -29,10 +29,8 @@ EXACT, WARM = "exact", "warm"
 
 def read_parent(folder: Path) -> dict[str, Any]:
     """record.json of a finished run; UsageError where the folder holds none."""
-    try:
-        record = records.read(folder)
-    except FileNotFoundError as error:
-        raise UsageError(f"{folder} is not the folder of a finished run, as it has no record.json") from error
+    records.check_finished_run(folder)
+    record = records.read(folder)
     if not isinstance(record.get("config"), dict) or "test" not in record:
         raise UsageError(f"{folder} is of a run that is not finished: finish it, or name another one")
     return record

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,12 +197,13 @@ def _carried_out(
     checkpoints = Checkpoints(trainer, folder, run.epoch(trainer)) if folder is not None else None
     if checkpoints is not None:
         checkpoints.restore()
-    _train(run, trainer, *loaders[:2], saved, checkpoints)
-    if not tested:
-        if checkpoints is not None and run.epochs:
-            checkpoints.keep(run.epochs[-1]["epoch"])
-        return run.write()
-    _test(run, trainer, loaders[2], saved)
+    with _going_on(trainer, checkpoints):
+        _train(run, trainer, *loaders[:2], saved, checkpoints)
+        if not tested:
+            if checkpoints is not None and run.epochs:
+                checkpoints.keep(run.epochs[-1]["epoch"])
+            return run.write()
+        _test(run, trainer, loaders[2], saved)
     run.keep_model(trainer, loaders[0], loaders[2])
     if off_policy is not None:
         run.record["off_policy"] = off_policy.to_record()
@@ -215,13 +217,15 @@ def _loaders(config: Any, run: Run) -> tuple[Any, Any, Any]:
     """Those of training, validation and test."""
     import recbole.data
 
+    from recbole_ext.bridge.data_sets import loading
     from recbole_ext.data.manifest import edited_note
     from recbole_ext.errors import UsageError
 
     began = time.perf_counter()
-    dataset = recbole.data.create_dataset(config)
-    train, valid, test = recbole.data.data_preparation(config, dataset)
-    getLogger().info(dataset)
+    with loading(config):
+        dataset = recbole.data.create_dataset(config)
+        train, valid, test = recbole.data.data_preparation(config, dataset)
+        getLogger().info(str(dataset))  # which is made once, and not by each handler
     if not len(test._dataset):
         raise UsageError(
             f"eval_args.split {config['eval_args']['split']} leaves nothing to rank in the test part: change its shares"
@@ -256,6 +260,18 @@ def _trainer(config: Any, train: Any) -> Any:
     return trainer
 
 
+@contextmanager
+def _going_on(trainer: Any, checkpoints: Checkpoints | None) -> Iterator[None]:
+    """An interrupt names the checkpoint that a single run goes on from, where it has written one."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        resumes = checkpoints is None and not getattr(trainer.model, "learns_in_one_pass", False)
+        if resumes and Path(trainer.saved_model_file).exists():
+            raise KeyboardInterrupt(f"continue with --resume_from={trainer.saved_model_file}") from stop
+        raise
+
+
 def _train(
     run: Run, trainer: Any, train: Any, valid: Any, saved: bool, checkpoints: Checkpoints | None
 ) -> None:
@@ -274,10 +290,6 @@ def _train(
                 show_progress=run.config["show_progress"],
                 callback_fn=checkpoints.after_epoch if checkpoints is not None else run.epoch(trainer),
             )
-    except KeyboardInterrupt as stop:
-        if checkpoints is None and Path(trainer.saved_model_file).exists():
-            raise KeyboardInterrupt(f"continue with --resume_from={trainer.saved_model_file}") from stop
-        raise
     except ValueError as error:
         if str(error) != "Training loss is nan":
             raise

@@ -170,6 +170,17 @@ def test_other_raw_logs_than_those_of_the_files_are_refused(shop, tmp_path, chan
     prepare_atomic_files(other)  # a file of the data set does, which says where they were
 
 
+def test_a_long_comparison_of_raw_logs_says_how_far_it_is(shop, tmp_path, monkeypatch, caplog):
+    from recbole_ext import progress
+    from recbole_ext.bridge import prepare
+
+    prepare._sum.cache_clear()
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0)
+    with caplog.at_level(logging.INFO):
+        prepare_atomic_files(named(tmp_path, raw_path=str(shop)))
+    assert f"comparing {shop.name} with what was converted took" in caplog.text
+
+
 def test_a_folder_without_the_raw_logs_is_refused(shop, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"was made of events.csv, and raw_path .*empty holds none of these"):

@@ -110,7 +110,7 @@ def test_pandas_own_types(convert):
     )
     manifest, rows = convert(frame, max_bad_rows=0.5)
     assert rows == [["x", "1", "0", "view"], ["x", "2", "0", "cart"]] and manifest["time_origin"] == T
-    with pytest.raises(ConvertError, match=r"frame: 1 of 3 rows are bad.*the first is line 3"):
+    with pytest.raises(ConvertError, match=r"frame: 1 of 3 rows is bad.*the first is line 3"):
         convert(frame)
 
 
@@ -246,7 +246,7 @@ def test_a_line_that_is_no_object_is_a_bad_row(convert, tmp_path):
     lines = [{"session": 1, "item": 12345678901234567890, "ts": T}, {"session": 1, "item": 1.50, "ts": T + 1}]
     text = "\n\n".join(json.dumps(line) for line in lines).replace("1.5,", "1.50,")
     (tmp_path / "log.jsonl").write_text(f"{text}\nnope\n")
-    with pytest.raises(ConvertError, match=r"1 of 3 rows are bad.*line 4 .not a JSON object: 'nope'"):
+    with pytest.raises(ConvertError, match=r"1 of 3 rows is bad.*line 4 .not a JSON object: 'nope'"):
         convert(tmp_path / "log.jsonl")
     _, rows = convert(tmp_path / "log.jsonl", max_bad_rows=0.5)
     assert [row[1] for row in rows] == ["12345678901234567890", "1.50"]
@@ -745,7 +745,7 @@ def test_the_old_name_works_the_same(tmp_path, capsys):
     for name in ("csv", "events"):
         assert command_line.main([name, str(tmp_path / "log.csv"), "--out", str(tmp_path / name)]) == 0
         said = capsys.readouterr().out.replace(f"/{name}", "").replace(f"{name}.inter", "")
-        assert "1 rows read, 1 kept" in said
+        assert "1 row read, 1 kept" in said
     files = [(tmp_path / name / f"{name}.inter").read_bytes() for name in ("csv", "events")]
     assert files[0] == files[1]
     manifests = [json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("csv", "events")]

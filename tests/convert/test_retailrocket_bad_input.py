@@ -238,7 +238,7 @@ def test_the_share_of_bad_rows_is_that_of_one_file(
     share = 1 / (len(CLEAN[file]) + 1)
     assert result(raw, tmp_path / "d", max_bad_rows=share)[0] == clean
     sentence = refused(raw, tmp_path / "e", max_bad_rows=share - 0.001)
-    assert sentence.startswith(f"{file}: 1 of {len(CLEAN[file]) + 1} rows are bad")
+    assert sentence.startswith(f"{file}: 1 of {len(CLEAN[file]) + 1} rows is bad")
 
 
 @pytest.mark.parametrize("file", [EVENTS, TREE, PART1])
@@ -719,7 +719,7 @@ def test_the_command_itself(tmp_path: Path) -> None:
     for arguments, says in [
         ([], "RAW"),
         ([tmp_path / "nowhere"], "No events.csv"),
-        ([raw, "--out", tmp_path / "d"], "category_tree.csv: 1 of 1 rows are bad"),
+        ([raw, "--out", tmp_path / "d"], "category_tree.csv: 1 of 1 row is bad"),
         ([raw, "--out", raw / EVENTS, "--max-bad-rows", "1"], "is a file"),
     ]:
         ended = subprocess.run(

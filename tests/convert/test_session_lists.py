@@ -217,7 +217,7 @@ BAD = {
 @pytest.mark.parametrize("reason", BAD)
 def test_bad_sessions_are_counted_and_named(lists, tmp_path, reason):
     train = [*TRAIN, BAD[reason], [20, 30]]
-    with pytest.raises(ConvertError, match=f"1 of 5 rows are bad.*line 4 .{reason}"):
+    with pytest.raises(ConvertError, match=f"1 of 5 rows is bad.*line 4 .{reason}"):
         convert(lists(train=train), tmp_path / "toy")
     assert not (tmp_path / "toy").exists()
     manifest = convert(lists(train=train), tmp_path / "toy", max_bad_rows=0.2)
@@ -238,7 +238,7 @@ def test_an_item_is_an_int_and_nothing_like_it(lists, tmp_path, item):
 def test_a_session_that_holds_itself_is_refused(lists, tmp_path):
     circle = [1]
     circle.append(circle)
-    with pytest.raises(ConvertError, match="1 of 1 rows are bad"):
+    with pytest.raises(ConvertError, match="1 of 1 row is bad"):
         convert(lists(train=[circle]), tmp_path / "toy")
 
 

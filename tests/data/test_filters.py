@@ -333,7 +333,7 @@ def test_sessions_of_one_user_are_capped_and_counted(write_log, make_config):
     parts = dataset.build()
     # of u's five sessions numbers 2 and 4 stay: s2, s5
     assert list(log_of(dataset)) == ["s2", "s3", "s5", "s6", "s7"]
-    note = "at most 2 sessions a user: 3 sessions of 1 users left out"
+    note = "at most 2 sessions a user: 3 sessions of 1 user left out"
     assert parts[2].notes == [note]
     names = dataset.field2id_token["session_id"]
     # the split is made of what is left: a quarter of five sessions is one

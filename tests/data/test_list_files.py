@@ -123,7 +123,7 @@ JOIN = "join the files to one toy.inter, one event a row, with a column split:to
         ("SASRecSQN", {}, {}, f"SASRecSQN reads whole sessions.*{JOIN}"),
         ("GRU4Rec", {}, {"benchmark_filename": ["train", "dev", "test"]}, "names dev, but .*toy.dev.inter does not"),
         ("GRU4Rec", {}, {"benchmark_filename": ["train", "test"]}, "name the parts for training, validation and test"),
-        ("GRU4Rec", {"test": [("s5", "a", "")]}, {}, "1 rows of toy have an empty item_id_list"),
+        ("GRU4Rec", {"test": [("s5", "a", "")]}, {}, "item_id_list is empty in 1 row of toy"),
     ],
 )  # fmt: skip
 def test_other_files_are_refused_with_what_to_do(write_lists, list_config, model, files, settings, sentence):

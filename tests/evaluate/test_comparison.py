@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.evaluate.comparison import METRICS, compare
 from recbole_ext.evaluate.intervals import bootstrap_mean, holm, paired_test
 from recbole_ext.evaluate.target_metrics import gains
+from recbole_ext.report.formats import score
 from recbole_ext.report.text import comparison_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -488,6 +490,27 @@ def test_the_command_prints_and_writes(write_run, tmp_path, capsys):
     assert "labels are 2 for 3 folders" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["compare", "--metric"])
+
+
+def test_the_command_writes_the_page_of_an_experiment(write_run, tmp_path, capsys):
+    folders = [write_run("A <b>", [1, 30, 2, 1, 4]), write_run("B", [2, 1, 30, 1, 1])]
+    words = ["compare", *map(str, folders), "--baseline", "B", "--out", str(tmp_path / "page")]
+    assert main(words) == 0
+    printed = capsys.readouterr().out.splitlines()
+    files = {file.relative_to(tmp_path / "page").as_posix(): file for file in tmp_path.glob("page/**/*.*")}
+    pictures = {name for name in files if name.startswith("figures/1-toy-")}
+    assert pictures and set(files) == {"index.html", "report.md", "report.csv", *pictures}
+    assert {f"  {file}" for file in files.values()} <= set(printed) and printed[-1] != ""
+    text, page = (files[name].read_text(encoding="utf-8") for name in ("report.md", "index.html"))
+    value = compare(folders, baseline="B")["models"][0]["metrics"]["ndcg@10"]
+    assert score(value["mean"]) in text and text.startswith("# Runs on toy compared")
+    assert shlex.join(["recbole-ext", *words]) in text and str(folders[1]) in page
+    assert "A &lt;b&gt;" in page and "A <b>" not in page
+    for word in ("None", "refit", "last call", "experiment commit"):
+        assert word not in text
+    (tmp_path / "file").write_text("in the way")
+    assert main([*words[:-1], str(tmp_path / "file")]) == 2
+    assert "error: the report cannot be written to" in capsys.readouterr().err
 
 
 def test_the_command_needs_numpy_only(write_run):

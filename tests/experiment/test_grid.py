@@ -282,6 +282,19 @@ def test_missing_raw_logs_fail_that_data_set_only(write_experiment, capsys):
     assert "[1/2] diginetica Pop seed 1: failed" in out and "[2/2] toy Pop seed 1: NDCG@10" in out
 
 
+def test_what_is_wrong_with_a_log_is_said_once(write_experiment, capsys):
+    """Of all cells of its data set, which are failed all the same; the other data set's run."""
+    file = write_experiment(datasets=["toy", "diginetica"], models=["Pop", "AR"], seeds=[1, 2])
+    assert run(file) == 1
+    found = capsys.readouterr()
+    said = [line for line in found.out.splitlines() if line.startswith("[")]
+    assert said[0].startswith("[4/8] diginetica: all 4 cells failed: ") and len(said) == 1 + 4
+    assert all("toy" in line and "failed" not in line for line in said[1:])
+    reason = said[0].partition("failed: ")[2]
+    assert found.out.count(reason) == 1 and reason not in found.err
+    assert Path("results/try/cells.csv").read_text().count(",failed,") == 4
+
+
 WRONG = [
     ({"models": ["GRU4Rek"]}, "there is no model GRU4Rek: did you mean GRU4Rec"),
     ({"datasets": ["toi"]}, "there is no dataset toi"),

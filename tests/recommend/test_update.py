@@ -322,6 +322,23 @@ def test_raw_logs_are_read_as_the_first_ones_were(shop):
     assert record["data"]["options"]["gap_minutes"] == 20 and "updated from" in record["notes"][0]
 
 
+def test_of_a_study_s_choice_the_new_run_lies_in_the_study_s_folder(shop):
+    """Which is called as the data set is, where all others have a folder of that name."""
+    plain = shop("VSTAN", runs_dir="studies/shop")
+    assert plain.parent == Path("studies/shop/shop")
+    chosen = shutil.copytree(plain, "studies/shop/chosen")
+
+    def folder_of(parent):
+        return Path(update(parent, ["new"], rank_old=False)["files"]["record"]).parent
+
+    new = folder_of(chosen)
+    assert new.parent == Path("studies/shop")
+    assert (
+        json.loads((new / "record.json").read_text())["config"]["runs_dir"] == "studies"
+    )  # so the next one too
+    assert folder_of(plain).parent == plain.parent  # somebody wanted it so
+
+
 def test_the_command(shop, capsys):
     folder = shop("VSTAN")
     assert main(["update", str(folder), "--events", "new", "--log", "joined", "--k=50"]) == 0
@@ -412,6 +429,47 @@ def test_bad_rows_of_new_days_are_borne_where_it_is_said(shop, capsys):
     assert main(words) == 2 and "2 of 40 rows are bad" in (said := capsys.readouterr().err)
     assert "raise --max-bad-rows" in said
     assert main([*words, "--max-bad-rows=0.1"]) == 0
+    assert main([*words, "--convert_options={strict: true}"]) == 2
+    said = capsys.readouterr().err
+    assert "the run's option strict allows none" in said and "or give --max-bad-rows SHARE" in said
+
+
+def test_new_days_may_be_written_otherwise(shop, capsys):
+    """Options are named as an update takes them, in its help too, and are of the new days alone."""
+    log = pd.DataFrame(
+        {
+            "session": np.arange(40) // 4,
+            "item": np.arange(40) % 7,
+            "time": 1_500_000_000 + 600 * np.arange(40),
+        }
+    )
+    Path("first").mkdir()
+    log.to_csv("first/events.csv", index=False)
+    later = log.assign(session=log["session"] + 10, time=log["time"] + 100_000)
+    later.rename(columns={"session": "strange"}).to_csv("first/later.csv", index=False)
+    raw = {"source": "events", "raw_path": "first/events.csv", "convert_options": {"session": "session"}}
+    run = recbole_ext.run("SR", "firstshop", **{**GIVEN, **raw})
+    words = ["update", str(Path(run["files"]["record"]).parent), "--no-parent", "--events"]
+    assert main([*words, "first/later.csv"]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith(
+        """(an update takes these options as convert_options: --convert_options="{session: COLUMN}")\n"""
+    )
+    given = "--convert_options={session: strange}"
+    assert main([*words, "first/later.csv", given]) == 0
+    newest = max(Path("runs/firstshop").glob("SR-*"), key=lambda place: place.name)
+    record = json.loads((newest / "record.json").read_text())
+    assert record["config"]["convert_options"] == {"session": "session"}
+    assert record["counts"]["train_rows"] > run["counts"]["train_rows"]
+    capsys.readouterr()
+    for option, named in ((given, "convert_options"), ("--max-bad-rows=0.1", "--max-bad-rows")):
+        assert main([*words, "new", option]) == 2
+        assert f"error: {named} is of raw logs" in capsys.readouterr().err
+    assert main([*words, "first/later.csv", "--convert_options={sesion: strange}"]) == 2
+    assert "unknown key sesion in convert_options" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="0"):
+        main(["update", "--help"])
+    assert "--convert_options=" in capsys.readouterr().out
 
 
 def test_new_days_that_are_wrong_end_in_one_sentence(shop, capsys):

@@ -158,6 +158,24 @@ def test_nothing_is_wider_than_the_window(page, width):
     assert beside == []
 
 
+@pytest.mark.parametrize("width", [420, 1400])
+def test_pictures_shrink_to_the_window_and_do_not_scroll(page, width):
+    resize(page, width)
+    page.execute_script("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    shown = page.execute_script(
+        """
+        return [...document.querySelectorAll('figure img')].map(image => {
+            let box = image.parentElement;
+            while (box.tagName != 'BODY' && box.scrollWidth <= box.clientWidth) box = box.parentElement;
+            const {left, right, width, height} = image.getBoundingClientRect();
+            const shape = height / width * image.naturalWidth / image.naturalHeight;
+            return [box.tagName, left >= 0 && right <= innerWidth, Math.round(100 * shape)];
+        })
+        """
+    )
+    assert len(shown) > 5 and all(one == ["BODY", True, 100] for one in shown)
+
+
 def test_it_prints_with_folded_tables_open_and_folds_them_again(page):
     answer = page.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True})
     pdf = base64.b64decode(answer["data"])

@@ -1,13 +1,18 @@
 """One run from the command line to its record, and the sentences for a user's mistakes."""
 
+import io
 import json
+import logging
+import pkgutil
 import re
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -60,6 +65,91 @@ def test_a_run_leaves_its_record(toy, here):
         log.setdefault(session, []).append(item)
     for session, target, length in zip(kept["session_token"], tokens[kept["item"]], kept["item_length"]):
         assert log[session][length] == target
+
+
+@pytest.mark.parametrize("events", ["text", "text with an empty line", "parquet"])
+def test_what_loads_for_long_says_how_far_it_is(toy, here, monkeypatch, caplog, events):
+    """Through all stages, and in the run's log in one line; pandas reads what has empty lines."""
+    import recbole_ext
+    from recbole_ext import progress
+    from recbole_ext.bridge.data_sets import STAGES
+
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(progress, "sys", SimpleNamespace(stderr=terminal))
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0)
+    monkeypatch.setattr(progress, "EVERY_SECONDS", 0)
+    file = here / "data/toy/toy.inter"
+    if events == "parquet":
+        table = pl.read_csv(file, separator="\t", schema_overrides={"session_id:token": pl.String})
+        table.write_parquet(f"{file}.parquet")
+        file.unlink()
+    elif events == "text with an empty line":
+        file.write_text(file.read_text().replace("\n", "\n\n", 1))
+    caplog.set_level(logging.INFO)
+    recbole_ext.run("Pop", "toy", data_path="data", use_gpu=False, eval_args=toy["eval_args"])
+    ends = np.cumsum([*STAGES.values()][:-1]) / sum(STAGES.values())
+    assert {f"{end:.0%}" for end in ends} <= set(re.findall(r"loading toy +(\d+%)", terminal.getvalue()))
+    said = [record.getMessage() for record in caplog.records if record.name == progress.__name__]
+    assert sum(line.startswith("loading toy took ") for line in said) == 1
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_of_several_processes_the_first_says_how_far_it_is(monkeypatch, number):
+    from recbole_ext.bridge import data_sets
+    from recbole_ext.progress import _stage
+
+    monkeypatch.setattr(data_sets, "current", lambda: SimpleNamespace(number=number))
+    with data_sets.loading({"dataset": "toy"}):
+        assert (_stage.get() is None) == (number == 1)
+    assert _stage.get() is None
+
+
+def test_what_visitors_did_before_is_found_with_a_line_in_the_log(
+    make_config, write_log, random_log, monkeypatch, caplog
+):
+    import recbole.data
+
+    from recbole_ext import progress
+
+    write_log(random_log(ties=False))
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0)
+    dataset = recbole.data.create_dataset(make_config("HRNNFeat", split={"session_time": [7, 1, 2]}))
+    train, _, _ = dataset.build()
+    with caplog.at_level(logging.INFO):
+        assert train.past is train.past
+    assert caplog.text.count("finding what visitors did before took") == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "during", "said"),
+    [
+        ("GRU4Rec", "recbole_ext.data.blocks.read", "the same command begins anew"),
+        ("GRU4Rec", "recbole_ext.data.rows.PrefixRows.data_augmentation", "the same command begins anew"),
+        (
+            "GRU4Rec",
+            "recbole_ext.trainer.session.SessionTrainer.evaluate",
+            "continue with --resume_from=saved/",
+        ),
+        ("AR", "recbole.trainer.Trainer.evaluate", "the same command begins anew"),
+    ],
+)
+def test_ctrl_c_says_how_to_go_on(toy, monkeypatch, capsys, model, during, said):
+    """While data are loaded, and in the test; a model that counts takes no checkpoint to go on from."""
+    from recbole_ext.cli import command
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    owner, _, name = during.rpartition(".")
+    monkeypatch.setattr(pkgutil.resolve_name(owner), name, interrupted)
+    split = (
+        "--eval_args={'split': {'session_time': [8, 0, 2]}}"  # nothing validates, so only the test evaluates
+    )
+    epochs = ["--epochs=1"] if model == "GRU4Rec" else []
+    words = [f"--model={model}", "--dataset=toy", "--data_path=data", "--use_gpu=False", split, *epochs]
+    assert command("run", words, "run.py") == 130
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"interrupted: {said}")
 
 
 @pytest.mark.parametrize("model", ["GRU4Rec", "Pop", "ItemKNN"])

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from recbole_ext.errors import UsageError
+from recbole_ext.wording import several
 
 
 def patch_atomic_files() -> None:
@@ -44,9 +45,9 @@ def _benchmark_presets(self: Any) -> None:
     self.item_id_list_field = self.iid_field + suffix
     length = self.inter_feat[self.item_id_list_field].map(len)
     if (length == 0).any():
+        empty = several(int((length == 0).sum()), "row")
         raise UsageError(
-            f"{int((length == 0).sum()):,} rows of {self.dataset_name} have an empty {self.item_id_list_field}: leave "
-            "them out"
+            f"{self.item_id_list_field} is empty in {empty} of {self.dataset_name}: leave such rows out"
         )
     self.set_field_property(self.item_list_length_field, FeatureType.TOKEN, FeatureSource.INTERACTION, 1)
     self.inter_feat[self.item_list_length_field] = length
@@ -85,7 +86,7 @@ def _filter_missing(self: Any) -> None:
                 lines = ", ".join(str(place + 2) for place in missing[:5])
                 more = ", …" if len(missing) > 5 else ""
                 self.logger.warning(
-                    f"{table_name}: {len(missing):,} rows without {field} left out (lines {lines}{more})"
+                    f"{table_name}: {several(len(missing), 'row')} without {field} left out (lines {lines}{more})"
                 )
                 table.drop(missing, inplace=True)
     keep_timed(self)

@@ -8,6 +8,7 @@ from recbole_ext.convert.sessions import in_session_order, number_sessions, user
 from recbole_ext.convert.shop_log.options import Options
 from recbole_ext.convert.shop_log.plan import Plan, unread
 from recbole_ext.errors import ConvertError
+from recbole_ext.wording import several
 
 SHARED_SESSIONS = 0.1  # beyond this share of ids with two users, ids hardly are those of sessions
 MS_NS = 10**6
@@ -68,9 +69,10 @@ def _check_shared_sessions(log: pl.DataFrame, place: str) -> None:
     users = log.drop_nulls("user_id").group_by("session_id").agg(pl.col("user_id").n_unique())["user_id"]
     shared = int((users > 1).sum())
     if shared > SHARED_SESSIONS * len(users):
+        name = "names" if shared == 1 else "name"
         raise ConvertError(
-            f"{place}: {shared:,} of {len(users):,} session ids name two users or more: give --session-per-user "
-            f"if ids count anew for each user, or leave users out with --user {NONE}."
+            f"{place}: {shared:,} of {several(len(users), 'session id')} {name} two users or more: give "
+            f"--session-per-user if ids count anew for each user, or leave users out with --user {NONE}."
         )
 
 
@@ -80,6 +82,12 @@ def _check_parts(log: pl.DataFrame, place: str) -> None:
     mixed = parts.filter(pl.col("split") > 1)["session_id"]
     if len(mixed):
         raise ConvertError(
-            f"{place}: {len(mixed):,} sessions, the first of them {mixed[0]}, are of two parts: give each one, "
+            f"{place}: {_of_two_parts(mixed)} of two parts: give each one, "
             f"or leave the parts out with --split {NONE}."
         )
+
+
+def _of_two_parts(mixed: pl.Series) -> str:
+    if len(mixed) == 1:
+        return f"session {mixed[0]} is"
+    return f"{several(len(mixed), 'session')}, the first of them {mixed[0]}, are"

@@ -20,13 +20,13 @@ from recbole_ext.report.formats import (
     roughly,
     score,
     seconds,
-    several,
     signed,
     stars,
 )
 from recbole_ext.report.paired import Test, Tests, best_model
 from recbole_ext.report.sections.findings import Findings
 from recbole_ext.report.tables import filled, in_order, value_cell, words
+from recbole_ext.wording import several
 
 STARS = "*** Holm-adjusted p < .001 · ** < .01 · * < .05 · n.s. not significant · ? not tested"
 

@@ -10,9 +10,10 @@ from typing import Any
 from recbole_ext.evaluate.best_of import best_of
 from recbole_ext.report import plots
 from recbole_ext.report.document import Cell, Column, Figure, Section, Table, section
-from recbole_ext.report.formats import count, known, score, seconds, several, shown_value
+from recbole_ext.report.formats import count, known, score, seconds, shown_value
 from recbole_ext.report.sections.findings import Findings
 from recbole_ext.report.tables import MISSING, in_order, numbers, value_cell, words
+from recbole_ext.wording import several
 
 FEWEST = 4  # trials with a score, of a search that has a picture
 CHANCE = (

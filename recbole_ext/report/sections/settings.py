@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_ext.report.document import Cell, Listing, Section, Table, section
-from recbole_ext.report.formats import count, metric_name, score, seconds, several, shown_value
+from recbole_ext.report.formats import count, metric_name, score, seconds, shown_value
 from recbole_ext.report.sections.findings import Findings
 from recbole_ext.report.tables import lines, numbers, sortable, value_cell, words
 from recbole_ext.settings import roles
+from recbole_ext.wording import several
 
 
 def settings(found: Findings) -> Section | None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from recbole_ext.report import plots
 from recbole_ext.report.document import Cell, Column, Figure, Section, Table, section
-from recbole_ext.report.formats import known, metric_name, several, spaced
+from recbole_ext.report.formats import known, metric_name, spaced
 from recbole_ext.report.plots import Style
 from recbole_ext.report.sections.findings import Findings
 from recbole_ext.report.tables import mean_cell, words
+from recbole_ext.wording import several
 
 
 def cold_items(found: Findings) -> Section | None:

@@ -324,6 +324,7 @@ def test_every_option_arrives(tmp_path, monkeypatch):
         words += [f"--max-{name}", str(place)]
     words += ["--max-body", "2000", "--token-file", str(tmp_path / "token")]
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "current").mkdir()
     assert main(["serve", "current", *words]) == 0
     limits = Limits(sessions=11, events=12, k=13, queue=14, batch=15, body=2000, timeout=1.5, grace=7)
     assert got == [Serving(tmp_path / "current", "::1", 81, 3, 5, "meta", "secret", limits)]
