@@ -19,7 +19,9 @@ from torch import Tensor
 
 from recbole_ext.model import kernels
 
-CPU_CHUNK_BYTES = 24 << 20  # 144 rows of 43,000 items in float32: passed over several times, it stays in cache
+CPU_CHUNK_BYTES = (
+    24 << 20
+)  # 144 rows of 43,000 items in float32: passed over several times, it stays in cache
 GPU_CHUNK_BYTES = 512 << 20
 Mixture = tuple[Tensor, Tensor]  # log_rest (N,), log_copied (N,)
 Mixed = tuple[Tensor, Tensor, Tensor]  # the two of some rows, and the softmax's share in each
@@ -112,7 +114,7 @@ def _way(states: Tensor, dtype: torch.dtype, wanted: tuple[bool, ...]) -> Callab
         return _of_probabilities
     low = states.is_cuda and dtype == torch.bfloat16 and all(wanted)
     found = kernels.found() if low else None
-    if found is not None and states.shape[1] <= found.softmax.WIDEST:
+    if found is not None and found.softmax.fuses(states.shape[1]):
         return _fused
     return _of_gradients
 

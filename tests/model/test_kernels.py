@@ -164,3 +164,15 @@ def test_layer_norm(kernels, rows, width):
     near(found, expected, 1e-5)
     for a, b in zip(ours, exact, strict=True):
         near(a.grad, b.grad, 1e-5)
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="no GPU here")
+def test_what_a_gpu_does_not_take_is_found_out(kernels, monkeypatch):
+    assert kernels.recurrence.fits(64) and not kernels.recurrence.fits(48)
+    assert kernels.softmax.fuses(64) and not kernels.softmax.fuses(200)
+    for module, name, asked in (("recurrence", "recurrence", "fits"), ("softmax", "fused", "fuses")):
+        module, kept = getattr(kernels, module), getattr(getattr(kernels, module), asked)
+        kept.cache_clear()
+        monkeypatch.setattr(module, name, lambda *_: 1 / 0)
+        assert not kept(64)
+        kept.cache_clear()

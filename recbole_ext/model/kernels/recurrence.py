@@ -7,6 +7,7 @@ gradients can be small; states, sums and gates are float32.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -197,9 +198,21 @@ class _Recurrence(torch.autograd.Function):
         return d_input, d_weight, flat.sum(0) if ctx.biased else None, None
 
 
+@functools.cache
 def fits(hidden: int) -> bool:
-    """Whether states of this width are ones that the kernels take."""
-    return hidden in WIDTHS
+    """Whether the GPU takes states of this width; the weights have to fit a block's memory (200 KB for 128)."""
+    if hidden not in WIDTHS:
+        return False
+    with torch.enable_grad():
+        gates, weight = (
+            torch.zeros(1, 1, 3 * hidden, device="cuda"),
+            torch.zeros(3 * hidden, hidden, device="cuda"),
+        )
+        try:
+            recurrence(gates.requires_grad_(), weight, None).sum().backward()
+        except Exception:  # too little memory in a block, an older GPU: cuDNN does the same
+            return False
+    return True
 
 
 def recurrence(gates: Tensor, weight: Tensor, bias: Tensor | None, batch_first: bool = False) -> Tensor:

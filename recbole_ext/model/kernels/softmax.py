@@ -9,6 +9,7 @@ are short.
 
 from __future__ import annotations
 
+import functools
 from functools import partial
 
 import torch
@@ -276,6 +277,21 @@ SUM_ROWS, SUM_COLUMNS, SUM_WARPS, SUM_STAGES = 128, 64, 4, 3
 PULL_ROWS, PULL_COLUMNS, PULL_WARPS, PULL_STAGES = 64, 64, 4, 3
 PULL_TARGETS = 128
 MOST_PARTS = 16
+
+
+@functools.cache
+def fuses(width: int) -> bool:
+    """Whether `fused` is the faster way for vectors of this width, and the GPU takes it."""
+    if width > WIDEST:
+        return False
+    vectors = torch.zeros(1, width, dtype=torch.bfloat16, device="cuda")
+    try:
+        fused(
+            vectors, vectors, torch.zeros(1, dtype=torch.int64, device="cuda"), torch.ones(1, device="cuda")
+        )
+    except Exception:  # a GPU that does not multiply bfloat16, or with too little memory in a block
+        return False
+    return True
 
 
 def fused(
