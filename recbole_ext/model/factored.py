@@ -224,7 +224,7 @@ def probed_rows(dataset: Any) -> tuple[Any, Any] | None:
     if not short:
         return None
     ranks = torch.linspace(0, short - 1, min(PROBED_ROWS, short)).long()  # among the rows by length
-    chosen = torch.tensor([_of_rank(int(rank), length, rows_up_to) for rank in ranks])
+    chosen = torch.cat(_of_ranks(ranks, length, rows_up_to))
     before = dataset.trimmed
     try:
         dataset.trimmed = False
@@ -235,11 +235,14 @@ def probed_rows(dataset: Any) -> tuple[Any, Any] | None:
         dataset.trimmed = before
 
 
-def _of_rank(rank: int, length: torch.Tensor, rows_up_to: torch.Tensor) -> int:
-    """The row of this place in the order by length, without sorting millions of them."""
-    own = int(torch.searchsorted(rows_up_to, rank, right=True))
-    before = int(rows_up_to[own - 1]) if own else 0
-    return int(torch.nonzero(length == own)[rank - before])
+def _of_ranks(ranks: Tensor, length: Tensor, rows_up_to: Tensor) -> list[Tensor]:
+    """The rows of these places in the order by length, without sorting millions of them."""
+    own = torch.searchsorted(rows_up_to, ranks, right=True)
+    found = []
+    for one in own.unique().tolist():
+        before = int(rows_up_to[one - 1]) if one else 0
+        found.append(torch.nonzero(length == one).squeeze(1)[ranks[own == one] - before])
+    return found
 
 
 def _noisy_copy(model: Any) -> Any:
