@@ -250,7 +250,12 @@ class ItemsRanked(Factored):
 
     def earlier_with_vectors(self, items: Tensor | None, vectors: Vectors) -> pointer.Earlier | None:
         """Earlier items (n, P) of the users of a training batch, with their vectors."""
-        return None if items is None else pointer.Earlier(items, look_up(items, vectors))
+        if items is None:
+            return None
+        if items.device.type == "cpu":  # most have few or none, and what is not there need not be looked up
+            items, rows = pointer.known_alone(items)
+            return pointer.Earlier(items, look_up(items.index_select(0, rows), vectors), rows)
+        return pointer.Earlier(items, look_up(items, vectors))
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """(B, n_items) scores; items of which neither id nor feature is known come last, but for `repeat_bias`."""

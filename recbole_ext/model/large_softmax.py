@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_ext.model.products import by_onednn, product
+
 CPU_CHUNK_LOGITS = (
     6 << 20
 )  # 128 rows of 43,000 items: the chunk is passed over several times and stays in cache
@@ -162,18 +164,22 @@ def _of_probabilities(
     share = None if mixture is None else torch.empty(len(x), dtype=exact)
     d_states = torch.empty(states.shape, dtype=exact) if wanted[0] else None
     d_vectors: Tensor | None = None
-    by_column = dtype == torch.bfloat16  # the order its products are fastest in
-    logits = torch.empty(min(rows, len(x)), len(table), dtype=dtype)
+    onednn = by_onednn(x, table)
+    by_column = dtype == torch.bfloat16 or onednn  # the order its products are fastest in
+    logits = None if onednn else torch.empty(min(rows, len(x)), len(table), dtype=dtype)
     for first in range(0, len(x), rows):
         piece = slice(first, first + rows)
-        chunk = logits[: len(x[piece])]
-        torch.mm(x[piece], table.T, out=chunk)
+        if logits is None:
+            chunk = product(x[piece], table.T)
+        else:
+            chunk = logits[: len(x[piece])]
+            torch.mm(x[piece], table.T, out=chunk)
         torch.softmax(chunk, 1, out=chunk)  # a row is read before it is written
         loss = _losses(chunk, x[piece], table, target[piece])
         value, pull[piece, 0] = _weighed(loss, weight[piece], _mixed(mixture, share, piece))
         total += value
         if d_states is not None:
-            d_states[piece] = chunk @ table
+            d_states[piece] = product(chunk, table)
         if wanted[1]:
             pulled = (x[piece] * pull[piece]).to(dtype)
             pair = (pulled.T.contiguous(), chunk) if by_column else (chunk.T, pulled)
@@ -203,10 +209,10 @@ def _mixed(mixture: Mixture | None, share: Tensor | None, piece: slice) -> Mixed
 
 def _added(sum_: Tensor | None, a: Tensor, b: Tensor, exact: torch.dtype) -> Tensor:
     """`sum_ + a @ b`, summed at least in float32."""
-    if sum_ is not None and exact == a.dtype:
+    if sum_ is not None and exact == a.dtype and not by_onednn(a, b):
         return sum_.addmm_(a, b)
-    product = a @ b
-    return product.to(exact) if sum_ is None else sum_.add_(product)
+    more = product(a, b)
+    return more.to(exact) if sum_ is None else sum_.add_(more)
 
 
 def _padded(table: Tensor) -> Tensor:
