@@ -100,7 +100,10 @@ class _LargeSoftmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         scale = gradients[0]
-        scaled = [None if d is None else d * scale.to(d.dtype) for d in ctx.saved_tensors]
+        if scale.device.type == "cpu" and scale == 1:  # a pass over all items less
+            scaled = list(ctx.saved_tensors)
+        else:
+            scaled = [None if d is None else d * scale.to(d.dtype) for d in ctx.saved_tensors]
         states, vectors, rest, copied = scaled
         return states, vectors, None, None, rest, copied, None, None
 
