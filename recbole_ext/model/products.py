@@ -39,6 +39,8 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 def _times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """(n, m) of x (n, k) and weight (m, k)."""
+    if not (weight.is_contiguous() or weight.T.is_contiguous()):
+        weight = weight.contiguous()  # of a part of a matrix oneDNN makes a hundred times less
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return y
 
