@@ -23,13 +23,12 @@ def _has_onednn() -> bool:
     )
 
 
-def by_onednn(*factors: Tensor) -> bool:
+def by_onednn(a: Tensor, b: Tensor) -> bool:
     """Whether the product of these is oneDNN's."""
-    return (
-        all(x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0 for x in factors)
-        and _has_onednn()
-        and torch.backends.mkldnn.enabled
-    )
+    float32 = a.dtype == b.dtype == torch.float32
+    if not float32 or not a.is_cpu or not b.is_cpu or not _has_onednn():
+        return False
+    return a.numel() > 0 and b.numel() > 0 and bool(torch.backends.mkldnn.enabled)
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

@@ -21,6 +21,11 @@ from torch.autograd.function import once_differentiable
 from recbole_ext.model.products import linear, product
 
 
+def on_cpu(inputs: Tensor) -> bool:
+    """Whether `side_by_side` is the faster way for inputs, which it takes as they are."""
+    return inputs.is_cpu and inputs.requires_grad and not torch.is_autocast_enabled("cpu")
+
+
 def side_by_side(grus: Sequence[nn.GRU], inputs: Sequence[Tensor]) -> list[Tensor]:
     """(L, n, H) states of each of G GRUs of one layer over its inputs (L, n, I); the G are of one size.
 

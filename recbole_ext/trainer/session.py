@@ -58,6 +58,7 @@ class SessionTrainer(Trainer):
         self._graphs: GraphedSteps | None = None
         self.shared: SharedGradients | None = None  # with other processes, where there are any
         self.average: WeightAverage | None = None  # made in the first epoch
+        self._learnt: list[Tensor] = []  # of an epoch: listing them takes a hundredth of a small step
         self._rows_chosen = False
         self.rows: RowUpdates | None = None  # known once a training loader is
         self.notes: list[str] = []  # what a reader of the result has to know
@@ -195,7 +196,7 @@ class SessionTrainer(Trainer):
 
     def update(self) -> None:
         """Take the optimizer's step; on the device only, as it may be part of a graph."""
-        parameters: Iterable[Tensor] = self.model.parameters()
+        parameters: Iterable[Tensor] = self._learnt or list(self.model.parameters())
         if self.rows is not None:
             self.rows.take()
             parameters = self.rows.learnt(parameters)
@@ -237,6 +238,7 @@ class SessionTrainer(Trainer):
         self._meet_training(train_data)
         self._begin_average()
         self.model.train()
+        self._learnt = list(self.model.parameters())
         draw_apart(int(self.config["seed"]), epoch_idx)
         loss_func = loss_func or self._loss_of
         if self.shared is None and current().count > 1:
