@@ -99,7 +99,7 @@ class Objective(nn.Module):
         if self.kind != "softmax":
             return self._sampled(scoring, states, vectors, target, weight, mixture)
         assert isinstance(vectors, Tensor), "a softmax over all items reads them all"
-        if self.candidates is not None and vectors.device.type == "cpu" and scoring.plain_cosine:
+        if self.candidates is not None and vectors.is_cpu and getattr(scoring, "plain_cosine", False):
             scored = chosen_unit_rows(vectors, self.candidates)
             return softmax_loss(states, scored, target, weight, self.precision, mixture=mixture)
         rounded = self.precision == "bf16" and vectors.is_cuda
