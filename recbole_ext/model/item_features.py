@@ -9,8 +9,10 @@ from recbole.utils import FeatureType
 from torch import Tensor, nn
 
 from recbole_ext.model.passes import Sums
+from recbole_ext.model.products import linear
 
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
+FEW_NUMBERS = 8  # of a field
 
 
 class FeatureEncoder(nn.Module):
@@ -48,7 +50,7 @@ class FeatureEncoder(nn.Module):
     def forward(self, items: Tensor | None = None) -> Tensor:
         """(n, dim) feature vectors of items (n,); None: of all."""
         if items is None and self._multiplies():
-            return self._as_sums().of(torch.cat([table for _, table in self._tables()]))
+            return self._of_all()
         parts = []
         for field in self.fields:
             if field in self.linears:
@@ -64,14 +66,31 @@ class FeatureEncoder(nn.Module):
     def _multiplies(self) -> bool:
         """Whether one product with a sparse matrix of all tokens and numbers makes all vectors: on a CPU, where looking
         rows up and adding them takes ten times as long."""
-        return all(table.is_cpu and table.dtype == torch.float32 for _, table in self._tables())
+        return all(weight.is_cpu and weight.dtype == torch.float32 for weight in self.parameters())
+
+    def _of_all(self) -> Tensor:
+        tables = [table for _, table in self._tables()]
+        long = [field for field in self.fields if self._is_long(field)]
+        parts = [linear(getattr(self, f"value_{field}"), self._weight(field)) for field in long]
+        if tables:
+            parts.append(self._as_sums().of(torch.cat(tables)))
+        return sum(parts[1:], parts[0])
+
+    def _is_long(self, field: str) -> bool:
+        """Whether a field is numbers that a product with a dense matrix is faster for."""
+        return field in self.linears and getattr(self, f"value_{field}").shape[1] > FEW_NUMBERS
 
     def _tables(self) -> list[tuple[str, Tensor]]:
-        """Each field and its vectors (columns, dim): of its tokens, or of its numbers."""
-        return [
-            (field, self.linears[field].weight.T if field in self.linears else self.embeddings[field].weight)
-            for field in self.fields
-        ]
+        """Each other field and its vectors (columns, dim): of its tokens, or of its numbers."""
+        return [(field, self._table(field)) for field in self.fields if not self._is_long(field)]
+
+    def _table(self, field: str) -> Tensor:
+        return self._weight(field).T if field in self.linears else self._weight(field)
+
+    def _weight(self, field: str) -> Tensor:
+        layer: Any = self.linears[field] if field in self.linears else self.embeddings[field]
+        weight: Tensor = layer.weight
+        return weight
 
     def _as_sums(self) -> Sums:
         """Made when first asked for, and again where a buffer has changed since."""
@@ -88,13 +107,19 @@ class FeatureEncoder(nn.Module):
     def _made_sums(self) -> Sums:
         cells, before, items = [], 0, 0
         for field, table in self._tables():
-            tokens: Any = self.tokens[field] if field in self.tokens else None
-            item, column, value = tokens.cells() if tokens else _number_cells(getattr(self, f"value_{field}"))
+            item, column, value = self._cells(field)
             cells.append((item, column + before, value))
             before += len(table)
             items = len(getattr(self, f"known_{field}"))
         item, column, value = map(torch.cat, zip(*cells))
         return Sums(item, column, value, (items, before))
+
+    def _cells(self, field: str) -> Cells:
+        if field in self.linears:
+            return _number_cells(getattr(self, f"value_{field}"))
+        tokens: Any = self.tokens[field]
+        found: Cells = tokens.cells()
+        return found
 
     def described(self) -> Tensor:
         """(n_items,) bool: items of which at least one feature is known."""

@@ -96,7 +96,8 @@ class Earlier(NamedTuple):
         rows = self.rows
         if rows is not None:
             rows = (rows.unsqueeze(1) * times + torch.arange(times, device=rows.device)).flatten()
-        return Earlier(*(part.repeat_interleave(times, dim=0) for part in self[:2]), rows)
+        items, vectors = (part.repeat_interleave(times, dim=0) for part in (self.items, self.vectors))
+        return Earlier(items, vectors, rows)
 
 
 def known_alone(items: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ def on_cpu(inputs: Tensor) -> bool:
     return inputs.is_cpu and inputs.requires_grad and not torch.is_autocast_enabled("cpu")
 
 
-def side_by_side(grus: Sequence[nn.GRU], inputs: Sequence[Tensor]) -> list[Tensor]:
+def side_by_side(grus: nn.ModuleList, inputs: Sequence[Tensor]) -> list[Tensor]:
     """(L, n, H) states of each of G GRUs of one layer over its inputs (L, n, I); the G are of one size.
 
     Differentiable once.
@@ -99,7 +99,5 @@ class _SideBySide(torch.autograd.Function):
         bias = d_own.sum(1)
         d_x = [product(d_own[part], ih[part]).view(steps, rows, -1) for part in range(count)]
         d_ih = [product(d_own[part].T, x[part]) for part in range(count)]
-        d_weights = [
-            d for part in range(count) for d in (d_ih[part], d_hh[part], bias[part], bias_own[part])
-        ]
+        d_weights = [d for part in range(count) for d in (d_ih[part], d_hh[part], bias[part], bias_own[part])]
         return None, *d_x, *d_weights
