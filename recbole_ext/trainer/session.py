@@ -31,6 +31,7 @@ from recbole_ext.scores.terms import RowTerms
 from recbole_ext.settings.place import Place
 from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.settings.training import Training
+from recbole_ext.trainer import heap
 from recbole_ext.trainer.averaging import WeightAverage
 from recbole_ext.trainer.collector import RankCollector
 from recbole_ext.trainer.cuda_graphs import GraphedSteps
@@ -148,7 +149,11 @@ class SessionTrainer(Trainer):
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """As RecBole's."""
         self._meet_training(train_data)
-        return super().fit(train_data, *args, **kwargs)
+        try:
+            return super().fit(train_data, *args, **kwargs)
+        finally:
+            if self.device.type == "cpu":
+                heap.give_back()
 
     # --- training --------------------------------------------------------------------------------------
 
@@ -239,6 +244,8 @@ class SessionTrainer(Trainer):
         self._begin_average()
         self.model.train()
         self._learnt = list(self.model.parameters())
+        if self.device.type == "cpu":
+            heap.keep()
         draw_apart(int(self.config["seed"]), epoch_idx)
         loss_func = loss_func or self._loss_of
         if self.shared is None and current().count > 1:
