@@ -1,8 +1,8 @@
 """Memory that a training step frees is kept for the next step, on a CPU under glibc.
 
-glibc gives blocks of more than 32 MB back to the kernel when they are freed, and what is free at the heap's end too. The
-next step then gets fresh pages, which the kernel clears one by one: a quarter of the CPU time of a softmax over 43,000
-items in float32, two fifths in bfloat16.
+glibc gives blocks of more than 32 MB back to the kernel when they are freed, and what is free at the heap's end too.
+The next step then gets fresh pages, which the kernel clears one by one: a quarter of the CPU time of a softmax over
+43,000 items in float32, two fifths in bfloat16.
 """
 
 from __future__ import annotations
