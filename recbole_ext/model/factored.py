@@ -39,6 +39,11 @@ class Scoring:
         self.kind = training.score or "dot"
         self.temperature = (training.temperature or TEMPERATURE) if self.kind == "cosine" else 1.0
 
+    @property
+    def plain_cosine(self) -> bool:
+        """Whether `vectors` are the unit vectors of items, and no more."""
+        return self.kind == "cosine"
+
     def states(self, states: Tensor) -> Tensor:
         """States (…, d) such that a plain dot product with `vectors(…)` is the score."""
         return unit_rows(states) / self.temperature if self.kind == "cosine" else states

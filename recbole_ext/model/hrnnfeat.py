@@ -35,6 +35,7 @@ from recbole_ext.model.item_encoder import (
 from recbole_ext.model.losses import in_batch
 from recbole_ext.model.objective import Objective, loss_of, shares
 from recbole_ext.model.pointer import Earlier, Read
+from recbole_ext.model.recurrence import on_cpu, side_by_side
 from recbole_ext.settings.base import Flag, NoneWord, Number, Whole, key
 from recbole_ext.settings.protocol import Protocol
 from recbole_ext.settings.run_settings import settings_of
@@ -233,6 +234,10 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
     def _encoded(self, found: Tensor) -> Tensor:
         """(n, L, sum(parts)) states of the session GRUs alone, mapped to the space of item vectors, found (n, L, …)."""
         inputs = self.dropout_input(found.transpose(0, 1))  # (L, n, sum(parts))
+        if self.training and self.user_state != "all" and on_cpu(inputs):
+            states = side_by_side(self.session_grus, inputs.split(self.items.parts, dim=2))
+            mapped = [outputs(self.dropout_session(state)) for outputs, state in zip(self.outputs, states)]
+            return torch.cat(mapped, dim=2).transpose(0, 1)
         pieces = []
         for part, (gru, piece) in enumerate(zip(self.session_grus, inputs.split(self.items.parts, dim=2))):
             if self.user_state == "all":  # an unknown user's state is zero

@@ -21,6 +21,7 @@ from recbole_ext.errors import UsageError, did_you_mean
 from recbole_ext.model import pointer
 from recbole_ext.model.factored import Factored, Scoring, Vectors, look_up
 from recbole_ext.model.item_features import FeatureEncoder
+from recbole_ext.model.passes import joined
 from recbole_ext.model.pointer import LookBack, LookBackSettings, Read
 from recbole_ext.naming import names_items
 from recbole_ext.scores.terms import Raised, RowTerms, hide_and_add
@@ -113,6 +114,8 @@ class ItemEncoder(nn.Module):
 
     def _fused(self, ids: Tensor, f: Tensor | None, kept: Tensor) -> Tensor:
         """(n, sum(parts)) of id vectors (n, dim), feature vectors (n, dim), and kept (n,)."""
+        if f is not None and self.fusion == "parallel" and self.training and ids.device.type == "cpu":
+            return joined(ids, f, kept)
         mask = kept.unsqueeze(1).to(ids.dtype)
         e = ids * mask
         if f is None:
@@ -170,6 +173,10 @@ class ColdScoring(Scoring):
         self.items = items
         self.bias = settings.cold_bias
         self.repeat_bias = settings.repeat_bias
+
+    @property
+    def plain_cosine(self) -> bool:
+        return super().plain_cosine and not self._adds
 
     @property
     def _adds(self) -> bool:
@@ -250,7 +257,12 @@ class ItemsRanked(Factored):
 
     def earlier_with_vectors(self, items: Tensor | None, vectors: Vectors) -> pointer.Earlier | None:
         """Earlier items (n, P) of the users of a training batch, with their vectors."""
-        return None if items is None else pointer.Earlier(items, look_up(items, vectors))
+        if items is None:
+            return None
+        if items.device.type == "cpu":  # most have few or none, and what is not there need not be looked up
+            items, rows = pointer.known_alone(items)
+            return pointer.Earlier(items, look_up(items.index_select(0, rows), vectors), rows)
+        return pointer.Earlier(items, look_up(items, vectors))
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """(B, n_items) scores; items of which neither id nor feature is known come last, but for `repeat_bias`."""

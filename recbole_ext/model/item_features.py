@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 from recbole.utils import FeatureType
 from torch import Tensor, nn
 
+from recbole_ext.model.passes import Sums
+from recbole_ext.model.products import linear
+
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
+FEW_NUMBERS = 8  # of a field
 
 
 class FeatureEncoder(nn.Module):
@@ -42,9 +45,12 @@ class FeatureEncoder(nn.Module):
                 self.linears[field] = nn.Linear(value.shape[1], dim, bias=False)
                 self.register_buffer(f"value_{field}", value, persistent=False)
             self.register_buffer(f"known_{field}", known, persistent=False)
+        self._sums: tuple[Sums, list[tuple[Tensor, int]]] | None = None  # of a CPU, and of which buffers
 
     def forward(self, items: Tensor | None = None) -> Tensor:
         """(n, dim) feature vectors of items (n,); None: of all."""
+        if items is None and self._multiplies():
+            return self._of_all()
         parts = []
         for field in self.fields:
             if field in self.linears:
@@ -57,9 +63,70 @@ class FeatureEncoder(nn.Module):
                 parts.append(tokens.of(items, self.embeddings[field]))
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
+    def _multiplies(self) -> bool:
+        """Whether one product with a sparse matrix of all tokens and numbers makes all vectors: on a CPU, where looking
+        rows up and adding them takes ten times as long."""
+        return all(weight.is_cpu and weight.dtype == torch.float32 for weight in self.parameters())
+
+    def _of_all(self) -> Tensor:
+        tables = [table for _, table in self._tables()]
+        long = [field for field in self.fields if self._is_long(field)]
+        parts = [linear(getattr(self, f"value_{field}"), self._weight(field)) for field in long]
+        if tables:
+            parts.append(self._as_sums().of(torch.cat(tables)))
+        return sum(parts[1:], parts[0])
+
+    def _is_long(self, field: str) -> bool:
+        """Whether a field is numbers that a product with a dense matrix is faster for."""
+        return field in self.linears and getattr(self, f"value_{field}").shape[1] > FEW_NUMBERS
+
+    def _tables(self) -> list[tuple[str, Tensor]]:
+        """Each other field and its vectors (columns, dim): of its tokens, or of its numbers."""
+        return [(field, self._table(field)) for field in self.fields if not self._is_long(field)]
+
+    def _table(self, field: str) -> Tensor:
+        return self._weight(field).T if field in self.linears else self._weight(field)
+
+    def _weight(self, field: str) -> Tensor:
+        layer: Any = self.linears[field] if field in self.linears else self.embeddings[field]
+        weight: Tensor = layer.weight
+        return weight
+
+    def _as_sums(self) -> Sums:
+        """Made when first asked for, and again where a buffer has changed since."""
+        now = [(buffer, _changes(buffer)) for buffer in self.buffers()]
+        kept = self._sums
+        if (
+            kept is None
+            or len(kept[1]) != len(now)
+            or not all(a is b and old == new for (a, old), (b, new) in zip(kept[1], now))
+        ):
+            kept = self._sums = self._made_sums(), now
+        return kept[0]
+
+    def _made_sums(self) -> Sums:
+        cells, before, items = [], 0, 0
+        for field, table in self._tables():
+            item, column, value = self._cells(field)
+            cells.append((item, column + before, value))
+            before += len(table)
+            items = len(getattr(self, f"known_{field}"))
+        item, column, value = map(torch.cat, zip(*cells))
+        return Sums(item, column, value, (items, before))
+
+    def _cells(self, field: str) -> Cells:
+        if field in self.linears:
+            return _number_cells(getattr(self, f"value_{field}"))
+        tokens: Any = self.tokens[field]
+        found: Cells = tokens.cells()
+        return found
+
     def described(self) -> Tensor:
         """(n_items,) bool: items of which at least one feature is known."""
         return torch.stack([getattr(self, f"known_{field}").any(1) for field in self.fields]).any(0)
+
+
+Cells = tuple[Tensor, Tensor, Tensor]  # (K,) item, (K,) column, (K,) value
 
 
 class ItemTokens(nn.Module):
@@ -88,14 +155,9 @@ class ItemTokens(nn.Module):
             place = torch.cat(rows).argsort()
         self.place: Tensor | None
         self.register_buffer("place", place, persistent=False)
-        self._matrix: tuple[TokenMatrix, list[tuple[Tensor, int]]] | None = (
-            None  # of a CPU, and of which tables
-        )
 
     def forward(self, embedding: nn.Module) -> Tensor:
         """(n_items, dim) mean of the vectors of each item's tokens, 0 where it has none."""
-        if self._multiplies(embedding):
-            return self._as_matrix().means(embedding)
         means = [_mean_vector(tokens, embedding) for tokens in self._tables()]
         return means[0] if self.place is None else torch.cat(means).index_select(0, self.place)
 
@@ -112,79 +174,29 @@ class ItemTokens(nn.Module):
             first += len(tokens)
         return torch.cat(means).index_select(0, torch.cat(order).argsort())
 
-    def _multiplies(self, embedding: Any) -> bool:
-        """Whether a product with a sparse matrix gives all means: on a CPU whose torch has MKL's, of more than a token
-        an item."""
-        return (
-            isinstance(embedding, nn.Embedding)
-            and embedding.weight.dtype == torch.float32
-            and embedding.weight.device.type == "cpu"
-            and torch.backends.mkl.is_available()
-            and any(tokens.shape[1] > 1 for tokens in self._tables())
-        )
-
-    def _as_matrix(self) -> TokenMatrix:
-        """Made when first asked for, and again where a table has changed since."""
-        now = [(table, _changes(table)) for table in self._tables()]
-        kept = self._matrix
-        if kept is None or not all(a is b and old == new for (a, old), (b, new) in zip(kept[1], now)):
-            kept = self._matrix = TokenMatrix(*self._pairs()), now
-        return kept[0]
-
-    def _pairs(self) -> tuple[Tensor, Tensor, int]:
-        """(K,) item and (K,) token of each token that an item has, and how many items there are."""
+    def cells(self) -> Cells:
+        """Of the matrix that makes the means of all items."""
         tables = self._tables()
         count = sum(map(len, tables))
         item = torch.arange(count) if self.place is None else self.place.argsort()
         found = [torch.nonzero(tokens, as_tuple=True) for tokens in tables]
         rows = [own[row] for own, (row, _) in zip(item.split([*map(len, tables)]), found)]
-        return torch.cat(rows), torch.cat([tokens[pair] for tokens, pair in zip(tables, found)]), count
+        row, token = torch.cat(rows), torch.cat([tokens[pair] for tokens, pair in zip(tables, found)])
+        return row, token, torch.bincount(row, minlength=count)[row].float().reciprocal()
 
     def _tables(self) -> list[Tensor]:
         return [getattr(self, f"table_{number}") for number in range(self.tables)]
 
 
+def _number_cells(value: Tensor) -> Cells:
+    """Of the matrix that numbers (n_items, L) are."""
+    item, column = torch.nonzero(value, as_tuple=True)
+    return item, column, value[item, column]
+
+
 def _changes(table: Tensor) -> int:
     """How often a tensor was changed in place; 0 of one made for inference, which torch does not count of."""
     return 0 if table.is_inference() else table._version
-
-
-class TokenMatrix:
-    """Which tokens an item has, as a sparse matrix: all means at once are a product with it, and their gradient is one
-    with its transpose, a fifth of what looking rows up and adding them takes on a CPU."""
-
-    def __init__(self, item: Tensor, token: Tensor, items: int):
-        """item, token: (K,) of each token that an item has."""
-        self._pairs, self._items = (item, token), items
-        self._of_items: Tensor | None = None
-        self.count = torch.bincount(item, minlength=items).clamp_min(1).unsqueeze(1).float()
-
-    def means(self, embedding: Any) -> Tensor:
-        """(n_items, dim) mean of the vectors of each item's tokens."""
-        if self._of_items is None:
-            self._of_items = self._sparse(*self._pairs, (self._items, embedding.num_embeddings))
-            self._of_tokens = self._sparse(*self._pairs[::-1], (embedding.num_embeddings, self._items))
-        means: Tensor = _Means.apply(embedding.weight, self._of_items, self._of_tokens, self.count)
-        return means
-
-    @staticmethod
-    def _sparse(row: Tensor, column: Tensor, shape: tuple[int, int]) -> Tensor:
-        with warnings.catch_warnings():  # that its layout may still change
-            warnings.simplefilter("ignore")
-            ones = torch.ones(len(row))
-            return torch.sparse_coo_tensor(torch.stack([row, column]), ones, shape).to_sparse_csr()
-
-
-class _Means(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, vectors: Tensor, of_items: Tensor, of_tokens: Tensor, count: Tensor) -> Tensor:
-        ctx.parts = of_tokens, count
-        return (of_items @ vectors).div_(count)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        of_tokens, count = ctx.parts
-        return of_tokens @ (gradients[0] / count), None, None, None
 
 
 def _mean_vector(tokens: Tensor, embedding: nn.Module) -> Tensor:

@@ -18,10 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_ext.model import kernels
+from recbole_ext.model.products import by_onednn, product
 
-CPU_CHUNK_BYTES = (
-    24 << 20
-)  # 144 rows of 43,000 items in float32: passed over several times, it stays in cache
+CPU_CHUNK_LOGITS = 16 << 20  # 384 rows of 43,000 items: of fewer the items' gradient is added up too often
 GPU_CHUNK_BYTES = 512 << 20
 Mixture = tuple[Tensor, Tensor]  # log_rest (N,), log_copied (N,)
 Mixed = tuple[Tensor, Tensor, Tensor]  # the two of some rows, and the softmax's share in each
@@ -64,7 +63,7 @@ def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
 
 def _rows_in_a_chunk(rows: int, candidates: int, dtype: torch.dtype, device: torch.device) -> int:
     if device.type == "cpu":
-        return max(FEWEST_ROWS, CPU_CHUNK_BYTES // (candidates * dtype.itemsize) // 16 * 16)
+        return max(FEWEST_ROWS, CPU_CHUNK_LOGITS // candidates // 16 * 16)
     most = max(1, GPU_CHUNK_BYTES // (candidates * dtype.itemsize))
     chunks = -(-rows // most)
     return max(1, -(-rows // max(chunks, 1)))  # chunks of one size
@@ -100,7 +99,10 @@ class _LargeSoftmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         scale = gradients[0]
-        scaled = [None if d is None else d * scale.to(d.dtype) for d in ctx.saved_tensors]
+        if scale.device.type == "cpu" and scale == 1:  # a pass over all items less
+            scaled = list(ctx.saved_tensors)
+        else:
+            scaled = [None if d is None else d * scale.to(d.dtype) for d in ctx.saved_tensors]
         states, vectors, rest, copied = scaled
         return states, vectors, None, None, rest, copied, None, None
 
@@ -191,18 +193,22 @@ def _of_probabilities(
     share = None if mixture is None else torch.empty(len(x), dtype=exact)
     d_states = torch.empty(states.shape, dtype=exact) if wanted[0] else None
     d_vectors: Tensor | None = None
-    by_column = dtype == torch.bfloat16  # the order its products are fastest in
-    logits = torch.empty(min(rows, len(x)), len(table), dtype=dtype)
+    onednn = by_onednn(x, table)
+    by_column = dtype == torch.bfloat16 or onednn  # the order its products are fastest in
+    logits = None if onednn else torch.empty(min(rows, len(x)), len(table), dtype=dtype)
     for first in range(0, len(x), rows):
         piece = slice(first, first + rows)
-        chunk = logits[: len(x[piece])]
-        torch.mm(x[piece], table.T, out=chunk)
+        if logits is None:
+            chunk = product(x[piece], table.T)
+        else:
+            chunk = logits[: len(x[piece])]
+            torch.mm(x[piece], table.T, out=chunk)
         torch.softmax(chunk, 1, out=chunk)  # a row is read before it is written
         loss = _losses(chunk, x[piece], table, target[piece])
         value, pull[piece, 0] = _weighed(loss, weight[piece], _mixed(mixture, share, piece))
         total += value
         if d_states is not None:
-            d_states[piece] = chunk @ table
+            d_states[piece] = product(chunk, table)
         if wanted[1]:
             pulled = (x[piece] * pull[piece]).to(dtype)
             pair = (pulled.T.contiguous(), chunk) if by_column else (chunk.T, pulled)
@@ -232,10 +238,10 @@ def _mixed(mixture: Mixture | None, share: Tensor | None, piece: slice) -> Mixed
 
 def _added(sum_: Tensor | None, a: Tensor, b: Tensor, exact: torch.dtype) -> Tensor:
     """`sum_ + a @ b`, summed at least in float32."""
-    if sum_ is not None and exact == a.dtype:
+    if sum_ is not None and exact == a.dtype and not by_onednn(a, b):
         return sum_.addmm_(a, b)
-    product = a @ b
-    return product.to(exact) if sum_ is None else sum_.add_(product)
+    more = product(a, b)
+    return more.to(exact) if sum_ is None else sum_.add_(more)
 
 
 def _padded(table: Tensor) -> Tensor:

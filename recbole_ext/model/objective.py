@@ -25,6 +25,7 @@ from recbole_ext.model.losses import (
     shared_scores,
     softmax_loss,
 )
+from recbole_ext.model.passes import chosen_unit_rows
 from recbole_ext.model.pointer import Read
 from recbole_ext.settings.training import Training
 
@@ -98,6 +99,9 @@ class Objective(nn.Module):
         if self.kind != "softmax":
             return self._sampled(scoring, states, vectors, target, weight, mixture)
         assert isinstance(vectors, Tensor), "a softmax over all items reads them all"
+        if self.candidates is not None and vectors.is_cpu and getattr(scoring, "plain_cosine", False):
+            scored = chosen_unit_rows(vectors, self.candidates)
+            return softmax_loss(states, scored, target, weight, self.precision, mixture=mixture)
         rounded = self.precision == "bf16" and vectors.is_cuda
         scored = scoring.vectors(vectors, torch.bfloat16 if rounded else None)
         if self.candidates is not None:

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_ext.errors import UsageError
+from recbole_ext.model.products import linear
 from recbole_ext.model.rows import unit_rows
 from recbole_ext.scores.terms import Copied
 from recbole_ext.settings.base import Flag, ModelSettings, NoneWord, Number, Whole, key
@@ -81,10 +82,29 @@ class Looks(NamedTuple):
 
 
 class Earlier(NamedTuple):
-    """What a user's earlier events were: items (N, P), newest first, 0 = none, and their vectors (N, P, e)."""
+    """What a user's earlier events were: items (N, P), newest first, 0 = none, and their vectors (N, P, e).
+
+    rows: (R,) those of the N that have any, whose vectors (R, P, e) alone are there; None: all.
+    """
 
     items: Tensor
     vectors: Tensor
+    rows: Tensor | None = None
+
+    def repeated(self, times: int) -> Earlier:
+        """With each of the N so many times, one after another."""
+        rows = self.rows
+        if rows is not None:
+            rows = (rows.unsqueeze(1) * times + torch.arange(times, device=rows.device)).flatten()
+        items, vectors = (part.repeat_interleave(times, dim=0) for part in (self.items, self.vectors))
+        return Earlier(items, vectors, rows)
+
+
+def known_alone(items: Tensor) -> tuple[Tensor, Tensor]:
+    """Of items (N, P), 0 = none at the end, the columns (N, P') with any, one at least, and the rows (R,) with any."""
+    known = items != 0
+    width = max(1, int(known.any(0).sum()))
+    return items[:, :width], torch.nonzero(known.any(1)).squeeze(1)
 
 
 class Read(NamedTuple):
@@ -118,7 +138,10 @@ class Attention(nn.Module):
 
     def forward(self, states: Tensor, keys: Tensor, distance: Tensor, valid: Tensor) -> Tensor:
         """(N, Q, K) log of the weights; distance (Q, K), valid (N, Q, K)."""
-        wanted = self.query(states) @ self.key.weight
+        if self.training:
+            wanted = linear(linear(states, self.query.weight), self.key.weight.T)
+        else:
+            wanted = self.query(states) @ self.key.weight
         wanted = wanted * self.liked.shape[0] ** -0.5 + self.liked
         logits = wanted @ keys.transpose(1, 2) + self.by_distance[distance]
         return logits.masked_fill(~valid, NEVER).log_softmax(-1)
@@ -171,7 +194,7 @@ class LookBack(nn.Module):
         of_query = F.pad(states, (0, 0, 0, room)).reshape(n * blocks, window, width)
         of_keys = F.pad(items, (window, room)).unfold(1, 2 * window, window).reshape(n * blocks, -1)
         if past is not None:
-            past = Earlier(*(part.repeat_interleave(blocks, dim=0) for part in past))
+            past = past.repeated(blocks)
         keys, values = with_the_one_before(states), with_the_one_before(found)
         return self._flat(self._look(of_query, keys, of_keys, values, past), n, length)
 
@@ -191,7 +214,7 @@ class LookBack(nn.Module):
         with torch.autocast(states.device.type, enabled=False):
             exact = torch.promote_types(states.dtype, torch.float32)
             states, keys, values = states.to(exact), keys.to(exact), values.to(exact)
-            past = None if past is None else Earlier(past.items, past.vectors.to(exact))
+            past = None if past is None else past._replace(vectors=past.vectors.to(exact))
             return self._looked(states, keys, items, values, past)
 
     def _looked(
@@ -210,7 +233,8 @@ class LookBack(nn.Module):
             weight = self.readout(states, keys, distance, valid).exp() * valid
             found = self.dropout(weight @ values)
             both = (unit_rows(states), unit_rows(found)) if self.unit else (states, found)
-            read = self.mix(torch.cat(both, dim=-1))
+            joined = torch.cat(both, dim=-1)
+            read = linear(joined, self.mix.weight) if self.training else self.mix(joined)
         if not self.points:
             return read, None, None, None
         shares = [self.session(states, keys, distance, valid)]
@@ -220,13 +244,21 @@ class LookBack(nn.Module):
                 past = Earlier(items[:, :1] * 0, values[:, :1])
             ago = torch.arange(past.items.shape[1], device=items.device).unsqueeze(0)
             known = (past.items != 0).unsqueeze(1)
-            shares.append(self.user(states, past.vectors, ago, known))
+            shares.append(self._of_past(states, past, ago, known))
             named.append(past.items)
             anything.append(known.any(-1).expand(-1, queries))
         gates = self.gates(states).masked_fill(~torch.stack(anything, dim=-1), NEVER)
         log_rest, *log_gates = F.pad(gates, (1, 0)).log_softmax(-1).unbind(-1)
         log_share = torch.cat([s + g.unsqueeze(-1) for s, g in zip(shares, log_gates)], dim=-1)
         return read, torch.cat(named, dim=1).unsqueeze(1), log_share, log_rest
+
+    def _of_past(self, states: Tensor, past: Earlier, ago: Tensor, known: Tensor) -> Tensor:
+        """(N, Q, P) log of the weights of a user's earlier events; 0 in rows that have none, which nothing reads."""
+        rows = past.rows
+        if rows is None:
+            return self.user(states, past.vectors, ago, known)
+        share = self.user(states.index_select(0, rows), past.vectors, ago, known[rows])
+        return share.new_zeros(*states.shape[:2], share.shape[2]).index_copy(0, rows, share)
 
     @staticmethod
     def _flat(

@@ -31,6 +31,7 @@ from recbole_ext.scores.terms import RowTerms
 from recbole_ext.settings.place import Place
 from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.settings.training import Training
+from recbole_ext.trainer import heap
 from recbole_ext.trainer.averaging import WeightAverage
 from recbole_ext.trainer.collector import RankCollector
 from recbole_ext.trainer.cuda_graphs import GraphedSteps
@@ -58,6 +59,7 @@ class SessionTrainer(Trainer):
         self._graphs: GraphedSteps | None = None
         self.shared: SharedGradients | None = None  # with other processes, where there are any
         self.average: WeightAverage | None = None  # made in the first epoch
+        self._learnt: list[Tensor] = []  # of an epoch: listing them takes a hundredth of a small step
         self._rows_chosen = False
         self.rows: RowUpdates | None = None  # known once a training loader is
         self.notes: list[str] = []  # what a reader of the result has to know
@@ -147,7 +149,11 @@ class SessionTrainer(Trainer):
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """As RecBole's."""
         self._meet_training(train_data)
-        return super().fit(train_data, *args, **kwargs)
+        try:
+            return super().fit(train_data, *args, **kwargs)
+        finally:
+            if self.device.type == "cpu":
+                heap.give_back()
 
     # --- training --------------------------------------------------------------------------------------
 
@@ -198,7 +204,7 @@ class SessionTrainer(Trainer):
 
     def update(self) -> None:
         """Take the optimizer's step; on the device only, as it may be part of a graph."""
-        parameters: Iterable[Tensor] = self.model.parameters()
+        parameters: Iterable[Tensor] = self._learnt or list(self.model.parameters())
         if self.rows is not None:
             self.rows.take()
             parameters = self.rows.learnt(parameters)
@@ -240,6 +246,9 @@ class SessionTrainer(Trainer):
         self._meet_training(train_data)
         self._begin_average()
         self.model.train()
+        self._learnt = list(self.model.parameters())
+        if self.device.type == "cpu":
+            heap.keep()
         draw_apart(int(self.config["seed"]), epoch_idx)
         loss_func = loss_func or self._loss_of
         if self.shared is None and current().count > 1:

@@ -8,6 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from recbole_ext.data.positions import PositionBatch
+from recbole_ext.model.rows import unit_rows
+
 SPLIT = {"session_time": [0.7, 0.1, 0.2]}
 PLAIN = {"readout": False, "pointer": "none"}
 VARIANTS = [
@@ -433,6 +436,47 @@ def test_loss_is_the_mean_over_all_targets(build, pointer):
                     total.append(-log_p(model, done, seen[:n], past)[seen[n]].item())
                 done.append(seen)
         assert model.calculate_loss(batch).item() == pytest.approx(np.mean(total), abs=1e-5)
+
+
+@pytest.mark.parametrize("user_state", ["none", "init", "all"])
+@pytest.mark.parametrize("fusion, pointer", [("parallel", "user"), ("sum", "session"), ("parallel", "none")])
+def test_what_is_fast_on_a_cpu_has_the_slow_way_s_loss_and_gradients(
+    build, random_log, items, monkeypatch, user_state, fusion, pointer
+):
+    _, loader, _, _, model = build(
+        random_log(), items, user_state=user_state, feature_fusion=fusion, pointer=pointer, dropout_user=0.2
+    )
+    if pointer == "user" and hasattr(loader, "read_past"):
+        loader.read_past(model.past_limit)
+    shaken(model).train()
+    batches = list(loader)
+    assert batches and isinstance(batches[0], PositionBatch) == (user_state == "none")
+
+    def steps():
+        torch.manual_seed(7)
+        found = []
+        for batch in batches[:4]:
+            model.zero_grad()
+            loss = model.calculate_loss(batch)
+            loss.backward()
+            found += [loss.detach(), *(w.grad.clone() for w in model.parameters() if w.grad is not None)]
+        return found
+
+    fast = steps()
+    plain = {
+        "products._has_onednn": lambda: False,
+        "hrnnfeat.on_cpu": lambda _: False,
+        "pointer.known_alone": lambda past: (past, torch.arange(len(past))),
+        "item_encoder.joined": lambda e, f, kept: torch.cat((e * kept.unsqueeze(1), f), dim=1),
+        "objective.chosen_unit_rows": lambda x, rows: unit_rows(x)[rows],
+        "item_features.FeatureEncoder._multiplies": lambda _: False,
+    }
+    for name, way in plain.items():
+        monkeypatch.setattr(f"recbole_ext.model.{name}", way)
+    slow = steps()
+    assert len(fast) == len(slow)
+    for one, other in zip(fast, slow):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()) + 1e-9)
 
 
 def log_p(model, history, prefix, past=()):

@@ -13,7 +13,7 @@ from recbole_ext.data.positions import PositionBatch
 from recbole_ext.errors import UsageError
 from recbole_ext.model.large_softmax import softmax_loss
 from recbole_ext.model.losses import sampled_softmax_loss
-from recbole_ext.model.pointer import NEVER, Earlier, LookBack, LookBackSettings, Looks
+from recbole_ext.model.pointer import NEVER, Earlier, LookBack, LookBackSettings, Looks, known_alone
 
 W, P, WIDTH, ITEMS = 4, 3, 6, 12
 MODELS = ("SASRecFeat", "GRU4RecFeat", "HRNNFeat")
@@ -162,6 +162,22 @@ def compared(look, lengths, states, items, vectors, past):
     )
 
 
+@pytest.mark.parametrize("lengths", [LENGTHS, (3,), (1, 1, 4)])
+def test_a_past_is_read_alike_where_it_is_looked_up_for_those_that_have_one(lengths):
+    look = looking()
+    states, items, vectors, past = problem(lengths)
+    whole = positions(look, states, items, vectors, past)
+    for some in (past, torch.where(torch.arange(P) < 2, past, 0), past * 0):
+        whole = positions(look, states, items, vectors, some)
+        known, rows = known_alone(some)
+        assert rows.tolist() == [row for row, own in enumerate(some.tolist()) if any(own)]
+        found = look.positions(states, items, vectors[items], Earlier(known, vectors[known[rows]], rows))
+        torch.testing.assert_close(found.states, whole.states)
+        torch.testing.assert_close(found.looks.log_rest, whole.looks.log_rest)
+        for one, other in zip(shares(found.looks, ITEMS), shares(whole.looks, ITEMS)):
+            torch.testing.assert_close(one, other)
+
+
 @pointers
 def test_rows_are_the_positions(pointer):
     look = looking(pointer)
@@ -223,9 +239,9 @@ def test_dropout_of_the_read_out_acts_in_training_on_what_it_finds():
     )
     for read in moving:
         for a, b in zip(read.looks, still.looks, strict=True):
-            assert torch.equal(a, b)
+            torch.testing.assert_close(a, b)
     look.dropout.p = 0.0
-    assert torch.equal(positions(look, states, items, vectors, past).states, still.states)
+    torch.testing.assert_close(positions(look, states, items, vectors, past).states, still.states)
 
 
 def test_under_autocast_it_stays_in_float32():

@@ -10,7 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-SMALLEST = 1e-12  # as F.normalize: shorter rows are divided by this
+from recbole_ext.model.rows import SMALLEST
+
 MOST_SUMMED = 1 << 26  # numbers of a table whose gradient is summed in int64: half a gigabyte
 
 

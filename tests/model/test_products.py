@@ -1,0 +1,187 @@
+"""The fast ways on a CPU are the slow ones: products, GRUs side by side, passes over all items."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from recbole_ext.model import products
+from recbole_ext.model.item_features import FeatureEncoder, ItemTokens
+from recbole_ext.model.large_softmax import softmax_loss
+from recbole_ext.model.passes import Sums, chosen_unit_rows, joined
+from recbole_ext.model.recurrence import side_by_side
+from recbole_ext.model.rows import unit_rows
+
+
+def close(found, expected, share=1e-5):
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected):
+        assert one.shape == other.shape
+        scale = max(float(other.abs().max()) if other.numel() else 0.0, 1e-30)
+        assert float((one - other).abs().max() if one.numel() else 0.0) <= share * scale
+
+
+def gradients(make, leaves):
+    """What `make` gives, and the gradients of a weighted sum of it."""
+    leaves = [leaf.detach().clone().requires_grad_() for leaf in leaves]
+    made = make(*leaves)
+    weight = torch.arange(1.0, made.numel() + 1, dtype=made.dtype).view_as(made).sin()
+    return [made.detach(), *torch.autograd.grad((made * weight).sum(), leaves)]
+
+
+# --- products ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 7, 3), (64, 48, 32), (258, 256, 64)])
+def test_products_are_those_of_torch(shape):
+    n, k, m = shape
+    a, b = torch.randn(n, k), torch.randn(k, m)
+    wide = torch.randn(k, 2 * m)
+    for one, other in [(a, b), (a.T.contiguous().T, b.T.contiguous().T), (a, wide[:, m:])]:
+        close([products.product(one, other)], [(one.double() @ other.double()).float()])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_linear_map_has_the_gradients_of_torch(dtype):
+    x, weight, bias = (torch.randn(*s, dtype=dtype) for s in ((4, 6, 16), (8, 16), (8,)))
+    close(gradients(products.linear, [x, weight, bias]), gradients(F.linear, [x, weight, bias]))
+    close(gradients(products.linear, [x, weight]), gradients(F.linear, [x, weight]))
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_softmax_is_the_same_by_onednn_and_by_torch(monkeypatch, mixed):
+    draw = torch.Generator().manual_seed(3)
+    x, table = (torch.randn(s, 32, generator=draw) for s in (70, 90))
+    target, weight = torch.randint(0, 90, (70,), generator=draw), torch.rand(70, generator=draw)
+    mixture = [torch.rand(70, generator=draw).log() for _ in range(2)] if mixed else []
+
+    def loss(x, table, *mixture):
+        return softmax_loss(x, table, target, weight, chunk_rows=32, mixture=mixture or None)
+
+    fast = gradients(loss, [x, table, *mixture])
+    monkeypatch.setattr(products, "_has_onednn", lambda: False)
+    close(fast, gradients(loss, [x, table, *mixture]))
+
+
+# --- GRUs -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("rows, steps", [(1, 1), (5, 1), (1, 9), (4, 3), (33, 12)])
+def test_grus_side_by_side_are_those_of_torch(count, rows, steps):
+    torch.manual_seed(rows + steps)
+    grus = torch.nn.ModuleList(torch.nn.GRU(6, 8) for _ in range(count))
+    weights = [weight for gru in grus for weight in gru.parameters()]
+    # parts of one tensor that lies the other way round, as a model gives them
+    x = torch.randn(rows, steps, 6 * count).transpose(0, 1)
+
+    def run(states):
+        found = x.detach().clone().requires_grad_()
+        made = torch.cat(states(found.split(6, dim=2)), dim=2)
+        return [made.detach(), *torch.autograd.grad(made.square().sum(), [found, *weights])]
+
+    slow = run(lambda pieces: [gru(piece)[0] for gru, piece in zip(grus, pieces)])
+    close(run(lambda pieces: side_by_side(grus, pieces)), slow)
+
+
+def test_the_backward_of_the_grus_is_the_derivative():
+    grus = torch.nn.ModuleList(torch.nn.GRU(2, 3) for _ in range(2)).double()
+    for gru in grus:
+        for weight in gru.parameters():
+            weight.data = torch.randn_like(weight)
+    weights = [weight for gru in grus for weight in gru.parameters()]
+    inputs = [torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    made = lambda *given: torch.stack(side_by_side(grus, given[:2]))  # noqa: E731
+    assert torch.autograd.gradcheck(made, (*inputs, *weights))
+
+
+# --- passes over all items --------------------------------------------------------------------------------
+
+
+def test_chosen_unit_rows_are_unit_rows_that_are_chosen():
+    vectors = torch.randn(9, 5, dtype=torch.float64)
+    vectors[4] = 0  # no direction: no gradient
+    rows = torch.tensor([7, 1, 4, 2])
+    slow = gradients(lambda x: unit_rows(x)[rows], [vectors])
+    close(gradients(lambda x: chosen_unit_rows(x, rows), [vectors]), slow)
+    vectors[4] = 1
+    assert torch.autograd.gradcheck(lambda x: chosen_unit_rows(x, rows), vectors.requires_grad_())
+
+
+def test_joined_parts_are_masked_and_side_by_side():
+    ids, features = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 2, dtype=torch.float64)
+    kept = torch.tensor([True, False, True, True, False, True])
+    slow = gradients(lambda i, f: torch.cat((i * kept.unsqueeze(1), f), dim=1), [ids, features])
+    close(gradients(lambda i, f: joined(i, f, kept), [ids, features]), slow, 0.0)
+
+
+def test_sums_are_a_product_with_their_matrix():
+    row, column = torch.tensor([3, 0, 3, 1]), torch.tensor([1, 2, 4, 1])
+    value = torch.tensor([0.5, 2.0, -1.0, 3.0])
+    dense = torch.zeros(5, 6)
+    dense[row, column] = value
+    sums, table = Sums(row, column, value, (5, 6)), torch.randn(6, 7)
+    close(gradients(sums.of, [table]), gradients(lambda t: dense @ t, [table]))
+
+
+class Catalogue:
+    """What a FeatureEncoder asks of a data set: 40 items with tokens, lists of tokens and numbers."""
+
+    def __init__(self):
+        from recbole.utils import FeatureType
+
+        draw = torch.Generator().manual_seed(5)
+        self.config = {"numerical_features": []}
+        self.field2type = {
+            "category": FeatureType.TOKEN,
+            "words": FeatureType.TOKEN_SEQ,
+            "price": FeatureType.FLOAT,
+            "picture": FeatureType.FLOAT_SEQ,
+        }
+        words = torch.randint(0, 30, (40, 5), generator=draw)
+        words[:, 2:] *= torch.rand(40, 3, generator=draw) > 0.6
+        self.columns = {
+            "category": torch.randint(0, 7, (40,), generator=draw),
+            "words": words,
+            "price": torch.rand(40, generator=draw),
+            "picture": torch.randn(40, 20, generator=draw),
+        }
+
+    def get_item_feature(self):
+        return self.columns
+
+    def num(self, field):
+        return {"category": 7, "words": 30}[field]
+
+
+FIELDS = [["words", "price", "category"], ["picture", "words"], ["picture"], ["price"]]
+
+
+@pytest.mark.parametrize("fields", FIELDS, ids=" ".join)
+def test_features_of_all_items_are_those_of_each(fields):
+    encoder = FeatureEncoder(Catalogue(), fields, 4, torch.arange(40) > 0)
+    weights = list(encoder.parameters())
+    weight = torch.randn(40, 4)
+
+    def run(vectors):
+        return [vectors.detach(), *torch.autograd.grad((vectors * weight).sum(), weights)]
+
+    fast = run(encoder())
+    close(fast, run(encoder(torch.arange(40))))
+    twin = copy.deepcopy(encoder)
+    close([twin().detach()], fast[:1])
+    if "words" not in fields:
+        return
+    encoder.tokens["words"].table_0[7] = 0  # an item that loses its words
+    close(run(encoder()), run(encoder(torch.arange(40))))
+    assert not torch.equal(encoder()[7], fast[0][7])
+
+
+def test_cells_of_tokens_make_their_means():
+    tokens = torch.tensor([[0, 0, 0], [2, 0, 3], [1, 1, 2], [0, 4, 0]])
+    own = ItemTokens(tokens)
+    item, token, value = own.cells()
+    embedding = torch.nn.Embedding(5, 3, padding_idx=0)
+    dense = torch.zeros(4, 5).index_put_((item, token), value, accumulate=True)
+    close([dense @ embedding.weight.detach()], [own(embedding).detach()])
