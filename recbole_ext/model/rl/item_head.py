@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_ext.model.products import by_onednn, linear
+
 CHUNK_SCORES = 96 << 20  # scores that exist at a time on a GPU; on a CPU a sixteenth, which stays in cache
 
 
@@ -39,10 +41,14 @@ class ItemHead(nn.Module):
         table, states = self.weight.detach().to(dtype), states.detach().to(dtype)
         most = CHUNK_SCORES if states.is_cuda else CHUNK_SCORES // 16
         rows = max(16, most // len(table))
-        room = states.new_empty(min(rows, len(states)), len(table))
+        onednn = by_onednn(states, table)
+        room = None if onednn else states.new_empty(min(rows, len(states)), len(table))
         for first in range(0, len(states), rows):
             piece = slice(first, min(first + rows, len(states)))
-            scores = torch.addmm(bias, states[piece], table.T, out=room[: piece.stop - first])
+            if room is None:
+                scores = linear(states[piece], table, bias)
+            else:
+                scores = torch.addmm(bias, states[piece], table.T, out=room[: piece.stop - first])
             torch.argmax(scores, dim=1, out=found[piece])
         return found
 
