@@ -91,7 +91,8 @@ def test_a_stage_of_nothing_is_passed_over(clock, terminal):
     assert terminal.getvalue() == ""
 
 
-def test_a_message_does_not_stand_behind_the_line(clock, terminal, monkeypatch):
+def test_a_message_does_not_stand_behind_the_line(clock, terminal, monkeypatch, caplog):
+    caplog.set_level(logging.WARNING, "recbole_ext.progress")  # whatever a run in this process has set
     to_screen = logging.StreamHandler(terminal)
     monkeypatch.setattr(logging.root, "handlers", [to_screen])
     with progress("reading x", 4) as advance:
