@@ -18,7 +18,6 @@ EPOCHS ?= 10
 # processes of the tests, of one thread each; 0: the one that collects them
 WORKERS ?= $(shell $(or $(PYTHON),python3) -c 'import os; print(min(max(os.cpu_count() or 2, 2), 8))')
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: setup setup-base demo test test-all test-base test-pythons test-kernels lint wheel release notebooks docs clean
 
@@ -56,6 +55,7 @@ demo: setup
 	$(VENV)/bin/python -m recbole_ext recommend $$(ls -td runs/diginetica-demo/HRNNFeat-* | head -1) --examples --k 5
 
 test test-all test-base: export OMP_NUM_THREADS = 1
+test test-all test-base: export OMP_WAIT_POLICY ?= PASSIVE
 TESTS = -m pytest -n $(WORKERS) --dist worksteal
 
 test: setup

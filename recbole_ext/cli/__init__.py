@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from recbole_ext.arguments import exit_code, printable
+from recbole_ext.cli.threads import choose_waiting
 from recbole_ext.errors import UsageError, did_you_mean, missing
 
 COMMANDS = {
@@ -74,8 +75,7 @@ def usage(prog: str) -> str:
 
 def command(name: str, arguments: Sequence[str], prog: str) -> int:
     """Run the command `name`; whatever ends it becomes an exit code."""
-    # torch's threads spin while they wait, which makes a busy machine many times slower; it is read once, at import
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    choose_waiting(os.environ, trains=name in TRAIN)
     return exit_code(lambda: _command(name, list(arguments), prog))
 
 
