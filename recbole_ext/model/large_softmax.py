@@ -11,7 +11,7 @@ products, which are small.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -87,10 +87,8 @@ class _LargeSoftmax(torch.autograd.Function):
             exact = _at_least_float32(dtype)
             mixture = log_rest.to(exact).contiguous(), log_copied.to(exact).contiguous()
         with torch.no_grad(), torch.autocast(states.device.type, enabled=False):
-            found = _way(states, dtype, ctx.needs_input_grad[:2])
-            loss, *gradients, share = found(
-                states, vectors, target, weight, mixture, dtype, rows, ctx.needs_input_grad[:2]
-            )
+            asked = Asked(states, vectors, target, weight, mixture, dtype, rows, ctx.needs_input_grad[:2])
+            loss, *gradients, share = _way(asked)(asked)
             if share is not None and mixture is not None:
                 gradients += [-weight * share, -weight * (1 - share)]
         ctx.save_for_backward(*gradients, *(() if mixture else (None, None)))
@@ -110,28 +108,36 @@ class _LargeSoftmax(torch.autograd.Function):
 Found = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
 
 
-def _way(states: Tensor, dtype: torch.dtype, wanted: tuple[bool, ...]) -> Callable[..., Found]:
+class Asked(NamedTuple):
+    """What the ways below are asked for; the tensors as of `softmax_loss`.
+
+    dtype: of what is multiplied. rows: whose logits exist at a time. wanted: whether states and vectors get gradients.
+    """
+
+    states: Tensor
+    vectors: Tensor
+    target: Tensor
+    weight: Tensor
+    mixture: Mixture | None
+    dtype: torch.dtype
+    rows: int
+    wanted: tuple[bool, ...]
+
+
+def _way(asked: Asked) -> Callable[[Asked], Found]:
     """The fastest of the ways below."""
-    if states.device.type == "cpu":
+    if asked.states.device.type == "cpu":
         return _of_probabilities
-    low = states.is_cuda and dtype == torch.bfloat16 and all(wanted)
+    low = asked.states.is_cuda and asked.dtype == torch.bfloat16 and all(asked.wanted)
     found = kernels.found() if low else None
-    if found is not None and found.softmax.fuses(states.shape[1]):
+    if found is not None and found.softmax.fuses(asked.states.shape[1]):
         return _fused
     return _of_gradients
 
 
-def _fused(
-    states: Tensor,
-    vectors: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    mixture: Mixture | None,
-    dtype: torch.dtype,
-    rows: int,
-    wanted: tuple[bool, ...],
-) -> Found:
+def _fused(asked: Asked) -> Found:
     """As `_of_gradients`, without any logits in memory."""
+    states, vectors, target, weight, mixture, dtype, _, _ = asked
     x, table = states.to(dtype).contiguous(), vectors.to(dtype).contiguous()
     loss, d_states, d_vectors, share = kernels.found().softmax.fused(
         x, table, target, weight, mixture, vectors.dtype
@@ -139,18 +145,10 @@ def _fused(
     return loss, d_states.to(states.dtype), d_vectors, share
 
 
-def _of_gradients(
-    states: Tensor,
-    vectors: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    mixture: Mixture | None,
-    dtype: torch.dtype,
-    rows: int,
-    wanted: tuple[bool, ...],
-) -> Found:
+def _of_gradients(asked: Asked) -> Found:
     """The loss, its gradient in states (N, d) and in vectors (C, d) where wanted, and the softmax's share (N,) in the
     probability of each target, where there is a mixture."""
+    states, vectors, target, weight, mixture, dtype, rows, wanted = asked
     exact = _at_least_float32(dtype)
     x, table = states.to(dtype), _padded(vectors.to(dtype))
     candidates = len(vectors)
@@ -175,17 +173,9 @@ def _of_gradients(
     return total.to(_at_least_float32(states.dtype)), d_states, d_vectors, share
 
 
-def _of_probabilities(
-    states: Tensor,
-    vectors: Tensor,
-    target: Tensor,
-    weight: Tensor,
-    mixture: Mixture | None,
-    dtype: torch.dtype,
-    rows: int,
-    wanted: tuple[bool, ...],
-) -> Found:
+def _of_probabilities(asked: Asked) -> Found:
     """The same, on a CPU."""
+    states, vectors, target, weight, mixture, dtype, rows, wanted = asked
     exact = _at_least_float32(dtype)
     x, table = states.to(dtype), vectors.to(dtype)
     total = torch.zeros((), dtype=exact)
