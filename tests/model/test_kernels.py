@@ -176,3 +176,35 @@ def test_what_a_gpu_does_not_take_is_found_out(kernels, monkeypatch):
         monkeypatch.setattr(module, name, lambda *_: 1 / 0)
         assert not kept(64)
         kept.cache_clear()
+
+
+def test_the_loss_takes_the_fused_way(kernels, monkeypatch):
+    from recbole_ext.model import large_softmax
+
+    torch.manual_seed(6)
+    monkeypatch.setattr(large_softmax.kernels, "found", lambda: kernels)
+    monkeypatch.setattr(large_softmax, "_way", lambda asked: large_softmax._fused)
+    monkeypatch.setattr(large_softmax.torch, "bfloat16", LOW)
+    states, vectors = draw(30, 16).requires_grad_(), draw(90, 16, scale=0.3).requires_grad_()
+    target, weight = torch.randint(0, 90, (30,), device=DEVICE), torch.rand(30, device=DEVICE)
+    rest, copied = (part.requires_grad_() for part in mixture(30))
+    found = large_softmax.softmax_loss(states, vectors, target, weight, "bf16", mixture=(rest, copied))
+    ours = torch.autograd.grad(2 * found, (states, vectors, rest, copied))
+    own = F.log_softmax(states @ vectors.T, 1).gather(1, target.unsqueeze(1)).squeeze(1)
+    expected = -(torch.logaddexp(rest + own, copied) * weight).sum()
+    near(found, expected, 5e-3)
+    for a, b in zip(ours, torch.autograd.grad(2 * expected, (states, vectors, rest, copied)), strict=True):
+        near(a, b, ROUNDED)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_gru_takes_its_steps_by_the_kernel(kernels, monkeypatch, batch_first):
+    from recbole_ext.trainer import gpu_layers
+
+    torch.manual_seed(7)
+    monkeypatch.setattr(gpu_layers.kernels, "found", lambda: kernels)
+    gru = torch.nn.GRU(5, 16, batch_first=batch_first).to(DEVICE)
+    x = draw(3, 4, 5)
+    for found, expected in zip(gpu_layers._steps(gru, x), gru(x), strict=True):
+        assert found.shape == expected.shape
+        near(found, expected, 2e-3)
