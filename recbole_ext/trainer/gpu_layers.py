@@ -1,8 +1,9 @@
-"""Layers of a model as a GPU trains them fastest, with the same weights under the same names.
+"""Layers of a model as they train fastest, most of them on a GPU, with the same weights under the same names.
 
-Embedding: its gradient is made without a sort. Layer norm: one kernel each way. RecBole's attention: one product for
-queries, keys and values; its GELU: torch's. GRU, under `precision: bf16`: its steps are one kernel each way, in float32
-but for what is multiplied; other recurrent layers stay in float32 altogether.
+Anywhere: RecBole's GELU becomes torch's. On a GPU: an embedding's gradient is made without a sort, a layer norm is one
+kernel each way, RecBole's attention makes queries, keys and values in one product. GRU on a GPU under `precision:
+bf16`: its steps are one kernel each way, in float32 but for what is multiplied; other recurrent layers stay in float32
+altogether.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def speed_up(model: nn.Module, gpu: bool, low: bool) -> None:
     for module in model.modules():
         # the class, and no attribute of the object, so that copies are whole
         module.__class__ = faster.get(type(module), type(module))
-        if gpu and isinstance(module, FeedForward) and module.intermediate_act_fn == module.gelu:
+        if isinstance(module, FeedForward) and module.intermediate_act_fn == module.gelu:
             module.intermediate_act_fn = F.gelu  # the same function, which RecBole computes in five passes
 
 
