@@ -1,7 +1,7 @@
 """How torch's threads wait for each other on a CPU, which GNU's OpenMP reads once, when torch is imported.
 
 Threads that spin while they wait finish an epoch of the demo in 4.0 s on two quiet cores, in 13.7 s beside one other
-process; threads that sleep take 5.5 and 5.4 s. Those that spin a little and then sleep take 3.9 and 7.4 s.
+process; threads that sleep take 5.5 and 5.3 s. Those that spin a little and then sleep take 3.9 and 7.4 s.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def choose_waiting(environ: MutableMapping[str, str], trains: bool) -> None:
 
 def _wanted(environ: MutableMapping[str, str]) -> int:
     asked = environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) > 0 else _cores()
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else _cores()
 
 
 def _cores() -> int:

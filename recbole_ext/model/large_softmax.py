@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from recbole_ext.model import kernels
 from recbole_ext.model.products import by_onednn, product
@@ -95,6 +96,7 @@ class _LargeSoftmax(torch.autograd.Function):
         return loss
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         scale = gradients[0]
         if scale.device.type == "cpu" and scale == 1:  # a pass over all items less

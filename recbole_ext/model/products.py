@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 @functools.cache
@@ -28,7 +29,8 @@ def by_onednn(a: Tensor, b: Tensor) -> bool:
     float32 = a.dtype == b.dtype == torch.float32
     if not float32 or not a.is_cpu or not b.is_cpu or not _has_onednn():
         return False
-    return a.numel() > 0 and b.numel() > 0 and bool(torch.backends.mkldnn.enabled)
+    autocast = torch.is_autocast_enabled("cpu")
+    return a.numel() > 0 and b.numel() > 0 and bool(torch.backends.mkldnn.enabled) and not autocast
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -59,6 +61,7 @@ class _Linear(torch.autograd.Function):
         return _times(x, weight, bias)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         dy = gradients[0]

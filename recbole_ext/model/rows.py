@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from recbole_ext.model import kernels
 
@@ -36,6 +37,7 @@ class _UnitRows(torch.autograd.Function):
         return unit.to(dtype)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         unit, size = ctx.saved_tensors
         dy = gradients[0].to(unit.dtype)

@@ -77,17 +77,19 @@ FASTER: dict[type[nn.Module], Any] = {
 
 
 def _exact_class(layer: Any) -> Any:
-    def forward(self: Any, inputs: Any, hx: Any = None) -> Any:
-        device = inputs.data.device.type
+    def forward(self: Any, input: Any, hx: Any = None) -> Any:
+        device = input.data.device.type
         with torch.autocast(device, enabled=False):
-            if hx is None and _takes(self, inputs):
-                return _steps(self, inputs.float())
-            return layer.forward(self, _float32(inputs), _float32(hx))
+            if hx is None and _takes(self, input):
+                return _steps(self, input.float())
+            return layer.forward(self, _float32(input), _float32(hx))
 
     return type(f"Exact{layer.__name__}", (layer,), {"forward": forward})
 
 
-EXACT: dict[type[nn.Module], Any] = {layer: _exact_class(layer) for layer in (nn.GRU, nn.LSTM, nn.RNN)}
+# by these names they are pickled
+ExactGRU, ExactLSTM, ExactRNN = (_exact_class(layer) for layer in (nn.GRU, nn.LSTM, nn.RNN))
+EXACT: dict[type[nn.Module], Any] = {nn.GRU: ExactGRU, nn.LSTM: ExactLSTM, nn.RNN: ExactRNN}
 
 
 def _takes(layer: Any, inputs: Any) -> bool:

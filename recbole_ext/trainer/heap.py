@@ -27,7 +27,7 @@ def keep() -> None:
 
 
 def give_back() -> None:
-    """Give what is free to the kernel, and what will be freed, as before."""
+    """Give what is free to the kernel, and what will be freed; glibc's thresholds then stay where its own would end."""
     libc = _glibc()
     if libc is not None:
         libc.mallopt(MMAP_MAX, MMAPS)

@@ -185,3 +185,15 @@ def test_cells_of_tokens_make_their_means():
     embedding = torch.nn.Embedding(5, 3, padding_idx=0)
     dense = torch.zeros(4, 5).index_put_((item, token), value, accumulate=True)
     close([dense @ embedding.weight.detach()], [own(embedding).detach()])
+
+
+def test_a_second_derivative_is_refused():
+    """Where it would be wrong without a word."""
+    x, weight = torch.randn(40, 8, requires_grad=True), torch.randn(6, 8, requires_grad=True)
+    asked = [unit_rows(x).pow(3).sum()]
+    if products.by_onednn(x, weight):
+        asked.append(products.linear(x, weight).square().sum())
+    for found in asked:
+        (first,) = torch.autograd.grad(found, x, create_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            first.sum().backward()

@@ -1,6 +1,7 @@
 """Layers that a GPU trains faster compute what they did, and keep their weights and names."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -82,3 +83,13 @@ def test_every_layer_on_a_gpu(low):
     for a, b in zip(fast.parameters(), plain.parameters(), strict=True):
         gap = (a.grad - b.grad).norm() / b.grad.norm()
         assert gap < (2e-2 if low else 1e-4)
+
+
+def test_a_model_of_such_layers_can_be_pickled():
+    model = nn.ModuleDict({"gru": nn.GRU(4, 3), "lstm": nn.LSTM(4, 3), "rnn": nn.RNN(4, 3)})
+    speed_up(model, gpu=True, low=True)
+    twin = pickle.loads(pickle.dumps(model))
+    x = torch.randn(5, 2, 4)
+    for name, layer in twin.items():
+        assert type(layer) is type(model[name])
+        torch.testing.assert_close(layer(input=x)[0], model[name](x)[0])

@@ -14,10 +14,12 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 SEQUENCES = 16  # of a block: the fewest that matrix units take
 WARPS = 8
 WIDTHS = (16, 32, 64, 128)  # of states that fit
+AMPERE = (8, 0)  # older ones multiply no bfloat16
 FORWARD, BACKWARD = torch.float16, torch.bfloat16  # what is multiplied
 
 
@@ -53,7 +55,7 @@ def _forward(
     SEQUENCES: tl.constexpr,
     BIASED: tl.constexpr,
 ):
-    row = tl.program_id(0) * SEQUENCES + tl.arange(0, SEQUENCES)
+    row = (tl.program_id(0) * SEQUENCES + tl.arange(0, SEQUENCES)).to(tl.int64)  # a batch may be large
     lane = tl.arange(0, H)
     here = (row < sequences)[:, None] & (lane < H)[None, :]
     square = lane[:, None] * H + lane[None, :]
@@ -67,6 +69,10 @@ def _forward(
         reset_bias = tl.load(bias + lane).to(tl.float32)
         update_bias = tl.load(bias + H + lane).to(tl.float32)
         new_bias = tl.load(bias + 2 * H + lane).to(tl.float32)
+    kept_update = kept + size
+    kept_new = kept_update + size
+    kept_hidden = kept_new + size
+    kept_before = kept_hidden + size
     before = tl.zeros([SEQUENCES, H], tl.float32)
     of_gates = gates + row[:, None] * gates_sequence + lane[None, :]
     place = row[:, None] * sequence + lane[None, :]
@@ -80,10 +86,10 @@ def _forward(
         now = (1.0 - update) * new + update * before
         at = place + t * step
         tl.store(kept + at, reset, mask=here)
-        tl.store(kept + size + at, update, mask=here)
-        tl.store(kept + 2 * size + at, new, mask=here)
-        tl.store(kept + 3 * size + at, hidden, mask=here)
-        tl.store(kept + 4 * size + at, before, mask=here)
+        tl.store(kept_update + at, update, mask=here)
+        tl.store(kept_new + at, new, mask=here)
+        tl.store(kept_hidden + at, hidden, mask=here)
+        tl.store(kept_before + at, before, mask=here)
         tl.store(states + at, now, mask=here)
         before = now
 
@@ -103,13 +109,17 @@ def _backward(
     H: tl.constexpr,
     SEQUENCES: tl.constexpr,
 ):
-    row = tl.program_id(0) * SEQUENCES + tl.arange(0, SEQUENCES)
+    row = (tl.program_id(0) * SEQUENCES + tl.arange(0, SEQUENCES)).to(tl.int64)  # a batch may be large
     lane = tl.arange(0, H)
     here = (row < sequences)[:, None] & (lane < H)[None, :]
     square = lane[:, None] * H + lane[None, :]
     reset_weight = tl.load(weight + square)
     update_weight = tl.load(weight + H * H + square)
     new_weight = tl.load(weight + 2 * H * H + square)
+    kept_update = kept + size
+    kept_new = kept_update + size
+    kept_hidden = kept_new + size
+    kept_before = kept_hidden + size
     later = tl.zeros([SEQUENCES, H], tl.float32)
     place = row[:, None] * sequence + lane[None, :]
     gate_place = row[:, None] * sequence * 3 + lane[None, :]
@@ -117,10 +127,10 @@ def _backward(
         t = steps - 1 - back
         at = place + t * step
         reset = tl.load(kept + at, mask=here, other=0.0)
-        update = tl.load(kept + size + at, mask=here, other=0.0)
-        new = tl.load(kept + 2 * size + at, mask=here, other=0.0)
-        hidden = tl.load(kept + 3 * size + at, mask=here, other=0.0)
-        before = tl.load(kept + 4 * size + at, mask=here, other=0.0)
+        update = tl.load(kept_update + at, mask=here, other=0.0)
+        new = tl.load(kept_new + at, mask=here, other=0.0)
+        hidden = tl.load(kept_hidden + at, mask=here, other=0.0)
+        before = tl.load(kept_before + at, mask=here, other=0.0)
         d_now = later + tl.load(gradient + at, mask=here, other=0.0).to(tl.float32)
         d_new = d_now * (1.0 - update) * (1.0 - new * new)
         d_update = d_now * (before - new) * update * (1.0 - update)
@@ -173,6 +183,7 @@ class _Recurrence(torch.autograd.Function):
         return states
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         kept, weight = ctx.saved_tensors
         hidden = weight.shape[1]
@@ -201,7 +212,7 @@ class _Recurrence(torch.autograd.Function):
 @functools.cache
 def fits(hidden: int) -> bool:
     """Whether the GPU takes states of this width; the weights have to fit a block's memory (200 KB for 128)."""
-    if hidden not in WIDTHS:
+    if hidden not in WIDTHS or torch.cuda.get_device_capability() < AMPERE:
         return False
     with torch.enable_grad():
         gates, weight = (

@@ -282,14 +282,14 @@ MOST_PARTS = 16
 @functools.cache
 def fuses(width: int) -> bool:
     """Whether `fused` is the faster way for vectors of this width, and the GPU takes it."""
-    if width > WIDEST:
+    if width > WIDEST or torch.cuda.get_device_capability() < (8, 0):  # older ones multiply no bfloat16
         return False
     vectors = torch.zeros(1, width, dtype=torch.bfloat16, device="cuda")
     try:
         fused(
             vectors, vectors, torch.zeros(1, dtype=torch.int64, device="cuda"), torch.ones(1, device="cuda")
         )
-    except Exception:  # a GPU that does not multiply bfloat16, or with too little memory in a block
+    except Exception:  # too little memory in a block
         return False
     return True
 
