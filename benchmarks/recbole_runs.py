@@ -13,6 +13,7 @@ import logging
 import sys
 import time
 import warnings
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,10 @@ def train_steps(
     if ours:
         trainer._meet_training(loader)  # what fit does first
         trainer._meet_training = lambda _: None
+        with suppress(ImportError):  # older commits have none
+            from recbole_ext.trainer import heap
+
+            heap.keep()
     watch = Stopwatch(loader, warm_up, batches)
     loss = trainer._train_epoch(watch, 0)
     seconds = time.perf_counter() - watch.began

@@ -149,6 +149,8 @@ class SessionTrainer(Trainer):
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """As RecBole's."""
         self._meet_training(train_data)
+        if self.device.type == "cpu":
+            heap.keep()
         try:
             return super().fit(train_data, *args, **kwargs)
         finally:
@@ -247,8 +249,6 @@ class SessionTrainer(Trainer):
         self._begin_average()
         self.model.train()
         self._learnt = list(self.model.parameters())
-        if self.device.type == "cpu":
-            heap.keep()
         draw_apart(int(self.config["seed"]), epoch_idx)
         loss_func = loss_func or self._loss_of
         if self.shared is None and current().count > 1:
