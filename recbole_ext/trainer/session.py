@@ -36,7 +36,7 @@ from recbole_ext.trainer.averaging import WeightAverage
 from recbole_ext.trainer.collector import RankCollector
 from recbole_ext.trainer.cuda_graphs import GraphedSteps
 from recbole_ext.trainer.eager import eager, without_compiler
-from recbole_ext.trainer.gpu_layers import speed_up
+from recbole_ext.trainer.fast_layers import speed_up
 from recbole_ext.trainer.gradients import SharedGradients, as_given, targets_in
 from recbole_ext.trainer.row_updates import RowUpdates, note_of, row_updates_of
 

@@ -199,12 +199,12 @@ def test_the_loss_takes_the_fused_way(kernels, monkeypatch):
 
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_a_gru_takes_its_steps_by_the_kernel(kernels, monkeypatch, batch_first):
-    from recbole_ext.trainer import gpu_layers
+    from recbole_ext.trainer import fast_layers
 
     torch.manual_seed(7)
-    monkeypatch.setattr(gpu_layers.kernels, "found", lambda: kernels)
+    monkeypatch.setattr(fast_layers.kernels, "found", lambda: kernels)
     gru = torch.nn.GRU(5, 16, batch_first=batch_first).to(DEVICE)
     x = draw(3, 4, 5)
-    for found, expected in zip(gpu_layers._steps(gru, x), gru(x), strict=True):
+    for found, expected in zip(fast_layers._steps(gru, x), gru(x), strict=True):
         assert found.shape == expected.shape
         near(found, expected, 2e-3)

@@ -311,7 +311,7 @@ def fused(
     (rows, width), columns, device = states.shape, len(vectors), states.device
     states, vectors = states.contiguous(), vectors.contiguous()
     target, weight = target.contiguous(), weight.contiguous()
-    wide = max(16, triton.next_power_of_2(width))
+    wide = _padded_width(width)
     blocks = triton.cdiv(rows, SUM_ROWS)
     parts = 1
     while parts < MOST_PARTS and blocks * parts < 256:
@@ -360,7 +360,16 @@ def fused(
         MIXED=mixture is not None,
         num_warps=1,
     )
-    d_vectors = torch.empty(columns, width, dtype=dtype or vectors.dtype, device=device)
+    d_vectors = _of_vectors(states, vectors, target, log_total, pull, dtype or vectors.dtype)
+    return loss.sum(), d_states, d_vectors, share
+
+
+def _of_vectors(
+    states: Tensor, vectors: Tensor, target: Tensor, log_total: Tensor, pull: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """(C, d) gradient of the vectors; log_total (N,) in base 2, and pull (N,), what each row's gradient weighs."""
+    (rows, width), columns = states.shape, len(vectors)
+    d_vectors = torch.empty(columns, width, dtype=dtype, device=states.device)
     _pull_vectors[(triton.cdiv(columns, PULL_COLUMNS),)](
         states,
         vectors,
@@ -374,8 +383,13 @@ def fused(
         ROWS=PULL_ROWS,
         COLUMNS=PULL_COLUMNS,
         TARGETS=PULL_TARGETS,
-        WIDTH=wide,
+        WIDTH=_padded_width(width),
         num_warps=PULL_WARPS,
         num_stages=PULL_STAGES,
     )
-    return loss.sum(), d_states, d_vectors, share
+    return d_vectors
+
+
+def _padded_width(width: int) -> int:
+    """What the matrix units take: a power of two, and 16 at least."""
+    return max(16, int(triton.next_power_of_2(width)))

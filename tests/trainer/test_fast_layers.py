@@ -9,7 +9,7 @@ from recbole.model.layers import TransformerEncoder
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
-from recbole_ext.trainer.gpu_layers import MergedAttention, speed_up
+from recbole_ext.trainer.fast_layers import MergedAttention, speed_up
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
