@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recbole_ext.model import kernels
-from recbole_ext.model.products import by_onednn, product
+from recbole_ext.scores.products import by_onednn, product
 
 CPU_CHUNK_LOGITS = 16 << 20  # 384 rows of 43,000 items: of fewer the items' gradient is added up too often
 GPU_CHUNK_BYTES = 512 << 20

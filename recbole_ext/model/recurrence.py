@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from recbole_ext.model.products import linear, product
+from recbole_ext.scores.products import linear, product
 
 
 def on_cpu(inputs: Tensor) -> bool:

@@ -62,8 +62,7 @@ class FactoredScores:
         room = self.states.new_empty(min(rows, len(self)), self.width)
         for first in range(0, len(self), rows):
             piece = slice(first, min(first + rows, len(self)))
-            scores = room[: piece.stop - first]
-            self.table.product(self.states[piece], scores)
+            scores = self.table.product(self.states[piece], room[: piece.stop - first])
             terms = None if self.terms is None else self.terms[piece]
             yield piece, hide_and_add(scores, self.hidden, terms)
 
