@@ -41,3 +41,10 @@ with suppress(Exception), warnings.catch_warnings():
     registry.install()
     for _name in JOBS_NEED:
         importlib.import_module(_name)
+
+with suppress(ImportError, OSError):  # where there is no Triton, there are no kernels
+    from triton.runtime.cache import triton_key
+
+    from recbole_ext.model.kernels import norm, recurrence, rows, softmax  # noqa: F401
+
+    triton_key()  # the sum of Triton's files, by which it finds what it compiled before: half a second, kept then
