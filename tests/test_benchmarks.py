@@ -449,3 +449,37 @@ def test_sides_of_other_rows_are_not_compared(monkeypatch, large) -> None:
     assert [side.name for side in sides] == ["RecBole as released", "ours"]
     with pytest.raises(large.SideFailed, match="other rows"):
         large._alternated(sides, options)
+
+
+def test_several_processes_are_compared_by_blocks_without_a_new_graph(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import several_gpus
+
+    one = {"blocks": [(9.0, True), (0.004, False), (0.002, False), (0.003, False)], "losses": [8.0, 4.0]}
+    two = {"blocks": [(9.0, True), (0.002, False)], "losses": [8.0, 5.0]}
+    rows = several_gpus._rows("SASRec", 4096, {1: [one], 2: [two]})
+    assert rows == [
+        ("SASRec", "4,096", "1", "3.00 (2.00–4.00)", "1.00x", "0e+00"),
+        ("SASRec", "4,096", "2", "2.00 (2.00–2.00)", "1.50x", "2e-01"),
+    ]
+
+
+@pytest.mark.slow
+def test_several_processes_on_a_cpu(tmp_path) -> None:
+    raw, data = tmp_path / "raw", tmp_path / "toy-log"
+    generate("retailrocket", raw, events=4_000, items=100, property_scale=0.001)
+    convert("retailrocket", raw, data, properties=[])
+    command = [sys.executable, str(BENCHMARKS / "several_gpus.py"), "--data", str(data), "--cpu"]
+    command += ["--models", "SASRec", "--batches", "64", "--steps", "60", "--precision", "fp32"]
+    run = subprocess.run(
+        [*command, "--out", str(tmp_path / "speed.md")], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.count("failed") == 0
+    rows = [
+        line.split("|")
+        for line in (tmp_path / "speed.md").read_text().splitlines()
+        if line.startswith("| SASRec")
+    ]
+    assert [row[3].strip() for row in rows] == ["1", "2"]
+    assert all(float(row[6]) < 1e-5 for row in rows)  # the same losses
