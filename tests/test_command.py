@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_ext import cli
+from recbole_ext import cli, records
 from recbole_ext.errors import UsageError, missing, needs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,8 +114,37 @@ NOT_THERE = [
     ("run --model=Pop --dataset=new --raw_path=new.csv", "there is no file new.csv"),
     ("study new.csv", "there is no file new.csv"),
     ("study shopp", "there is no dataset shopp: did you mean shop?"),
-    ("recommend nowhere --examples", "there is no folder nowhere: name a run"),
-    ("export nowhere --onnx", "there is no folder nowhere: name a run"),
+    (
+        "run --model=Pop --dataset=shop --resume_from=nope.pth",
+        "there is no checkpoint nope.pth: resume_from names",
+    ),
+    ("run --model=Pop --dataset=shop --hidden_sise=4", "unknown key hidden_sise: did you mean hidden_size?"),
+    ("run --model=Pop,SR --dataset=shop --seed=1,2 --hidden_sise=4", "unknown key hidden_sise: did you mean"),
+    ("run --model=Pop --dataset=shop --config_files=a.yaml", "unknown key epoch: did you mean epochs?"),
+    (
+        "run --model=Pop --dataset=shop --neg_sampling=4",
+        "neg_sampling is an old name of RecBole's: write train_neg",
+    ),
+    (
+        "run --model=Pop --dataset=shop --epochs=many",
+        "epochs is 'many': it has to be a whole number of 0 or more",
+    ),
+    ("experiment demo --topc=5", "unknown key topc: did you mean topk?"),
+    ("experiment demo --epochs=many", "epochs is 'many': it has to be a whole number of 0 or more"),
+    ("update run --events x --hidden_sise=4", "unknown key hidden_sise: did you mean hidden_size?"),
+    ("recommend shop --examples", "shop holds no model: name a run's folder that has model/"),
+    ("export shop --onnx", "shop holds no model: name a run's folder that has model/"),
+    ("serve shop", "shop holds no model: name a run's folder that has model/"),
+    ("recommend nowhere --examples", "there is no folder nowhere in {here}: name a run"),
+    (
+        "compare run nope",
+        "nope is no run, as there is no folder {here}/nope: name the folder of a run that ranked",
+    ),
+    (
+        "promote shop nope",
+        "shop and nope are no runs, as there is no file {here}/shop/record.json and no folder",
+    ),
+    ("export nowhere --onnx", "there is no folder nowhere in {here}: name a run"),
     ("update shop --events x", "shop is not the folder of a finished run"),
     ("settings HRNNFet", "there is no model HRNNFet: did you mean HRNNFeat?"),
     ("convert events new.csv", "There is no file new.csv"),
@@ -124,6 +153,11 @@ NOT_THERE = [
 
 def test_what_is_not_there_is_said_before_long_imports(tmp_path):
     (tmp_path / "atomic_data/shop").mkdir(parents=True)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "a.yaml").write_text("epoch: 3\n")
+    (tmp_path / "run").mkdir()
+    records.write(tmp_path / "run", {"model": "GRU4Rec"})
+    (tmp_path / "run/ranks.npz").touch()
     code = (
         "import sys\nfrom recbole_ext import cli\n"
         "for words in sys.argv[1:]:\n    assert cli.main(words.split()) == 2\n"
@@ -134,7 +168,7 @@ def test_what_is_not_there_is_said_before_long_imports(tmp_path):
     assert out == "\n"
     lines = err.splitlines()
     assert len(lines) == len(NOT_THERE)
-    assert [said for (_, said), line in zip(NOT_THERE, lines) if said not in line] == []
+    assert [said for (_, said), line in zip(NOT_THERE, lines) if said.format(here=tmp_path) not in line] == []
 
 
 def test_what_only_long_imports_can_tell_is_left_to_them(tmp_path, monkeypatch):
@@ -159,6 +193,22 @@ def test_what_only_long_imports_can_tell_is_left_to_them(tmp_path, monkeypatch):
     Path("configs/overall.yaml").unlink()
     monkeypatch.setattr(names, "are_installed", lambda *packages: False)
     names.check_early(["nothing"], ["nothing"])
+
+
+def test_keys_that_only_long_imports_can_tell_are_left_to_them(tmp_path, monkeypatch):
+    """Options of converters, which a run says how to give, keys of a user's yaml, and of a blend of his classes."""
+    from recbole_ext.bridge import early
+
+    monkeypatch.chdir(tmp_path)
+    early.check_settings_early(
+        {"max_bad_rows": 0.1, "max-bad-rows": 0.1, "temperature": "x", "single_spec": 1}
+    )
+    (tmp_path / "configs/model").mkdir(parents=True)
+    (tmp_path / "configs/model/Mine.yaml").write_text("depth_of_mine: 3\n")
+    early.check_settings_early({"depth_of_mine": 3})
+    early.check_settings_early({"blend_models": ["a.py:Mine", "Pop"], "depth_of_his": 3})
+    with pytest.raises(UsageError, match="unknown key depth_of_his"):
+        early.check_settings_early({"depth_of_his": 3})
 
 
 # --- a reader that goes away --------------------------------------------------------------------------------

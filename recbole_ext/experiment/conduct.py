@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from recbole_ext.bridge.early import check_settings_early
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.grid import Grid
@@ -25,6 +26,8 @@ from recbole_ext.settings.files import merge
 def main(settings: Mapping[str, Any], files: Sequence[str], arguments: Sequence[str]) -> int:
     """Run the experiment of a parsed command line; the exit code, 1 where a cell has failed."""
     experiment = from_command_line(settings, files)
+    if not any(".py:" in str(entry.model) for entry in experiment.models):
+        check_settings_early(experiment.overrides, experiment.settings)
     command = shlex.join(["python", "run.py", *arguments])
     try:
         return run_experiment(experiment, command, tables="experiment" not in settings)
