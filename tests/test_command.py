@@ -108,7 +108,7 @@ def test_without_torch_no_command_is_named_that_would_bring_it_unasked(monkeypat
 
 
 NOT_THERE = [
-    ("run --model=GRU4Rex --dataset=shop", "there is no model GRU4Rex: did you mean GRU4Rec?"),
+    ("run --model=GRU4Rek --dataset=shop", "there is no model GRU4Rek: did you mean GRU4Rec?"),
     ("run --model=Pop,GRU4Rex --dataset=shop", "there is no model GRU4Rex: did you mean GRU4Rec?"),
     ("run --model=Pop --dataset=shopp", "there is no dataset shopp: did you mean shop?"),
     ("run --model=Pop --dataset=new --raw_path=new.csv", "there is no file new.csv"),
