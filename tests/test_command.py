@@ -293,6 +293,103 @@ def test_ctrl_c_while_something_is_imported(program, words, during, said, tmp_pa
     assert (command.returncode, out, err) == (130, "", f"interrupted{said}\n")
 
 
+# what a program does first in a test: Ctrl-C is Python's own, and comes again while the sentence is written
+AGAIN = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Again:
+    def __init__(self, stream):
+        self.stream = stream
+    def write(self, text):
+        os.kill(os.getpid(), signal.SIGINT)
+        return self.stream.write(text)
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+sys.stderr = Again(sys.stderr)
+"""
+PROGRAM = """
+import sys, types
+from recbole_ext import __main__ as door
+sys.modules["recbole_ext.cli.promote"] = types.SimpleNamespace(main=work)
+sys.argv[1:] = ["promote"]
+sys.exit(door.main())
+"""
+
+
+def ended(work):
+    """Exit code and output of a program whose command is `promote`, with this `work`."""
+    with python(AGAIN + work + PROGRAM) as command:
+        out, err = command.communicate()
+    return command.returncode, out, err
+
+
+def test_a_second_ctrl_c_right_behind_the_first_leaves_the_sentence():
+    """While the first one is on its way out, and while its sentence is written."""
+    work = """
+def work(arguments, prog):
+    try:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt("continue with --resume_from=x") from stop
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+"""
+    assert ended(work) == (130, "", "interrupted: continue with --resume_from=x\n")
+
+
+def test_a_later_ctrl_c_ends_what_is_being_put_away_and_leaves_the_sentence():
+    work = """
+from recbole_ext import interrupts
+def work(arguments, prog):
+    try:
+        raise KeyboardInterrupt("continue with --resume_from=x")
+    finally:
+        interrupts.AGAIN = 0.0  # the next one is no second press
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            print("not reached")
+        finally:
+            interrupts.AGAIN = 60.0
+"""
+    assert ended(work) == (130, "", "interrupted: continue with --resume_from=x\n")
+
+
+def test_ctrl_c_while_python_shuts_down_shows_no_traceback():
+    work = """
+import atexit
+def work(arguments, prog):
+    atexit.register(lambda: print("not reached"))
+    atexit.register(os.kill, os.getpid(), signal.SIGINT)
+    print("done")
+    return 0
+"""
+    assert ended(work) == (130, "done\n", "")
+
+
+def test_ctrl_c_at_the_very_end_of_python_does_not_kill():
+    work = """
+class Last:  # what a module holds is freed when nothing is called any more that could be interrupted
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=int(signal.SIGINT)):
+        kill(pid, number)
+sys.last = Last()
+def work(arguments, prog):
+    return 0
+"""
+    assert ended(work) == (0, "", "")
+
+
+def test_a_background_job_goes_on_ignoring_ctrl_c():
+    work = """
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+def work(arguments, prog):
+    os.kill(os.getpid(), signal.SIGINT)
+    print("done")
+    return 4
+"""
+    assert ended(work) == (4, "done\n", "")
+
+
 # --- a terminal is not steered by what a log holds -----------------------------------------------------------
 
 

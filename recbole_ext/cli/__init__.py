@@ -16,6 +16,7 @@ from contextlib import suppress
 from recbole_ext.arguments import exit_code, printable
 from recbole_ext.cli.threads import choose_waiting
 from recbole_ext.errors import UsageError, did_you_mean, missing
+from recbole_ext.interrupts import reason
 
 COMMANDS = {
     "study": "from a log to the model for it: data page, models within a time, tests, a paragraph that says why",
@@ -88,7 +89,7 @@ def _command(name: str, arguments: list[str], prog: str) -> int:
     except UsageError as error:
         return _mistake(error)
     except KeyboardInterrupt as stop:
-        _say(f"interrupted: {str(stop) or GO_ON.get(name, ANEW)}")
+        _say(f"interrupted: {reason(stop) or GO_ON.get(name, ANEW)}")
         return 130
 
 

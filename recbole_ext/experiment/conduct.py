@@ -19,6 +19,7 @@ from recbole_ext.experiment.grid import Grid
 from recbole_ext.experiment.names import CELLS
 from recbole_ext.experiment.plan import Experiment, from_command_line
 from recbole_ext.files import cannot_write, check_writable, cleared
+from recbole_ext.interrupts import reason
 from recbole_ext.settings.base import flag
 from recbole_ext.settings.files import merge
 
@@ -32,7 +33,7 @@ def main(settings: Mapping[str, Any], files: Sequence[str], arguments: Sequence[
     try:
         return run_experiment(experiment, command, tables="experiment" not in settings)
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(str(stop) or "the same command goes on") from stop
+        raise KeyboardInterrupt(reason(stop) or "the same command goes on") from stop
 
 
 def run_experiment(experiment: Experiment, command: str = "", tables: bool = False) -> int:
