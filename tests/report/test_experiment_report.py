@@ -503,6 +503,29 @@ def test_all_failed(tmp_path, experiment_of):
     assert files["report.csv"].decode().count("\n") == 1
 
 
+def test_why_runs_failed_is_said_once_for_all_that_it_is_of():
+    failed = [
+        {"dataset": data, "label": label, "seed": seed, "reason": reason}
+        for data, label, seed, reason in (
+            ("toy", "A", 1, "no column item"),
+            ("toy", "A", 2, "no column item"),
+            ("toy", "B", 1, "no column item"),
+            ("toy", "B", 2, "no column item"),
+            ("toy", "C", 2, "no column item"),
+            ("toy", "C", 1, "no memory"),
+            ("other", "A", 1, "no column item"),
+        )
+    ]
+    table = provenance.failed_table({"failed": failed})
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["toy", "A, B", "1, 2", "no column item"],
+        ["toy", "C", "2", "no column item"],
+        ["toy", "C", "1", "no memory"],
+        ["other", "A", "1", "no column item"],
+    ]
+    assert table.caption == "7 runs failed and missing above"
+
+
 def test_a_comparison_without_models_is_a_section_without_tables(experiment_of):
     nothing = {
         "dataset": "toy",
