@@ -32,7 +32,7 @@ def sections_of(experiment: Mapping[str, Any], records: Sequence[Mapping[str, An
 
 
 def failed_table(experiment: Mapping[str, Any]) -> Table | None:
-    """Cells that did not finish and why, each reason once for all seeds and models that it is of; None where all did."""
+    """Cells that did not finish and why, a reason once for all models and seeds that it is of; None where all did."""
     failed = experiment.get("failed") or []
     if not failed:
         return None
