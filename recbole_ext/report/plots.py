@@ -195,7 +195,7 @@ def _one_line(text: str) -> str:
 
 
 # what shows nothing: a sixth of what matplotlib writes
-_NOTHING = (
+_BLANK = (
     re.compile(r"<metadata>.*?</metadata>", re.DOTALL),
     re.compile(r' transform="rotate\(-0 [^"<>]*\)"(?=>)'),
     re.compile(r"(?<=>)\n *(?=<)"),
@@ -218,6 +218,6 @@ def drawn(alt: str, inches: tuple[float, float], draw: Callable[[Any], None]) ->
         canvas.savefig(file, format="svg", metadata={**nothing, "Title": _one_line(alt)})
     # hundredths of a point are finer than any screen; only in tags: what a label says stays as it is
     svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag.group()), file.getvalue())
-    for nothing in _NOTHING:
-        svg = nothing.sub("", svg)
+    for blank in _BLANK:
+        svg = blank.sub("", svg)
     return svg
