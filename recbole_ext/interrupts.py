@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -46,6 +46,25 @@ def reason(stop: KeyboardInterrupt) -> str:
             return str(found)
         found = found.__cause__ or found.__context__
     return ""
+
+
+@contextmanager
+def kept_from_children() -> Iterator[None]:
+    """Processes that are started within the block get no Ctrl-C, from their first instruction on.
+
+    It reaches their parent too, which ends them; one that comes in between reaches it behind the block.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # it lets signals through again when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Calm:

@@ -1,6 +1,7 @@
 """How every command ends: a package that is not there, a reader that goes away, an interrupt at any time."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -377,6 +378,30 @@ def work(arguments, prog):
     return 0
 """
     assert ended(work) == (0, "", "")
+
+
+@pytest.mark.skipif(
+    not hasattr(signal, "pthread_sigmask"), reason="no signals here that could be kept from a child"
+)
+def test_ctrl_c_does_not_reach_a_process_that_is_started_in_between():
+    """Nor one from before its first line; and the parent's own is not lost."""
+    program = """
+import os, signal, subprocess, sys
+from recbole_ext.interrupts import kept_from_children
+signal.signal(signal.SIGINT, signal.default_int_handler)
+child = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('goes on', flush=True)"]
+try:
+    with kept_from_children():
+        os.kill(os.getpid(), signal.SIGINT)
+        subprocess.run(child, check=True)
+        print("not before", flush=True)
+except KeyboardInterrupt:
+    print("then", flush=True)
+assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+"""
+    with python(program) as command:
+        out, err = command.communicate()
+    assert (command.returncode, out, err) == (0, "goes on\nnot before\nthen\n", "")
 
 
 def test_a_background_job_goes_on_ignoring_ctrl_c():
