@@ -69,7 +69,7 @@ def test_threads_spin_on_cores_of_their_own(cores, asked, idle, used, expected, 
         ("", ""),  # nothing is said
         (stat(0, 0), stat(0, 0)),  # no clock goes on, as in a sandbox
         ("cpu0 1 2 3 4 5\ncpu9 1 2 3 4 5", "cpu0 9 9 9 9 9\ncpu9 9 9 9 9 9"),  # another numbering
-        ("cpu0 1 2\ncpu1 3 x 5 6 7", "cpu0 1 2\ncpu1 3 x 5 6 7"),
+        ("\n\ncpu0 1 2\ncpu1 3 x 5 6 7", "cpu0 1 2\ncpu1 3 x 5 6 7"),
     ],
 )
 @pytest.mark.parametrize(

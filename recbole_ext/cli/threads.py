@@ -91,7 +91,7 @@ def _spent() -> _Spent | None:
     """As of now; None where a core of this process's is not told of, as where a container counts its own from 0."""
     lines = {}
     for line in _stat().splitlines():
-        name, *fields = line.split()
+        name, *fields = line.split() or [""]
         if name.startswith("cpu") and name[3:].isdecimal() and all(map(str.isdecimal, fields)):
             lines[int(name[3:])] = [int(field) for field in fields]
     cores = [lines.get(core, []) for core in _cores()]
