@@ -1,4 +1,4 @@
-"""Jobs one after the other in this process, or side by side in spawned ones that live as long as there is work."""
+"""Jobs one after the other in this process, or side by side in others that live as long as there is work."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from recbole_ext.experiment.cells import Job, Outcome, do
 from recbole_ext.interrupts import kept_from_children
+
+IMPORTED = "recbole_ext.experiment.imported"
 
 Take = Callable[[], Job | None]
 Ended = Callable[[Job, Outcome], None]
@@ -64,10 +67,10 @@ class Worker:
     """A process that does the jobs it is given, on the GPU it is given, if any."""
 
     def __init__(self, threads: int, gpu: str | None = None):
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         self.threads, self.gpu = threads, gpu
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, threads, gpu))
+        self.process = context.Process(target=_work, args=(theirs, threads, gpu, dict(os.environ)))
         with kept_from_children():
             self.process.start()
         theirs.close()
@@ -97,6 +100,15 @@ class Worker:
         self.process.join()
 
 
+def _context() -> Any:
+    """How workers start: on Linux as copies of a server that has imported what jobs need, elsewhere from nothing."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([IMPORTED])
+    return context
+
+
 def _end_with_parent() -> None:
     """A worker whose parent was killed must not go on in a folder that the next call works in."""
     parent = multiprocessing.parent_process()
@@ -105,7 +117,9 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(connection: Connection, threads: int, gpu: str | None) -> None:
+def _work(connection: Connection, threads: int, gpu: str | None, environ: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environ)  # the server's is that of when it was started
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where nobody has kept it from us
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch

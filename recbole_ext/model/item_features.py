@@ -9,7 +9,7 @@ from recbole.utils import FeatureType
 from torch import Tensor, nn
 
 from recbole_ext.model.passes import Sums
-from recbole_ext.model.products import linear
+from recbole_ext.scores.products import linear
 
 TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 FEW_NUMBERS = 8  # of a field

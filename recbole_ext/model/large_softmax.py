@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recbole_ext.model import kernels
-from recbole_ext.model.products import by_onednn, product
-from recbole_ext.model.ways import KERNELS, ONEDNN, OWN, SOFTMAX, took
+from recbole_ext.scores.products import by_onednn, product
+from recbole_ext.scores.ways import KERNELS, ONEDNN, OWN, SOFTMAX, took
 
 CPU_CHUNK_LOGITS = 16 << 20  # 384 rows of 43,000 items: of fewer the items' gradient is added up too often
 GPU_CHUNK_BYTES = 512 << 20

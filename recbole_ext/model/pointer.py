@@ -28,8 +28,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_ext.errors import UsageError
-from recbole_ext.model.products import linear
 from recbole_ext.model.rows import unit_rows
+from recbole_ext.scores.products import linear
 from recbole_ext.scores.terms import Copied
 from recbole_ext.settings.base import Flag, ModelSettings, NoneWord, Number, Whole, key
 

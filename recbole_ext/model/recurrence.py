@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from recbole_ext.model.products import by_onednn, linear, product
-from recbole_ext.model.ways import GRU, ONEDNN, OWN, took
+from recbole_ext.scores.products import by_onednn, linear, product
+from recbole_ext.scores.ways import GRU, ONEDNN, OWN, took
 
 
 def on_cpu(inputs: Tensor) -> bool:

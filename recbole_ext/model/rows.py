@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recbole_ext.model import kernels
-from recbole_ext.model.ways import KERNELS, OWN, ROWS, took
+from recbole_ext.scores.ways import KERNELS, OWN, ROWS, took
 
 SMALLEST = 1e-12  # as F.normalize: shorter rows are divided by this
 

@@ -62,8 +62,7 @@ class FactoredScores:
         room = self.states.new_empty(min(rows, len(self)), self.width)
         for first in range(0, len(self), rows):
             piece = slice(first, min(first + rows, len(self)))
-            scores = room[: piece.stop - first]
-            self.table.product(self.states[piece], scores)
+            scores = self.table.product(self.states[piece], room[: piece.stop - first])
             terms = None if self.terms is None else self.terms[piece]
             yield piece, hide_and_add(scores, self.hidden, terms)
 
@@ -98,6 +97,10 @@ class FactoredScores:
         return torch.cat([scores.clone() for _, scores in self.chunks()])
 
 
+def worth_a_copy(vectors: Tensor) -> bool:
+    """Whether vectors (n_items, d) are laid out for the products with many states."""
+    return not vectors.is_cuda and vectors.numel() <= MOST
+
+
 def _worth(states: Tensor, vectors: Tensor) -> bool:
-    """Whether vectors (n_items, d) are laid out for the products of these states (B, d)."""
-    return not states.is_cuda and len(states) >= LAID_OUT and vectors.numel() <= MOST
+    return len(states) >= LAID_OUT and worth_a_copy(vectors)

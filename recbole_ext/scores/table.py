@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recbole_ext.scores.products import by_onednn, product
+
 SHARED = 0.25  # share of the items up to which groups are worth it
 
 
@@ -58,17 +60,24 @@ class ItemTable:
         found[:, : self._own + self._groups[0].shape[1]] *= self._groups[2].unsqueeze(1)
         return found
 
-    def product(self, states: Tensor, out: Tensor) -> Tensor:
-        """(B, n_items) products of states (B, d) with all vectors, written to `out`."""
+    def product(self, states: Tensor, room: Tensor) -> Tensor:
+        """(B, n_items) products of states (B, d) with all vectors; they lie in `room` (B, n_items) or elsewhere."""
+        fast = len(states) > 1 and by_onednn(
+            states, self.columns
+        )  # one row reads memory, which MKL does faster
         if self._groups is None:
-            return torch.mm(states, self.columns, out=out)
+            return product(states, self.columns) if fast else torch.mm(states, self.columns, out=room)
         shared, group, factor = self._groups
         own, end = self._own, self._own + shared.shape[1]
-        torch.index_select(states[:, own:end] @ shared.T, 1, group, out=out)
-        out.addmm_(states[:, :own], self.columns[:own]).mul_(factor)
+        torch.index_select(states[:, own:end] @ shared.T, 1, group, out=room)
+        if fast:
+            room += product(states[:, :own], self.columns[:own])
+        else:
+            room.addmm_(states[:, :own], self.columns[:own])
+        room.mul_(factor)
         for place in range(end, states.shape[1]):  # a bias
-            out.addcmul_(states[:, place : place + 1], self.columns[place])
-        return out
+            room.addcmul_(states[:, place : place + 1], self.columns[place])
+        return room
 
 
 def groups(vectors: Tensor, raw: Tensor, own: int) -> tuple[Tensor, Tensor, Tensor] | None:

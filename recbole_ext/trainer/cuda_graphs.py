@@ -24,7 +24,7 @@ from recbole_ext.data.positions import PositionBatch
 from recbole_ext.processes import anywhere
 from recbole_ext.trainer.gradients import as_given, targets_in
 
-WARM_UPS = 2
+WARM_UPS = 2  # before the first graph; once before the others, which meet what it has met
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ class GraphedSteps:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(WARM_UPS):  # libraries choose their kernels here; weights stay as they are
+            # libraries choose and compile their kernels here; weights stay as they are
+            for _ in range(1 if self.graphs else WARM_UPS):
                 zero_grad(set_to_none=True)
                 self._first_half(still)
         torch.cuda.current_stream().wait_stream(stream)

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from recbole_ext.model import kernels
 from recbole_ext.model.rows import table_rows
-from recbole_ext.model.ways import GRU, KERNELS, NORMS, took
+from recbole_ext.scores.ways import GRU, KERNELS, NORMS, took
 
 
 def speed_up(model: nn.Module, gpu: bool, low: bool) -> None:

@@ -22,12 +22,13 @@ from tqdm import tqdm
 from recbole_ext.data.positions import PositionBatch, PositionTrainLoader
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
-from recbole_ext.model import ways
 from recbole_ext.model.factored import Examined, Factored, examine, factored_of
 from recbole_ext.model.objective import Objective, position_loss, row_loss
 from recbole_ext.processes import current, draw_apart
+from recbole_ext.scores import ways
 from recbole_ext.scores.candidates import CandidateScores
-from recbole_ext.scores.factored import FactoredScores
+from recbole_ext.scores.factored import FactoredScores, worth_a_copy
+from recbole_ext.scores.table import ItemTable
 from recbole_ext.scores.terms import RowTerms
 from recbole_ext.settings.place import Place
 from recbole_ext.settings.run_settings import settings_of
@@ -56,7 +57,8 @@ class SessionTrainer(Trainer):
         self.examined: Examined | None = None  # what the model allows, known once a loader is
         self.factored: Factored | None = None
         self.objective: Objective | None = None
-        self._vectors: Tensor | None = None  # item vectors of the evaluation under way
+        # of the evaluation under way: item vectors, and what states are multiplied with
+        self._items: tuple[Tensor, ItemTable] | None = None
         self._graphs: GraphedSteps | None = None
         self.shared: SharedGradients | None = None  # with other processes, where there are any
         self.average: WeightAverage | None = None  # made in the first epoch
@@ -349,21 +351,26 @@ class SessionTrainer(Trainer):
             with averaged:
                 return super().evaluate(eval_data, load_best_model, model_file, show_progress)
         finally:
-            self._vectors = None
+            self._items = None
 
     def start_ranking(self, loader: Any) -> None:
         """Make ready to rank rows of the loader's data set with the weights as they are now, outside of `evaluate`."""
         self._meet(loader)
-        self._vectors = None
+        self._items = None
 
-    def _prefix_states(self, interaction: Any) -> tuple[Tensor, Tensor, RowTerms | None]:
-        """(B, d) states and (n_items, d) vectors, ready for a plain product, and the rows' terms beside it."""
+    def _prefix_states(self, interaction: Any, many: bool) -> tuple[Tensor, ItemTable, RowTerms | None]:
+        """(B, d) states and all items, ready for a plain product, and the rows' terms beside it. many: every row meets
+        all items, so that these are laid out for it."""
         assert self.factored is not None
         scoring = self.factored.scoring
-        raw = self.factored.item_vectors() if self._vectors is None else self._vectors
-        self._vectors = raw
+        if self._items is None:
+            raw = self.factored.item_vectors()
+            vectors = scoring.vectors(raw)
+            lay_out = many and worth_a_copy(vectors)
+            self._items = raw, ItemTable(vectors, self.factored.rankable(), lay_out=lay_out)
+        raw, table = self._items
         read = self.factored.read_rows(interaction, raw)
-        return scoring.states(read.states), scoring.vectors(raw), self.factored.terms(interaction, read)
+        return scoring.states(read.states), table, self.factored.terms(interaction, read)
 
     def _full_sort_batch_eval(self, batched_data: Any) -> Any:
         if (
@@ -374,8 +381,8 @@ class SessionTrainer(Trainer):
             return super()._full_sort_batch_eval(batched_data)
         interaction, _, positive_u, positive_i = batched_data
         rows = interaction.to(self.device)
-        states, vectors, terms = self._prefix_states(rows)
-        scores = FactoredScores(states, vectors, self.factored.rankable(), terms)
+        states, table, terms = self._prefix_states(rows, many=True)
+        scores = FactoredScores(states, table, terms=terms)
         return interaction, scores, positive_u, positive_i
 
     def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
@@ -385,12 +392,12 @@ class SessionTrainer(Trainer):
         candidates = candidates.to(self.device)  # (B, C), the target first
         if self.factored is not None:
             rows = interaction.to(self.device)
-            states, vectors, terms = self._prefix_states(rows)
-            rankable = self.factored.rankable()
-            if terms is not None or rankable is not None:  # the first may depend on the scores of all items
-                scores = FactoredScores(states, vectors, rankable, terms).of(candidates)
+            states, table, terms = self._prefix_states(rows, many=False)
+            # terms may depend on the scores of all items
+            if terms is not None or self.factored.rankable() is not None:
+                scores = FactoredScores(states, table, terms=terms).of(candidates)
             else:
-                scores = (states.unsqueeze(1) @ vectors[candidates].transpose(1, 2)).squeeze(1)
+                scores = (states.unsqueeze(1) @ table.vectors[candidates].transpose(1, 2)).squeeze(1)
         else:
             scores = self._predict_candidates(interaction, candidates)
         return interaction, CandidateScores(scores, candidates, self.tot_item_num), positive_u, positive_i

@@ -405,6 +405,67 @@ POPULARITY_BY_HAND = {
 }
 
 
+class Counted(np.ndarray):
+    """Counts the writes to it and to what is made like it."""
+
+    writes = 0
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        Counted.writes += 1
+        super().__setitem__(key, value)
+
+
+HITS = np.array([[0, 1, 0, 1], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 1, 0]], dtype=bool)
+TARGETS = np.array([2, 1, 7, 1])
+
+
+def metric_rows(folder: Path) -> Any:
+    """How often the three metrics write to an array, and what they say of four rows."""
+    from recbole.evaluator import metrics
+
+    Counted.writes = 0
+    hits, found = HITS.view(Counted), []
+    for metric, given in ((metrics.MRR, ()), (metrics.MAP, (TARGETS,)), (metrics.NDCG, (TARGETS,))):
+        values = metric.metric_info(None, hits, *given)
+        found.append(np.round(np.asarray(values)[:, [0, 3]], 6).tolist())
+    return [Counted.writes, found]
+
+
+METRICS_BY_HAND = [
+    [[0.0, 0.5], [0.0, 0.0], [1.0, 1.0], [0.0, 0.333333]],
+    [[0.0, 0.5], [0.0, 0.0], [1.0, 1.0], [0.0, 0.333333]],  # (1/2 + 2/4) / 2, 4/4, 1/3
+    # (1/lg 3 + 1/lg 5) / (1 + 1/lg 3), 1, 1/lg 4
+    [[0.0, 0.650921], [0.0, 0.0], [1.0, 1.0], [0.0, 0.5]],
+]
+
+
+@pytest.mark.parametrize("kind", [bool, int])
+def test_metrics_of_all_rows_are_those_of_each(kind):
+    """… as RecBole counts them, to the last bit."""
+    from recbole.evaluator import metrics
+
+    compat.apply()
+    draw = np.random.default_rng(4)
+    hits = draw.random((300, 20)) < draw.random((300, 1)) ** 3
+    targets = hits.sum(1) + draw.integers(0, 3, 300)
+    if kind is bool:  # rows of one target, as a collector of single targets has them
+        hits[:] = np.arange(20) == draw.integers(0, 30, (300, 1))
+        targets = np.ones(300, bool)
+    places = np.arange(1, 21)
+    gain = 1.0 / np.log2(places.astype(float) + 1)
+    ideal = np.cumsum(gain)
+    mrr, average, ndcg = (np.zeros((300, 20)) for _ in range(3))
+    for row, (hit, number) in enumerate(zip(hits, targets)):
+        most = min(int(number), 20) or 20
+        if hit.any():
+            mrr[row, hit.argmax() :] = 1 / (hit.argmax() + 1)
+        average[row] = np.cumsum(hit.cumsum() / places * hit) / np.minimum(places, most)
+        ndcg[row] = np.cumsum(np.where(hit, gain, 0)) / ideal[np.minimum(places, most) - 1]
+    assert np.array_equal(metrics.MRR.metric_info(None, hits), mrr)
+    assert np.array_equal(metrics.MAP.metric_info(None, hits, targets), average)
+    assert np.array_equal(metrics.NDCG.metric_info(None, hits, targets), ndcg)
+
+
 def empty_sets(folder: Path) -> Any:
     """How many sets 12 users and the padding have, and what is sampled for one of them."""
     from recbole.data import create_dataset
@@ -630,8 +691,8 @@ def line_negatives(folder: Path) -> Any:
 SCENARIOS = {function.__name__: function for function in (
     sklearn_later, numpy_aliases, ray_optional, exact_scores, early_stopping, checkpoints, data_caches,
     pandas_three, atomic_files, event_order, numbers, scipy_dok, collector_ints, list_metrics,
-    candidate_counts, empty_sets, anomaly_detection, session_graphs, samplers, row_numbers, own_names, own_logs,
-    drawing_ends, nothing_masked, fearec_rows, line_negatives, folders_at_once, device_choice, command_line,
+    metric_rows, candidate_counts, empty_sets, anomaly_detection, session_graphs, samplers, row_numbers, own_names,
+    own_logs, drawing_ends, nothing_masked, fearec_rows, line_negatives, folders_at_once, device_choice, command_line,
     config_files,
 )}  # fmt: skip
 
@@ -676,6 +737,7 @@ EXPECTED: dict[str, Any] = {
     "scipy_dok": ["hit@3", "ndcg@3"],
     "collector_ints": [POPULARITY_BY_HAND, ["data.count_items", "data.num_items"]],
     "list_metrics": SHORT_LIST_BY_HAND,
+    "metric_rows": [0, METRICS_BY_HAND],
     "candidate_counts": [[3, 2], [2, 2]],
     "empty_sets": [13, 1, 0, [1, 2, 3, 4, 5, 6, 7, 8], True],
     "anomaly_detection": False,
@@ -722,6 +784,7 @@ FAULTS = {
     "scipy_dok": "_update",
     "collector_ints": "object has no attribute 'cpu'",
     "list_metrics": "'itemcoverage@2': 0.5",
+    "metric_rows": f"[14, {METRICS_BY_HAND}",
     "candidate_counts": "[None, None]",
     "empty_sets": "[13, 13, 0",
     "anomaly_detection": "True",

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -536,6 +537,46 @@ def test_a_process_that_dies_fails_its_cell_only(write_experiment, monkeypatch, 
         lambda: jobs.pop() if jobs else None, lambda job, outcome: ended.append(outcome), workers=1, threads=1
     )
     assert isinstance(ended[0], Outcome) and ended[0].failed == "its process ended with exit code 7"
+
+
+def test_a_worker_has_the_environment_of_now(monkeypatch, tmp_path, here):
+    """… and not that in which the server was started that it is a copy of."""
+    (here / "nosy.py").write_text(
+        "import os, pathlib, sys\n"
+        "said = [os.environ.get('SAID', 'nothing'), str('recbole.data' in sys.modules)]\n"
+        "pathlib.Path(os.environ['WHERE']).write_text(' '.join(said))\n"
+        "os._exit(7)\n"
+    )
+    monkeypatch.syspath_prepend(here)
+    from recbole_ext.experiment import workers
+
+    class Nosy:
+        def __reduce__(self):
+            return (__import__, ("nosy",))
+
+    for said in ("one", "two", None):
+        monkeypatch.setenv("WHERE", str(tmp_path / "said"))
+        monkeypatch.delenv("SAID", raising=False)
+        if said is not None:
+            monkeypatch.setenv("SAID", said)
+        workers.side_by_side(partial(next, iter([Nosy()]), None), lambda *_: None, workers=1, threads=1)
+        imported = str(sys.platform == "linux")
+        assert (tmp_path / "said").read_text() == f"{said or 'nothing'} {imported}"
+
+
+def test_what_workers_are_copies_of_has_not_looked_at_a_gpu():
+    """A copy of a process that has cannot use it."""
+    look = (
+        "import torch\n"
+        "def looked(*_, **__): raise SystemExit('looked at a GPU')\n"
+        "for name in ('is_available', 'device_count', 'init', '_lazy_init', 'current_device', 'get_device_name'):\n"
+        "    setattr(torch.cuda, name, looked)\n"
+        "torch._C._cuda_getDeviceCount = looked\n"
+        "import recbole_ext.experiment.imported\n"
+        "import sys; assert 'recbole_ext.trainer.rl' in sys.modules\n"
+    )
+    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", look], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 HOLDER = """

@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from recbole_ext.model import products
 from recbole_ext.model.item_features import FeatureEncoder, ItemTokens
 from recbole_ext.model.large_softmax import softmax_loss
 from recbole_ext.model.passes import Sums, chosen_unit_rows, joined
 from recbole_ext.model.recurrence import side_by_side
 from recbole_ext.model.rows import unit_rows
+from recbole_ext.scores import products
 
 
 def close(found, expected, share=1e-5):

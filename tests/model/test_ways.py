@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from recbole_ext.model import kernels, ways
+from recbole_ext.model import kernels
 from recbole_ext.model.kernels.probe import Kept, runs
 from recbole_ext.model.large_softmax import softmax_loss
-from recbole_ext.model.products import by_onednn
+from recbole_ext.scores import ways
+from recbole_ext.scores.products import by_onednn
 
 SHORT = "out of resource: shared memory, Required: 200000, Hardware limit: 101376"  # Triton's words
 

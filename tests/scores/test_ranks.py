@@ -8,8 +8,10 @@ import torch
 from recbole_ext.scores import factored, ranks
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores
+from recbole_ext.scores.products import by_onednn
 from recbole_ext.scores.ranks import ranks_among, target_ranks
 from recbole_ext.scores.sparse import SparseScores
+from recbole_ext.scores.table import ItemTable
 
 INF = float("inf")
 
@@ -189,3 +191,84 @@ def test_sparse_scores_of_no_known_score():
     assert scores.ranks(torch.tensor([3, 1])).tolist() == [2, 3]
     assert scores.of(torch.tensor([[1], [1]])).flatten().tolist() == [pytest.approx(-0.2), -INF]
     assert scores.top(2)[0].tolist() == [1, 2]
+
+
+# --- products by oneDNN -----------------------------------------------------------------------------------
+
+
+def one_after_the_other(states, vectors):
+    """float32 sums of products whose terms are added in turn by fused multiply and add: (G, B, d) · (G, N, d).
+
+    In float64 the product of two float32 is exact.
+    """
+    total = np.zeros((*states.shape[:2], vectors.shape[1]), np.float32)
+    for k in range(states.shape[2]):
+        terms = states[:, :, None, k].astype(np.float64) * vectors[:, None, :, k]
+        total = (total + terms).astype(np.float32)
+    return total
+
+
+def by_the_rule(scores, items):
+    """(G, B) ranks of items (G, B) among scores (G, B, N), of which item 0 is none."""
+    own = np.take_along_axis(scores, items[..., None], 2)
+    others = scores[..., 1:]
+    return 1 + (others > own).sum(2) + ((others == own).sum(2) - 1) // 2
+
+
+def hard_vectors(kind, draw, states, count):
+    """(G, N, d) vectors whose scores tie, or nearly do."""
+    tables, width = len(states), states.shape[2]
+    vectors = draw.standard_normal((tables, count, width), np.float32)
+    if kind == "whole numbers":
+        return np.rint(vectors)
+    if kind == "neighbours":  # each next to another one, some of them its like
+        vectors[:, 1::2] = vectors[:, ::2]
+        places = draw.integers(0, width, (tables, count // 2))
+        moved = np.take_along_axis(vectors[:, 1::2], places[..., None], 2)
+        moved = np.nextafter(moved, draw.choice(np.float32([-9, 9]), moved.shape))
+        np.put_along_axis(vectors[:, 1::2], places[..., None], moved, 2)
+        vectors[:, 2::4] = vectors[:, 1:2]
+    if kind == "cancelling":  # large terms that leave small sums
+        vectors[..., width // 2 :] = -vectors[..., : width // 2] + 1e-4 * vectors[..., width // 2 :]
+        states[..., width // 2 :] = states[..., : width // 2]
+    if kind == "sizes":
+        vectors *= np.float32(10.0) ** draw.integers(-9, 9, (tables, count, 1))
+    return vectors
+
+
+@pytest.mark.parametrize("kind", ["drawn", "whole numbers", "neighbours", "cancelling", "sizes"])
+@pytest.mark.parametrize("width", [8, 64])
+def test_ranks_by_onednn_are_exact_in_1000_hard_tables(kind, width):
+    """… and the same in every batch of two or more rows, whatever it is cut into."""
+    tables, rows, count = 1000, 6, 60
+    draw = np.random.default_rng(width)
+    states = draw.standard_normal((tables, rows, width), np.float32)
+    if kind == "whole numbers":
+        states = np.rint(states)
+    vectors = hard_vectors(kind, draw, states, count)
+    items = draw.integers(1, count, (tables, rows))
+    if not by_onednn(torch.from_numpy(states[0]), torch.from_numpy(vectors[0].T)):
+        pytest.skip("oneDNN multiplies by AVX-512 alone, which this processor lacks")
+    expected = by_the_rule(one_after_the_other(states, vectors), items)
+    for table in range(tables):
+        mine, theirs, asked = (torch.from_numpy(part[table]) for part in (states, vectors, items))
+        for piece in (slice(None), slice(0, 2), slice(2, 6)):
+            found = FactoredScores(mine[piece], theirs).ranks(asked[piece])
+            assert found.tolist() == expected[table, piece].tolist(), (table, piece)
+
+
+@pytest.mark.parametrize("width", [16, 64, 128])
+def test_scores_by_onednn_are_those_of_torch_to_the_last_bit(monkeypatch, width):
+    """Up to some 192 numbers a vector, and from some rows on."""
+    draw = torch.Generator().manual_seed(width)
+    states, vectors = torch.randn(40, width, generator=draw), torch.randn(3000, width, generator=draw)
+    raw = torch.cat((vectors, torch.randn(5, 8, generator=draw)[torch.arange(3000) % 5]), dim=1)
+    wide = torch.randn(40, width + 8, generator=draw)
+    mkl = (states @ vectors.T).numpy()
+    if (mkl != one_after_the_other(*(part[None].numpy() for part in (states, vectors)))[0]).any():
+        pytest.skip("MKL adds in another order on this processor")
+    plain = FactoredScores(states, vectors).dense()
+    grouped = FactoredScores(wide, ItemTable(raw, None, raw, own=width)).dense()
+    monkeypatch.setattr("recbole_ext.scores.table.by_onednn", lambda *_: False)
+    assert torch.equal(plain, FactoredScores(states, vectors).dense())
+    assert torch.equal(grouped, FactoredScores(wide, ItemTable(raw, None, raw, own=width)).dense())

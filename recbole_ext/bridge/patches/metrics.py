@@ -1,4 +1,5 @@
-"""Patches for RecBole 1.2.1's metrics: the padding is no item, lists may be shorter than k, candidates are counted.
+"""Patches for RecBole 1.2.1's metrics: the padding is no item, lists may be shorter than k, candidates are counted, and
+no metric goes row by row.
 
 A list of recommended items holds 0, the padding, where the model ranks no item any more.
 """
@@ -118,9 +119,8 @@ def measured(metric: Any, data: Any) -> dict[str, float]:
             part.set("rec.topk", piece)
             metric.calculate_metric(part)
             name, value = values.pop()
-            total = np.concatenate((total, value)).sum(
-                axis=0, keepdims=True
-            )  # row by row, as over all at once
+            # row by row, as over all at once
+            total = np.concatenate((total, value)).sum(axis=0, keepdims=True)
     finally:
         del metric.topk_result
     return dict(metric.topk_result(name, total / len(table)))
@@ -130,6 +130,46 @@ def _of_hits() -> tuple[type, ...]:
     from recbole.evaluator import metrics
 
     return metrics.Hit, metrics.MRR, metrics.MAP, metrics.Recall, metrics.NDCG, metrics.Precision
+
+
+def patch_metric_rows() -> None:
+    """Count MRR, MAP and NDCG of all rows at once: the same numbers to the last bit."""
+    from recbole.evaluator import metrics
+
+    metrics.MRR.metric_info = _reciprocal_ranks
+    metrics.MAP.metric_info = _average_precisions
+    metrics.NDCG.metric_info = _gains
+
+
+def _reciprocal_ranks(self: Any, pos_index: np.ndarray) -> np.ndarray:
+    """(U, k) of hits (U, k) bool: one over the place of the first one, from there on."""
+    first = pos_index.argmax(axis=1)[:, None]
+    hit = np.take_along_axis(pos_index, first, 1)
+    return np.where((np.arange(pos_index.shape[1]) >= first) & hit, 1 / (first + 1), 0.0)
+
+
+def _average_precisions(self: Any, pos_index: np.ndarray, pos_len: np.ndarray) -> np.ndarray:
+    """(U, k) of hits (U, k) bool, and of how many targets a row has (U,)."""
+    places = np.arange(1, pos_index.shape[1] + 1)
+    summed = np.cumsum(pos_index.cumsum(axis=1) / places * pos_index, axis=1)
+    return summed / np.minimum(places, _most_hits(pos_index, pos_len))
+
+
+def _gains(self: Any, pos_index: np.ndarray, pos_len: np.ndarray) -> np.ndarray:
+    """(U, k) of hits (U, k) bool, and of how many targets a row has (U,)."""
+    width = pos_index.shape[1]
+    gain = 1.0 / np.log2(np.arange(1, width + 1).astype(float) + 1)
+    most = _most_hits(pos_index, pos_len)
+    if len(most) and (most == most[0]).all():
+        most = most[:1]
+    best = np.cumsum(gain)[np.minimum(np.arange(1, width + 1), most) - 1]
+    return np.cumsum(np.where(pos_index, gain, 0), axis=1) / best
+
+
+def _most_hits(pos_index: np.ndarray, pos_len: np.ndarray) -> np.ndarray:
+    """(U, 1) how many hits the best list of a row has; a row without targets, which has none, counts as a full one."""
+    width = pos_index.shape[1]
+    return np.where(pos_len > 0, np.minimum(pos_len, width), width)[:, None]
 
 
 def patch_candidate_counts() -> None:

@@ -1,8 +1,10 @@
 """Products of float32 matrices on a CPU by oneDNN, which uses all of its vector units.
 
-torch hands them to MKL, which does so on Intel's CPUs alone: on an AMD EPYC with AVX-512 one thread makes 100 GFLOP/s
-of MKL's and 190 to 230 of oneDNN's. Both sum in float32, in another order. Where oneDNN or AVX-512 is missing, and for
-other types and devices, all of this is torch's own.
+torch hands them to MKL, which does so on Intel's CPUs alone: on an AMD EPYC with AVX-512 one thread makes 70 to 100
+GFLOP/s of MKL's and 170 to 230 of oneDNN's. oneDNN adds the terms of a number one after the other, by fused multiply
+and add, however many rows there are from two on. There MKL does the same up to some 192 terms, so that both give the
+same bits, and takes another order beyond. Where oneDNN or AVX-512 is missing, and for other types and devices, all of
+this is torch's own.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recbole_ext.model.ways import LAYERS, ONEDNN, OWN, took
+from recbole_ext.scores.ways import LAYERS, ONEDNN, OWN, took
 
 
 @functools.cache
