@@ -2,12 +2,15 @@
 
 import sys
 
-if __name__ == "__main__":
-    try:
-        from recbole_ext.cli import command
+from recbole_ext.interrupts import program
 
-        code = command("run", sys.argv[1:], "python run.py")
-    except KeyboardInterrupt:  # while the command line itself is imported
-        print("interrupted", file=sys.stderr)
-        code = 130
-    raise SystemExit(code)
+
+def main() -> int:
+    """The exit code of the run."""
+    from recbole_ext.cli import command  # takes a while, and an interrupt then is one of the program
+
+    return command("run", sys.argv[1:], "python run.py")
+
+
+if __name__ == "__main__":
+    raise SystemExit(program(main))

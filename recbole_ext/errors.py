@@ -71,8 +71,35 @@ def missing(error: ModuleNotFoundError, what: str, whole: bool = False) -> Usage
     return UsageError(f"{what} needs {name}, which is not installed: {install}")
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`: did you mean X?` with the one of `known` that is spelt most like `name`, case aside; empty without one."""
+def did_you_mean(name: str, known: Iterable[str], common: Iterable[str] = ()) -> str:
+    """`: did you mean X?` with the one of `known` that `name` is most like, case aside; empty without one.
+
+    One edit away, else what begins with the name, else two edits away, else what has most of its letters in order; of
+    equals one of `common`.
+    """
     spelling = {str(item).lower(): str(item) for item in known}
-    close = difflib.get_close_matches(str(name).lower(), spelling, n=1, cutoff=0.6)
-    return f": did you mean {spelling[close[0]]}?" if close else ""
+    first = {str(item).lower() for item in common}
+    typed = str(name).lower()
+    close = difflib.get_close_matches(typed, spelling, n=max(1, len(spelling)), cutoff=0.6)
+
+    def far(word: str) -> tuple[int, bool]:
+        edits = _edits(typed, word)
+        return (
+            edits if edits < 2 else 2 if word.startswith(typed) else 3 if edits == 2 else 4
+        ), word not in first
+
+    return f": did you mean {spelling[min(close, key=far)]}?" if close else ""
+
+
+def _edits(one: str, other: str) -> int:
+    """How many letters are left out, put in, changed or swapped with the next one from one word to the other (optimal
+    string alignment)."""
+    before, row = [0], list(range(len(other) + 1))
+    for at, letter in enumerate(one, 1):
+        last, before, row = before, row, [at]
+        for to, there in enumerate(other, 1):
+            edits = min(before[to] + 1, row[-1] + 1, before[to - 1] + (letter != there))
+            if at > 1 and to > 1 and letter == other[to - 2] and one[at - 2] == there:
+                edits = min(edits, last[to - 2] + 1)
+            row.append(edits)
+    return row[-1]

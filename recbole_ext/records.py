@@ -36,8 +36,13 @@ def check_folder(folder: str | Path) -> None:
     """UsageError where there is no such folder: before anything is imported that takes seconds."""
     if not Path(folder).is_dir():
         raise UsageError(
-            f"there is no folder {folder}: name a run, as in runs/<dataset>/<model>-<seed>-<time>"
+            f"there is no folder {folder}{beneath(folder)}: name a run, as in runs/<dataset>/<model>-<seed>-<time>"
         )
+
+
+def beneath(path: str | Path) -> str:
+    """Where a path that does not begin at the root was looked for; empty for one that does."""
+    return "" if Path(path).is_absolute() else f" in {Path.cwd()}"
 
 
 def check_finished_run(folder: Path) -> None:

@@ -1,13 +1,14 @@
 """How every command ends: a package that is not there, a reader that goes away, an interrupt at any time."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from recbole_ext import cli
+from recbole_ext import cli, records
 from recbole_ext.errors import UsageError, missing, needs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,14 +109,43 @@ def test_without_torch_no_command_is_named_that_would_bring_it_unasked(monkeypat
 
 
 NOT_THERE = [
-    ("run --model=GRU4Rex --dataset=shop", "there is no model GRU4Rex: did you mean GRU4Rec?"),
+    ("run --model=GRU4Rek --dataset=shop", "there is no model GRU4Rek: did you mean GRU4Rec?"),
     ("run --model=Pop,GRU4Rex --dataset=shop", "there is no model GRU4Rex: did you mean GRU4Rec?"),
     ("run --model=Pop --dataset=shopp", "there is no dataset shopp: did you mean shop?"),
     ("run --model=Pop --dataset=new --raw_path=new.csv", "there is no file new.csv"),
     ("study new.csv", "there is no file new.csv"),
     ("study shopp", "there is no dataset shopp: did you mean shop?"),
-    ("recommend nowhere --examples", "there is no folder nowhere: name a run"),
-    ("export nowhere --onnx", "there is no folder nowhere: name a run"),
+    (
+        "run --model=Pop --dataset=shop --resume_from=nope.pth",
+        "there is no checkpoint nope.pth: resume_from names",
+    ),
+    ("run --model=Pop --dataset=shop --hidden_sise=4", "unknown key hidden_sise: did you mean hidden_size?"),
+    ("run --model=Pop,SR --dataset=shop --seed=1,2 --hidden_sise=4", "unknown key hidden_sise: did you mean"),
+    ("run --model=Pop --dataset=shop --config_files=a.yaml", "unknown key epoch: did you mean epochs?"),
+    (
+        "run --model=Pop --dataset=shop --neg_sampling=4",
+        "neg_sampling is an old name of RecBole's: write train_neg",
+    ),
+    (
+        "run --model=Pop --dataset=shop --epochs=many",
+        "epochs is 'many': it has to be a whole number of 0 or more",
+    ),
+    ("experiment demo --topc=5", "unknown key topc: did you mean topk?"),
+    ("experiment demo --epochs=many", "epochs is 'many': it has to be a whole number of 0 or more"),
+    ("update run --events x --hidden_sise=4", "unknown key hidden_sise: did you mean hidden_size?"),
+    ("recommend shop --examples", "shop holds no model: name a run's folder that has model/"),
+    ("export shop --onnx", "shop holds no model: name a run's folder that has model/"),
+    ("serve shop", "shop holds no model: name a run's folder that has model/"),
+    ("recommend nowhere --examples", "there is no folder nowhere in {here}: name a run"),
+    (
+        "compare run nope",
+        "nope is no run, as there is no folder {here}/nope: name the folder of a run that ranked",
+    ),
+    (
+        "promote shop nope",
+        "shop and nope are no runs, as there is no file {here}/shop/record.json and no folder",
+    ),
+    ("export nowhere --onnx", "there is no folder nowhere in {here}: name a run"),
     ("update shop --events x", "shop is not the folder of a finished run"),
     ("settings HRNNFet", "there is no model HRNNFet: did you mean HRNNFeat?"),
     ("convert events new.csv", "There is no file new.csv"),
@@ -124,6 +154,11 @@ NOT_THERE = [
 
 def test_what_is_not_there_is_said_before_long_imports(tmp_path):
     (tmp_path / "atomic_data/shop").mkdir(parents=True)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "a.yaml").write_text("epoch: 3\n")
+    (tmp_path / "run").mkdir()
+    records.write(tmp_path / "run", {"model": "GRU4Rec"})
+    (tmp_path / "run/ranks.npz").touch()
     code = (
         "import sys\nfrom recbole_ext import cli\n"
         "for words in sys.argv[1:]:\n    assert cli.main(words.split()) == 2\n"
@@ -134,7 +169,7 @@ def test_what_is_not_there_is_said_before_long_imports(tmp_path):
     assert out == "\n"
     lines = err.splitlines()
     assert len(lines) == len(NOT_THERE)
-    assert [said for (_, said), line in zip(NOT_THERE, lines) if said not in line] == []
+    assert [said for (_, said), line in zip(NOT_THERE, lines) if said.format(here=tmp_path) not in line] == []
 
 
 def test_what_only_long_imports_can_tell_is_left_to_them(tmp_path, monkeypatch):
@@ -159,6 +194,22 @@ def test_what_only_long_imports_can_tell_is_left_to_them(tmp_path, monkeypatch):
     Path("configs/overall.yaml").unlink()
     monkeypatch.setattr(names, "are_installed", lambda *packages: False)
     names.check_early(["nothing"], ["nothing"])
+
+
+def test_keys_that_only_long_imports_can_tell_are_left_to_them(tmp_path, monkeypatch):
+    """Options of converters, which a run says how to give, keys of a user's yaml, and of a blend of his classes."""
+    from recbole_ext.bridge import early
+
+    monkeypatch.chdir(tmp_path)
+    early.check_settings_early(
+        {"max_bad_rows": 0.1, "max-bad-rows": 0.1, "temperature": "x", "single_spec": 1}
+    )
+    (tmp_path / "configs/model").mkdir(parents=True)
+    (tmp_path / "configs/model/Mine.yaml").write_text("depth_of_mine: 3\n")
+    early.check_settings_early({"depth_of_mine": 3})
+    early.check_settings_early({"blend_models": ["a.py:Mine", "Pop"], "depth_of_his": 3})
+    with pytest.raises(UsageError, match="unknown key depth_of_his"):
+        early.check_settings_early({"depth_of_his": 3})
 
 
 # --- a reader that goes away --------------------------------------------------------------------------------
@@ -241,6 +292,127 @@ def test_ctrl_c_while_something_is_imported(program, words, during, said, tmp_pa
     with python(code, *words, cwd=tmp_path) as command:
         out, err = command.communicate()
     assert (command.returncode, out, err) == (130, "", f"interrupted{said}\n")
+
+
+# what a program does first in a test: Ctrl-C is Python's own, and comes again while the sentence is written
+AGAIN = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Again:
+    def __init__(self, stream):
+        self.stream = stream
+    def write(self, text):
+        os.kill(os.getpid(), signal.SIGINT)
+        return self.stream.write(text)
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+sys.stderr = Again(sys.stderr)
+"""
+PROGRAM = """
+import sys, types
+from recbole_ext import __main__ as door
+sys.modules["recbole_ext.cli.promote"] = types.SimpleNamespace(main=work)
+sys.argv[1:] = ["promote"]
+sys.exit(door.main())
+"""
+
+
+def ended(work):
+    """Exit code and output of a program whose command is `promote`, with this `work`."""
+    with python(AGAIN + work + PROGRAM) as command:
+        out, err = command.communicate()
+    return command.returncode, out, err
+
+
+def test_a_second_ctrl_c_right_behind_the_first_leaves_the_sentence():
+    """While the first one is on its way out, and while its sentence is written."""
+    work = """
+def work(arguments, prog):
+    try:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt("continue with --resume_from=x") from stop
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+"""
+    assert ended(work) == (130, "", "interrupted: continue with --resume_from=x\n")
+
+
+def test_a_later_ctrl_c_ends_what_is_being_put_away_and_leaves_the_sentence():
+    work = """
+from recbole_ext import interrupts
+def work(arguments, prog):
+    try:
+        raise KeyboardInterrupt("continue with --resume_from=x")
+    finally:
+        interrupts.AGAIN = 0.0  # the next one is no second press
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            print("not reached")
+        finally:
+            interrupts.AGAIN = 60.0
+"""
+    assert ended(work) == (130, "", "interrupted: continue with --resume_from=x\n")
+
+
+def test_ctrl_c_while_python_shuts_down_shows_no_traceback():
+    work = """
+import atexit
+def work(arguments, prog):
+    atexit.register(lambda: print("not reached"))
+    atexit.register(os.kill, os.getpid(), signal.SIGINT)
+    print("done")
+    return 0
+"""
+    assert ended(work) == (130, "done\n", "")
+
+
+def test_ctrl_c_at_the_very_end_of_python_does_not_kill():
+    work = """
+class Last:  # what a module holds is freed when nothing is called any more that could be interrupted
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=int(signal.SIGINT)):
+        kill(pid, number)
+sys.last = Last()
+def work(arguments, prog):
+    return 0
+"""
+    assert ended(work) == (0, "", "")
+
+
+@pytest.mark.skipif(
+    not hasattr(signal, "pthread_sigmask"), reason="no signals here that could be kept from a child"
+)
+def test_ctrl_c_does_not_reach_a_process_that_is_started_in_between():
+    """Nor one from before its first line; and the parent's own is not lost."""
+    program = """
+import os, signal, subprocess, sys
+from recbole_ext.interrupts import kept_from_children
+signal.signal(signal.SIGINT, signal.default_int_handler)
+child = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGINT); print('goes on', flush=True)"]
+try:
+    with kept_from_children():
+        os.kill(os.getpid(), signal.SIGINT)
+        subprocess.run(child, check=True)
+        print("not before", flush=True)
+except KeyboardInterrupt:
+    print("then", flush=True)
+assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+"""
+    with python(program) as command:
+        out, err = command.communicate()
+    assert (command.returncode, out, err) == (0, "goes on\nnot before\nthen\n", "")
+
+
+def test_a_background_job_goes_on_ignoring_ctrl_c():
+    work = """
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+def work(arguments, prog):
+    os.kill(os.getpid(), signal.SIGINT)
+    print("done")
+    return 4
+"""
+    assert ended(work) == (4, "done\n", "")
 
 
 # --- a terminal is not steered by what a log holds -----------------------------------------------------------

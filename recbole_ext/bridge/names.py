@@ -104,9 +104,7 @@ def check_names(
     """Raise UsageError when no model, or no dataset, is called so; it says which name may be meant."""
     models = known_models()
     if model not in models and (not _is_entered(model) or model.lower() in {name.lower() for name in models}):
-        raise UsageError(
-            refusal(model, methods()) or f"there is no model {model}{did_you_mean(model, models)}"
-        )
+        raise UsageError(refusal(model, methods()) or f"there is no model {model}{_nearest(model, models)}")
     if dataset is not None:
         _check_dataset(dataset, data_path)
 
@@ -140,7 +138,12 @@ def _may_be_composed(model: str) -> bool:
         return True
     composed = [name + method for name in (*recbole_sequential(), *own_models()) for method in methods()]
     known = known_models()
-    return did_you_mean(model, known) != did_you_mean(model, [*known, *composed])
+    return _nearest(model, known) != _nearest(model, [*known, *composed])
+
+
+def _nearest(model: str, known: Iterable[str]) -> str:
+    """`did_you_mean`; of equally near names ours, then RecBole's models of sessions."""
+    return did_you_mean(model, known, [*own_models(), *recbole_sequential()])
 
 
 def _check_dataset(dataset: str, data_path: str | os.PathLike[str] | None) -> None:

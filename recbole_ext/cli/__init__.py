@@ -7,6 +7,7 @@ where nobody reads to the end what is printed.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
@@ -16,6 +17,7 @@ from contextlib import suppress
 from recbole_ext.arguments import exit_code, printable
 from recbole_ext.cli.threads import choose_waiting
 from recbole_ext.errors import UsageError, did_you_mean, missing
+from recbole_ext.interrupts import reason
 
 COMMANDS = {
     "study": "from a log to the model for it: data page, models within a time, tests, a paragraph that says why",
@@ -75,20 +77,21 @@ def usage(prog: str) -> str:
 
 def command(name: str, arguments: Sequence[str], prog: str) -> int:
     """Run the command `name`; whatever ends it becomes an exit code."""
-    choose_waiting(os.environ, trains=name in TRAIN)
     return exit_code(lambda: _command(name, list(arguments), prog))
 
 
 def _command(name: str, arguments: list[str], prog: str) -> int:
     try:
-        do: Callable[[list[str], str], int] = importlib.import_module(f"recbole_ext.cli.{name}").main
+        load = functools.partial(importlib.import_module, f"recbole_ext.cli.{name}")
+        choose_waiting(os.environ, name in TRAIN, load)
+        do: Callable[[list[str], str], int] = load().main
         return do(arguments, prog)
     except ModuleNotFoundError as error:
         return _mistake(missing(error, name, name in TRAIN))
     except UsageError as error:
         return _mistake(error)
     except KeyboardInterrupt as stop:
-        _say(f"interrupted: {str(stop) or GO_ON.get(name, ANEW)}")
+        _say(f"interrupted: {reason(stop) or GO_ON.get(name, ANEW)}")
         return 130
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from recbole_ext.arguments import Arguments
 from recbole_ext.errors import UsageError
-from recbole_ext.records import check_folder
 
 
 def _parser(prog: str) -> Arguments:
@@ -31,9 +30,10 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext export") -> int:
     if not given.onnx:
         raise UsageError("say the format: --onnx is the one that there is")
     from recbole_ext.recommend import require_torch
+    from recbole_ext.run.model_place import place_of
 
     require_torch("a run is exported")
-    check_folder(given.run)
+    place_of(given.run)
     from recbole_ext.recommend.export import export
 
     out = given.out or Path(given.run) / ("onnx-int8" if given.int8 else "onnx")

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_ext.bridge.early import check_checkpoint, check_settings_early
 from recbole_ext.bridge.names import ATOMIC, check_early
 from recbole_ext.errors import UsageError
 from recbole_ext.processes import started
 from recbole_ext.settings.command_line import parse_command_line
-from recbole_ext.settings.files import config_files
+from recbole_ext.settings.files import config_files, load_files
 
 USAGE = """usage: {prog} --model=NAME --dataset=NAME [--key=value ...]
        {prog} --experiment=FILE [--key=value ...]
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str], prog: str = "python run.py") -> int:
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # nothing a user can mend
     settings = parse_command_line(arguments)
     files = _files(settings)
-    _register_files(settings)
+    all_known = not _register_files(settings)
     from recbole_ext.experiment import is_grid
 
     grid = is_grid(settings)
@@ -44,11 +45,15 @@ def main(arguments: Sequence[str], prog: str = "python run.py") -> int:
         raise UsageError("a grid runs in one process, and its cells side by side: start it without torchrun")
     if "experiment" not in settings:  # which names its own models, and those of a command line by labels
         _check_early(settings, {*settings, *(["config_files"] if files else [])})
+        if all_known:  # what a class of the user's reads, its file says
+            check_settings_early(_of_a_run(settings, grid), load_files(files))
     if grid:
         from recbole_ext.experiment.conduct import main as run_grid
 
         return run_grid(settings, files, arguments)
     model, dataset = _names(settings)
+    if settings.get("resume_from"):
+        check_checkpoint(settings["resume_from"])
     from recbole_ext.report.text import result_table
     from recbole_ext.run.run import run
 
@@ -58,15 +63,16 @@ def main(arguments: Sequence[str], prog: str = "python run.py") -> int:
     return 1 if "not_written" in record else 0
 
 
-def _register_files(settings: dict[str, Any]) -> None:
-    """Put names in the place of models that are given as `file.py:Class`."""
+def _register_files(settings: dict[str, Any]) -> bool:
+    """Put names in the place of models that are given as `file.py:Class`; whether there are any."""
     given = settings.get("model")
     models = given.split(",") if isinstance(given, str) else given
     if not isinstance(models, list) or not any(".py:" in str(model) for model in models):
-        return
+        return False
     from recbole_ext.bridge.own_models import named
 
     settings["model"] = ",".join(named(str(model).strip()) for model in models)
+    return True
 
 
 def _files(settings: dict[str, Any]) -> list[str]:
@@ -93,6 +99,14 @@ def _check_early(settings: dict[str, Any], given: set[str]) -> None:
         raise UsageError(
             f"there is no file {raw}, which --raw_path names: name a log, or a folder or a glob of it"
         )
+
+
+def _of_a_run(settings: dict[str, Any], grid: bool) -> dict[str, Any]:
+    """The settings less what is a grid's."""
+    from recbole_ext.experiment import GRID_KEYS
+
+    of_grid = {*GRID_KEYS, "seed", "label"} if grid else set()
+    return {key: value for key, value in settings.items() if key not in of_grid}
 
 
 def _words(settings: dict[str, Any], key: str) -> list[str]:

@@ -72,6 +72,7 @@ def _parser(prog: str) -> Arguments:
 def main(arguments: Sequence[str], prog: str = "recbole-ext serve") -> int:
     """Serve until told to stop; the exit code."""
     given = _parser(prog).parse_args(arguments)
+    from recbole_ext.recommend import check
     from recbole_ext.recommend.serve import require_packages
 
     require_packages()
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext serve") -> int:
     )
     token = _token(given.token, given.token_file)
     check_folder(given.run)
+    check(given.run)
 
     from recbole_ext.recommend.serve.door import Serving
 

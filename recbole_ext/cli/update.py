@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+from recbole_ext import records
 from recbole_ext.arguments import Arguments
+from recbole_ext.bridge.early import check_settings_early
+from recbole_ext.bridge.names import known_models
 from recbole_ext.errors import UsageError, are_installed
 from recbole_ext.records import check_finished_run
 from recbole_ext.settings.command_line import parse_command_line
@@ -55,8 +59,10 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext update") -> int:
     own = {option for action in parser._actions for option in action.option_strings}
     keys = [word for word in arguments if _is_key(word, own)]
     given = parser.parse_args([word for word in arguments if not _is_key(word, own)])
+    settings = parse_command_line(keys)
     if are_installed("torch", "recbole"):  # who lacks them hears that first
         check_finished_run(Path(given.run))
+        _check_settings(Path(given.run), settings)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # nothing a user can mend
     from recbole_ext.recommend.update import update
     from recbole_ext.report.text import result_table
@@ -67,7 +73,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext update") -> int:
         given.events,
         day,
         given.log,
-        parse_command_line(keys),
+        settings,
         rank_old=not given.no_parent,
         max_bad_rows=given.max_bad_rows,
     )
@@ -78,6 +84,13 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext update") -> int:
 def _is_key(word: str, own: set[str]) -> bool:
     """Whether a word is a setting, --key=value, and no option of the command."""
     return word.startswith("--") and "=" in word and word.partition("=")[0] not in own
+
+
+def _check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """UsageError for settings that are wrong whatever the model, of a run whose model is no class of the user's."""
+    model = records.read(folder).get("model") if settings else None
+    if model in known_models() and model != "Blend":  # which may be of such classes
+        check_settings_early(settings)
 
 
 def _day(text: str) -> date:

@@ -13,6 +13,7 @@ from typing import Any
 from recbole_ext.arguments import Arguments, exit_code
 from recbole_ext.convert import converted, sources
 from recbole_ext.errors import UsageError
+from recbole_ext.interrupts import program
 from recbole_ext.wording import several
 
 PROG = "python -m recbole_ext.convert"
@@ -126,4 +127,4 @@ def _convert(source: str, given: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program(main))

@@ -3,6 +3,7 @@
 import sys
 
 from recbole_ext.cli import command
+from recbole_ext.interrupts import program
 
 if __name__ == "__main__":
-    sys.exit(command("compare", sys.argv[1:], "python -m recbole_ext.evaluate"))
+    sys.exit(program(lambda: command("compare", sys.argv[1:], "python -m recbole_ext.evaluate")))

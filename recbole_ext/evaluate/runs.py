@@ -17,6 +17,7 @@ from recbole_ext.files import whole_zip
 from recbole_ext.progress import progress
 from recbole_ext.settings import roles
 
+RANKS = "ranks.npz"
 MOST_KEYS = 3  # in the name of a run
 
 
@@ -39,6 +40,7 @@ def load(folders: Sequence[str | Path], labels: Sequence[str] | None) -> list[Ru
         raise UsageError("there is no run to compare: name the folders of some, as in runs/<dataset>/<run>")
     if labels is not None and len(labels) != len(folders):
         raise UsageError(f"labels are {len(labels)} for {len(folders)} folders: give one a folder")
+    _check_there([Path(folder) for folder in folders])
     runs = []
     with progress("reading ranks", len(folders)) as advance:
         for folder in folders:
@@ -87,18 +89,30 @@ def _short(value: Any) -> str:
     return text if len(text) <= 24 else f"{text[:23]}…"
 
 
+def _check_there(folders: Sequence[Path]) -> None:
+    """Raise UsageError that names the folders that are none of a run, and what each of them lacks."""
+    lacks = {}
+    for folder in folders:
+        here = folder.absolute()
+        missing = [here / name for name in (records.RECORD, RANKS) if not (here / name).is_file()]
+        if missing:
+            lacks[folder] = f"file {missing[0]}" if here.is_dir() else f"folder {here}"
+    if lacks:
+        which = " and ".join(map(str, lacks)) + (" is no run" if len(lacks) == 1 else " are no runs")
+        raise UsageError(
+            f"{which}, as there is no {' and no '.join(lacks.values())}: name the folder of a run that ranked its test "
+            "targets"
+        )
+
+
 def _read(folder: Path) -> Run:
     try:
         record = records.read(folder)
-        if not whole_zip(folder / "ranks.npz"):
+        if not whole_zip(folder / RANKS):
             raise ValueError("ranks.npz was cut or changed since it was written")
-        with np.load(folder / "ranks.npz", allow_pickle=False) as stored:
+        with np.load(folder / RANKS, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         label = str(record.get("label") or record["model"])
-    except FileNotFoundError as error:
-        raise UsageError(
-            f"{folder} has no {Path(error.filename).name}: name the folder of a run that ranked its test targets"
-        ) from error
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise UsageError(f"{folder} is not the folder of a run that can be read: {error}") from error
     for name in ("rank", "item", "item_token", "top", "session_token"):

@@ -12,12 +12,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from recbole_ext.bridge.early import check_settings_early
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.grid import Grid
 from recbole_ext.experiment.names import CELLS
 from recbole_ext.experiment.plan import Experiment, from_command_line
 from recbole_ext.files import cannot_write, check_writable, cleared
+from recbole_ext.interrupts import reason
 from recbole_ext.settings.base import flag
 from recbole_ext.settings.files import merge
 
@@ -25,11 +27,13 @@ from recbole_ext.settings.files import merge
 def main(settings: Mapping[str, Any], files: Sequence[str], arguments: Sequence[str]) -> int:
     """Run the experiment of a parsed command line; the exit code, 1 where a cell has failed."""
     experiment = from_command_line(settings, files)
+    if not any(".py:" in str(entry.model) for entry in experiment.models):
+        check_settings_early(experiment.overrides, experiment.settings)
     command = shlex.join(["python", "run.py", *arguments])
     try:
         return run_experiment(experiment, command, tables="experiment" not in settings)
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(str(stop) or "the same command goes on") from stop
+        raise KeyboardInterrupt(reason(stop) or "the same command goes on") from stop
 
 
 def run_experiment(experiment: Experiment, command: str = "", tables: bool = False) -> int:

@@ -41,7 +41,7 @@ from recbole_ext.report.formats import listed
 from recbole_ext.report.log_page import in_words, log_page
 from recbole_ext.report.study_page import Found, study_page
 from recbole_ext.report.study_text import study_text
-from recbole_ext.run.model_folder import FOLDER, MODEL
+from recbole_ext.run.model_place import FOLDER, MODEL
 from recbole_ext.settings.files import config_files, merge
 from recbole_ext.settings.split import straddles
 from recbole_ext.wording import several

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from recbole_ext.experiment.cells import Job, Outcome, do
+from recbole_ext.interrupts import kept_from_children
 
 IMPORTED = "recbole_ext.experiment.imported"
 
@@ -70,7 +71,8 @@ class Worker:
         self.threads, self.gpu = threads, gpu
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, threads, gpu, dict(os.environ)))
-        self.process.start()
+        with kept_from_children():
+            self.process.start()
         theirs.close()
 
     def give(self, job: Job) -> Worker:
@@ -118,7 +120,7 @@ def _end_with_parent() -> None:
 def _work(connection: Connection, threads: int, gpu: str | None, environ: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environ)  # the server's is that of when it was started
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where nobody has kept it from us
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 

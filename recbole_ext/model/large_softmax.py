@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from recbole_ext.model import kernels
 from recbole_ext.scores.products import by_onednn, product
+from recbole_ext.scores.ways import KERNELS, ONEDNN, OWN, SOFTMAX, took
 
 CPU_CHUNK_LOGITS = 16 << 20  # 384 rows of 43,000 items: of fewer the items' gradient is added up too often
 GPU_CHUNK_BYTES = 512 << 20
@@ -89,7 +90,9 @@ class _LargeSoftmax(torch.autograd.Function):
             mixture = log_rest.to(exact).contiguous(), log_copied.to(exact).contiguous()
         with torch.no_grad(), torch.autocast(states.device.type, enabled=False):
             asked = Asked(states, vectors, target, weight, mixture, dtype, rows, ctx.needs_input_grad[:2])
-            loss, *gradients, share = _way(asked)(asked)
+            way = _way(asked)
+            took(SOFTMAX, _said(way, asked))
+            loss, *gradients, share = way(asked)
             if share is not None and mixture is not None:
                 gradients += [-weight * share, -weight * (1 - share)]
         ctx.save_for_backward(*gradients, *(() if mixture else (None, None)))
@@ -135,6 +138,16 @@ def _way(asked: Asked) -> Callable[[Asked], Found]:
     if found is not None and found.softmax.fuses(asked.states.shape[1]):
         return _fused
     return _of_gradients
+
+
+def _said(way: Callable[[Asked], Found], asked: Asked) -> str:
+    """What a way computes with."""
+    if way is _fused:
+        return f"{KERNELS} without logits in memory"
+    if asked.states.is_cuda:
+        return OWN if kernels.found() is None or asked.dtype == torch.float64 else KERNELS
+    low = asked.dtype != torch.float32 or not by_onednn(asked.states, asked.vectors)
+    return OWN if low and way is _of_probabilities else ONEDNN
 
 
 def _fused(asked: Asked) -> Found:

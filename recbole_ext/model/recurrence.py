@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from recbole_ext.scores.products import linear, product
+from recbole_ext.scores.products import by_onednn, linear, product
+from recbole_ext.scores.ways import GRU, ONEDNN, OWN, took
 
 
 def on_cpu(inputs: Tensor) -> bool:
@@ -50,6 +51,7 @@ class _SideBySide(torch.autograd.Function):
         steps, rows = inputs[0].shape[:2]
         hidden = hh[0].shape[1]
         x = [piece.contiguous().view(steps * rows, -1) for piece in inputs]
+        took(GRU, ONEDNN if by_onednn(x[0], ih[0]) else OWN)
         gates = x[0].new_empty(count, steps, rows, 3, hidden)
         for part in range(count):
             gates[part] = linear(x[part], ih[part], b_ih[part]).view(steps, rows, 3, hidden)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recbole_ext.model import kernels
+from recbole_ext.scores.ways import KERNELS, OWN, ROWS, took
 
 SMALLEST = 1e-12  # as F.normalize: shorter rows are divided by this
 
@@ -53,6 +54,7 @@ def table_rows(table: Tensor, items: Tensor, padding: int = -1) -> Tensor:
     """
     learns = table.is_cuda and table.requires_grad and torch.is_grad_enabled()
     found = kernels.found() if learns else None
+    took(ROWS, OWN if found is None else KERNELS)
     if found is None:
         return F.embedding(items, table, None if padding < 0 else padding)
     rows: Tensor = found.rows.look_up(table, items, padding)

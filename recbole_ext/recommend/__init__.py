@@ -11,6 +11,7 @@ from pathlib import Path
 from recbole_ext.errors import UsageError
 from recbole_ext.recommend.asked import Report, Session
 from recbole_ext.recommend.lists import Lister, Lists, Question
+from recbole_ext.run.model_place import place_of
 
 __all__ = ["Lister", "Lists", "Question", "Report", "Session", "load"]
 
@@ -27,10 +28,21 @@ def load(folder: str | Path, device: str = "cpu") -> Lister:
 
     if exported.is_one(folder):
         return exported.load(folder, device)
-    require_torch(f"{folder} is no exported folder, and a run is opened")
+    check(folder)
     from recbole_ext.recommend import recommender
 
     return recommender.load(folder, device)
+
+
+def check(folder: str | Path) -> None:
+    """UsageError where a folder holds no model, neither a run's nor an exported one, and where a run's model is met
+    without torch: before anything is imported that takes seconds."""
+    from recbole_ext.recommend import exported
+
+    if exported.is_one(folder):
+        return
+    require_torch(f"{folder} is no exported folder, and a run is opened")
+    place_of(folder)
 
 
 def require_torch(what: str) -> None:

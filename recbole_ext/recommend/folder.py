@@ -20,10 +20,9 @@ from recbole_ext.data.catalogue import Catalogue
 from recbole_ext.data.live import Reads
 from recbole_ext.errors import UsageError
 from recbole_ext.plain import config_to_plain
-from recbole_ext.records import check_folder
-from recbole_ext.run.model_folder import FEATURES, FOLDER, FORMAT, ITEMS, MODEL, WEIGHTS
+from recbole_ext.run.model_folder import FEATURES, FORMAT, ITEMS, WEIGHTS
+from recbole_ext.run.model_place import FOLDER, MODEL, place_of
 
-_CHOSEN = "chosen"  # the folder of a study with the model that it takes
 _POPULAR_FIRST = ("Pop", "CategoryPop")
 
 
@@ -89,28 +88,6 @@ class ModelFolder:
         with torch.random.fork_rng(devices=[]):
             model = _without_weights(settings, self.catalogue.for_model(settings), _kept(node, kept))
         return {name: value.shape for name, value in model.named_parameters()}
-
-
-def place_of(folder: str | Path) -> Path:
-    """The model folder of a run's folder, or the folder itself; UsageError where there is neither."""
-    folder = Path(folder)
-    for place in (folder, folder / FOLDER):
-        if (place / MODEL).is_file() or (place / sealed.SUMS).is_file():
-            return place
-    check_folder(folder)
-    inside = _models_in(folder)
-    if inside:
-        more = f" (or another one of {len(inside)})" if len(inside) > 1 else ""
-        raise UsageError(f"{folder} holds no model of its own: take {inside[0]}{more}")
-    raise UsageError(
-        f"{folder} holds no model: name a run's folder that has {FOLDER}/, or train the model again"
-    )
-
-
-def _models_in(folder: Path) -> list[Path]:
-    """Runs' folders with a model right below a folder: the chosen one of a study first, then the latest."""
-    runs = [place.parents[1] for place in folder.glob(f"*/{FOLDER}/{MODEL}")]
-    return sorted(runs, key=lambda run: (run.name == _CHOSEN, run.stat().st_mtime_ns), reverse=True)
 
 
 def read(folder: str | Path) -> ModelFolder:

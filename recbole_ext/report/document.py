@@ -53,13 +53,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn picture: an SVG file's name without suffix and its content; `alt` says in words what it shows."""
+    """A drawn picture: an SVG file's name without suffix and its content; `alt` says in words what it shows.
+
+    phone: the same for a narrow screen.
+    """
 
     kind: ClassVar[str] = "figure"
     name: str
     title: str
     alt: str
     svg: str
+    phone: str
 
     @property
     def file(self) -> str:

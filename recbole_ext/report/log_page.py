@@ -11,6 +11,7 @@ from recbole_ext.report import plots
 from recbole_ext.report.document import Cell, Column, Figure, Prose, Report, Table, section
 from recbole_ext.report.formats import NONE, count, known, score
 from recbole_ext.report.page import render_page
+from recbole_ext.report.pictures import picture
 from recbole_ext.report.tables import numbers, value_cell, words
 from recbole_ext.wording import several
 
@@ -114,9 +115,9 @@ def _figure(
     inches: tuple[float, float],
     draw: Callable[[Any], None],
 ) -> Figure:
-    """The figure that `draw` makes of `inputs` and nothing else, drawn where it is not kept."""
-    return Figure(
-        name, title, alt, kept.get(name, [inputs, alt, inches], lambda: plots.drawn(alt, inches, draw))
+    """The figure that `draw` makes of `inputs` and nothing else: one panel, for any screen."""
+    return picture(
+        kept, inputs, name, title, alt, lambda columns: inches, lambda figure, columns: draw(figure)
     )
 
 

@@ -32,19 +32,26 @@ def sections_of(experiment: Mapping[str, Any], records: Sequence[Mapping[str, An
 
 
 def failed_table(experiment: Mapping[str, Any]) -> Table | None:
-    """Cells that did not finish and why; None where all did."""
+    """Cells that did not finish and why, a reason once for all models and seeds that it is of; None where all did."""
     failed = experiment.get("failed") or []
     if not failed:
         return None
-    columns = [*words("data set", "model"), *numbers("seed"), *words("reason")]
+    columns = [*words("data set", "models"), *numbers("seeds"), *words("reason")]
+    seeds: dict[tuple[str, str, str], list[Any]] = {}  # by data set, reason and model
+    for f in failed:
+        of = (str(f.get("dataset", "")), str(f.get("reason", "")), str(f.get("label", "")))
+        seeds.setdefault(of, []).append(f.get("seed", ""))
+    labels: dict[tuple[str, str, str], list[str]] = {}  # by data set, reason and seeds
+    for (dataset, reason, label), own in seeds.items():
+        labels.setdefault((dataset, reason, ", ".join(map(str, own))), []).append(label)
     rows = [
         [
-            Cell(str(f.get("dataset", ""))),
-            Cell(str(f.get("label", ""))),
-            Cell(str(f.get("seed", "")), sortable(f.get("seed"))),
-            Cell(str(f.get("reason", ""))),
+            Cell(dataset),
+            Cell(", ".join(own)),
+            Cell(of, sortable(seeds[dataset, reason, own[0]][0])),
+            Cell(reason),
         ]
-        for f in failed
+        for (dataset, reason, of), own in labels.items()
     ]
     return Table("failed", f"{several(len(failed), 'run')} failed and missing above", columns, rows)
 

@@ -34,10 +34,10 @@ from recbole_ext.files import torn
 from recbole_ext.model.factored import Factored
 from recbole_ext.plain import config_to_plain
 from recbole_ext.records import run_name
+from recbole_ext.run.model_place import MODEL
 
 FORMAT = 1
-FOLDER = "model"
-MODEL, ITEMS, FEATURES, WEIGHTS = "model.json", "items.json", "items.safetensors", "weights.safetensors"
+ITEMS, FEATURES, WEIGHTS = "items.json", "items.safetensors", "weights.safetensors"
 CARD = "README.md"
 EXAMPLES = 3  # test sessions, without their names, that show what a list looks like
 

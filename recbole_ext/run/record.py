@@ -29,7 +29,8 @@ from recbole_ext.processes import current
 from recbole_ext.report.model_card import model_card
 from recbole_ext.rewards import check_rewards, event_kinds
 from recbole_ext.run.curve import plot_learning_curve
-from recbole_ext.run.model_folder import FOLDER, write_model_folder
+from recbole_ext.run.model_folder import write_model_folder
+from recbole_ext.run.model_place import FOLDER
 from recbole_ext.settings.place import Place
 from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.version import __version__

@@ -48,9 +48,12 @@ def run(
         recbole_ext.errors.UsageError: an unknown name or key, or a combination that cannot work.
         recbole_ext.errors.ConvertError: raw logs that are missing or cannot be read.
     """
+    from recbole_ext.bridge.early import check_checkpoint
     from recbole_ext.run.several import aside, of_this_process
 
     config = configure(model, dataset, of_this_process(config_dict), config_file_list)
+    if config["resume_from"]:
+        check_checkpoint(config["resume_from"])  # before data are converted and read
     from recbole.utils import init_logger, init_seed
 
     from recbole_ext.bridge.patches.logs import end_run

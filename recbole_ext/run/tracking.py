@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_ext.errors import Ended, UsageError, needs
 from recbole_ext.files import write_text
-from recbole_ext.run.model_folder import CARD, FOLDER
+from recbole_ext.run.model_folder import CARD
+from recbole_ext.run.model_place import FOLDER
 from recbole_ext.run.trackers import (
     FAILED,
     FINISHED,

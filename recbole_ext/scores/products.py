@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recbole_ext.scores.ways import LAYERS, ONEDNN, OWN, took
+
 
 @functools.cache
 def _has_onednn() -> bool:
@@ -50,7 +52,9 @@ def _times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As F.linear: x (…, k), weight (m, k), bias (m,); differentiable, once where it is oneDNN's."""
-    if not by_onednn(x, weight):
+    fast = by_onednn(x, weight)
+    took(LAYERS, ONEDNN if fast else OWN)
+    if not fast:
         return torch.nn.functional.linear(x, weight, bias)
     y: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)
     return y.view(*x.shape[:-1], -1)

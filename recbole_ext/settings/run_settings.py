@@ -19,6 +19,8 @@ from recbole_ext.settings.training import Training
 _Asked = TypeVar("_Asked", bound=Settings)
 
 GENERAL: tuple[type[Settings], ...] = (Protocol, Training, Place)
+# keys of Training and Place that some models declare themselves, and then say what they may be
+OF_MODELS_TOO = frozenset({"temperature", "recency"})
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,13 @@ def read_given(given: Mapping[str, Any], model_class: type) -> dict[str, Any]:
     values = dict(given)
     write_back(values, RunSettings.read(values, model_class))
     return values
+
+
+def read_general(given: Mapping[str, Any]) -> None:
+    """Raise UsageError for the first value that no model's run can have; unknown keys, and models' own, are passed
+    over."""
+    for group in GENERAL:
+        group.read({key: value for key, value in _of(group, given).items() if key not in OF_MODELS_TOO})
 
 
 def write_back(values: MutableMapping[str, Any], settings: RunSettings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from recbole_ext.errors import did_you_mean
 from recbole_ext.files import recbole_folder
 from recbole_ext.settings import training
+from recbole_ext.settings.files import configs_dir
 from recbole_ext.settings.of_model import WORKED_OUT, settings_class
 from recbole_ext.settings.run_settings import GENERAL
 
@@ -101,21 +103,24 @@ def _idle(key: str, given: Mapping[str, Any], values: Mapping[str, Any], model: 
 
 def _unknown(key: str, model: str, own: list[str]) -> str:
     """Who reads a key that this model does not, or which name may be meant."""
-    if key in _OLD_NAMES:
-        return f"{key} is an old name of RecBole's: write {_OLD_NAMES[key]}"
-    if key in _GONE:
-        return f"{key} is gone, as {_GONE[key]}: leave it out"
-    general = {name for group in GENERAL for name in group.model_fields}
-    readers = readers_of(key)
+    readers = [] if key in _OLD_NAMES or key in _GONE else readers_of(key)
     if readers:
         near = _longer(key, own) or did_you_mean(key, own)
         who = _several(readers)
         if not near:
             return f"{model} does not read {key}: it is read by {who}"
         return f"{model} does not read {key}{near} ({who} read{'s' * (len(readers) == 1)} {key})"
-    return (
-        f"unknown key {key}{did_you_mean(key, general.union(own, all_model_keys())) or ': nothing reads it'}"
-    )
+    general = {name for group in GENERAL for name in group.model_fields}
+    return said_of_no_model(key, general.union(own, all_model_keys()))
+
+
+def said_of_no_model(key: str, known: Iterable[str]) -> str:
+    """The sentence on a key that no model reads. known: keys that may be meant."""
+    if key in _OLD_NAMES:
+        return f"{key} is an old name of RecBole's: write {_OLD_NAMES[key]}"
+    if key in _GONE:
+        return f"{key} is gone, as {_GONE[key]}: leave it out"
+    return f"unknown key {key}{did_you_mean(key, known) or ': nothing reads it'}"
 
 
 def _longer(key: str, own: Iterable[str]) -> str:
@@ -155,6 +160,12 @@ def all_model_keys() -> set[str]:
     """Keys of any model."""
     ours = [set(settings_class(cls).model_fields) for cls in _models().values()]
     return set().union(*ours, *_recbole_keys().values())
+
+
+def written_keys() -> set[str]:
+    """Keys of any run, as configs/schema.json and RecBole's files have them: no model is imported."""
+    schema = json.loads((configs_dir() / "schema.json").read_text(encoding="utf-8"))
+    return set(schema["properties"]).union(*_recbole_keys().values())
 
 
 def _recbole_keys() -> dict[str, set[str]]:

@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from recbole_ext.model import kernels
 from recbole_ext.model.rows import table_rows
+from recbole_ext.scores.ways import GRU, KERNELS, NORMS, took
 
 
 def speed_up(model: nn.Module, gpu: bool, low: bool) -> None:
@@ -65,6 +66,7 @@ class Normed(nn.LayerNorm):
         found = kernels.found() if learns and not torch.is_autocast_enabled("cuda") else None
         if found is None or len(self.normalized_shape) != 1 or self.weight is None or self.bias is None:
             return super().forward(input)
+        took(NORMS, KERNELS)
         return found.norm.layer_norm(input, self.weight, self.bias, self.eps)
 
 
@@ -90,6 +92,7 @@ def _exact_class(layer: Any) -> Any:
         device = input.data.device.type
         with torch.autocast(device, enabled=False):
             if hx is None and _takes(self, input):
+                took(GRU, KERNELS)
                 return _steps(self, input.float())
             return layer.forward(self, _float32(input), _float32(hx))
 

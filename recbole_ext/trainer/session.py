@@ -25,6 +25,7 @@ from recbole_ext.errors import UsageError
 from recbole_ext.model.factored import Examined, Factored, examine, factored_of
 from recbole_ext.model.objective import Objective, position_loss, row_loss
 from recbole_ext.processes import current, draw_apart
+from recbole_ext.scores import ways
 from recbole_ext.scores.candidates import CandidateScores
 from recbole_ext.scores.factored import FactoredScores, worth_a_copy
 from recbole_ext.scores.table import ItemTable
@@ -64,6 +65,7 @@ class SessionTrainer(Trainer):
         self._learnt: list[Tensor] = []  # of an epoch: listing them takes a hundredth of a small step
         self._rows_chosen = False
         self.rows: RowUpdates | None = None  # known once a training loader is
+        self._told = True  # by which ways steps go, in the log
         self.notes: list[str] = []  # what a reader of the result has to know
 
     # --- what the model allows -------------------------------------------------------------------------
@@ -151,6 +153,8 @@ class SessionTrainer(Trainer):
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """As RecBole's."""
         self._meet_training(train_data)
+        ways.forget()
+        self._told = False
         if self.device.type == "cpu":
             heap.keep()
         try:
@@ -270,10 +274,21 @@ class SessionTrainer(Trainer):
                 self._check_nan(sum(loss) if isinstance(loss, tuple) else loss)
             elif show_progress:
                 batches.set_postfix_str(set_color("GPU RAM: " + get_gpu_usage(self.device), "yellow"))
+        self._tell_ways()
         if summed is None:
             return 0.0
         self._check_nan(sum(summed) if isinstance(summed, tuple) else summed)
         return tuple(part.item() for part in summed) if isinstance(summed, tuple) else summed.item()
+
+    def _tell_ways(self) -> None:
+        """Say once a fit by which ways its steps go."""
+        if self._told:
+            return
+        self._told = True
+        graphs = ", steps as CUDA graphs" if self._graphs is not None and not self._graphs.failed else ""
+        self.logger.info(
+            f"training in {self.settings.precision} on {self.device.type}: {ways.told(self.model)}{graphs}"
+        )
 
     def _begin_average(self) -> None:
         if self.average is None and self.settings.weight_average is not None:

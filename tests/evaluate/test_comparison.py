@@ -432,7 +432,7 @@ def test_fewer_targets_are_refused(write_run):
 def test_what_is_no_run_is_refused(write_run, tmp_path):
     with pytest.raises(UsageError, match="there is no run to compare"):
         compare([])
-    with pytest.raises(UsageError, match=r"nowhere has no record\.json"):
+    with pytest.raises(UsageError, match=r"nowhere is no run, as there is no folder .*nowhere"):
         compare([tmp_path / "nowhere"])
     folder = write_run("A", [1] * 5)
     with pytest.raises(UsageError, match="metric auc is not known"):
@@ -454,7 +454,7 @@ def test_what_is_no_run_is_refused(write_run, tmp_path):
     with pytest.raises(UsageError, match="is not the folder of a run that can be read"):
         compare([folder])
     (folder / "ranks.npz").unlink()
-    with pytest.raises(UsageError, match=r"has no ranks\.npz"):
+    with pytest.raises(UsageError, match=r"is no run, as there is no file .*ranks\.npz: name"):
         compare([folder])
     other = write_run("B", [1] * 5)
     (other / "record.json").write_text("[]")

@@ -464,15 +464,15 @@ def test_what_is_fast_on_a_cpu_has_the_slow_way_s_loss_and_gradients(
 
     fast = steps()
     plain = {
-        "products._has_onednn": lambda: False,
-        "hrnnfeat.on_cpu": lambda _: False,
-        "pointer.known_alone": lambda past: (past, torch.arange(len(past))),
-        "item_encoder.joined": lambda e, f, kept: torch.cat((e * kept.unsqueeze(1), f), dim=1),
-        "objective.chosen_unit_rows": lambda x, rows: unit_rows(x)[rows],
-        "item_features.FeatureEncoder._multiplies": lambda _: False,
+        "scores.products._has_onednn": lambda: False,
+        "model.hrnnfeat.on_cpu": lambda _: False,
+        "model.pointer.known_alone": lambda past: (past, torch.arange(len(past))),
+        "model.item_encoder.joined": lambda e, f, kept: torch.cat((e * kept.unsqueeze(1), f), dim=1),
+        "model.objective.chosen_unit_rows": lambda x, rows: unit_rows(x)[rows],
+        "model.item_features.FeatureEncoder._multiplies": lambda _: False,
     }
     for name, way in plain.items():
-        monkeypatch.setattr(f"recbole_ext.model.{name}", way)
+        monkeypatch.setattr(f"recbole_ext.{name}", way)
     slow = steps()
     assert len(fast) == len(slow)
     for one, other in zip(fast, slow):

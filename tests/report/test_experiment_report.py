@@ -10,12 +10,12 @@ import pytest
 
 from recbole_ext.errors import UsageError
 from recbole_ext.kept import Kept
-from recbole_ext.report import plots, provenance
+from recbole_ext.report import pictures, plots, provenance
 from recbole_ext.report.document import Notes, Prose, Section
 from recbole_ext.report.experiment_report import gather, write_report
 from recbole_ext.report.markdown import plain, render_markdown
 from recbole_ext.report.page import render_page
-from recbole_ext.report.sections import findings, ranking, search, settings, worth
+from recbole_ext.report.sections import ranking, search, settings, worth
 from recbole_ext.report.sections.findings import Findings
 
 
@@ -62,14 +62,16 @@ def written(folder, *parts):
 def test_a_page_is_redrawn_from_what_was_drawn(small, experiment_of, tmp_path, monkeypatch):
     """Byte by byte; other findings are drawn anew."""
     drawn = []
-    monkeypatch.setattr(findings, "drawn", lambda alt, *_: drawn.append(alt) or f"<svg>{len(drawn)}</svg>")
+    monkeypatch.setattr(pictures, "drawn", lambda alt, *_: drawn.append(alt) or f"<svg>{len(drawn)}</svg>")
     parts = (experiment_of([small]), [small], [], [])
     before = written(tmp_path / "a", *parts, Kept(tmp_path / "kept"))
     figures = sum(name.endswith(".svg") for name in before)
-    assert written(tmp_path / "b", *parts, Kept(tmp_path / "kept")) == before and len(drawn) == figures > 1
+    assert (
+        written(tmp_path / "b", *parts, Kept(tmp_path / "kept")) == before and len(drawn) == 2 * figures > 2
+    )
     small["models"][0]["metrics"]["ndcg@10"]["mean"] += 0.001
     written(tmp_path / "c", *parts, Kept(tmp_path / "kept"))
-    assert len(drawn) == 2 * figures
+    assert len(drawn) == 4 * figures
 
 
 def titled(section, title):
@@ -179,6 +181,22 @@ def test_a_label_in_a_picture_stays_as_it_is(small):
         ranking.forest(Findings({**small, "tests": []}, [], [], None, look, "x")).svg.encode()
     )
     assert "0.12345 <i> & 1.98765" in [text.text for text in svg.findall(".//{*}text")]
+
+
+def test_a_picture_for_a_phone_shows_the_same(example):
+    for figure in gather(*example).figures:
+        wide, narrow = (ET.fromstring(svg.encode()) for svg in (figure.svg, figure.phone))
+        assert narrow.get("viewBox").split()[2] == "316.8"
+        panels, words = (
+            [{each.get("id") or each.text for each in svg.iterfind(path)} for svg in (wide, narrow)]
+            for path in (".//{*}g[@id]", ".//{*}text")
+        )
+        named = [{one for one in ids if one.startswith("axes_")} for ids in panels]
+        assert named[0] == named[1] != set()
+        told = [
+            {text for text in texts if re.search("[a-zA-Z]", text)} for texts in words
+        ]  # ticks may be others
+        assert told[0] == told[1] != set()
 
 
 def test_the_answer_stands_first_and_failed_runs_are_said(page):
@@ -501,6 +519,29 @@ def test_all_failed(tmp_path, experiment_of):
     assert "no memory" in text and "run.py &#39;--model=a b&#39;" in text
     assert set(files) == {"index.html", "report.md", "report.csv"}
     assert files["report.csv"].decode().count("\n") == 1
+
+
+def test_why_runs_failed_is_said_once_for_all_that_it_is_of():
+    failed = [
+        {"dataset": data, "label": label, "seed": seed, "reason": reason}
+        for data, label, seed, reason in (
+            ("toy", "A", 1, "no column item"),
+            ("toy", "A", 2, "no column item"),
+            ("toy", "B", 1, "no column item"),
+            ("toy", "B", 2, "no column item"),
+            ("toy", "C", 2, "no column item"),
+            ("toy", "C", 1, "no memory"),
+            ("other", "A", 1, "no column item"),
+        )
+    ]
+    table = provenance.failed_table({"failed": failed})
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["toy", "A, B", "1, 2", "no column item"],
+        ["toy", "C", "2", "no column item"],
+        ["toy", "C", "1", "no memory"],
+        ["other", "A", "1", "no column item"],
+    ]
+    assert table.caption == "7 runs failed and missing above"
 
 
 def test_a_comparison_without_models_is_a_section_without_tables(experiment_of):

@@ -176,6 +176,25 @@ def test_pictures_shrink_to_the_window_and_do_not_scroll(page, width):
     assert len(shown) > 5 and all(one == ["BODY", True, 100] for one in shown)
 
 
+@pytest.mark.parametrize("width", [360, 420, 1000, 1400])
+def test_labels_in_pictures_are_large_enough_to_read(page, width):
+
+    resize(page, width)
+    page.execute_script("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    shown = page.execute_async_script(
+        "const images = [...document.querySelectorAll('figure img')], done = arguments[0];"
+        "Promise.all(images.map(e => e.decode())).then(() =>"  # the other picture of the two, once it is there
+        " done(images.map(e => [e.currentSrc, e.getBoundingClientRect().width])))"
+    )
+    assert len(shown) == 13
+    for source, pixels in shown:
+        svg = base64.b64decode(source.partition("base64,")[2]).decode()
+        points = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
+        sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg)]
+        assert sizes and min(sizes) * pixels / points > 8
+        assert (points < 400) == (width < 960)
+
+
 def test_it_prints_with_folded_tables_open_and_folds_them_again(page):
     answer = page.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True})
     pdf = base64.b64decode(answer["data"])

@@ -12,7 +12,10 @@ from recbole_ext.run.run import build_config
 from recbole_ext.settings import tables
 from recbole_ext.settings.base import Settings
 from recbole_ext.settings.files import config_files, configs_dir, load_files, load_yaml
-from recbole_ext.settings.run_settings import GENERAL
+from recbole_ext.settings.place import Place
+from recbole_ext.settings.run_settings import GENERAL, OF_MODELS_TOO
+from recbole_ext.settings.training import Training
+from recbole_ext.settings.unread import all_model_keys, written_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,6 +36,15 @@ def test_schema_knows_every_key_of_the_yaml_files(models):
         for file in (configs_dir() / folder).glob("*.yaml"):
             assert set(load_yaml(file)) <= known, file
     assert set(load_files(config_files("overall.yaml") + config_files("sessions.yaml"))) <= known
+
+
+def test_keys_are_known_before_models_are_imported(models):
+    """What is said early of a command line holds: no key and no value is refused that a model takes."""
+    written = written_keys()
+    assert {key for group in (*GENERAL, *models.values()) for key in group.model_fields} <= written
+    assert all_model_keys() - {"device"} <= written and "hidden_sise" not in written
+    own = {key for cls in models.values() for key in cls.model_fields}
+    assert {key for group in (Training, Place) for key in group.model_fields if key in own} == OF_MODELS_TOO
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)

@@ -306,3 +306,45 @@ def test_metrics_of_labels_need_labels(write_log, make_config, random_log, metri
     write_log(random_log())
     with pytest.raises(UsageError, match=f"names {metrics[-1]}, .* set eval_args.mode"):
         make_config(metrics=metrics, valid_metric=metrics[0])
+
+
+@pytest.mark.parametrize("name", ["Hit", "MRR", "MAP", "Recall", "NDCG", "Precision"])
+@pytest.mark.parametrize("piece", [1, 97, 5000])
+def test_metrics_by_pieces_are_recboles_bit_by_bit_in_less_memory(name, piece, monkeypatch):
+    import tracemalloc
+
+    from recbole.evaluator import metrics
+    from recbole.evaluator.collector import DataStruct
+
+    from recbole_ext.bridge.patches import metrics as ours
+    from recbole_ext.bridge.registry import install
+
+    install()  # what numpy has dropped
+    draw = torch.Generator().manual_seed(1)
+    hits = (torch.rand(2000, 20, generator=draw) < 0.1).int()
+    more = torch.randint(0, 4, (2000, 1), generator=draw).int()
+    data = DataStruct()
+    data.set("rec.topk", torch.cat((hits, (hits.sum(1, keepdim=True) + more).clamp(min=1).int()), dim=1))
+    metric = getattr(metrics, name)({"topk": [1, 5, 20], "metric_decimal_place": 17})
+    monkeypatch.setattr(ours, "PIECE", piece)
+    peaks, found = [], []
+    for measure in (metric.calculate_metric, lambda data: ours.measured(metric, data)):
+        tracemalloc.start()
+        found.append(measure(data))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert found[0] == found[1] and len(found[0]) == 3 and found[0][f"{name.lower()}@20"] > 0
+    assert piece != 97 or peaks[1] < peaks[0] / 2
+    assert "topk_result" not in vars(metric)  # it is as it was
+
+
+def test_a_metric_of_ones_own_is_asked_as_it_is():
+    from recbole.evaluator import metrics
+
+    from recbole_ext.bridge.patches.metrics import measured
+
+    class Own(metrics.NDCG):
+        def calculate_metric(self, data):
+            return {"own@5": data}
+
+    assert measured(Own({"topk": [5], "metric_decimal_place": 4}), 0.5) == {"own@5": 0.5}

@@ -246,3 +246,19 @@ def test_a_loss_that_is_no_number_stops_training(build):
         network.item_embedding.weight[1:] = float("nan")
     with pytest.raises(ValueError, match="nan"):
         trainer._train_epoch(train, 0)
+
+
+def test_the_log_says_once_by_which_ways_steps_go(build, caplog):
+    (train, valid, _), _, trainer = build("GRU4Rec", epochs=2, train_loss="softmax")
+    with caplog.at_level("INFO"):
+        trainer.fit(train, valid, saved=False, verbose=False)
+    (said,) = [line for line in caplog.messages if line.startswith("training in ")]
+    told = said.removeprefix("training in fp32 on cpu: ")
+    ways = [way for way in ("oneDNN", "torch's own operations") if f" by {way}" in told]
+    assert told != said and ways and "graphs" not in told
+    parts = {
+        part
+        for each in told.split("; ")
+        for part in each.partition(" by ")[0].replace(" and ", ", ").split(", ")
+    }
+    assert parts == {"softmax", "GRU", "linear layers", "looked-up rows"}

@@ -91,6 +91,47 @@ def _mean_of_lists(self: Any, metric: str, value: np.ndarray) -> dict[str, float
     return found
 
 
+PIECE = 1 << 14  # targets: 3 MB of numbers for lists of 20
+
+
+def measured(metric: Any, data: Any) -> dict[str, float]:
+    """What `metric.calculate_metric(data)` returns, bit by bit, in little memory.
+
+    RecBole's metrics of hits make up to six matrices (T, K) of 8 bytes each, of which the mean over T is all that is
+    asked for. Here they are made by pieces.
+    """
+    if type(metric) not in _of_hits() or max(metric.topk) < 2:  # numpy sums a single column in another order
+        return dict(metric.calculate_metric(data))
+    from recbole.evaluator.collector import DataStruct
+
+    table = data.get("rec.topk")  # (T, K + 1)
+    values: list[tuple[str, np.ndarray]] = []
+
+    def take(name: str, value: np.ndarray) -> dict[str, float]:
+        values.append((name, value))
+        return {}
+
+    metric.topk_result = take
+    total, name = np.empty((0, max(metric.topk))), ""
+    try:
+        for piece in table.split(PIECE):
+            part = DataStruct()
+            part.set("rec.topk", piece)
+            metric.calculate_metric(part)
+            name, value = values.pop()
+            # row by row, as over all at once
+            total = np.concatenate((total, value)).sum(axis=0, keepdims=True)
+    finally:
+        del metric.topk_result
+    return dict(metric.topk_result(name, total / len(table)))
+
+
+def _of_hits() -> tuple[type, ...]:
+    from recbole.evaluator import metrics
+
+    return metrics.Hit, metrics.MRR, metrics.MAP, metrics.Recall, metrics.NDCG, metrics.Precision
+
+
 def patch_metric_rows() -> None:
     """Count MRR, MAP and NDCG of all rows at once: the same numbers to the last bit."""
     from recbole.evaluator import metrics

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from recbole_ext.bridge.patches.metrics import measured
+
 EXACT_DECIMALS = 17
 
 
 def patch_exact_scores() -> None:
-    """Let the Evaluator keep its last result unrounded, in `exact`, and validation compare that."""
+    """Let the Evaluator keep its last result unrounded, in `exact`, and validation compare that; metrics by pieces."""
     from recbole.evaluator import Evaluator
     from recbole.trainer.trainer import Trainer
 
@@ -19,7 +21,7 @@ def patch_exact_scores() -> None:
         self.exact = {}
         for name in self.metrics:
             self.metric_class[name].decimal_place = EXACT_DECIMALS
-            self.exact.update(self.metric_class[name].calculate_metric(dataobject))
+            self.exact.update(measured(self.metric_class[name], dataobject))
         places = self.config["metric_decimal_place"]
         return {key: round(value, places) for key, value in self.exact.items()}
 

@@ -7,7 +7,6 @@ gradients can be small; states, sums and gates are float32.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
@@ -16,10 +15,11 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recbole_ext.model.kernels.probe import AMPERE, Kept, runs
+
 SEQUENCES = 16  # of a block: the fewest that matrix units take
 WARPS = 8
 WIDTHS = (16, 32, 64, 128)  # of states that fit
-AMPERE = (8, 0)  # older ones multiply no bfloat16
 FORWARD, BACKWARD = torch.float16, torch.bfloat16  # what is multiplied
 
 
@@ -209,21 +209,18 @@ class _Recurrence(torch.autograd.Function):
         return d_input, d_weight, flat.sum(0) if ctx.biased else None, None
 
 
-@functools.cache
+@Kept
 def fits(hidden: int) -> bool:
     """Whether the GPU takes states of this width; the weights have to fit a block's memory (200 KB for 128)."""
     if hidden not in WIDTHS or torch.cuda.get_device_capability() < AMPERE:
         return False
-    with torch.enable_grad():
-        gates, weight = (
-            torch.zeros(1, 1, 3 * hidden, device="cuda"),
-            torch.zeros(3 * hidden, hidden, device="cuda"),
-        )
-        try:
-            recurrence(gates.requires_grad_(), weight, None).sum().backward()
-        except Exception:  # too little memory in a block, an older GPU: cuDNN does the same
-            return False
-    return True
+    return runs(lambda: _try(hidden))
+
+
+@torch.enable_grad()
+def _try(hidden: int) -> None:
+    gates = torch.zeros(1, 1, 3 * hidden, device="cuda", requires_grad=True)
+    recurrence(gates, torch.zeros(3 * hidden, hidden, device="cuda"), None).sum().backward()
 
 
 def recurrence(gates: Tensor, weight: Tensor, bias: Tensor | None, batch_first: bool = False) -> Tensor:

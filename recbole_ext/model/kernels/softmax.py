@@ -9,13 +9,14 @@ are short.
 
 from __future__ import annotations
 
-import functools
 from functools import partial
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from recbole_ext.model.kernels.probe import AMPERE, Kept, runs
 
 BLOCK = 4096
 WARPS = 16
@@ -279,19 +280,17 @@ PULL_TARGETS = 128
 MOST_PARTS = 16
 
 
-@functools.cache
+@Kept
 def fuses(width: int) -> bool:
     """Whether `fused` is the faster way for vectors of this width, and the GPU takes it."""
-    if width > WIDEST or torch.cuda.get_device_capability() < (8, 0):  # older ones multiply no bfloat16
+    if width > WIDEST or torch.cuda.get_device_capability() < AMPERE:
         return False
+    return runs(lambda: _try(width))
+
+
+def _try(width: int) -> None:
     vectors = torch.zeros(1, width, dtype=torch.bfloat16, device="cuda")
-    try:
-        fused(
-            vectors, vectors, torch.zeros(1, dtype=torch.int64, device="cuda"), torch.ones(1, device="cuda")
-        )
-    except Exception:  # too little memory in a block
-        return False
-    return True
+    fused(vectors, vectors, torch.zeros(1, dtype=torch.int64, device="cuda"), torch.ones(1, device="cuda"))
 
 
 def fused(

@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Any
 
 from recbole_ext.errors import UsageError
+from recbole_ext.interrupts import kept_from_children
 from recbole_ext.recommend.serve.door import COUNTS, Serving, Swap, announce, bind, say, tell_swap, url
 
 PAUSE = 1.0  # seconds between two starts of a worker that does not come up
@@ -118,7 +119,8 @@ class _Watch:
         while len(self.workers) < self.serving.workers:
             here, there = context.Pipe()
             process = context.Process(target=_work, args=(self.serving, there), name="worker")
-            process.start()
+            with kept_from_children():
+                process.start()
             there.close()
             self.workers.append(_Worker(process, here, self.accepted))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -71,11 +72,15 @@ def cost_picture(found: Findings) -> Figure | None:
     if not shown:
         return None
 
-    def draw(figure: Any) -> None:
-        axes = plots.panels(figure, 1, len(shown), sharey=True)
+    def lines(columns: int) -> int:
+        return math.ceil(len(shown) / columns)
+
+    def draw(figure: Any, columns: int) -> None:
+        axes = plots.panels(figure, lines(columns), columns, sharey=True)
         named = [_draw_costs(panel, found, key, models) for panel, (key, models) in zip(axes, shown.items())]
         axes[0].set_ylim(bottom=max(0.0, axes[0].get_ylim()[0]))
-        axes[0].set_ylabel(metric_name(metric))
+        for panel in axes[::columns]:
+            panel.set_ylabel(metric_name(metric))
         for panel, places in zip(axes, named):
             _name_points(figure, panel, places)
 
@@ -85,9 +90,12 @@ def cost_picture(found: Findings) -> Figure | None:
     )
     title = f"{metric_name(metric)} against cost, mean over seeds; upper left: more for less"
     title += plots.off_scale_note(comparison, [metric]).replace("◂", "▾")
-    return found.figure(
-        found.name("cost"), title, f"Quality against training time: {spoken}", (plots.WIDTH, 3.8), draw
-    )
+    alt = f"Quality against training time: {spoken}"
+
+    def inches(columns: int) -> tuple[float, float]:
+        return plots.WIDTH, 3.8 * lines(columns)
+
+    return found.figure(found.name("cost"), title, alt, inches, draw, len(shown))
 
 
 def _draw_costs(

@@ -10,7 +10,8 @@ from typing import Any
 
 from recbole_ext.kept import Kept, digest
 from recbole_ext.report.document import Figure
-from recbole_ext.report.plots import Style, drawn
+from recbole_ext.report.pictures import Inches, picture
+from recbole_ext.report.plots import Style
 
 Fields = Mapping[str, Any]
 
@@ -36,11 +37,16 @@ class Findings:
         return "-".join([self.stem, *map(slug, words)])
 
     def figure(
-        self, name: str, title: str, alt: str, inches: tuple[float, float], draw: Callable[[Any], None]
+        self,
+        name: str,
+        title: str,
+        alt: str,
+        inches: Callable[[int], Inches],
+        draw: Callable[[Any, int], None],
+        columns: int = 1,
     ) -> Figure:
-        """The figure that `draw` makes of these findings and nothing else, as `plots.drawn`."""
-        inputs = (self._sum, alt, inches)
-        return Figure(name, title, alt, self.kept.get(name, inputs, lambda: drawn(alt, inches, draw)))
+        """The figure that `draw` makes of these findings and nothing else, as `pictures.picture` documents it."""
+        return picture(self.kept, self._sum, name, title, alt, inches, draw, columns)
 
     @cached_property
     def _sum(self) -> str:

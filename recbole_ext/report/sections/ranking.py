@@ -184,11 +184,12 @@ def forest(findings: Findings) -> Figure | None:
     models, metrics = comparison["models"], comparison["metrics"]
     if not models or not metrics:
         return None
-    columns = min(3, len(metrics))
-    lines = math.ceil(len(metrics) / columns)
 
-    def draw(figure: Any) -> None:
-        axes = plots.panels(figure, lines, columns)
+    def lines(columns: int) -> int:
+        return math.ceil(len(metrics) / columns)
+
+    def draw(figure: Any, columns: int) -> None:
+        axes = plots.panels(figure, lines(columns), columns)
         for panel, metric in zip(axes, metrics):
             found = {m["model"]: plots.metric_of(m, metric) for m in models}
             near = plots.on_scale(comparison, metric)
@@ -205,7 +206,9 @@ def forest(findings: Findings) -> Figure | None:
             panel.set_title(metric_name(metric))
         plots.rows_named(axes, columns, [m["model"] for m in models])
 
-    height = lines * (0.75 + 0.31 * len(models))
+    def inches(columns: int) -> tuple[float, float]:
+        return plots.WIDTH, lines(columns) * (0.75 + 0.31 * len(models))
+
     banded = any(baseline in plots.on_scale(comparison, metric) for metric in metrics)
     band = f"; the grey band is the interval of the baseline {baseline}" if banded else ""
     ticks = any(len(plots.metric_of(m, metrics[0]).get("seed_values") or []) > 1 for m in models)
@@ -213,4 +216,4 @@ def forest(findings: Findings) -> Figure | None:
     title += plots.off_scale_note(comparison, metrics)
     first = plots.read_out([(m["model"], plots.metric_of(m, metrics[0])) for m in models])
     alt = f"Dot plot of {metric_name(metrics[0])} with 95 % intervals on {comparison['dataset']}: {first}"
-    return findings.figure(findings.name("ranking"), title, alt, (plots.WIDTH, height), draw)
+    return findings.figure(findings.name("ranking"), title, alt, inches, draw, min(3, len(metrics)))

@@ -115,11 +115,12 @@ def search_picture(found: Findings) -> Figure | None:
     if not shown:
         return None
     metrics = " / ".join(dict.fromkeys(str(r.get("valid_metric")) for r in found.records))
-    columns = min(4, len(shown))
-    lines = math.ceil(len(shown) / columns)
 
-    def draw(figure: Any) -> None:
-        axes = plots.panels(figure, lines, columns, sharey=True)
+    def lines(columns: int) -> int:
+        return math.ceil(len(shown) / columns)
+
+    def draw(figure: Any, columns: int) -> None:
+        axes = plots.panels(figure, lines(columns), columns, sharey=True)
         for panel in axes[len(shown) :]:
             panel.set_axis_off()
         for i, (panel, search) in enumerate(zip(axes, shown)):
@@ -137,8 +138,12 @@ def search_picture(found: Findings) -> Figure | None:
         "pruned; dashed: the expected best of so many drawn at random from these, with its standard deviation"
     )
     read = plots.read_out([(str(search["label"]), {"mean": _best(search)}) for search in shown])
-    size = (max(7.2, min(plots.WIDTH, 3.0 * columns + 0.6)), 0.7 + 2.1 * lines)
-    return found.figure(found.name("search"), title, f"Searches. Best validation score: {read}", size, draw)
+    alt = f"Searches. Best validation score: {read}"
+
+    def inches(columns: int) -> tuple[float, float]:
+        return max(7.2, min(plots.WIDTH, 3.0 * columns + 0.6)), 0.7 + 2.1 * lines(columns)
+
+    return found.figure(found.name("search"), title, alt, inches, draw, min(4, len(shown)))
 
 
 def _draw_search(panel: Any, search: Fields, style: plots.Style) -> None:

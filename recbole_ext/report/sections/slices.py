@@ -42,11 +42,12 @@ def slice_dots(found: Findings, number: int, dimension: str) -> Figure | None:
     labels = [m["model"] for m in comparison["models"]]
     near = plots.on_scale(comparison, metric)
     near |= _within_reach(parts, labels, metric, near)
-    columns = min(4, len(parts))
-    lines = math.ceil(len(parts) / columns)
 
-    def draw(figure: Any) -> None:
-        axes = plots.panels(figure, lines, columns, sharex=True)
+    def lines(columns: int) -> int:
+        return math.ceil(len(parts) / columns)
+
+    def draw(figure: Any, columns: int) -> None:
+        axes = plots.panels(figure, lines(columns), columns, sharex=True)
         for panel, part in zip(axes, parts):
             rows = [(label, plots.in_slice(part, label, metric)) for label in labels]
             plots.dots(panel, rows, found.look, near)
@@ -59,7 +60,9 @@ def slice_dots(found: Findings, number: int, dimension: str) -> Figure | None:
         for panel in axes[-columns:]:
             panel.set_xlabel(metric_name(metric))
 
-    height = lines * (0.95 + 0.25 * len(labels)) + 0.1
+    def inches(columns: int) -> tuple[float, float]:
+        return plots.WIDTH, lines(columns) * (0.95 + 0.25 * len(labels)) + 0.1
+
     few = "; a grey panel has fewer than 100 targets" if any(p.get("small") for p in parts) else ""
     title = f"{metric_name(metric)} by {spaced(dimension)}, 95 % intervals, one scale{few}"
     title += "" if near >= set(labels) else plots.OFF_SCALE
@@ -70,7 +73,7 @@ def slice_dots(found: Findings, number: int, dimension: str) -> Figure | None:
     )
     name = found.name(f"by-{number}", dimension)
     alt = f"Dot plots of {metric_name(metric)} by {spaced(dimension)}. {spoken}"
-    return found.figure(name, title, alt, (plots.WIDTH, height), draw)
+    return found.figure(name, title, alt, inches, draw, min(4, len(parts)))
 
 
 SLICE_MARKS = (("o", True), ("s", False), ("^", True), ("D", False), ("v", True), ("P", False))
@@ -85,7 +88,9 @@ def cold_and_warm(found: Findings) -> Figure | None:
     metric = comparison["metrics"][0]
     labels = [m["model"] for m in comparison["models"]]
 
-    def draw(figure: Any) -> None:
+    beside = min(4, len(parts))  # names of marks above the panel
+
+    def draw(figure: Any, columns: int) -> None:
         panel = figure.subplots()
         for row, label in enumerate(labels):
             means = [mean for part in parts if (mean := plots.mean_in(part, label, metric)) is not None]
@@ -101,7 +106,7 @@ def cold_and_warm(found: Findings) -> Figure | None:
             panel.plot([], [], marker, color=style.colour, mfc=style.face, label=_legend_text(handle))
         panel.set_xlabel(metric_name(metric))
         plots.name_rows(panel, labels)
-        figure.legend(loc="outside upper left", ncols=min(4, len(parts)), frameon=False, fontsize=8.5)
+        figure.legend(loc="outside upper left", ncols=columns, frameon=False, fontsize=8.5)
 
     spoken = "; ".join(
         f"{label}: "
@@ -111,8 +116,11 @@ def cold_and_warm(found: Findings) -> Figure | None:
         for label in labels[:12]
     )
     title = f"{metric_name(metric)} on cold and warm items, 95 % intervals"
-    size = (9.0, 1.05 + 0.31 * len(labels))
-    return found.figure(found.name("cold-warm"), title, f"{title}. {spoken}", size, draw)
+
+    def inches(columns: int) -> tuple[float, float]:
+        return 9.0, 0.85 + 0.2 * math.ceil(len(parts) / columns) + 0.31 * len(labels)
+
+    return found.figure(found.name("cold-warm"), title, f"{title}. {spoken}", inches, draw, beside)
 
 
 def _within_reach(

@@ -41,12 +41,13 @@ def learning_curves(found: Findings) -> Figure | None:
     labels += [label for label in curves if label not in found.look]
     curves = {label: curves[label] for label in labels}
     metrics = " / ".join(dict.fromkeys(str(r.get("valid_metric")) for r in found.records))
-    columns = min(4, len(labels))
-    lines = math.ceil(len(labels) / columns)
 
-    def draw(figure: Any) -> None:
-        axes = plots.panels(figure, lines, columns, sharey=True)
-        _draw_curves(figure, axes, curves, found.look)
+    def lines(columns: int) -> int:
+        return math.ceil(len(labels) / columns)
+
+    def draw(figure: Any, columns: int) -> None:
+        axes = plots.panels(figure, lines(columns), columns, sharey=True)
+        _draw_curves(figure, axes, curves, found.look, columns)
         for i, panel in enumerate(axes):
             if i % columns == 0:
                 panel.set_ylabel(f"validation {metrics}")
@@ -59,12 +60,19 @@ def learning_curves(found: Findings) -> Figure | None:
         "dotted: the best of any model; every model has its own scale of epochs"
     )
     alt = f"Learning curves. Best validation score: {plots.read_out(best)}"
-    size = (min(plots.WIDTH, 3.0 * columns + 0.6), 0.7 + 2.1 * lines)
-    return found.figure(found.name("learning"), title, alt, size, draw)
+
+    def inches(columns: int) -> tuple[float, float]:
+        return min(plots.WIDTH, 3.0 * columns + 0.6), 0.7 + 2.1 * lines(columns)
+
+    return found.figure(found.name("learning"), title, alt, inches, draw, min(4, len(labels)))
 
 
 def _draw_curves(
-    figure: Any, axes: Sequence[Any], curves: Mapping[str, Runs], look: Mapping[str, plots.Style]
+    figure: Any,
+    axes: Sequence[Any],
+    curves: Mapping[str, Runs],
+    look: Mapping[str, plots.Style],
+    columns: int,
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
@@ -85,19 +93,19 @@ def _draw_curves(
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         plots.y_grid(panel)
     if 1 < len(lines_of) <= len(LINES):
-        _name_seeds(figure, lines_of)
+        _name_seeds(figure, lines_of, len(LINES) if columns > 1 else 3)
     lowest = min(y for runs in curves.values() for _, points in runs for _, y in points)
     if lowest < plots.FLOOR * min(peaks):  # first epochs would squeeze all later ones
         axes[0].set_ylim(bottom=plots.FLOOR * min(peaks))
 
 
-def _name_seeds(figure: Any, lines_of: Mapping[Any, Any]) -> None:
+def _name_seeds(figure: Any, lines_of: Mapping[Any, Any], beside: int) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D([], [], color=plots.QUIET, ls=line, label=f"seed {seed}") for seed, line in lines_of.items()
     ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=len(LINES), frameon=False, handlelength=3)
+    figure.legend(handles=handles, loc="outside upper left", ncols=beside, frameon=False, handlelength=3)
 
 
 def _peak(runs: Runs) -> float:

@@ -17,6 +17,7 @@ import pytest
 import recbole_ext
 from recbole_ext.cli import main
 from recbole_ext.recommend.serve.door import Serving
+from recbole_ext.run.model_place import MODEL
 from recbole_ext.settings.limits import Limits
 
 WAIT = 120  # seconds after which a test gives up
@@ -269,7 +270,7 @@ def test_several_workers_share_the_port_and_outlive_one_another(hrnn, vstan, tmp
         (["runs/nowhere"], "there is no folder"),
         (["."], "holds no model"),
         (["BROKEN"], "weights.safetensors was cut or changed"),
-        ([".", "--host", "no.such.host.invalid"], "no address of this machine"),
+        (["some", "--host", "no.such.host.invalid"], "no address of this machine"),
         ([".", "--token", "two words"], "the token is empty or not plain text"),
         ([".", "--token-file", "nothing"], "--token-file nothing cannot be read"),
         ([".", "--token-file", "empty"], "the token is empty"),
@@ -278,6 +279,8 @@ def test_several_workers_share_the_port_and_outlive_one_another(hrnn, vstan, tmp
 def test_what_cannot_be_served_is_said_in_a_sentence(arguments, said, broken, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").write_text(" \n")
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / MODEL).touch()
     given = [str(broken) if word == "BROKEN" else word for word in arguments]
     assert main(["serve", *given, *([] if "--port" in given else ["--port", "0"])]) == 2
     lines = capfd.readouterr().err.splitlines()
@@ -325,6 +328,7 @@ def test_every_option_arrives(tmp_path, monkeypatch):
     words += ["--max-body", "2000", "--token-file", str(tmp_path / "token")]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "current").mkdir()
+    (tmp_path / "current" / MODEL).touch()
     assert main(["serve", "current", *words]) == 0
     limits = Limits(sessions=11, events=12, k=13, queue=14, batch=15, body=2000, timeout=1.5, grace=7)
     assert got == [Serving(tmp_path / "current", "::1", 81, 3, 5, "meta", "secret", limits)]
