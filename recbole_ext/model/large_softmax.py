@@ -19,10 +19,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recbole_ext.model import kernels
-from recbole_ext.model.products import by_onednn, product
+from recbole_ext.model.products import by_onednn, product, small_exponentials, takes_bf16
 
 CPU_CHUNK_LOGITS = 16 << 20  # 384 rows of 43,000 items: of fewer the items' gradient is added up too often
 GPU_CHUNK_BYTES = 512 << 20
+CPU_TILED_LOGITS = 96 << 20  # of bfloat16, all kept until their rows' sums are known: 2,336 rows of 43,000 items
+TILE = 1024  # items
+BELOW_TARGET = 40.0
+SMALL = 4.5e-5  # exp(-10), by which the largest exponential may be wrong
 Mixture = tuple[Tensor, Tensor]  # log_rest (N,), log_copied (N,)
 Mixed = tuple[Tensor, Tensor, Tensor]  # the two of some rows, and the softmax's share in each
 FEWEST_ROWS = 32  # of a chunk on the CPU, below which products are slow
@@ -129,7 +133,8 @@ class Asked(NamedTuple):
 def _way(asked: Asked) -> Callable[[Asked], Found]:
     """The fastest of the ways below."""
     if asked.states.device.type == "cpu":
-        return _of_probabilities
+        low = asked.dtype == torch.bfloat16 and takes_bf16(asked.states.device)
+        return _of_exponentials if low else _of_probabilities
     low = asked.states.is_cuda and asked.dtype == torch.bfloat16 and all(asked.wanted)
     found = kernels.found() if low else None
     if found is not None and found.softmax.fuses(asked.states.shape[1]):
@@ -209,6 +214,57 @@ def _of_probabilities(asked: Asked) -> Found:
         d_states = d_states.sub_(table[target]).mul_(pull).to(states.dtype)
     if d_vectors is not None:
         d_vectors = (d_vectors.T if by_column else d_vectors).to(exact).contiguous()
+        d_vectors = d_vectors.index_add_(0, target, x * pull, alpha=-1).to(vectors.dtype)
+    return total.to(_at_least_float32(states.dtype)), d_states, d_vectors, share
+
+
+def _of_exponentials(asked: Asked) -> Found:
+    """The same, in bfloat16 on a CPU that multiplies it: tile by tile of items, each of which stays in a core's cache.
+
+    e_ri = exp(l_ri - l_r,target - 40) comes with the product. So a row's exponentials sum to Z = exp(-40) / p_target,
+    its states' gradient is that of e over Z, and for that of the vectors the rows are divided by Z, which is known once
+    all tiles are made. All e are small enough (`small_exponentials`) where no p_target is below exp(-30).
+    """
+    states, vectors, target, weight, mixture, dtype, _, wanted = asked
+    x, table = states.to(dtype), vectors.to(dtype)
+    candidates, width = table.shape
+    own = (x.float() * table[target].float()).sum(1)  # l of the targets, as the products sum them
+    shift = (own + BELOW_TARGET).to(dtype)
+    shifted, ones = F.pad(x, (0, 2)), F.pad(table, (0, 2))  # an even number of columns
+    shifted[:, width], ones[:, width] = -shift, 1
+    total = torch.zeros(())
+    pull = torch.empty(len(x), 1)
+    share = None if mixture is None else torch.empty(len(x))
+    d_states = torch.zeros(len(x), width) if wanted[0] else None
+    d_vectors: Tensor | None = None
+    rows = max(FEWEST_ROWS, CPU_TILED_LOGITS // candidates // 16 * 16)
+    for first in range(0, len(x), rows):
+        piece = slice(first, first + rows)
+        tiles = []
+        z = torch.zeros(len(x[piece]))
+        for ones_of_tile, of_tile in zip(ones.split(TILE), table.split(TILE)):
+            tile = small_exponentials(shifted[piece], ones_of_tile)
+            z += tile.sum(1, dtype=torch.float32)
+            if d_states is not None:
+                d_states[piece] += tile @ of_tile
+            if wanted[1]:
+                tiles.append(tile)
+        if not z.isfinite().all() or z.max() > SMALL:
+            return _of_probabilities(asked)
+        loss = z.log() + (shift[piece].float() - own[piece])
+        value, pull[piece, 0] = _weighed(loss, weight[piece], _mixed(mixture, share, piece))
+        total += value
+        if d_states is not None:
+            d_states[piece] /= z.unsqueeze(1)
+        if wanted[1]:
+            pulled = (x[piece] * (pull[piece] / z.unsqueeze(1))).to(dtype)
+            if d_vectors is None:
+                d_vectors = torch.zeros(candidates, width)
+            for of_tile, tile in zip(d_vectors.split(TILE), tiles):
+                of_tile += tile.T @ pulled
+    if d_states is not None:
+        d_states = d_states.sub_(table[target]).mul_(pull).to(states.dtype)
+    if d_vectors is not None:
         d_vectors = d_vectors.index_add_(0, target, x * pull, alpha=-1).to(vectors.dtype)
     return total.to(_at_least_float32(states.dtype)), d_states, d_vectors, share
 

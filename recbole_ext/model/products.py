@@ -33,6 +33,25 @@ def by_onednn(a: Tensor, b: Tensor) -> bool:
     return a.numel() > 0 and b.numel() > 0 and bool(torch.backends.mkldnn.enabled) and not autocast
 
 
+def takes_bf16(device: torch.device) -> bool:
+    """Whether `small_exponentials` is there: oneDNN, and a CPU whose units multiply bfloat16."""
+    return device.type == "cpu" and _has_onednn() and torch.backends.mkldnn.enabled and _multiplies_bf16()
+
+
+@functools.cache
+def _multiplies_bf16() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.cpu._is_avx512_bf16_supported()
+
+
+def small_exponentials(x: Tensor, weight: Tensor) -> Tensor:
+    """(n, m) bfloat16 of exp(x @ weight.T), where all are far below 1; x (n, k) and weight (m, k) bfloat16.
+
+    As oneDNN's sigmoid, which it takes of a product before that is rounded: exp(y) / (1 + exp(y)), an exp(y)-th less.
+    """
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "sigmoid", [], "")
+    return found
+
+
 def product(a: Tensor, b: Tensor) -> Tensor:
     """a (n, k) @ b (k, m); not differentiable where it is oneDNN's."""
     return _times(a, b.T) if by_onednn(a, b) else a @ b
