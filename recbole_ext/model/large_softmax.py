@@ -240,16 +240,16 @@ def _of_exponentials(asked: Asked) -> Found:
     rows = max(FEWEST_ROWS, CPU_TILED_LOGITS // candidates // 16 * 16)
     for first in range(0, len(x), rows):
         piece = slice(first, first + rows)
-        tiles = []
-        z = torch.zeros(len(x[piece]))
+        tiles, sums = [], []
         for ones_of_tile, of_tile in zip(ones.split(TILE), table.split(TILE)):
             tile = small_exponentials(shifted[piece], ones_of_tile)
-            z += tile.sum(1, dtype=torch.float32)
+            sums.append(tile.sum(1))  # rounded; asked for float32, torch would copy the tile
             if d_states is not None:
                 d_states[piece] += tile @ of_tile
             if wanted[1]:
                 tiles.append(tile)
-        if not z.isfinite().all() or z.max() > SMALL:
+        z = torch.stack(sums).sum(0, dtype=torch.float32)
+        if not bool(z.max() < SMALL):
             return _of_probabilities(asked)
         loss = z.log() + (shift[piece].float() - own[piece])
         value, pull[piece, 0] = _weighed(loss, weight[piece], _mixed(mixture, share, piece))
@@ -259,9 +259,10 @@ def _of_exponentials(asked: Asked) -> Found:
         if wanted[1]:
             pulled = (x[piece] * (pull[piece] / z.unsqueeze(1))).to(dtype)
             if d_vectors is None:
-                d_vectors = torch.zeros(candidates, width)
-            for of_tile, tile in zip(d_vectors.split(TILE), tiles):
-                of_tile += tile.T @ pulled
+                d_vectors = torch.cat([tile.T @ pulled for tile in tiles]).float()
+            else:
+                for of_tile, tile in zip(d_vectors.split(TILE), tiles):
+                    of_tile += tile.T @ pulled
     if d_states is not None:
         d_states = d_states.sub_(table[target]).mul_(pull).to(states.dtype)
     if d_vectors is not None:
