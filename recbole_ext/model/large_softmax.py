@@ -257,12 +257,14 @@ def _of_exponentials(asked: Asked) -> Found:
         if d_states is not None:
             d_states[piece] /= z.unsqueeze(1)
         if wanted[1]:
-            pulled = (x[piece] * (pull[piece] / z.unsqueeze(1))).to(dtype)
+            pulled = (x[piece] * (pull[piece] / z.unsqueeze(1))).to(dtype).T.contiguous()
             if d_vectors is None:
-                d_vectors = torch.cat([tile.T @ pulled for tile in tiles]).float()
+                d_vectors = torch.empty(candidates, width)
+                for of_tile, tile in zip(d_vectors.split(TILE), tiles):
+                    of_tile.copy_((pulled @ tile).T)
             else:
                 for of_tile, tile in zip(d_vectors.split(TILE), tiles):
-                    of_tile += tile.T @ pulled
+                    of_tile += (pulled @ tile).T
     if d_states is not None:
         d_states = d_states.sub_(table[target]).mul_(pull).to(states.dtype)
     if d_vectors is not None:

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from recbole_ext.model import kernels
+from recbole_ext.model.products import linear
 from recbole_ext.model.rows import table_rows
 
 
 def speed_up(model: nn.Module, gpu: bool, low: bool) -> None:
     """Give the model's layers these forwards; gpu: what helps a GPU; low: what `precision: bf16` asks for."""
-    faster = {FeedForward: FedForward} | (FASTER if gpu else {}) | (EXACT if low else {})
+    faster = {FeedForward: FedForward} | (FASTER if gpu else {nn.Linear: Mapped}) | (EXACT if low else {})
     for module in model.modules():
         # the class, and no attribute of the object, so that copies are whole
         module.__class__ = faster.get(type(module), type(module))
@@ -37,6 +38,16 @@ class FedForward(FeedForward):
             return super().forward(input_tensor)
         found = self.dropout(self.dense_2(F.gelu(self.dense_1(input_tensor))))
         return self.LayerNorm(found + input_tensor)
+
+
+class Mapped(nn.Linear):
+    """A linear map whose products in training are oneDNN's, on a CPU; ranking keeps torch's last bits."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(…, m) of rows (…, k)."""
+        if not self.training or not torch.is_grad_enabled():
+            return super().forward(input)
+        return linear(input, self.weight, self.bias)
 
 
 class MergedAttention(MultiHeadAttention):
