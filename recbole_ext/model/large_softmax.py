@@ -4,8 +4,8 @@ The logits of some rows are made, turned into their own gradient in place and mu
 of one chunk of rows and backward costs nothing. The idea of forming the gradient in the forward pass is Liger-Kernel's
 fused linear cross-entropy (Hsu et al. 2024). On a GPU Triton kernels do without logits in memory, or turn them into
 gradients (kernels/softmax.py), or torch's own operations where there is none. On a CPU rows become probabilities in
-one pass of torch's softmax, and what makes a gradient of these, the one at the target and the weight, is done to the
-products, which are small.
+one pass of torch's softmax, or in bfloat16 exponentials as the product is made; what makes a gradient of these, the one
+at the target and the weight, is done to the products, which are small.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
 
 def _rows_in_a_chunk(rows: int, candidates: int, dtype: torch.dtype, device: torch.device) -> int:
     if device.type == "cpu":
-        return max(FEWEST_ROWS, CPU_CHUNK_LOGITS // candidates // 16 * 16)
+        most = CPU_TILED_LOGITS if _tiles(dtype, device) else CPU_CHUNK_LOGITS
+        return max(FEWEST_ROWS, most // candidates // 16 * 16)
     most = max(1, GPU_CHUNK_BYTES // (candidates * dtype.itemsize))
     chunks = -(-rows // most)
     return max(1, -(-rows // max(chunks, 1)))  # chunks of one size
@@ -133,13 +134,16 @@ class Asked(NamedTuple):
 def _way(asked: Asked) -> Callable[[Asked], Found]:
     """The fastest of the ways below."""
     if asked.states.device.type == "cpu":
-        low = asked.dtype == torch.bfloat16 and takes_bf16(asked.states.device)
-        return _of_exponentials if low else _of_probabilities
+        return _of_exponentials if _tiles(asked.dtype, asked.states.device) else _of_probabilities
     low = asked.states.is_cuda and asked.dtype == torch.bfloat16 and all(asked.wanted)
     found = kernels.found() if low else None
     if found is not None and found.softmax.fuses(asked.states.shape[1]):
         return _fused
     return _of_gradients
+
+
+def _tiles(dtype: torch.dtype, device: torch.device) -> bool:
+    return dtype == torch.bfloat16 and takes_bf16(device)
 
 
 def _fused(asked: Asked) -> Found:
@@ -223,9 +227,10 @@ def _of_exponentials(asked: Asked) -> Found:
 
     e_ri = exp(l_ri - l_r,target - 40) comes with the product. So a row's exponentials sum to Z = exp(-40) / p_target,
     its states' gradient is that of e over Z, and for that of the vectors the rows are divided by Z, which is known once
-    all tiles are made. All e are small enough (`small_exponentials`) where no p_target is below exp(-30).
+    all tiles are made. All e are small enough (`small_exponentials`) where no p_target is below exp(-30); where one is,
+    the way of probabilities is gone.
     """
-    states, vectors, target, weight, mixture, dtype, _, wanted = asked
+    states, vectors, target, weight, mixture, dtype, rows, wanted = asked
     x, table = states.to(dtype), vectors.to(dtype)
     candidates, width = table.shape
     own = (x.float() * table[target].float()).sum(1)  # l of the targets, as the products sum them
@@ -237,7 +242,6 @@ def _of_exponentials(asked: Asked) -> Found:
     share = None if mixture is None else torch.empty(len(x))
     d_states = torch.zeros(len(x), width) if wanted[0] else None
     d_vectors: Tensor | None = None
-    rows = max(FEWEST_ROWS, CPU_TILED_LOGITS // candidates // 16 * 16)
     for first in range(0, len(x), rows):
         piece = slice(first, first + rows)
         tiles, sums = [], []

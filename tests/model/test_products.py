@@ -11,7 +11,7 @@ from recbole_ext.model.item_features import FeatureEncoder, ItemTokens
 from recbole_ext.model.large_softmax import softmax_loss
 from recbole_ext.model.passes import Sums, chosen_unit_rows, joined
 from recbole_ext.model.recurrence import side_by_side
-from recbole_ext.model.rows import unit_rows
+from recbole_ext.model.rows import table_rows, unit_rows
 
 
 def close(found, expected, share=1e-5):
@@ -114,6 +114,30 @@ def test_joined_parts_are_masked_and_side_by_side():
     kept = torch.tensor([True, False, True, True, False, True])
     slow = gradients(lambda i, f: torch.cat((i * kept.unsqueeze(1), f), dim=1), [ids, features])
     close(gradients(lambda i, f: joined(i, f, kept), [ids, features]), slow, 0.0)
+
+
+@pytest.mark.parametrize("uses", [("all", "rows"), ("rows", "rows"), ("rows", "all", "all")], ids=" ".join)
+def test_rows_of_joined_parts_are_looked_up(uses):
+    """Once, or twice, beside the whole or alone; and again, as the first gradients are not to be kept."""
+    ids, features = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 2, dtype=torch.float64)
+    kept = torch.tensor([True, False, True, True, False, True])
+    items = torch.tensor([[5, 1], [0, 5]])
+
+    def made(table, rows):
+        parts = {"all": table.square().flatten(), "rows": rows.sin().flatten()}
+        return torch.cat([parts[use] * place for place, use in enumerate(uses, 1)])
+
+    def fast(i, f):
+        table = joined(i, f, kept)
+        found = made(table, table_rows(table, items))
+        torch.autograd.grad(found.sum(), table.grad_fn.next_functions[0][0].variable, retain_graph=True)
+        return found
+
+    def slow(i, f):
+        table = torch.cat((i * kept.unsqueeze(1), f), dim=1)
+        return made(table, F.embedding(items, table))
+
+    close(gradients(fast, [ids, features]), gradients(slow, [ids, features]), 1e-12)
 
 
 def test_sums_are_a_product_with_their_matrix():
