@@ -23,7 +23,9 @@ from recbole_ext.model.products import by_onednn, product, small_exponentials, t
 
 CPU_CHUNK_LOGITS = 16 << 20  # 384 rows of 43,000 items: of fewer the items' gradient is added up too often
 GPU_CHUNK_BYTES = 512 << 20
-CPU_TILED_LOGITS = 96 << 20  # of bfloat16, all kept until their rows' sums are known: 2,336 rows of 43,000 items
+CPU_TILED_LOGITS = (
+    96 << 20
+)  # of bfloat16, all kept until their rows' sums are known: 2,336 rows of 43,000 items
 TILE = 1024  # items
 BELOW_TARGET = 40.0
 SMALL = 4.5e-5  # exp(-10), by which the largest exponential may be wrong

@@ -15,9 +15,6 @@ from torch.autograd.function import once_differentiable
 from recbole_ext.model.rows import SMALLEST
 
 
-BLOCK = 512  # rows that several operations pass over while they are in a core's cache
-
-
 def joined(ids: Tensor, features: Tensor, kept: Tensor) -> Tensor:
     """(n, d + e) of ids (n, d), zero where not kept (n,), and features (n, e), side by side; differentiable once.
 
@@ -61,12 +58,9 @@ def chosen_unit_rows(vectors: Tensor, rows: Tensor) -> Tensor:
 class _ChosenUnitRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, rows: Tensor) -> Tensor:
-        unit = vectors.new_empty(len(rows), vectors.shape[1])
-        size = vectors.new_empty(len(rows), 1)
-        for row, own, length in zip(rows.split(BLOCK), unit.split(BLOCK), size.split(BLOCK)):
-            torch.index_select(vectors, 0, row, out=own)
-            torch.linalg.vector_norm(own, dim=-1, keepdim=True, out=length).clamp_min_(SMALLEST)
-            own.div_(length)
+        unit = vectors.index_select(0, rows)
+        size = torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_min_(SMALLEST)
+        unit.div_(size)
         ctx.save_for_backward(unit, size, rows)
         ctx.count = len(vectors)
         return unit
@@ -76,13 +70,11 @@ class _ChosenUnitRows(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         unit, size, rows = ctx.saved_tensors
         dy, count = gradients[0], len(rows)
+        along = (unit * dy).sum(-1, keepdim=True)
         inverse = torch.where(size > SMALLEST, size.reciprocal(), 0.0)
         own = unit.new_empty(count + 1, unit.shape[1])
         own[count] = 0  # for those that are not chosen
-        pieces = (piece.split(BLOCK) for piece in (own[:count], dy, unit, inverse))
-        for found, d, u, scale in zip(*pieces):
-            along = (u * d).sum(-1, keepdim=True)
-            torch.addcmul(d, u, along, value=-1, out=found).mul_(scale)
+        torch.addcmul(dy, unit, along, value=-1, out=own[:count]).mul_(inverse)
         place = rows.new_full((ctx.count,), count)
         place[rows] = torch.arange(count)
         return own.index_select(0, place), None  # faster than putting them where they belong

@@ -35,12 +35,15 @@ def by_onednn(a: Tensor, b: Tensor) -> bool:
 
 def takes_bf16(device: torch.device) -> bool:
     """Whether `small_exponentials` is there: oneDNN, and a CPU whose units multiply bfloat16."""
-    return device.type == "cpu" and _has_onednn() and torch.backends.mkldnn.enabled and _multiplies_bf16()
+    return (
+        device.type == "cpu" and _has_onednn() and bool(torch.backends.mkldnn.enabled) and _multiplies_bf16()
+    )
 
 
 @functools.cache
 def _multiplies_bf16() -> bool:
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and torch.cpu._is_avx512_bf16_supported()
+    says = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # older torch has no such question
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and bool(says())
 
 
 def small_exponentials(x: Tensor, weight: Tensor) -> Tensor:

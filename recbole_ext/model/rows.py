@@ -46,7 +46,9 @@ class _UnitRows(torch.autograd.Function):
         return torch.addcmul(dy, unit, along, value=-1).mul_(inverse), None
 
 
-Collected = list[tuple[Tensor, Tensor]]  # items (k,) that were looked up, and the gradients (k, d) of their rows
+Collected = list[
+    tuple[Tensor, Tensor]
+]  # items (k,) that were looked up, and the gradients (k, d) of their rows
 
 
 class _Rows(torch.autograd.Function):
