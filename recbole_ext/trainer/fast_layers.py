@@ -1,10 +1,9 @@
 """Layers of a model as they train fastest, with the same weights under the same names.
 
-Anywhere: RecBole's GELU becomes torch's. On a CPU linear maps are multiplied by oneDNN, and dropout draws its mask faster,
-the same one. On a GPU: an embedding's gradient is made without a sort, a layer norm is one
-kernel each way, RecBole's attention makes queries, keys and values in one product. GRU on a GPU under `precision:
-bf16`: its steps are one kernel each way, in float32 but for what is multiplied; other recurrent layers stay in float32
-altogether.
+Anywhere: RecBole's GELU becomes torch's. On a CPU: linear maps are multiplied by oneDNN, and dropout draws its mask
+faster, the same one. On a GPU: an embedding's gradient is made without a sort, a layer norm is one kernel each way,
+RecBole's attention makes queries, keys and values in one product. GRU on a GPU under `precision: bf16`: its steps are
+one kernel each way, in float32 but for what is multiplied; other recurrent layers stay in float32 altogether.
 """
 
 from __future__ import annotations
