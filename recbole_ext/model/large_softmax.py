@@ -4,8 +4,8 @@ The logits of some rows are made, turned into their own gradient in place and mu
 of one chunk of rows and backward costs nothing. The idea of forming the gradient in the forward pass is Liger-Kernel's
 fused linear cross-entropy (Hsu et al. 2024). On a GPU Triton kernels do without logits in memory, or turn them into
 gradients (kernels/softmax.py), or torch's own operations where there is none. On a CPU rows become probabilities in
-one pass of torch's softmax, and what makes a gradient of these, the one at the target and the weight, is done to the
-products, which are small.
+one pass of torch's softmax, or in bfloat16 exponentials as the product is made; what makes a gradient of these, the one
+at the target and the weight, is done to the products, which are small.
 """
 
 from __future__ import annotations
@@ -19,11 +19,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recbole_ext.model import kernels
-from recbole_ext.scores.products import by_onednn, product
+from recbole_ext.scores.products import by_onednn, product, small_exponentials, takes_bf16
 from recbole_ext.scores.ways import KERNELS, ONEDNN, OWN, SOFTMAX, took
 
 CPU_CHUNK_LOGITS = 16 << 20  # 384 rows of 43,000 items: of fewer the items' gradient is added up too often
 GPU_CHUNK_BYTES = 512 << 20
+CPU_TILED_LOGITS = (
+    96 << 20
+)  # of bfloat16, all kept until their rows' sums are known: 2,336 rows of 43,000 items
+TILE = 1024  # items
+BELOW_TARGET = 40.0
+SMALL = 4.5e-5  # exp(-10), by which the largest exponential may be wrong
 Mixture = tuple[Tensor, Tensor]  # log_rest (N,), log_copied (N,)
 Mixed = tuple[Tensor, Tensor, Tensor]  # the two of some rows, and the softmax's share in each
 FEWEST_ROWS = 32  # of a chunk on the CPU, below which products are slow
@@ -65,7 +71,8 @@ def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
 
 def _rows_in_a_chunk(rows: int, candidates: int, dtype: torch.dtype, device: torch.device) -> int:
     if device.type == "cpu":
-        return max(FEWEST_ROWS, CPU_CHUNK_LOGITS // candidates // 16 * 16)
+        most = CPU_TILED_LOGITS if _tiles(dtype, device) else CPU_CHUNK_LOGITS
+        return max(FEWEST_ROWS, most // candidates // 16 * 16)
     most = max(1, GPU_CHUNK_BYTES // (candidates * dtype.itemsize))
     chunks = -(-rows // most)
     return max(1, -(-rows // max(chunks, 1)))  # chunks of one size
@@ -132,7 +139,7 @@ class Asked(NamedTuple):
 def _way(asked: Asked) -> Callable[[Asked], Found]:
     """The fastest of the ways below."""
     if asked.states.device.type == "cpu":
-        return _of_probabilities
+        return _of_exponentials if _tiles(asked.dtype, asked.states.device) else _of_probabilities
     low = asked.states.is_cuda and asked.dtype == torch.bfloat16 and all(asked.wanted)
     found = kernels.found() if low else None
     if found is not None and found.softmax.fuses(asked.states.shape[1]):
@@ -148,6 +155,10 @@ def _said(way: Callable[[Asked], Found], asked: Asked) -> str:
         return OWN if kernels.found() is None or asked.dtype == torch.float64 else KERNELS
     low = asked.dtype != torch.float32 or not by_onednn(asked.states, asked.vectors)
     return OWN if low and way is _of_probabilities else ONEDNN
+
+
+def _tiles(dtype: torch.dtype, device: torch.device) -> bool:
+    return dtype == torch.bfloat16 and takes_bf16(device)
 
 
 def _fused(asked: Asked) -> Found:
@@ -222,6 +233,60 @@ def _of_probabilities(asked: Asked) -> Found:
         d_states = d_states.sub_(table[target]).mul_(pull).to(states.dtype)
     if d_vectors is not None:
         d_vectors = (d_vectors.T if by_column else d_vectors).to(exact).contiguous()
+        d_vectors = d_vectors.index_add_(0, target, x * pull, alpha=-1).to(vectors.dtype)
+    return total.to(_at_least_float32(states.dtype)), d_states, d_vectors, share
+
+
+def _of_exponentials(asked: Asked) -> Found:
+    """The same, in bfloat16 on a CPU that multiplies it: tile by tile of items, each of which stays in a core's cache.
+
+    e_ri = exp(l_ri - l_r,target - 40) comes with the product. So a row's exponentials sum to Z = exp(-40) / p_target,
+    its states' gradient is that of e over Z, and for that of the vectors the rows are divided by Z, which is known once
+    all tiles are made. All e are small enough (`small_exponentials`) where no p_target is below exp(-30); where one is,
+    the way of probabilities is gone.
+    """
+    states, vectors, target, weight, mixture, dtype, rows, wanted = asked
+    x, table = states.to(dtype), vectors.to(dtype)
+    candidates, width = table.shape
+    own = (x.float() * table[target].float()).sum(1)  # l of the targets, as the products sum them
+    shift = (own + BELOW_TARGET).to(dtype)
+    shifted, ones = F.pad(x, (0, 2)), F.pad(table, (0, 2))  # an even number of columns
+    shifted[:, width], ones[:, width] = -shift, 1
+    total = torch.zeros(())
+    pull = torch.empty(len(x), 1)
+    share = None if mixture is None else torch.empty(len(x))
+    d_states = torch.zeros(len(x), width) if wanted[0] else None
+    d_vectors: Tensor | None = None
+    for first in range(0, len(x), rows):
+        piece = slice(first, first + rows)
+        tiles, sums = [], []
+        for ones_of_tile, of_tile in zip(ones.split(TILE), table.split(TILE)):
+            tile = small_exponentials(shifted[piece], ones_of_tile)
+            sums.append(tile.sum(1))  # rounded; asked for float32, torch would copy the tile
+            if d_states is not None:
+                d_states[piece] += tile @ of_tile
+            if wanted[1]:
+                tiles.append(tile)
+        z = torch.stack(sums).sum(0, dtype=torch.float32)
+        if not bool(z.max() < SMALL):
+            return _of_probabilities(asked)
+        loss = z.log() + (shift[piece].float() - own[piece])
+        value, pull[piece, 0] = _weighed(loss, weight[piece], _mixed(mixture, share, piece))
+        total += value
+        if d_states is not None:
+            d_states[piece] /= z.unsqueeze(1)
+        if wanted[1]:
+            pulled = (x[piece] * (pull[piece] / z.unsqueeze(1))).to(dtype).T.contiguous()
+            if d_vectors is None:
+                d_vectors = torch.empty(candidates, width)
+                for of_tile, tile in zip(d_vectors.split(TILE), tiles):
+                    of_tile.copy_((pulled @ tile).T)
+            else:
+                for of_tile, tile in zip(d_vectors.split(TILE), tiles):
+                    of_tile += (pulled @ tile).T
+    if d_states is not None:
+        d_states = d_states.sub_(table[target]).mul_(pull).to(states.dtype)
+    if d_vectors is not None:
         d_vectors = d_vectors.index_add_(0, target, x * pull, alpha=-1).to(vectors.dtype)
     return total.to(_at_least_float32(states.dtype)), d_states, d_vectors, share
 

@@ -16,7 +16,10 @@ from recbole_ext.model.rows import SMALLEST
 
 
 def joined(ids: Tensor, features: Tensor, kept: Tensor) -> Tensor:
-    """(n, d + e) of ids (n, d), zero where not kept (n,), and features (n, e), side by side; differentiable once."""
+    """(n, d + e) of ids (n, d), zero where not kept (n,), and features (n, e), side by side; differentiable once.
+
+    It collects the gradients of rows that `table_rows` looks up, of each of which autograd would make a whole table.
+    """
     both: Tensor = _Joined.apply(ids, features, kept.unsqueeze(1).to(ids.dtype))
     return both
 
@@ -25,6 +28,7 @@ class _Joined(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, ids: Tensor, features: Tensor, mask: Tensor) -> Tensor:
         ctx.save_for_backward(mask)
+        ctx.collected = []  # which the result's `grad_fn` has
         ctx.width = width = ids.shape[1]
         both = ids.new_empty(len(ids), width + features.shape[1])
         torch.mul(ids, mask, out=both[:, :width])
@@ -35,7 +39,13 @@ class _Joined(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         (mask,) = ctx.saved_tensors
-        return gradients[0][:, : ctx.width] * mask, gradients[0][:, ctx.width :], None
+        d_ids = gradients[0][:, : ctx.width] * mask
+        d_features = gradients[0][:, ctx.width :].clone(memory_format=torch.contiguous_format)
+        for items, rows in ctx.collected:
+            d_ids.index_add_(0, items, rows[:, : ctx.width] * mask[items])
+            d_features.index_add_(0, items, rows[:, ctx.width :])
+        ctx.collected.clear()
+        return d_ids, d_features, None
 
 
 def chosen_unit_rows(vectors: Tensor, rows: Tensor) -> Tensor:

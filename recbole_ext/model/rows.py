@@ -47,11 +47,39 @@ class _UnitRows(torch.autograd.Function):
         return torch.addcmul(dy, unit, along, value=-1).mul_(inverse), None
 
 
+Collected = list[
+    tuple[Tensor, Tensor]
+]  # items (k,) that were looked up, and the gradients (k, d) of their rows
+
+
+class _Rows(torch.autograd.Function):
+    """Rows whose gradients go to a list that the table's own backward adds up, which autograd runs after this one."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, items: Tensor, collected: Collected) -> Tensor:
+        ctx.save_for_backward(items)
+        ctx.into = collected
+        return F.embedding(items, table)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
+        (items,) = ctx.saved_tensors
+        ctx.into.append((items.flatten(), gradients[0].flatten(0, -2)))
+        return None, None, None
+
+
 def table_rows(table: Tensor, items: Tensor, padding: int = -1) -> Tensor:
-    """(…, d) rows `items` (…) of a table (n, d), as F.embedding; on a GPU with a faster gradient.
+    """(…, d) rows `items` (…) of a table (n, d), as F.embedding; with a faster gradient on a GPU, and of a table that
+    collects them (passes.py) on a CPU.
 
     padding: a row without gradient.
     """
+    collected: Collected | None = getattr(table.grad_fn, "collected", None)
+    if collected is not None and torch.is_grad_enabled():
+        took(ROWS, OWN)
+        one_by_one: Tensor = _Rows.apply(table, items, collected)
+        return one_by_one
     learns = table.is_cuda and table.requires_grad and torch.is_grad_enabled()
     found = kernels.found() if learns else None
     took(ROWS, OWN if found is None else KERNELS)

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from recbole_ext.scores.ways import LAYERS, ONEDNN, OWN, took
 
@@ -37,6 +36,28 @@ def by_onednn(a: Tensor, b: Tensor) -> bool:
     return a.numel() > 0 and b.numel() > 0 and bool(torch.backends.mkldnn.enabled) and not autocast
 
 
+def takes_bf16(device: torch.device) -> bool:
+    """Whether `small_exponentials` is there: oneDNN, and a CPU whose units multiply bfloat16."""
+    return (
+        device.type == "cpu" and _has_onednn() and bool(torch.backends.mkldnn.enabled) and _multiplies_bf16()
+    )
+
+
+@functools.cache
+def _multiplies_bf16() -> bool:
+    says = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # older torch has no such question
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and bool(says())
+
+
+def small_exponentials(x: Tensor, weight: Tensor) -> Tensor:
+    """(n, m) bfloat16 of exp(x @ weight.T), where all are far below 1; x (n, k) and weight (m, k) bfloat16.
+
+    As oneDNN's sigmoid, which it takes of a product before that is rounded: exp(y) / (1 + exp(y)), an exp(y)-th less.
+    """
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "sigmoid", [], "")
+    return found
+
+
 def product(a: Tensor, b: Tensor) -> Tensor:
     """a (n, k) @ b (k, m); not differentiable where it is oneDNN's."""
     return _times(a, b.T) if by_onednn(a, b) else a @ b
@@ -51,7 +72,7 @@ def _times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """As F.linear: x (…, k), weight (m, k), bias (m,); differentiable, once where it is oneDNN's."""
+    """As F.linear: x (…, k), weight (m, k), bias (m,); differentiable."""
     fast = by_onednn(x, weight)
     took(LAYERS, ONEDNN if fast else OWN)
     if not fast:
@@ -67,11 +88,12 @@ class _Linear(torch.autograd.Function):
         return _times(x, weight, bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         dy = gradients[0]
         wanted = ctx.needs_input_grad
-        dx = product(dy, weight) if wanted[0] else None
-        d_weight = product(dy.T, x) if wanted[1] else None
+        # where gradients are recorded, a second derivative may be asked for
+        times = torch.matmul if torch.is_grad_enabled() else product
+        dx = times(dy, weight) if wanted[0] else None
+        d_weight = times(dy.T, x) if wanted[1] else None
         return dx, d_weight, dy.sum(0) if wanted[2] else None

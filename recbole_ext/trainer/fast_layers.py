@@ -1,9 +1,9 @@
-"""Layers of a model as they train fastest, most of them on a GPU, with the same weights under the same names.
+"""Layers of a model as they train fastest, with the same weights under the same names.
 
-Anywhere: RecBole's GELU becomes torch's. On a GPU: an embedding's gradient is made without a sort, a layer norm is one
-kernel each way, RecBole's attention makes queries, keys and values in one product. GRU on a GPU under `precision:
-bf16`: its steps are one kernel each way, in float32 but for what is multiplied; other recurrent layers stay in float32
-altogether.
+Anywhere: RecBole's GELU becomes torch's. On a CPU: linear maps are multiplied by oneDNN, and dropout draws its mask
+faster, the same one. On a GPU: an embedding's gradient is made without a sort, a layer norm is one kernel each way,
+RecBole's attention makes queries, keys and values in one product. GRU on a GPU under `precision: bf16`: its steps are
+one kernel each way, in float32 but for what is multiplied; other recurrent layers stay in float32 altogether.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from torch.nn.utils.rnn import PackedSequence
 
 from recbole_ext.model import kernels
 from recbole_ext.model.rows import table_rows
+from recbole_ext.scores.products import linear
 from recbole_ext.scores.ways import GRU, KERNELS, NORMS, took
 
 
 def speed_up(model: nn.Module, gpu: bool, low: bool) -> None:
     """Give the model's layers these forwards; gpu: what helps a GPU; low: what `precision: bf16` asks for."""
-    faster = {FeedForward: FedForward} | (FASTER if gpu else {}) | (EXACT if low else {})
+    faster = {FeedForward: FedForward} | (FASTER if gpu else ON_CPU) | (EXACT if low else {})
     for module in model.modules():
         # the class, and no attribute of the object, so that copies are whole
         module.__class__ = faster.get(type(module), type(module))
@@ -38,6 +39,30 @@ class FedForward(FeedForward):
             return super().forward(input_tensor)
         found = self.dropout(self.dense_2(F.gelu(self.dense_1(input_tensor))))
         return self.LayerNorm(found + input_tensor)
+
+
+class Mapped(nn.Linear):
+    """A linear map whose products in training are oneDNN's, on a CPU; ranking keeps torch's last bits."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(…, m) of rows (…, k)."""
+        if not self.training or not torch.is_grad_enabled():
+            return super().forward(input)
+        return linear(input, self.weight, self.bias)
+
+
+class Dropped(nn.Dropout):
+    """torch's, whose mask on a CPU is made of the same random numbers in two fifths of the time."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As given, a share `p` of the numbers zero and the others divided by what is left of 1, in training."""
+        if not self.training or self.inplace or not 0 < self.p < 1 or not input.is_cpu:
+            return super().forward(input)
+        kept = torch.empty_like(input, dtype=torch.float64).uniform_() < 1 - self.p
+        return input * kept.to(input.dtype).div_(1 - self.p)
+
+
+ON_CPU: dict[type[nn.Module], Any] = {nn.Linear: Mapped, nn.Dropout: Dropped}
 
 
 class MergedAttention(MultiHeadAttention):

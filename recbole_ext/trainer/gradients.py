@@ -8,11 +8,12 @@ by bucket while backward goes on. Backward is one graph here, so the sum comes a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.clip_grad import clip_grad_norm_
 
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.user_sequences import UserBatch
@@ -68,6 +69,18 @@ class SharedGradients:
 
 def _gradient(weight: Tensor) -> Tensor:
     return torch.zeros_like(weight) if weight.grad is None else weight.grad
+
+
+def clip(weights: Iterable[Tensor], max_norm: float, **settings: Any) -> None:
+    """As clip_grad_norm_, which multiplies all gradients by one where their norm is small enough; that is a pass over
+    them, which a CPU takes long for."""
+    weights = list(weights)
+    if settings or any(weight.device.type != "cpu" for weight in weights):
+        clip_grad_norm_(weights, max_norm, **settings)
+        return
+    sizes = [torch.linalg.vector_norm(weight.grad) for weight in weights if weight.grad is not None]
+    if sizes and not torch.linalg.vector_norm(torch.stack(sizes)) + 1e-6 <= max_norm:
+        clip_grad_norm_(weights, max_norm)
 
 
 def as_given(losses: Any) -> tuple[Tensor, ...]:

@@ -16,7 +16,6 @@ from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
 from recbole.utils import get_gpu_usage, set_color
 from torch import Tensor
-from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
 from recbole_ext.data.positions import PositionBatch, PositionTrainLoader
@@ -39,7 +38,7 @@ from recbole_ext.trainer.collector import RankCollector
 from recbole_ext.trainer.cuda_graphs import GraphedSteps
 from recbole_ext.trainer.eager import eager, without_compiler
 from recbole_ext.trainer.fast_layers import speed_up
-from recbole_ext.trainer.gradients import SharedGradients, as_given, targets_in
+from recbole_ext.trainer.gradients import SharedGradients, as_given, clip, targets_in
 from recbole_ext.trainer.row_updates import RowUpdates, note_of, row_updates_of
 
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
@@ -217,7 +216,7 @@ class SessionTrainer(Trainer):
             self.rows.take()
             parameters = self.rows.learnt(parameters)
         if self.clip_grad_norm:
-            clip_grad_norm_(parameters, **self.clip_grad_norm)
+            clip(parameters, **self.clip_grad_norm)
         if self.rows is None:
             self.optimizer.step()
         else:

@@ -4,6 +4,7 @@ Without: the scenario runs in a process of its own with `apply(skip=[patch])` (t
 With: it runs with all patches, in this process unless it looks at what an import does.
 """
 
+import gc
 import importlib.util
 import json
 import os
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +28,7 @@ import scipy.sparse
 import torch
 
 from recbole_ext.bridge import patches as compat
+from recbole_ext.bridge import registry
 from recbole_ext.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -1257,3 +1260,16 @@ def test_a_process_of_several_is_refused(patched: Path):
 
 if __name__ == "__main__":
     serve()
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_what_looks_for_garbage_is_as_it_was_after_the_imports(collecting):
+    before = gc.isenabled()
+    (gc.enable if collecting else gc.disable)()
+    try:
+        with suppress(KeyError), registry._uncollected():
+            assert not gc.isenabled()
+            raise KeyError
+        assert gc.isenabled() == collecting and gc.get_freeze_count() == 0
+    finally:
+        (gc.enable if before else gc.disable)()

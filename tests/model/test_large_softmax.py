@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from recbole_ext.model import large_softmax
 from recbole_ext.model.large_softmax import softmax_loss
 from recbole_ext.model.rows import unit_rows
+from recbole_ext.scores.products import takes_bf16
 
 
 def test_three_items_by_hand():
@@ -80,6 +81,49 @@ def test_bf16_differs_by_its_rounding_only(chunk):
     )
     for a, b in zip(found, expected):
         assert 1e-5 < (a - b).norm() / b.norm() < 1e-2
+
+
+low = pytest.mark.skipif(
+    not takes_bf16(torch.device("cpu")), reason="this CPU does not multiply bfloat16, or torch has no oneDNN"
+)
+
+
+@low
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("chunk", [16, None])
+def test_tiles_of_exponentials_are_the_softmax(chunk, mixed, monkeypatch):
+    """That of an unlikely target too."""
+    monkeypatch.setattr(large_softmax, "TILE", 100)
+    states, vectors, target, weight = problem(64, 999, 16, torch.float32)
+    states.data[0] *= 3
+    x = states.detach().bfloat16().float().requires_grad_()
+    table = vectors.detach().bfloat16().float().requires_grad_()
+    p = torch.log_softmax(x @ table.T, 1)
+    target[0] = (p[0] + 29).abs().argmin()
+    assert float(p[0, target[0]].detach()) == pytest.approx(-29, abs=0.9)
+    own = p.gather(1, target.unsqueeze(1)).squeeze(1)
+    inputs, mixture = [x, table], None
+    if mixed:
+        mixture = [part.log().requires_grad_() for part in torch.rand(2, 64)]
+        inputs, own = inputs + mixture, torch.logaddexp(mixture[0] + own, mixture[1])
+    monkeypatch.setattr(large_softmax, "_of_probabilities", None)  # it is not needed
+    loss = softmax_loss(x, table, target, weight, "bf16", chunk, mixture)
+    expected = -(own * weight).sum()
+    assert loss.item() == pytest.approx(expected.item(), rel=2e-3)
+    for a, b in zip(torch.autograd.grad(loss, inputs), torch.autograd.grad(expected, inputs)):
+        assert (a - b).norm() / b.norm() < 1e-2
+
+
+@low
+def test_an_unlikely_target_is_left_to_the_other_way(monkeypatch):
+    asked = []
+    other = large_softmax._of_probabilities
+    monkeypatch.setattr(large_softmax, "_of_probabilities", lambda a: asked.append(a) or other(a))
+    x, table = torch.tensor([[5.0], [1.0]], requires_grad=True), torch.tensor([[4.0], [-4.0]])
+    loss = softmax_loss(x, table, torch.tensor([1, 0]), precision="bf16")
+    assert len(asked) == 1 and loss.item() == pytest.approx(40, rel=1e-3)
+    softmax_loss(x, table, torch.tensor([0, 0]), precision="bf16")
+    assert len(asked) == 1
 
 
 def test_only_what_is_wanted_gets_a_gradient():

@@ -10,7 +10,7 @@ from recbole_ext.model.item_features import FeatureEncoder, ItemTokens
 from recbole_ext.model.large_softmax import softmax_loss
 from recbole_ext.model.passes import Sums, chosen_unit_rows, joined
 from recbole_ext.model.recurrence import side_by_side
-from recbole_ext.model.rows import unit_rows
+from recbole_ext.model.rows import table_rows, unit_rows
 from recbole_ext.scores import products
 
 
@@ -116,6 +116,30 @@ def test_joined_parts_are_masked_and_side_by_side():
     close(gradients(lambda i, f: joined(i, f, kept), [ids, features]), slow, 0.0)
 
 
+@pytest.mark.parametrize("uses", [("all", "rows"), ("rows", "rows"), ("rows", "all", "all")], ids=" ".join)
+def test_rows_of_joined_parts_are_looked_up(uses):
+    """Once, or twice, beside the whole or alone; and again, as the first gradients are not to be kept."""
+    ids, features = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 2, dtype=torch.float64)
+    kept = torch.tensor([True, False, True, True, False, True])
+    items = torch.tensor([[5, 1], [0, 5]])
+
+    def made(table, rows):
+        parts = {"all": table.square().flatten(), "rows": rows.sin().flatten()}
+        return torch.cat([parts[use] * place for place, use in enumerate(uses, 1)])
+
+    def fast(i, f):
+        table = joined(i, f, kept)
+        found = made(table, table_rows(table, items))
+        torch.autograd.grad(found.sum(), table.grad_fn.next_functions[0][0].variable, retain_graph=True)
+        return found
+
+    def slow(i, f):
+        table = torch.cat((i * kept.unsqueeze(1), f), dim=1)
+        return made(table, F.embedding(items, table))
+
+    close(gradients(fast, [ids, features]), gradients(slow, [ids, features]), 1e-12)
+
+
 def test_sums_are_a_product_with_their_matrix():
     row, column = torch.tensor([3, 0, 3, 1]), torch.tensor([1, 2, 4, 1])
     value = torch.tensor([0.5, 2.0, -1.0, 3.0])
@@ -189,11 +213,19 @@ def test_cells_of_tokens_make_their_means():
 
 def test_a_second_derivative_is_refused():
     """Where it would be wrong without a word."""
-    x, weight = torch.randn(40, 8, requires_grad=True), torch.randn(6, 8, requires_grad=True)
-    asked = [unit_rows(x).pow(3).sum()]
-    if products.by_onednn(x, weight):
-        asked.append(products.linear(x, weight).square().sum())
-    for found in asked:
-        (first,) = torch.autograd.grad(found, x, create_graph=True)
-        with pytest.raises(RuntimeError, match="once_differentiable"):
-            first.sum().backward()
+    x = torch.randn(40, 8, requires_grad=True)
+    (first,) = torch.autograd.grad(unit_rows(x).pow(3).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def test_a_linear_map_has_a_second_derivative():
+    """As every model's has on a CPU, whatever its loss asks for."""
+    x, weight, bias = torch.randn(40, 8), torch.randn(6, 8), torch.randn(6)
+
+    def second(linear):
+        leaves = [leaf.clone().requires_grad_() for leaf in (x, weight, bias)]
+        (first,) = torch.autograd.grad(linear(*leaves).pow(3).sum(), leaves[0], create_graph=True)
+        return list(torch.autograd.grad(first.square().sum(), leaves))
+
+    close(second(products.linear), second(F.linear))

@@ -56,6 +56,30 @@ def test_a_transformer_computes_what_it_did(act):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
+def test_layers_of_a_cpu_compute_and_draw_what_they_did():
+    """In training and out of it; the mask and what the generator draws after it are torch's."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Dropout(0.4), nn.Linear(32, 48), nn.Dropout(0.0))
+    fast = copy.deepcopy(plain)
+    speed_up(fast, gpu=False, low=False)
+    assert type(fast[0]) is not nn.Dropout and type(fast[1]) is not nn.Linear
+    x = torch.randn(7, 9, 32).transpose(0, 1)
+    for training in (True, False):
+        found = []
+        for model in (plain, fast):
+            torch.manual_seed(1)
+            given = x.clone().requires_grad_()
+            made = model.train(training)(given)
+            made.square().sum().backward()
+            weights = [weight.grad.clone() for weight in model.parameters()]
+            found.append([made.detach(), given.grad, *weights, torch.rand(3)])
+            model.zero_grad()
+        for a, b in zip(*found):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    dropped = fast.train()[0](x)
+    assert 0.3 < float((dropped == 0).float().mean()) < 0.5
+
+
 @gpu
 @pytest.mark.parametrize("low", [False, True])
 def test_every_layer_on_a_gpu(low):

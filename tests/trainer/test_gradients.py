@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from recbole_ext.trainer.gradients import SharedGradients
+from recbole_ext.trainer.gradients import SharedGradients, clip
 
 
 class Weights(nn.Module):
@@ -57,3 +57,20 @@ def test_no_targets_anywhere_teach_nothing():
     shared.pack([torch.tensor(0.0)], 0)
     assert shared.unpack([True, True, True])[0] == 0
     assert not model.odd.grad.any() and not model.idle.grad.any()
+
+
+@pytest.mark.parametrize("most, expected", [(5.0, [3.0, 4.0]), (10.0, [3.0, 4.0]), (2.5, [1.5, 2.0])])
+def test_gradients_are_clipped_by_their_norm_together(most, expected):
+    """3 and 4: together 5."""
+    weights = [nn.Parameter(torch.zeros(1)) for _ in range(3)]
+    weights[0].grad, weights[2].grad = torch.tensor([3.0]), torch.tensor([4.0])
+    clip(iter(weights), max_norm=most)
+    found = [weights[0].grad.item(), weights[2].grad.item()]
+    assert found == pytest.approx(expected, rel=1e-5) and weights[1].grad is None
+
+
+def test_a_norm_of_another_kind_is_torchs():
+    weight = nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([3.0, 4.0])
+    clip([weight], max_norm=3.5, norm_type=1)
+    assert weight.grad.tolist() == pytest.approx([1.5, 2.0], rel=1e-5)
