@@ -1,5 +1,6 @@
 """The best of 4 listed settings against pruned trials with the seconds of 12 full ones. Writes results/search.md.
 
+    python benchmarks/search.py                                   # on a GPU; without one as --small
     python benchmarks/search.py --small                           # two CPU cores, generated log, a minute or two
     python benchmarks/search.py --dataset diginetica-sessions --models SASRec,NARM,HRNNFeat --gpu_id 0 --workers 6
     python benchmarks/search.py ... --minutes 30                  # so long for each search but the first
@@ -298,6 +299,19 @@ def _device() -> str:
     return f"{torch.cuda.get_device_name()}; " if torch.cuda.is_available() else ""
 
 
+def _choose_machine(given: argparse.Namespace) -> None:
+    """Where nothing is asked for: all of it on a GPU, as --small without one, where it would take a day."""
+    import torch
+
+    if torch.cuda.is_available():
+        given.gpu_id = "0"
+    else:
+        given.small = True
+        print(
+            "no GPU here, so one small model is searched (--small); --models NAMES searches them all the same"
+        )
+
+
 def main() -> None:
     """Search, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -317,6 +331,8 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="one small model on a CPU, few epochs")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "search.md")
     given = parser.parse_args()
+    if len(sys.argv) == 1:
+        _choose_machine(given)
     given.models = given.models.split(",")
     if unknown := [model for model in given.models if model not in MODELS]:
         parser.error(f"there are no ranges of {unknown[0]}: name some of {', '.join(MODELS)}")
