@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from recbole_ext.scores.ranks import ranks_among, rows_at_a_time
+from recbole_ext.scores.products import by_onednn
+from recbole_ext.scores.ranks import WIDE, ranks_among, ranks_in_products, rows_at_a_time
 from recbole_ext.scores.table import ItemTable
 from recbole_ext.scores.terms import RowTerms, hide_and_add
 from recbole_ext.scores.top import listed_items
@@ -68,6 +69,8 @@ class FactoredScores:
 
     def ranks(self, items: Tensor) -> Tensor:
         """(B,) rank of item `items[b]` in row b, as `target_ranks`."""
+        if self.terms is None and self.table.plain and self.width >= WIDE and self.table.fast(self.states):
+            return ranks_in_products(self.states, self.vectors, self.hidden, items)
         found = torch.empty(len(self), dtype=torch.int64, device=self.states.device)
         for piece, scores in self.chunks():
             own = scores.gather(1, items[piece].unsqueeze(1)).squeeze(1)
@@ -98,8 +101,8 @@ class FactoredScores:
 
 
 def worth_a_copy(vectors: Tensor) -> bool:
-    """Whether vectors (n_items, d) are laid out for the products with many states."""
-    return not vectors.is_cuda and vectors.numel() <= MOST
+    """Whether vectors (n_items, d) are laid out for the products with many states, by MKL; oneDNN needs no copy."""
+    return not vectors.is_cuda and vectors.numel() <= MOST and not by_onednn(vectors, vectors)
 
 
 def _worth(states: Tensor, vectors: Tensor) -> bool:

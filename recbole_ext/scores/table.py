@@ -60,6 +60,15 @@ class ItemTable:
         found[:, : self._own + self._groups[0].shape[1]] *= self._groups[2].unsqueeze(1)
         return found
 
+    @property
+    def plain(self) -> bool:
+        """Whether its products are those with `vectors` and nothing else."""
+        return self._groups is None
+
+    def fast(self, states: Tensor) -> bool:
+        """Whether products with states (B, d) are oneDNN's; one row reads memory, which MKL does faster."""
+        return len(states) > 1 and by_onednn(states, self.columns)
+
     def product(self, states: Tensor, room: Tensor) -> Tensor:
         """(B, n_items) products of states (B, d) with all vectors; they lie in `room` (B, n_items) or elsewhere."""
         fast = len(states) > 1 and by_onednn(

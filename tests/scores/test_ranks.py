@@ -12,6 +12,7 @@ from recbole_ext.scores.products import by_onednn
 from recbole_ext.scores.ranks import ranks_among, target_ranks
 from recbole_ext.scores.sparse import SparseScores
 from recbole_ext.scores.table import ItemTable
+from recbole_ext.scores.terms import Copied
 
 INF = float("inf")
 
@@ -238,8 +239,10 @@ def hard_vectors(kind, draw, states, count):
 
 @pytest.mark.parametrize("kind", ["drawn", "whole numbers", "neighbours", "cancelling", "sizes"])
 @pytest.mark.parametrize("width", [8, 64])
-def test_ranks_by_onednn_are_exact_in_1000_hard_tables(kind, width):
-    """… and the same in every batch of two or more rows, whatever it is cut into."""
+def test_ranks_by_onednn_are_exact_in_1000_hard_tables(monkeypatch, kind, width):
+    """… and the same in every batch of two or more rows, whatever it is cut into, and in blocks of items."""
+    for name, value in {"BLOCK_ROWS": 4, "BLOCK_ITEMS": 16, "FEW": 4, "BLOCKS": 2}.items():
+        monkeypatch.setattr(ranks, name, value)
     tables, rows, count = 1000, 6, 60
     draw = np.random.default_rng(width)
     states = draw.standard_normal((tables, rows, width), np.float32)
@@ -255,6 +258,32 @@ def test_ranks_by_onednn_are_exact_in_1000_hard_tables(kind, width):
         for piece in (slice(None), slice(0, 2), slice(2, 6)):
             found = FactoredScores(mine[piece], theirs).ranks(asked[piece])
             assert found.tolist() == expected[table, piece].tolist(), (table, piece)
+        in_blocks = ranks.ranks_in_products(mine, theirs, torch.tensor([0]), asked)
+        assert in_blocks.tolist() == expected[table].tolist(), table
+
+
+@pytest.mark.parametrize("rows", [2, 513, 514])
+@pytest.mark.parametrize("terms", [False, True])
+def test_ranks_in_blocks_are_those_of_all_scores(monkeypatch, rows, terms):
+    """With items that are no candidates, targets among them, ties, and scores that are no numbers."""
+    draw = torch.Generator().manual_seed(rows)
+    states, vectors = torch.randn(rows, 16, generator=draw), torch.randn(4200, 16, generator=draw)
+    vectors[1::9] = vectors[3]
+    vectors[17, 3] = torch.nan
+    vectors[21, 3] = torch.inf
+    states[-1, 3] = -torch.inf
+    states[0, 3] = torch.nan
+    rankable = torch.rand(4200, generator=draw) < 0.7
+    items = torch.randint(1, 4200, (rows,), generator=draw)
+    asked = []
+    in_blocks = factored.ranks_in_products
+    monkeypatch.setattr(factored, "ranks_in_products", lambda *given: asked.append(1) or in_blocks(*given))
+    added = Copied(items[:, None], torch.zeros(rows, 1), torch.full((rows,), -1.0)) if terms else None
+    scores = FactoredScores(states, vectors, rankable, added)
+    found = scores.ranks(items)
+    assert torch.equal(found, target_ranks(scores.dense(), torch.arange(rows), items))
+    assert bool(asked) == (by_onednn(states, vectors.T) and not terms)
+    assert (found[~rankable[items]] == 4199).all() or terms
 
 
 @pytest.mark.parametrize("width", [16, 64, 128])
