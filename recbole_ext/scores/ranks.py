@@ -65,15 +65,19 @@ def ranks_in_products(states: Tensor, vectors: Tensor, hidden: Tensor, items: Te
     ascending items that are no candidates.
     """
     found = torch.empty(len(states), dtype=torch.int64)
-    for first in range(0, len(states), BLOCK_ROWS):
-        piece = slice(
-            min(first, len(states) - 2), first + BLOCK_ROWS
-        )  # a single row's sums come in another order
-        found[piece] = _ranks_in_blocks(states[piece], vectors, hidden, items[piece])
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(threads) as pool:  # which starts none that is not needed
+        for first in range(0, len(states), BLOCK_ROWS):
+            start = min(first, len(states) - 2)  # a single row's sums come in another order
+            piece = slice(start, first + BLOCK_ROWS)
+            counting = _Counting(pool, threads)
+            found[piece] = _ranks_in_blocks(states[piece], vectors, hidden, items[piece], counting)
     return found
 
 
-def _ranks_in_blocks(states: Tensor, vectors: Tensor, hidden: Tensor, items: Tensor) -> Tensor:
+def _ranks_in_blocks(
+    states: Tensor, vectors: Tensor, hidden: Tensor, items: Tensor, counting: _Counting
+) -> Tensor:
     own = product(states, vectors[items].T).diagonal().masked_fill(torch.isin(items, hidden), -torch.inf)
     nowhere = own.isnan() | (own == -torch.inf)
     column = own.masked_fill(nowhere, 0).unsqueeze(1).numpy()
@@ -85,16 +89,38 @@ def _ranks_in_blocks(states: Tensor, vectors: Tensor, hidden: Tensor, items: Ten
             scores = product(states, vectors[block].T)
             few = hidden[slice(*np.searchsorted(hidden.numpy(), (block.start, block.stop)))]
             scores[:, few - block.start] = -torch.inf
-            np.greater(scores.numpy(), column, out=answer)
-            more += answer.view(np.int8)
-            np.less(scores.numpy(), column, out=answer)
-            more -= answer.view(np.int8)
+            counting(scores.numpy(), column, answer, more)
             if number % BLOCKS == 0:
                 lead += more.sum(1, dtype=np.int64)
                 more[:] = 0
         lead += more.sum(1, dtype=np.int64)
     better = torch.from_numpy((len(vectors) - 1 + lead) // 2)
     return torch.where(nowhere, len(vectors) - 1, better + 1)
+
+
+class _Counting:
+    """Adds to `more` (B, m) int8 one for each of `scores` (B, m) that is higher than its row's `column` (B, 1), and
+    takes one away for each that is lower, with some threads. answer: (B, m) bool, room."""
+
+    def __init__(self, pool: ThreadPoolExecutor, threads: int):
+        self.pool, self.threads = pool, threads
+
+    def __call__(self, *arrays: np.ndarray) -> None:
+        share = -(-len(arrays[0]) // self.threads)
+        parts = [
+            [array[first : first + share] for array in arrays] for first in range(0, len(arrays[0]), share)
+        ]
+        others = [self.pool.submit(_count, *part) for part in parts[1:]]
+        _count(*parts[0])
+        for other in others:
+            other.result()
+
+
+def _count(scores: np.ndarray, column: np.ndarray, answer: np.ndarray, more: np.ndarray) -> None:
+    np.greater(scores, column, out=answer)
+    more += answer.view(np.int8)
+    np.less(scores, column, out=answer)
+    more -= answer.view(np.int8)
 
 
 def _blocks(count: int) -> Iterator[slice]:

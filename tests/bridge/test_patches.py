@@ -161,6 +161,21 @@ def data_caches(folder: Path) -> Any:
     return sorted(file.name for file in folder.glob("*went off"))
 
 
+def saved_loaders(folder: Path) -> Any:
+    """Whether the order in which rows come is the same with loaders that are saved and without."""
+    from recbole.data import create_dataset, data_preparation
+    from recbole.utils import init_seed
+
+    (folder / "saved").mkdir()
+    orders = []
+    for saves in (False, True):
+        conf = make_config("BPR", folder, train_neg_sample_args=None, save_dataloaders=saves)
+        train = data_preparation(conf, create_dataset(conf))[0]
+        init_seed(7, True)
+        orders.append(torch.cat([batch["timestamp"] for batch in train]).tolist())
+    return [len(set(orders[0])), orders[0] == orders[1]]
+
+
 class Bomb:
     """A pickle that makes a folder when it is loaded."""
 
@@ -693,7 +708,7 @@ def line_negatives(folder: Path) -> Any:
 
 SCENARIOS = {function.__name__: function for function in (
     sklearn_later, numpy_aliases, ray_optional, exact_scores, early_stopping, checkpoints, data_caches,
-    pandas_three, atomic_files, event_order, numbers, scipy_dok, collector_ints, list_metrics,
+    saved_loaders, pandas_three, atomic_files, event_order, numbers, scipy_dok, collector_ints, list_metrics,
     metric_rows, candidate_counts, empty_sets, anomaly_detection, session_graphs, samplers, row_numbers, own_names,
     own_logs, drawing_ends, nothing_masked, fearec_rows, line_negatives, folders_at_once, device_choice, command_line,
     config_files,
@@ -731,6 +746,7 @@ EXPECTED: dict[str, Any] = {
     "early_stopping": [[False, True], [False, True], [False, False], [False, False], [True, False]],
     "checkpoints": [["hit@3", "ndcg@3"], "BPR", CHECKPOINT_KEYS],
     "data_caches": [],
+    "saved_loaders": [36, True],
     "pandas_three": FEATURES,
     "atomic_files": ["[PAD]", "a", "NA", "b"],
     "event_order": ["d", "b", "a"],
@@ -778,6 +794,7 @@ FAULTS = {
     "early_stopping": "[False, True], [False, True]]",
     "checkpoints": "Weights only load failed",
     "data_caches": "toy-Dataset went off",
+    "saved_loaders": "[36, False]",
     "pandas_three": "does not match length of index",
     "atomic_files": "['[PAD]', 'a', 'b']",
     "event_order": "'c'",

@@ -81,6 +81,13 @@ PATCHES: list[Patch] = [
         checkpoints.patch_data_caches,
     ),
     Patch(
+        "saved_loaders",
+        "save_dataloaders takes the generators out of the loaders, so that the run trains in another order than one "
+        "without it, and than those that load them (data/utils.py:94).",
+        "",
+        checkpoints.patch_saved_loaders,
+    ),
+    Patch(
         "pandas_three",
         "Series.agg(len) is no longer elementwise and fillna(inplace=True) on a column does nothing "
         "(dataset.py:648, 650, 712, 792, 809, 1217; sequential_dataset.py:163).",

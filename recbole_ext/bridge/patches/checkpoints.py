@@ -305,6 +305,25 @@ def patch_data_caches() -> None:
     Dataset.save = save
 
 
+def patch_saved_loaders() -> None:
+    """Let save_split_dataloaders give loaders and samplers their generators back."""
+    from recbole.data import utils
+
+    upstream_save = utils.save_split_dataloaders
+
+    def save_split_dataloaders(config: Any, dataloaders: Any) -> None:
+        before = [
+            (loader, loader.generator, getattr(loader.sampler, "generator", None)) for loader in dataloaders
+        ]
+        try:
+            upstream_save(config, dataloaders)
+        finally:
+            for loader, own, of_sampler in before:
+                loader.generator, loader.sampler.generator = own, of_sampler
+
+    _rebind(upstream_save, save_split_dataloaders)
+
+
 class _CacheGuard:
     """While open, RecBole does not find the pickle at `key`'s path unless it is trusted and made of what is there now.
 
