@@ -28,10 +28,12 @@ def check_checkpoint(file: object) -> None:
         )
 
 
-def check_settings_early(given: Mapping[str, Any], more: Iterable[str] = ()) -> None:
+def check_settings_early(
+    given: Mapping[str, Any], more: Iterable[str] = (), meant: Iterable[str] = ()
+) -> None:
     """UsageError for a value that no run can have, and for a key that no model reads.
 
-    given: keys and values of a command line. more: keys alone, of files.
+    given: keys and values of a command line. more: keys alone, of files. meant: what else a misspelt key may be.
     """
     if (
         not are_installed("torch", "recbole") or "blend_models" in given
@@ -44,7 +46,7 @@ def check_settings_early(given: Mapping[str, Any], more: Iterable[str] = ()) -> 
         return
     theirs = _of_users_files()
     for key in unknown:
-        said = "" if key in theirs or _is_of_converter(key) else said_of_no_model(key, known)
+        said = "" if key in theirs or _is_of_converter(key) else said_of_no_model(key, known | {*meant})
         if said:
             raise UsageError(said)
 

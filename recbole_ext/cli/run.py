@@ -38,7 +38,7 @@ def main(arguments: Sequence[str], prog: str = "python run.py") -> int:
     settings = parse_command_line(arguments)
     files = _files(settings)
     all_known = not _register_files(settings)
-    from recbole_ext.experiment import is_grid
+    from recbole_ext.experiment import GRID_KEYS, is_grid
 
     grid = is_grid(settings)
     if grid and started().count > 1:
@@ -46,11 +46,11 @@ def main(arguments: Sequence[str], prog: str = "python run.py") -> int:
     if "experiment" not in settings:  # which names its own models, and those of a command line by labels
         _check_early(settings, {*settings, *(["config_files"] if files else [])})
         if all_known:  # what a class of the user's reads, its file says
-            check_settings_early(_of_a_run(settings, grid), load_files(files))
+            check_settings_early(_of_a_run(settings, grid), load_files(files), GRID_KEYS)
     if grid:
         from recbole_ext.experiment.conduct import main as run_grid
 
-        return run_grid(settings, files, arguments)
+        return run_grid(settings, files, arguments, strangers=not all_known)
     model, dataset = _names(settings)
     if settings.get("resume_from"):
         check_checkpoint(settings["resume_from"])

@@ -24,10 +24,15 @@ from recbole_ext.settings.base import flag
 from recbole_ext.settings.files import merge
 
 
-def main(settings: Mapping[str, Any], files: Sequence[str], arguments: Sequence[str]) -> int:
-    """Run the experiment of a parsed command line; the exit code, 1 where a cell has failed."""
+def main(
+    settings: Mapping[str, Any], files: Sequence[str], arguments: Sequence[str], strangers: bool = False
+) -> int:
+    """Run the experiment of a parsed command line; the exit code, 1 where a cell has failed.
+
+    strangers: there are models of the user's among those of the settings, whose files say what they read.
+    """
     experiment = from_command_line(settings, files)
-    if not any(".py:" in str(entry.model) for entry in experiment.models):
+    if not strangers and not any(".py:" in str(entry.model) for entry in experiment.models):
         check_settings_early(experiment.overrides, experiment.settings)
     command = shlex.join(["python", "run.py", *arguments])
     try:

@@ -10,7 +10,7 @@ at the target and the weight, is done to the products, which are small.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +29,7 @@ CPU_TILED_LOGITS = (
 )  # of bfloat16, all kept until their rows' sums are known: 2,336 rows of 43,000 items
 TILE = 1024  # items
 BELOW_TARGET = 40.0
+LEAST = 1e-30  # exponential of a target that its loss can be divided by
 SMALL = 4.5e-5  # exp(-10), by which the largest exponential may be wrong
 Mixture = tuple[Tensor, Tensor]  # log_rest (N,), log_copied (N,)
 Mixed = tuple[Tensor, Tensor, Tensor]  # the two of some rows, and the softmax's share in each
@@ -240,39 +241,48 @@ def _of_probabilities(asked: Asked) -> Found:
 def _of_exponentials(asked: Asked) -> Found:
     """The same, in bfloat16 on a CPU that multiplies it: tile by tile of items, each of which stays in a core's cache.
 
-    e_ri = exp(l_ri - l_r,target - 40) comes with the product. So a row's exponentials sum to Z = exp(-40) / p_target,
-    its states' gradient is that of e over Z, and for that of the vectors the rows are divided by Z, which is known once
-    all tiles are made. All e are small enough (`small_exponentials`) where no p_target is below exp(-30); where one is,
-    the way of probabilities is gone.
+    e_ri = exp(l_ri - l_r,target - 40) comes with the product. The target's own is known exactly, so it is taken out of
+    its tile: with Z the sum of the others, the loss is log(1 + Z / e_target), 0 where the model is sure, and
+    1 - p_target is Z / (Z + e_target). A row's gradient in states is that of e over this sum, and for that of the
+    vectors the rows are divided by it, which is known once all tiles are made. All e are small enough
+    (`small_exponentials`) where no p_target is below exp(-30); where one is, the way of probabilities is gone.
     """
     states, vectors, target, weight, mixture, dtype, rows, wanted = asked
     x, table = states.to(dtype), vectors.to(dtype)
     candidates, width = table.shape
     own = (x.float() * table[target].float()).sum(1)  # l of the targets, as the products sum them
     shift = (own + BELOW_TARGET).to(dtype)
+    of_target = (own - shift.float()).exp()
+    if not bool((of_target > LEAST).all()):  # logits so large that their bfloat16 is far off
+        return _of_probabilities(asked)
     shifted, ones = F.pad(x, (0, 2)), F.pad(table, (0, 2))  # an even number of columns
     shifted[:, width], ones[:, width] = -shift, 1
     total = torch.zeros(())
-    pull = torch.empty(len(x), 1)
+    pull, missed = torch.empty(len(x), 1), torch.empty(len(x), 1)  # 1 - p_target
     share = None if mixture is None else torch.empty(len(x))
     d_states = torch.zeros(len(x), width) if wanted[0] else None
     d_vectors: Tensor | None = None
     for first in range(0, len(x), rows):
         piece = slice(first, first + rows)
         tiles, sums = [], []
-        for ones_of_tile, of_tile in zip(ones.split(TILE), table.split(TILE)):
+        for ones_of_tile, of_tile, own_places in zip(
+            ones.split(TILE), table.split(TILE), _places(target[piece], candidates)
+        ):
             tile = small_exponentials(shifted[piece], ones_of_tile)
+            tile[own_places] = 0
             sums.append(tile.sum(1))  # rounded; asked for float32, torch would copy the tile
             if d_states is not None:
                 d_states[piece] += tile @ of_tile
             if wanted[1]:
                 tiles.append(tile)
-        z = torch.stack(sums).sum(0, dtype=torch.float32)
+        others = torch.stack(sums).sum(0, dtype=torch.float32)
+        z = others + of_target[piece]
         if not bool(z.max() < SMALL):
             return _of_probabilities(asked)
-        loss = z.log() + (shift[piece].float() - own[piece])
+        loss = (others / of_target[piece]).log1p()
         value, pull[piece, 0] = _weighed(loss, weight[piece], _mixed(mixture, share, piece))
         total += value
+        missed[piece, 0] = others / z
         if d_states is not None:
             d_states[piece] /= z.unsqueeze(1)
         if wanted[1]:
@@ -285,10 +295,20 @@ def _of_exponentials(asked: Asked) -> Found:
                 for of_tile, tile in zip(d_vectors.split(TILE), tiles):
                     of_tile += (pulled @ tile).T
     if d_states is not None:
-        d_states = d_states.sub_(table[target]).mul_(pull).to(states.dtype)
+        d_states = d_states.addcmul_(table[target], missed, value=-1).mul_(pull).to(states.dtype)
     if d_vectors is not None:
-        d_vectors = d_vectors.index_add_(0, target, x * pull, alpha=-1).to(vectors.dtype)
+        d_vectors = d_vectors.index_add_(0, target, x * (pull * missed), alpha=-1).to(vectors.dtype)
     return total.to(_at_least_float32(states.dtype)), d_states, d_vectors, share
+
+
+def _places(target: Tensor, candidates: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each tile of items the rows (k,) whose target (n,) it holds, and where in the tile (k,)."""
+    order = target.argsort()
+    starts = torch.arange(0, candidates + TILE, TILE)
+    bounds = torch.searchsorted(target[order], starts).tolist()
+    for start, first, last in zip(starts.tolist(), bounds, bounds[1:]):
+        rows = order[first:last]
+        yield rows, target[rows] - start
 
 
 def _losses(probability: Tensor, x: Tensor, table: Tensor, target: Tensor) -> Tensor:

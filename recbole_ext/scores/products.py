@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from recbole_ext.scores.ways import LAYERS, ONEDNN, OWN, took
 
@@ -73,12 +74,19 @@ def _times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As F.linear: x (…, k), weight (m, k), bias (m,); differentiable."""
-    fast = by_onednn(x, weight)
+    fits = weight.dim() == 2 and x.shape[-1:] == weight.shape[1:]  # where it does not, torch says so
+    fast = fits and by_onednn(x, weight) and not _is_transformed()
     took(LAYERS, ONEDNN if fast else OWN)
     if not fast:
         return torch.nn.functional.linear(x, weight, bias)
     y: Tensor = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)
     return y.view(*x.shape[:-1], -1)
+
+
+def _is_transformed() -> bool:
+    """Whether torch.func, forward derivatives or a trace look at operations, which know torch's own alone."""
+    transforms = getattr(torch._C, "_are_functorch_transforms_active", bool)
+    return bool(transforms()) or torch.jit.is_tracing() or forward_ad._current_level >= 0
 
 
 class _Linear(torch.autograd.Function):

@@ -52,7 +52,7 @@ def ranks_among(scores: Tensor, own: Tensor, last: int) -> Tensor:
         lead = torch.from_numpy(_lead(scores.detach().numpy(), column.detach().numpy()))
     else:
         # signs are summed as float32, exact up to 16 million items and many times faster than booleans on a CPU
-        lead = torch.sub(scores, column, out=torch.empty_like(scores)).sign_().sum(1)
+        lead = torch.sub(scores, column, out=torch.empty_like(scores)).sign_().sum(1, dtype=torch.float32)
     better = torch.div(scores.shape[1] - 1 + lead, 2, rounding_mode="floor")
     return torch.where(nowhere, last, better.long() + 1)
 

@@ -160,3 +160,24 @@ print(peak() - before)
 def test_logits_are_never_stored_whole():
     run = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, cwd=ROOT)
     assert float(run.stdout) < 200, "the logits alone are 780 MiB"
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 5.0])
+def test_the_softmax_in_bf16_goes_to_zero_where_the_model_is_sure(scale):
+    """Loss and gradients are those of what is left, however little that is."""
+    draw = torch.Generator().manual_seed(0)
+    vectors = torch.randn(2000, 64, generator=draw).bfloat16().float()
+    target = torch.arange(64)
+    states = (scale * vectors[target]).bfloat16().float()
+
+    def run(dtype, precision):
+        leaves = [part.to(dtype).detach().clone().requires_grad_() for part in (states, vectors)]
+        loss = softmax_loss(*leaves, target, precision=precision)
+        loss.backward()
+        return [loss.detach().double(), *(leaf.grad.double() for leaf in leaves)]
+
+    found, exact = run(torch.float32, "bf16"), run(torch.float64, "fp32")
+    assert found[0] >= 0
+    for one, other in zip(found, exact):
+        # 64 rows; a hundredth of what is left, and what float32 has of a gradient of one
+        assert (one - other).abs().max() <= 0.02 * other.abs().max() + 1e-5

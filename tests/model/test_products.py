@@ -219,6 +219,16 @@ def test_a_second_derivative_is_refused():
         first.sum().backward()
 
 
+def test_a_linear_map_is_torch_s_where_its_transforms_look_at_it():
+    x, weight = torch.randn(40, 8), torch.randn(6, 8)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        products.linear(x, torch.randn(6, 9))
+    expected = F.linear(x, weight)
+    close([torch.func.vmap(lambda row: products.linear(row, weight))(x)], [expected])
+    close([torch.func.jvp(lambda y: products.linear(y, weight), (x,), (x,))[1]], [expected])
+    close([torch.jit.trace(products.linear, (x, weight))(x, weight)], [expected])
+
+
 def test_a_linear_map_has_a_second_derivative():
     """As every model's has on a CPU, whatever its loss asks for."""
     x, weight, bias = torch.randn(40, 8), torch.randn(6, 8), torch.randn(6)

@@ -301,3 +301,16 @@ def test_scores_by_onednn_are_those_of_torch_to_the_last_bit(monkeypatch, width)
     monkeypatch.setattr("recbole_ext.scores.table.by_onednn", lambda *_: False)
     assert torch.equal(plain, FactoredScores(states, vectors).dense())
     assert torch.equal(grouped, FactoredScores(wide, ItemTable(raw, None, raw, own=width)).dense())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_ranks_of_short_numbers_are_counted_exactly(dtype):
+    draw = torch.Generator().manual_seed(1)
+    scores = FactoredScores(
+        torch.randn(20, 8, generator=draw).to(dtype), torch.randn(5000, 8, generator=draw).to(dtype)
+    )
+    items = torch.randint(1, 5000, (20,), generator=draw)
+    dense = scores.dense().float()
+    own = dense.gather(1, items[:, None])
+    ties = (dense[:, 1:] == own).sum(1) - 1
+    assert torch.equal(scores.ranks(items), 1 + (dense[:, 1:] > own).sum(1) + ties // 2)
