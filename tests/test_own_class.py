@@ -149,3 +149,17 @@ def test_what_a_file_may_lack(folder, given, sentence):
         return
     with pytest.raises(UsageError, match=sentence):
         named(given)
+
+
+def test_a_grid_takes_a_key_of_the_class(folder, monkeypatch, capsys):
+    """Which its file alone knows; a key that nothing reads is still refused early."""
+    from recbole_ext.experiment import conduct
+
+    file = make(folder, "Keyed")
+    file.write_text(file.read_text().replace('"loss_type": "CE"', '"loss_type": "CE", "vector_size": 4'))
+    begun = []
+    monkeypatch.setattr(conduct, "run_experiment", lambda *given, **_: begun.append(given) or 0)
+    words = [f"--model=Pop,{file.name}:Keyed", "--dataset=ring", "--epochs=1"]
+    assert main([*words, "--vector_size=8"]) == 0 and len(begun) == 1
+    assert main(["--model=Pop,FPMC", "--dataset=ring", "--vectr_size=8"]) == 2 and len(begun) == 1
+    assert "unknown key vectr_size" in capsys.readouterr().err
