@@ -31,6 +31,11 @@ OF_LISTS = ("ItemCoverage", "AveragePopularity", "GiniIndex", "ShannonEntropy", 
 OF_VALUES = ("AUC", "MAE", "RMSE", "LogLoss")
 METRICS = RANKING + OF_LISTS + OF_VALUES
 LEAST_RESAMPLES = 100
+OTHER_NAMES = {
+    "hr": "Hit",
+    "hitrate": "Hit",
+    "hit_rate": "Hit",
+}  # of metrics, as papers have them and our tables
 
 
 def _metric(value: Any) -> Any:
@@ -40,7 +45,10 @@ def _metric(value: Any) -> Any:
         sys.modules.get("recbole.evaluator.register"), "metric_types", {}
     )  # a user's own too
     if value.lower() not in {name.lower() for name in METRICS} and value.lower() not in registered:
-        meant = did_you_mean(value, METRICS) or f": there are {', '.join(METRICS)}"
+        same = OTHER_NAMES.get(value.lower())
+        meant = (
+            f": write {same}" if same else did_you_mean(value, METRICS) or f": there are {', '.join(METRICS)}"
+        )
         raise UsageError(f"metrics names {value}, which is no metric{meant}")
     return value
 

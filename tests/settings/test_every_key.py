@@ -227,6 +227,7 @@ SAMPLE: list[tuple[str, dict[str, Any], str]] = [
     ("SASRec", {"gpu_id": "x"}, "gpu_id is 'x'"),
     ("SASRec", {"topk": [0]}, "topk is 0"),
     ("SASRec", {"metrics": ["NDCGG"]}, "metrics names NDCGG, which is no metric: did you mean NDCG?"),
+    ("SASRec", {"metrics": ["HR"]}, "metrics names HR, which is no metric: write Hit"),
     ("SASRec", {"eval_args": 5}, "eval_args is 5"),
     ("SASRec", {"data_path": 5}, "data_path is 5"),
     ("SASRec", {"source": "diginetika"}, "source is 'diginetika': did you mean diginetica?"),
