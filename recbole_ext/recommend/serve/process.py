@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from types import FrameType
 import uvicorn
 
 from recbole_ext.errors import UsageError
+from recbole_ext.interrupts import AGAIN
 from recbole_ext.recommend.serve.app import Service
 from recbole_ext.recommend.serve.door import Serving, Swap, announce, bind, say, tell_swap, url
 from recbole_ext.recommend.serve.served import Served
@@ -23,11 +25,20 @@ HANGUP: int | None = getattr(signal, "SIGHUP", None)  # swaps the model; Windows
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, which says when it listens."""
+    """uvicorn's, which says when it listens, and takes a second Ctrl-C right behind the first as the same one."""
 
     def __init__(self, config: uvicorn.Config, listens: Callable[[], None]):
         super().__init__(config)
         self._listens = listens
+        self._interrupted = -AGAIN
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """As uvicorn's, which at a second interrupt drops what is under way."""
+        if sig == signal.SIGINT:
+            before, self._interrupted = self._interrupted, time.monotonic()
+            if self._interrupted - before < AGAIN:
+                return
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's."""

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -197,6 +198,19 @@ def test_one_process_swaps_refuses_and_stops_with_work_under_way(hrnn, vstan, br
 
 
 @pytest.mark.slow
+def test_ctrl_c_twice_at_once_is_one(vstan):
+    server = Server(vstan.folder, "--port", 0)
+    try:
+        server.send(signal.SIGINT)
+        time.sleep(0.03)
+        server.send(signal.SIGINT)
+        server.wait_for("(end)")
+        assert server.process.wait(WAIT) == 130
+        assert not any("Traceback" in line or "Error" in line for line in server.said), server.said
+    finally:
+        server.process.kill()
+
+
 def test_one_process_that_is_killed_under_load_gave_right_answers_and_leaves_the_port(vstan):
     expected = tuple(recbole_ext.load(vstan.folder).lists([["i1", "i2"]], 3).frame()["item"])
     server = Server(vstan.folder, "--port", 0)
