@@ -102,10 +102,12 @@ class Worker:
 
 def _context() -> Any:
     """How workers start: on Linux as copies of a server that has imported what jobs need, elsewhere from nothing."""
-    if sys.platform != "linux":
+    try:
+        context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    except ValueError:  # a Linux without one
         return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([IMPORTED])
+    if sys.platform == "linux":
+        context.set_forkserver_preload([IMPORTED])
     return context
 
 
