@@ -24,11 +24,9 @@ from recbole_ext.scores.ways import KERNELS, ONEDNN, OWN, SOFTMAX, took
 
 CPU_CHUNK_LOGITS = 16 << 20  # 384 rows of 43,000 items: of fewer the items' gradient is added up too often
 GPU_CHUNK_BYTES = 512 << 20
-CPU_TILED_LOGITS = (
-    96 << 20
-)  # of bfloat16, all kept until their rows' sums are known: 2,336 rows of 43,000 items
+CPU_TILED_LOGITS = 96 << 20  # in bfloat16, kept until their rows' sums are known: 2,336 rows of 43,000 items
 TILE = 1024  # items
-BELOW_TARGET = 40.0
+BELOW_TARGET = 40.0  # so that exponentials are small also where a target is improbable
 LEAST = 1e-30  # exponential of a target that its loss can be divided by
 SMALL = 4.5e-5  # exp(-10), by which the largest exponential may be wrong
 Mixture = tuple[Tensor, Tensor]  # log_rest (N,), log_copied (N,)

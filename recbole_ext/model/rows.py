@@ -47,9 +47,8 @@ class _UnitRows(torch.autograd.Function):
         return torch.addcmul(dy, unit, along, value=-1).mul_(inverse), None
 
 
-Collected = list[
-    tuple[Tensor, Tensor]
-]  # items (k,) that were looked up, and the gradients (k, d) of their rows
+# items (k,) that were looked up, and the gradients (k, d) of their rows
+Collected = list[tuple[Tensor, Tensor]]
 
 
 class _Rows(torch.autograd.Function):

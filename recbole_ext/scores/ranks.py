@@ -67,10 +67,10 @@ def ranks_in_products(states: Tensor, vectors: Tensor, hidden: Tensor, items: Te
     found = torch.empty(len(states), dtype=torch.int64)
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(threads) as pool:  # which starts none that is not needed
+        counting = _Counting(pool, threads)
         for first in range(0, len(states), BLOCK_ROWS):
             start = min(first, len(states) - 2)  # a single row's sums come in another order
             piece = slice(start, first + BLOCK_ROWS)
-            counting = _Counting(pool, threads)
             found[piece] = _ranks_in_blocks(states[piece], vectors, hidden, items[piece], counting)
     return found
 
@@ -126,8 +126,6 @@ def _count(scores: np.ndarray, column: np.ndarray, answer: np.ndarray, more: np.
 def _blocks(count: int) -> Iterator[slice]:
     """Items in blocks of BLOCK_ITEMS; the last one takes in what would be a block of a few."""
     stops = [*range(BLOCK_ITEMS, count - FEW + 1, BLOCK_ITEMS), count]
-    if len(stops) > 1 and stops[-2] > count - FEW:
-        del stops[-2]
     return (slice(start, stop) for start, stop in zip([0, *stops], stops))
 
 
