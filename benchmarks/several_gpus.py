@@ -5,7 +5,8 @@ results/speed.md.
     python benchmarks/several_gpus.py --data atomic_data/large --models SASRec,HRNNFeat --batches 16384 --steps 120
     python benchmarks/several_gpus.py --data … --cpu --batches 1024 --steps 40        # processes on a CPU, by gloo
 
-Each run is torchrun with so many processes, the numbers of processes in turn; settings are those of run.py, without
+Each run is torchrun with so many processes, the numbers of processes in turn, and has all sizes of batches one after
+the other; settings are those of run.py, without
 dropout. Time is that of blocks of steps in which no CUDA graph was made, to the end of the last kernel. `loss apart`:
 how far the first fifty losses are from those of the first number of processes, at most; negatives are others in each.
 """
@@ -13,6 +14,7 @@ how far the first fifty losses are from those of the first number of processes, 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import statistics
@@ -44,6 +46,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "HRNNFeat+sampled": {**HRNNFEAT, **SAMPLED},
     "SASRec+sampled": {**SASREC, **SAMPLED},
 }
+FIRST = 20  # steps that are not counted
 BLOCK = 20  # steps between two looks at the clock
 HEAD = ("model", "targets a step", "processes", "ms a step, median (least–most)", "ratio", "loss apart")
 
@@ -54,8 +57,8 @@ HEAD = ("model", "targets a step", "processes", "ms a step, median (least–most
 class Timed:
     """Iterates over a loader's batches, and notes the seconds of each block of steps and whether it made a graph."""
 
-    def __init__(self, trainer: Any, steps: int):
-        self.trainer, self.steps = trainer, steps
+    def __init__(self, trainer: Any, steps: int, block: int):
+        self.trainer, self.steps, self.block = trainer, steps, block
         self.blocks: list[tuple[float, bool]] = []
         self.done = 0
 
@@ -67,9 +70,9 @@ class Timed:
                     return
                 yield batch
                 self.done += 1
-                if self.done % BLOCK == 0:
+                if self.done % self.block == 0:
                     now, made = self._now(), self._graphs()
-                    self.blocks.append(((now - began) / BLOCK, made != graphs or self.done == BLOCK))
+                    self.blocks.append(((now - began) / self.block, made != graphs or self.done <= FIRST))
                     began, graphs = now, made
 
         return iterate
@@ -104,19 +107,30 @@ def work(order: Mapping[str, Any], report: Path) -> None:
             prepare_for_run(config)
             init_seed(config["seed"], config["reproducibility"])
             train, _, _ = recbole.data.data_preparation(config, recbole.data.create_dataset(config))
-        trainer = _trainer(config, train)
-        losses: list[float] = []
-        step = trainer._step
-        trainer._step = lambda *given: _noted(step(*given), losses)
-        timed = Timed(trainer, order["steps"])
-        train.__class__ = type("Timed", (type(train),), {"__iter__": timed.of(type(train))})
-        epoch = 0
-        while timed.done < order["steps"]:
-            trainer._train_epoch(train, epoch)
-            epoch += 1
+        found = {}
+        for batch in order["batches"]:
+            config["train_batch_size"] = batch
+            init_seed(config["seed"], config["reproducibility"])
+            found[batch] = _timed_steps(_trainer(config, train), train, order)
+            gc.collect()  # the trainer and its memory
         if current().number == 0:
-            found = {"blocks": timed.blocks, "losses": losses, "items": int(train._dataset.item_num)}
-            report.write_text(json.dumps(found), encoding="utf-8")
+            whole = {"batches": found, "items": int(train._dataset.item_num)}
+            report.write_text(json.dumps(whole), encoding="utf-8")
+
+
+def _timed_steps(trainer: Any, train: Any, order: Mapping[str, Any]) -> dict[str, Any]:
+    """Some steps of a trainer that is new."""
+    losses: list[float] = []
+    step, loader = trainer._step, type(train)
+    trainer._step = lambda *given: _noted(step(*given), losses)
+    timed = Timed(trainer, order["steps"], order["block"])
+    train.__class__ = type("Timed", (loader,), {"__iter__": timed.of(loader)})
+    epoch = 0
+    while timed.done < order["steps"]:
+        trainer._train_epoch(train, epoch)
+        epoch += 1
+    train.__class__ = loader
+    return {"blocks": timed.blocks, "losses": losses}
 
 
 def _noted(loss: Any, losses: list[float]) -> Any:
@@ -150,30 +164,34 @@ def start(order: Mapping[str, Any], count: int) -> dict[str, Any] | None:
 def compared(given: argparse.Namespace) -> tuple[list[tuple[str, ...]], int]:
     """The table's rows, and the number of items."""
     rows, items = [], 0
+    batches = list(map(int, given.batches.split(",")))
     for name in given.models.split(","):
-        for batch in map(int, given.batches.split(",")):
-            settings = {
-                **MODELS[name],
-                "data_path": str(given.data.resolve().parent),
-                "train_batch_size": batch,
-                "precision": given.precision,
-                "use_gpu": not given.cpu,
-            }
-            order = {
-                "model": name.removesuffix("+sampled"),
-                "dataset": given.data.resolve().name,
-                "steps": given.steps,
-                "settings": settings,
-            }
-            found: dict[int, list[dict[str, Any]]] = {}
-            for _ in range(given.repeats):
-                for count in given.counts:
-                    run = start(order, count)
-                    if run is not None:
-                        found.setdefault(count, []).append(run)
-                        items = run["items"]
-            rows += _rows(name, batch, found)
-            print(table(HEAD, rows), flush=True)
+        settings = {
+            **MODELS[name],
+            "data_path": str(given.data.resolve().parent),
+            "precision": given.precision,
+            "use_gpu": not given.cpu,
+            "cuda_graphs": not given.no_graphs,
+        }
+        order = {
+            "model": name.removesuffix("+sampled"),
+            "dataset": given.data.resolve().name,
+            "steps": given.steps,
+            "block": given.block,
+            "batches": batches,
+            "settings": settings,
+        }
+        found: dict[int, list[dict[str, Any]]] = {}
+        for _ in range(given.repeats):
+            for count in given.counts:
+                run = start(order, count)
+                if run is not None:
+                    found.setdefault(count, []).append(run)
+                    items = run["items"]
+        for batch in batches:
+            of_batch = {count: [run["batches"][str(batch)] for run in runs] for count, runs in found.items()}
+            rows += _rows(name, batch, of_batch)
+        print(table(HEAD, rows), flush=True)
     return rows, items
 
 
@@ -204,6 +222,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--batches", default="1024,4096,16384", help="targets a step, of all processes together"
     )
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--block", type=int, default=BLOCK, help="steps between two looks at the clock")
+    parser.add_argument("--no_graphs", action="store_true", help="no CUDA graphs, where steps are long")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--precision", default="bf16", choices=("bf16", "fp32"))
     parser.add_argument("--cpu", action="store_true")
