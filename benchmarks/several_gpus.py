@@ -105,8 +105,8 @@ def work(order: Mapping[str, Any], report: Path) -> None:
     with together(config["device"]):
         with first_before_others():
             prepare_for_run(config)
-            init_seed(config["seed"], config["reproducibility"])
-            train, _, _ = recbole.data.data_preparation(config, recbole.data.create_dataset(config))
+        init_seed(config["seed"], config["reproducibility"])
+        train, _, _ = recbole.data.data_preparation(config, recbole.data.create_dataset(config))
         found = {}
         for batch in order["batches"]:
             config["train_batch_size"] = batch
@@ -196,18 +196,18 @@ def compared(given: argparse.Namespace) -> tuple[list[tuple[str, ...]], int]:
 
 
 def _rows(name: str, batch: int, found: Mapping[int, Sequence[Mapping[str, Any]]]) -> list[tuple[str, ...]]:
-    rows, base, first = [], 0.0, []
+    rows, base = [], 0.0
+    first = next((runs[0]["losses"] for runs in found.values()), [])
     for count, runs in found.items():
         taken = [1e3 * seconds for run in runs for seconds, graph in run["blocks"] if not graph]
-        if not taken:
-            rows.append((name, f"{batch:,}", str(count), "every block made a graph: more --steps", "", ""))
-            continue
-        middle = statistics.median(taken)
-        base = base or middle
-        first = first or runs[0]["losses"]
+        text, ratio = "every block made a graph: more --steps", ""
+        if taken:
+            middle = statistics.median(taken)
+            base = base or middle
+            text = f"{middle:.2f} ({min(taken):.2f}–{max(taken):.2f})"
+            ratio = f"{base / middle:.2f}x"
         apart = max(abs(a - b) / abs(a) for a, b in zip(first, runs[0]["losses"]))
-        text = f"{middle:.2f} ({min(taken):.2f}–{max(taken):.2f})"
-        rows.append((name, f"{batch:,}", str(count), text, f"{base / middle:.2f}x", f"{apart:.0e}"))
+        rows.append((name, f"{batch:,}", str(count), text, ratio, f"{apart:.0e}"))
     return rows
 
 

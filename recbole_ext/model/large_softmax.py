@@ -23,7 +23,9 @@ from recbole_ext.scores.products import by_onednn, product, small_exponentials, 
 from recbole_ext.scores.ways import KERNELS, ONEDNN, OWN, SOFTMAX, took
 
 CPU_CHUNK_LOGITS = 16 << 20  # 384 rows of 43,000 items: of fewer the items' gradient is added up too often
-GPU_CHUNK_BYTES = 512 << 20
+GPU_CHUNK_BYTES = 512 << 20  # at least
+GPU_CHUNK_ROWS = 1536  # and so many rows, as each chunk passes over the gradient of all vectors
+GPU_SHARE = 1 / 32  # of its memory, which a chunk with all its rows stays below
 CPU_TILED_LOGITS = 96 << 20  # in bfloat16, kept until their rows' sums are known: 2,336 rows of 43,000 items
 TILE = 1024  # items
 BELOW_TARGET = 40.0  # so that exponentials are small also where a target is improbable
@@ -51,7 +53,8 @@ def softmax_loss(
         states: (N, d). vectors: (C, d) of all candidates. target: (N,) int64 in [0, C).
         weight: (N,) float, constant; None: 1 for every row. A row of weight 0 costs time and teaches nothing.
         precision: bf16 rounds logits and their gradient to bfloat16; sums are float32 either way.
-        chunk_rows: rows whose logits exist at a time; None: as many as fit a cache (CPU) or 512 MiB (GPU).
+        chunk_rows: rows whose logits exist at a time; None: as many as fit a cache (CPU) or 512 MiB (GPU); 1,536 where
+            that is more and a GPU has the room.
         mixture: log_rest (N,), the log of what the softmax weighs, and log_copied (N,), the log of what the other part
             gives to the target, finite both; None: the softmax alone.
     """
@@ -72,7 +75,9 @@ def _rows_in_a_chunk(rows: int, candidates: int, dtype: torch.dtype, device: tor
     if device.type == "cpu":
         most = CPU_TILED_LOGITS if _tiles(dtype, device) else CPU_CHUNK_LOGITS
         return max(FEWEST_ROWS, most // candidates // 16 * 16)
-    most = max(1, GPU_CHUNK_BYTES // (candidates * dtype.itemsize))
+    row = candidates * dtype.itemsize
+    room = GPU_SHARE * torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
+    most = max(1, int(max(GPU_CHUNK_BYTES, min(GPU_CHUNK_ROWS * row, room))) // row)
     chunks = -(-rows // most)
     return max(1, -(-rows // max(chunks, 1)))  # chunks of one size
 

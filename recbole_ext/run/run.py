@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,7 +184,8 @@ def _carried_out(
     from recbole_ext.run.parent import begin
     from recbole_ext.run.tracking import Beside
 
-    with first_before_others():  # the others find what is cached
+    cached = config["save_dataset"] or config["save_dataloaders"]  # which the others then find
+    with first_before_others() if cached else nullcontext():
         loaders = _loaders(config, run)
     off_policy = _off_policy(config, *loaders) if tested else None
     trainer = _trainer(config, loaders[0])
