@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_ext.arguments import Arguments
+from recbole_ext.cli.own_class import add_option, meet_for_lists
 from recbole_ext.errors import UsageError
 
 
@@ -21,6 +22,7 @@ def _parser(prog: str) -> Arguments:
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="the folder to write (default RUN/onnx, RUN/onnx-int8)"
     )
+    add_option(parser)
     return parser
 
 
@@ -34,6 +36,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext export") -> int:
 
     require_torch("a run is exported")
     place_of(given.run)
+    meet_for_lists(given.run, given.model)
     from recbole_ext.recommend.export import export
 
     out = given.out or Path(given.run) / ("onnx-int8" if given.int8 else "onnx")

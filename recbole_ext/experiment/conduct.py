@@ -32,7 +32,9 @@ def main(
     strangers: there are models of the user's among those of the settings, whose files say what they read.
     """
     experiment = from_command_line(settings, files)
-    if not strangers and not any(".py:" in str(entry.model) for entry in experiment.models):
+    if not strangers and not any(
+        ".py:" in f"{entry.model} {entry.settings.get('blend_models')}" for entry in experiment.models
+    ):
         check_settings_early(experiment.overrides, experiment.settings)
     command = shlex.join(["python", "run.py", *arguments])
     try:

@@ -129,7 +129,7 @@ def build_config(
     from recbole.config import Config
 
     from recbole_ext.bridge.names import check_names
-    from recbole_ext.bridge.own_models import named
+    from recbole_ext.bridge.own_models import name_parts, named
     from recbole_ext.errors import UsageError
     from recbole_ext.settings.command_line import command_line
 
@@ -137,10 +137,12 @@ def build_config(
     check_names(name)
     try:
         with command_line([]):
-            return Config(name, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
+            config = Config(name, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
         # all that Config does is read settings, so whatever it cannot read is one
         raise UsageError(f"a setting cannot be used: {error}") from error
+    name_parts(config)
+    return config
 
 
 def _experiment(
