@@ -135,6 +135,7 @@ def _start(process: Any, method: str) -> None:
 
     with kept_from_children():
         forkserver.ensure_running()  # its copies are as it is
+    signal.siginterrupt(signal.SIGINT, True)  # polars' handler, in front of Python's, has reads go on
     try:
         process.start()
     except KeyboardInterrupt:

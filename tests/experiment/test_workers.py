@@ -22,6 +22,7 @@ time.sleep(600)
 STOPPED = """
 import os, signal, threading, time
 from pathlib import Path
+import polars as pl
 from recbole_ext.experiment import workers
 
 
@@ -33,6 +34,7 @@ def stop():
 
 if __name__ == "__main__":
     workers.IMPORTED = "slow"
+    pl.DataFrame({"a": [1]}).lazy().collect()  # has it take SIGINT
     threading.Thread(target=stop, daemon=True).start()
     try:
         workers.side_by_side(lambda: "a job", print, workers=1, threads=1)
