@@ -74,6 +74,7 @@ def _parser(prog: str) -> Arguments:
 def main(arguments: Sequence[str], prog: str = "recbole-ext serve") -> int:
     """Serve until told to stop; the exit code."""
     given = _parser(prog).parse_args(arguments)
+    check_folder(given.run)
     from recbole_ext.recommend import check
     from recbole_ext.recommend.serve import require_packages
 
@@ -89,7 +90,6 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext serve") -> int:
         grace=given.grace,
     )
     token = _token(given.token, given.token_file)
-    check_folder(given.run)
     check(given.run)
     meet_for_lists(given.run, given.model)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from recbole_ext import records
 from recbole_ext.arguments import Arguments
-from recbole_ext.bridge.early import check_settings_early
+from recbole_ext.bridge.early import check_events, check_settings_early
 from recbole_ext.bridge.names import known_models
 from recbole_ext.cli.own_class import add_option, meet_for_training
 from recbole_ext.errors import UsageError, are_installed
@@ -66,6 +66,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext update") -> int:
         check_finished_run(Path(given.run))
         meet_for_training(given.run, given.model)
         _check_settings(Path(given.run), settings)
+        check_events(given.events)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # nothing a user can mend
     from recbole_ext.recommend.update import update
     from recbole_ext.report.text import result_table

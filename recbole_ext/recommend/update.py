@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext import records
+from recbole_ext.bridge.early import check_events
 from recbole_ext.bridge.own_models import OF_FILE, require
 from recbole_ext.bridge.prepare import with_settings
 from recbole_ext.convert import check_options, converted
@@ -225,8 +226,7 @@ def _atomic(
             if inter_file(path) is not None:
                 found.append(path)
                 continue
-            if not path.exists():
-                raise UsageError(f"--events names {path}, which does not exist")
+            check_events([path])
             if not source:
                 raise UsageError(
                     f"{path} holds no .inter file, and the run's data set names no source that would read it: convert "
