@@ -142,6 +142,7 @@ class Component:
         self.place_settings = settings_of(config, Place)
         seeds = settings_of(config, Training).seed, self.place_settings.reproducibility
         init_seed(*seeds)
+        config.log_is_told = True  # with the data set of whoever has this one
         with loading(config):
             self.dataset = recbole.data.create_dataset(config)
             if not isinstance(self.dataset, SessionDataset):

@@ -57,7 +57,7 @@ def run(
     from recbole.utils import init_logger, init_seed
 
     from recbole_ext.bridge.patches.logs import end_run
-    from recbole_ext.bridge.prepare import prepare_for_run
+    from recbole_ext.bridge.prepare import prepare_for_run, tell_of_files
     from recbole_ext.files import told
     from recbole_ext.processes import first_before_others, together
 
@@ -66,10 +66,13 @@ def run(
             "ignore", category=FutureWarning, module=r"recbole\."
         )  # nothing a user can mend
         with first_before_others():
-            prepare_for_run(config)
+            prepare_for_run(config, told=True)
+        config.log_is_told = True  # below, or by the experiment that this is a cell of
         init_seed(config["seed"], config["reproducibility"])
         init_logger(config)
         try:
+            if called is None:
+                tell_of_files(config)
             getLogger().info(config)
             return _experiment(config, saved, test, folder, notes, parent, watch, called)
         finally:

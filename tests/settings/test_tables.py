@@ -8,8 +8,8 @@ import recbole_ext
 from recbole_ext.bridge.names import own_models
 from recbole_ext.cli import main
 from recbole_ext.cli.settings import model_classes
-from recbole_ext.run.run import build_config
 from recbole_ext.errors import UsageError
+from recbole_ext.run.run import build_config
 from recbole_ext.settings import tables
 from recbole_ext.settings.base import Settings
 from recbole_ext.settings.files import config_files, configs_dir, load_files, load_yaml
