@@ -43,14 +43,10 @@ def _kind(said: Mapping[str, Any]) -> Any:
     """The type that a schema says, None where it is neither a number nor words."""
     if not set(said) <= _TOLD:
         return None
-    if words := said.get("enum"):
-        plain = Literal[tuple(words)]
-        return (
-            (Annotated[plain, NoneWord] if "none" in words else plain)
-            if said.get("type") == "string"
-            else None
-        )
-    if said.get("type") not in _NUMBERS:
+    words = tuple(said.get("enum", ()))
+    if words and said.get("type") == "string":
+        return Annotated[Literal[words], NoneWord] if "none" in words else Literal[words]
+    if words or said.get("type") not in _NUMBERS:
         return None
     bounds = {_BOUNDS[name]: said[name] for name in _BOUNDS if name in said}
     return Annotated[_NUMBERS[said["type"]], Field(strict=True, **bounds)]
