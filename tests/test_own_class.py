@@ -252,13 +252,13 @@ def test_a_file_that_is_not_the_run_s(beside, command, given, said, capsys):
 def test_update_asks_for_the_file_and_goes_on_with_it(beside, capsys):
     from recbole_ext.recommend.update import update
 
-    words = ["update", beside["alone"], "--events", "nothing"]
+    words = ["update", beside["alone"], "--events", "saved"]
     assert main(words) == 2
     assert "add --model=left_file.py:Left" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"is the class Left of left_file\.py"):
-        update(beside["alone"], ["nothing"])
+        update(beside["alone"], ["saved"])
     assert main([*words, "--model=left_file.py:Left"]) == 2
-    assert "--events names nothing, which does not exist" in capsys.readouterr().err
+    assert "saved holds no .inter file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("model", ["left_file.py:Left", "Blend"])
