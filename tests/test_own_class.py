@@ -242,9 +242,9 @@ def test_a_file_that_has_changed_is_told(beside, capsys):
         ("gone.py:Left", "to come from .*gone.py, which does not exist"),
     ],
 )
-@pytest.mark.parametrize("command", ["recommend", "export", "update"])
+@pytest.mark.parametrize("command", ["recommend", "serve", "update"])
 def test_a_file_that_is_not_the_run_s(beside, command, given, said, capsys):
-    more = {"recommend": LISTS, "export": ["--onnx"], "update": ["--events", "new"]}[command]
+    more = {"recommend": LISTS, "update": ["--events", "new"]}.get(command, [])
     assert main([command, beside["alone"], *more, f"--model={given}"]) == 2
     assert re.search(said, capsys.readouterr().err)
 
@@ -275,6 +275,12 @@ def test_a_record_from_elsewhere_runs_no_file(beside, model, tmp_path):
     assert "left_file" not in sys.modules
 
 
+def test_such_a_class_is_not_exported_which_is_said_without_it(beside, capsys):
+    for run in beside.values():
+        assert main(["export", run, "--onnx"]) == 2
+        assert "cannot be exported, only HRNNFeat" in capsys.readouterr().err
+
+
 def test_a_checkpoint_of_such_a_class(beside):
     """RecBole's own door says what it lacks; a blend takes it with the class named."""
     from recbole_ext.bridge.patches.checkpoints import load_data_and_model
@@ -283,6 +289,9 @@ def test_a_checkpoint_of_such_a_class(beside):
     file = next(str(file) for file in Path("saved").glob("Left-*.pth"))
     with pytest.raises(UsageError, match="is of the class Left, which is not known here: import it"):
         load_data_and_model(file)
+    whole = min(map(str, Path("saved").glob("Blend-*.pth")), key=len)  # its models' own have longer names
+    with pytest.raises(UsageError, match="a model of the blend is the class Left of one's own"):
+        load_data_and_model(whole)
     other = next(str(file) for file in Path("saved").glob("Blend-*-2-AR.pth"))
     blend = {**KEYS, "blend_from": [file, other], "blend_weight": 0.5}
     with pytest.raises(UsageError, match=r"a class of one's own: name it too, blend_models: \[FILE.py:Left"):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_ext.arguments import Arguments
-from recbole_ext.cli.own_class import add_option, meet_for_lists
 from recbole_ext.errors import UsageError
 from recbole_ext.records import check_folder
 
@@ -23,7 +22,6 @@ def _parser(prog: str) -> Arguments:
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="the folder to write (default RUN/onnx, RUN/onnx-int8)"
     )
-    add_option(parser)
     return parser
 
 
@@ -38,7 +36,6 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext export") -> int:
 
     require_torch("a run is exported")
     place_of(given.run)
-    meet_for_lists(given.run, given.model)
     from recbole_ext.recommend.export import export
 
     out = given.out or Path(given.run) / ("onnx-int8" if given.int8 else "onnx")
