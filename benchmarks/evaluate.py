@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from report import bars, write_section
 from side_by_side import ROOT, Side, conditions, table
-from train import PACKAGES, RUNS, Line, commit_of, measure, median, real_data
+from train import PACKAGES, RUNS, Line, commit_of, figure, measure, median, real_data
 
 
 def evaluation(data: Path, repeats: int, rows: int, threads: int) -> tuple[str, dict[str, float]]:
@@ -46,9 +46,10 @@ def evaluation(data: Path, repeats: int, rows: int, threads: int) -> tuple[str, 
             speed = median(runs, "rows_per_second")
             spread = [run["rows_per_second"] for run in runs]
             text = f"{speed:,.0f} ({min(spread):,.0f}–{max(spread):,.0f})" if spread else "failed"
-            peak = f"{median(runs, 'peak_gb'):.1f}"
-            printed.append((model, mode, line.label, text, f"{speed / base:.1f}×", peak))
-            ratios[f"{model} {mode}: {line.label}"] = speed / base
+            peak = figure(median(runs, "peak_gb"))
+            printed.append((model, mode, line.label, text, figure(speed / base, ".1f", "×"), peak))
+            if speed / base == speed / base:
+                ratios[f"{model} {mode}: {line.label}"] = speed / base
     head = ("model", "ranking", "side", "rows/s, median (least–most)", "ratio", "peak GB")
     return table(head, printed), ratios
 
@@ -110,8 +111,9 @@ def _against(
         each = [run["rows_per_second"] for run in found[line.label]]
         text = f"{wall[line.label]:,.0f} ({min(each):,.0f}–{max(each):,.0f})" if each else "failed"
         same = "" if sums == {""} else "yes" if len(sums) == 1 else "NO"
-        ratios = (f"{speed[line.label] / speed[base]:.2f}×" for speed in (wall, cpu))
-        lines.append((what, line.label, text, next(ratios), f"{cpu[line.label]:,.0f}", next(ratios), same))
+        ratios = (figure(speed[line.label] / speed[base], ".2f", "×") for speed in (wall, cpu))
+        each_cpu = figure(cpu[line.label], ",.0f")
+        lines.append((what, line.label, text, next(ratios), each_cpu, next(ratios), same))
     return lines
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+PHONE = 4.4  # inches, as recbole_ext.report.pictures has it
+
 
 def write_section(file: Path, title: str, text: str) -> None:
     """Put a section `## title` into a report; one of that title is replaced, the others stay as they are."""
@@ -19,20 +21,30 @@ def write_section(file: Path, title: str, text: str) -> None:
 
 
 def bars(file: Path, ratios: Mapping[str, float], title: str) -> None:
-    """A picture of ratios, one bar each, 1 = the peer; an SVG whose text is text."""
+    """A picture of ratios, one bar each, its name above it, 1 = the peer; an SVG whose text is text.
+
+    It is as wide as a phone, so that its letters are read there too; beside other text it is no smaller for that.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     names = list(ratios)[::-1]
-    figure, axes = pyplot.subplots(figsize=(8, 0.34 * len(names) + 1))
+    figure, axes = pyplot.subplots(figsize=(PHONE, 0.42 * len(names) + 0.8))
     colours = ["#999999" if "RecBole" in name else "#1f77b4" for name in names]
-    axes.barh(names, [ratios[name] for name in names], color=colours)
+    axes.barh(range(len(names)), [ratios[name] for name in names], height=0.4, color=colours)
     for place, name in enumerate(names):
-        axes.text(ratios[name], place, f" {ratios[name]:.1f}", va="center", fontsize=8)
-    axes.axvline(1, color="#999999", linewidth=0.8)
-    axes.set_title(title)
+        for text, x, y, down in (
+            (f"{ratios[name]:.1f}", ratios[name], place, "center"),
+            (name, 0, place + 0.24, "bottom"),
+        ):
+            axes.annotate(text, (x, y), (3, 0), textcoords="offset points", va=down, fontsize=8)
+    axes.axvline(1, color="#999999", linewidth=0.8, zorder=0)
+    axes.set(title=title, yticks=[], ylim=(-0.4, len(names) - 0.2))
+    axes.margins(x=0.12)  # the longest bar's figure
+    axes.title.set_fontsize(9)
+    axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     figure.tight_layout()
     with pyplot.rc_context({"svg.fonttype": "none", "svg.hashsalt": "recbole_ext"}):

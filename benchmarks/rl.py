@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from report import write_section
 from side_by_side import ROOT, Side, conditions, run_once, table
-from train import Line, measure, median
+from train import Line, figure, measure, median
 
 PACKAGES = ("torch", "numpy", "pandas", "recbole")
 VIEWS = {"rewards": {"view": 0.2}}
@@ -86,7 +86,7 @@ def steps(
     for label in MODELS:
         speed = median(found[label], "targets_per_second")
         peak = median(found[label], "peak_gb")
-        rows.append((label, f"{speed:,.0f}", f"{base / speed:.2f}×", f"{peak:.1f}"))
+        rows.append((label, figure(speed, ",.0f"), figure(base / speed, ".2f", "×"), figure(peak)))
     ways = {"all items": "SASRecSQN, lagged copy", "sampled": "SASRecSQN, sampled (2,048)"}
     speeds = {way: median(found[label], "targets_per_second") for way, label in ways.items()}
     return table(("model", "transitions/s, median", "cost of a step", "peak GB"), rows), speeds

@@ -236,6 +236,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("name the folder of atomic files: --data FOLDER")
     given.counts = list(map(int, given.counts.split(",")))
     rows, items = compared(given)
+    if not rows:
+        raise SystemExit("every run has failed, so nothing is written: the lines above say why")
     command = " ".join(["python", "benchmarks/several_gpus.py", *(argv or sys.argv[1:])])
     where = (
         f"{'' if given.cpu else _gpus()}{conditions(int(os.environ.get('OMP_NUM_THREADS', '1')), PACKAGES)}"

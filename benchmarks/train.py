@@ -58,7 +58,10 @@ def lines_of(model: str) -> list[Line]:
 def measure(
     sides: Sequence[tuple[Line, Side]], repeats: int, threads: int, say: Callable[[str], None] = print
 ) -> dict[str, list[dict[str, Any]]]:
-    """Results of every line's runs, in turn; a line that fails has none."""
+    """Results of every line's runs, in turn; a line that fails has none.
+
+    Raises SystemExit where all of them do: there is nothing to write.
+    """
     found: dict[str, list[dict[str, Any]]] = {line.label: [] for line, _ in sides}
     for number in range(repeats):
         for line, side in sides:
@@ -69,12 +72,24 @@ def measure(
                 continue
             found[line.label].append({**run["result"], "peak_gb": run["peak_bytes"] / 1e9})
             say(f"{side.name}, run {number + 1} of {repeats}: {run['result']}")
+    stop_without(any(found.values()))
     return found
+
+
+def stop_without(results: object) -> None:
+    """SystemExit where there are no results."""
+    if not results:
+        raise SystemExit("every side has failed, so nothing is written: the lines above say why")
 
 
 def median(runs: Sequence[Mapping[str, Any]], key: str) -> float:
     """Median of one figure over runs; NaN where there are none."""
     return statistics.median(run[key] for run in runs) if runs else float("nan")
+
+
+def figure(value: float, form: str = ".1f", unit: str = "") -> str:
+    """A figure of the table; empty where there is none."""
+    return f"{value:{form}}{unit}" if value == value else ""
 
 
 def training(data: Path, repeats: int, batches: int, threads: int) -> tuple[str, dict[str, float]]:
@@ -100,8 +115,9 @@ def training(data: Path, repeats: int, batches: int, threads: int) -> tuple[str,
             spread = [run["targets_per_second"] for run in found[line.label]]
             text = f"{speed:,.0f} ({min(spread):,.0f}–{max(spread):,.0f})" if spread else "failed"
             peak = median(found[line.label], "peak_gb")
-            rows.append((model, line.label, text, f"{speed / base:.1f}×", f"{peak:.1f}"))
-            ratios[f"{model}: {line.label}"] = speed / base
+            rows.append((model, line.label, text, figure(speed / base, ".1f", "×"), figure(peak)))
+            if speed / base == speed / base:
+                ratios[f"{model}: {line.label}"] = speed / base
     head = ("model", "what", "targets/s, median (least–most)", "ratio", "peak GB")
     return table(head, rows), ratios
 
@@ -187,6 +203,7 @@ def beside_on_gpu(data: Path, checkout: Path, repeats: int, epochs: int) -> str:
                     continue
                 found.setdefault((model, label), []).append(run)
                 print(f"{model}, {label}, run {number + 1} of {repeats}: {run}", flush=True)
+    stop_without(found)
     rows = []
     for (model, label), runs in found.items():
         base = median(found.get((model, there), []), "epoch_seconds")
@@ -237,7 +254,7 @@ def starting(data: Path, repeats: int, threads: int) -> str:
             "augment_seconds",
             "held_mb",
         )
-        rows.append((line.label, *(f"{median(runs, key):.2f}" for key in keys)))
+        rows.append((line.label, *(figure(median(runs, key), ".2f") for key in keys)))
     head = (
         "",
         "start to first step, s",
@@ -300,6 +317,7 @@ def on_gpu(data: Path, epochs: int) -> str:
             )
         )
         print(rows[-1], flush=True)
+    stop_without(rows)
     head = ("what", "targets", "epoch, s", "first epoch, s", "µs a target", "ratio", "start, s", "GPU GB")
     return table(head, rows)
 

@@ -27,7 +27,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 EACH_STACK = (
     *(
         "bridge/test_builtin_models.py",
-        "bridge/test_patches.py",
+        "bridge/patches/",
     ),
     *("data/test_atomic.py", "data/test_coded.py", "data/test_filters.py", "data/test_general.py"),
     *("data/test_numbers.py", "data/test_session_dataset.py", "data/test_splits.py"),

@@ -140,6 +140,30 @@ def test_peak_memory_is_that_of_the_run(side_by_side) -> None:
     assert 190_000_000 < side_by_side.run_once(large)["peak_bytes"] - little < 250_000_000
 
 
+@pytest.mark.parametrize("failing", ["all", "other"])
+def test_sides_that_fail_leave_no_figures_that_are_none(side_by_side, failing, monkeypatch, tmp_path) -> None:
+    """Of one that fails the cells are empty; where all do, nothing is written, and the exit code is 1."""
+    import evaluate
+    import train
+
+    def run_once(side, threads):
+        if failing == "all" or side.root != side_by_side.ROOT:
+            raise side_by_side.SideFailed("no such luck")
+        result = {"rows_per_second": 2.0, "rows_per_cpu_second": 1.0, "found": "sum"}
+        return {"result": result, "peak_bytes": 1}
+
+    monkeypatch.setattr(train, "run_once", run_once)
+    out = tmp_path / "speed.md"
+    words = ["--data", str(tmp_path), "--beside", str(tmp_path), "--out", str(out), "--repeats", "1"]
+    if failing == "all":
+        with pytest.raises(SystemExit, match="every side has failed, so nothing is written"):
+            evaluate.main(words)
+        assert not out.exists()
+        return
+    evaluate.main(words)
+    assert "failed" in out.read_text() and "nan" not in out.read_text()
+
+
 def test_a_run_that_fails_or_asks_for_too_much_memory_is_no_result(side_by_side) -> None:
     with pytest.raises(side_by_side.SideFailed, match="no such luck"):
         side_by_side.run_once(side_by_side.Side("fail", "jobs:fail", {}))

@@ -69,11 +69,11 @@ COMMANDS = [
     ),
     (
         "serve",
-        ["a"],
+        ["."],
         "starlette",
         "serve needs starlette, which is not installed: pip install 'recbole-ext[serve]'",
     ),
-    ("serve", ["a"], "jinja2", "serve needs jinja2, which is not installed: pip install jinja2"),
+    ("serve", ["."], "jinja2", "serve needs jinja2, which is not installed: pip install jinja2"),
 ]
 
 
@@ -130,9 +130,19 @@ NOT_THERE = [
         "run --model=Pop --dataset=shop --epochs=many",
         "epochs is 'many': it has to be a whole number of 0 or more",
     ),
+    (
+        "run --model=GRU4Rec --dataset=shop --hidden_size=abc",
+        "hidden_size is 'abc': it has to be a whole number of 1 or more",
+    ),
+    (
+        "run --model=Pop --dataset=shop --valid_metric=NDGC@10",
+        "valid_metric names NDGC, which is no metric: did you mean NDCG?",
+    ),
     ("experiment demo --topc=5", "unknown key topc: did you mean topk?"),
     ("experiment demo --epochs=many", "epochs is 'many': it has to be a whole number of 0 or more"),
     ("update run --events x --hidden_sise=4", "unknown key hidden_sise: did you mean hidden_size?"),
+    ("update run --events x", "--events names x, which does not exist"),
+    ("serve nowhere", "there is no folder nowhere in {here}: name a run"),
     ("recommend shop --examples", "shop holds no model: name a run's folder that has model/"),
     ("export shop --onnx", "shop holds no model: name a run's folder that has model/"),
     ("serve shop", "shop holds no model: name a run's folder that has model/"),

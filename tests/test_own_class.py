@@ -1,7 +1,9 @@
 """A class of one's own: by RecBole's documented way, handed to `run`, and as `file.py:Class` on the command line."""
 
+import contextlib
 import linecache
 import os
+import re
 import sys
 import types
 from pathlib import Path
@@ -163,3 +165,137 @@ def test_a_grid_takes_a_key_of_the_class(folder, monkeypatch, capsys):
     assert main([*words, "--vector_size=8"]) == 0 and len(begun) == 1
     assert main(["--model=Pop,FPMC", "--dataset=ring", "--vectr_size=8"]) == 2 and len(begun) == 1
     assert "unknown key vectr_size" in capsys.readouterr().err
+
+
+# --- what runs of such classes leave ------------------------------------------------------------------------
+
+
+def words(keys):
+    return [f"--{key}={value}" for key, value in keys.items()]
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory):
+    """A folder with runs of a class of a file, alone and in a blend."""
+    from recbole_ext.run import record
+
+    folder = tmp_path_factory.mktemp("left")
+    write_log(folder / "atomic_data", "ring", ring_log())
+    make(folder, "Left")
+    blend = {"blend_models": "[left_file.py:Left,AR]", "blend_weight": 0.5}
+    blend["blend_settings"] = "{left_file.py:Left: {hidden_size: 4}}"
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FILES, "")
+        patch.setattr(record, "plot_learning_curve", lambda *given: given[-1].touch())
+        for model, keys in (
+            ("left_file.py:Left", {"runs_dir": "alone"}),
+            ("Blend", {**blend, "runs_dir": "blend"}),
+        ):
+            assert main([f"--model={model}", "--dataset=ring", *words({**KEYS, **keys})]) == 0
+    return folder
+
+
+@pytest.fixture
+def beside(left, monkeypatch):
+    """The same folder, in a process that has not registered its class."""
+    from recbole_ext.bridge import registry
+
+    monkeypatch.chdir(left)
+    monkeypatch.setenv(FILES, "")
+    monkeypatch.setattr(registry, "_strangers", {})
+    name = "recbole.model.sequential_recommender.left"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delitem(sys.modules, "left_file", raising=False)
+    yield {kind: str(next(Path(kind, "ring").iterdir())) for kind in ("alone", "blend")}
+    for module in (name, "left_file", "later"):
+        sys.modules.pop(module, None)
+
+
+LISTS = ["--session=i1,i2", "--k=2"]
+
+
+@pytest.mark.parametrize("kind", ["alone", "blend"])
+def test_a_run_is_asked_with_its_file_named_and_runs_none_else(beside, kind, capsys):
+    assert main(["recommend", beside[kind], *LISTS]) == 2
+    assert "add --model=left_file.py:Left, or in Python" in capsys.readouterr().err
+    assert "left_file" not in sys.modules
+    with pytest.raises(UsageError, match=r"is the class Left of left_file\.py.*register_model\(Left\)"):
+        recbole_ext.load(beside[kind])
+    assert "left_file" not in sys.modules
+    assert main(["recommend", beside[kind], *LISTS, "--model=left_file.py:Left"]) == 0
+    said = capsys.readouterr()
+    assert "after i1, i2" in said.out and "has changed" not in said.err
+
+
+def test_a_file_that_has_changed_is_told(beside, capsys):
+    changed = Path("later.py")
+    changed.write_text(Path("left_file.py").read_text() + "\n# later\n")
+    assert main(["recommend", beside["alone"], *LISTS, f"--model={changed}:Left"]) == 0
+    assert "note: later.py has changed since the run of Left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("left_file.py:GRU4Rec", r"names the class GRU4Rec, and that of \S+ is Left: name that"),
+        ("Left", "is Left, and says where the class of the run's model is: write FILE.py:Class"),
+        ("gone.py:Left", "to come from .*gone.py, which does not exist"),
+    ],
+)
+@pytest.mark.parametrize("command", ["recommend", "serve", "update"])
+def test_a_file_that_is_not_the_run_s(beside, command, given, said, capsys):
+    more = {"recommend": LISTS, "update": ["--events", "new"]}.get(command, [])
+    assert main([command, beside["alone"], *more, f"--model={given}"]) == 2
+    assert re.search(said, capsys.readouterr().err)
+
+
+def test_update_asks_for_the_file_and_goes_on_with_it(beside, capsys):
+    from recbole_ext.recommend.update import update
+
+    words = ["update", beside["alone"], "--events", "saved"]
+    assert main(words) == 2
+    assert "add --model=left_file.py:Left" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"is the class Left of left_file\.py"):
+        update(beside["alone"], ["saved"])
+    assert main([*words, "--model=left_file.py:Left"]) == 2
+    assert "saved holds no .inter file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["left_file.py:Left", "Blend"])
+def test_a_record_from_elsewhere_runs_no_file(beside, model, tmp_path):
+    """Its sum can be made anew by whoever changes it."""
+    from recbole_ext import records
+    from recbole_ext.recommend.update import update
+
+    record = records.read(Path(beside["blend"]))
+    record["config"]["blend_models"] = ["left_file.py:Left", "AR"]
+    records.write(tmp_path, {**record, "model": model, "own_classes": []})
+    with pytest.raises(UsageError, match=r"it was changed|update those, and blend them anew"):
+        update(tmp_path, ["nothing"])
+    assert "left_file" not in sys.modules
+
+
+def test_such_a_class_is_not_exported_which_is_said_without_it(beside, capsys):
+    for run in beside.values():
+        assert main(["export", run, "--onnx"]) == 2
+        assert "cannot be exported, only HRNNFeat" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_such_a_class(beside):
+    """RecBole's own door says what it lacks; a blend takes it with the class named."""
+    from recbole_ext.bridge.patches.checkpoints import load_data_and_model
+    from recbole_ext.run.run import configure
+
+    file = next(str(file) for file in Path("saved").glob("Left-*.pth"))
+    with pytest.raises(UsageError, match="is of the class Left, which is not known here: import it"):
+        load_data_and_model(file)
+    whole = min(map(str, Path("saved").glob("Blend-*.pth")), key=len)  # its models' own have longer names
+    with pytest.raises(UsageError, match="a model of the blend is the class Left of one's own"):
+        load_data_and_model(whole)
+    other = next(str(file) for file in Path("saved").glob("Blend-*-2-AR.pth"))
+    blend = {**KEYS, "blend_from": [file, other], "blend_weight": 0.5}
+    with pytest.raises(UsageError, match=r"a class of one's own: name it too, blend_models: \[FILE.py:Left"):
+        configure("Blend", "ring", blend)
+    assert configure("Blend", "ring", {**blend, "blend_models": ["left_file.py:Left", "AR"]})[
+        "blend_models"
+    ] == ["Left", "AR"]

@@ -23,6 +23,7 @@ from recbole_ext.blend.part import Component, checkpoint_config, component_confi
 from recbole_ext.blend.scores import BlendScores
 from recbole_ext.blend.trainer import BlendTrainer
 from recbole_ext.bridge.checkpoint import _encoded_other_parameter
+from recbole_ext.bridge.own_models import unknown_class
 from recbole_ext.bridge.stored_config import config_from_plain
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
@@ -158,6 +159,8 @@ def _component_configs(config: Any, plan: Plan) -> list[Any]:
     if stored is not None:
         found = [config_from_plain(plain) for plain in stored]
         for own in found:
+            if own.model_class is None:
+                raise UsageError(unknown_class(own["model"], None, "a model of the blend"))
             own["data_path"] = config["data_path"]
         return found
     if not plan.files:

@@ -85,6 +85,15 @@ def checkpoint_config(config: Any, file: str, name: str = "blend_from") -> Any:
     if not isinstance(stored, dict):
         raise UsageError(f"{name} names {file}, which is no checkpoint of ours: train it again")
     own = config_from_plain(stored)
+    if own.model_class is None:
+        way = (
+            f"blend_models: [FILE.py:{own['model']}, …]"
+            if name == "blend_from"
+            else "docs/your_model.md says how"
+        )
+        raise UsageError(
+            f"{name} names {file}, whose model {own['model']} is a class of one's own: name it too, {way}"
+        )
     if own["model"] == config["model"]:
         kind = "blend" if name == "blend_from" else config["model"]
         raise UsageError(f"{name} names {file}, which is a {kind}: name checkpoints of single models")
@@ -133,6 +142,7 @@ class Component:
         self.place_settings = settings_of(config, Place)
         seeds = settings_of(config, Training).seed, self.place_settings.reproducibility
         init_seed(*seeds)
+        config.log_is_told = True  # with the data set of whoever has this one
         with loading(config):
             self.dataset = recbole.data.create_dataset(config)
             if not isinstance(self.dataset, SessionDataset):

@@ -52,7 +52,8 @@ def create_dataset(config: Any, recbole_create: Callable[[Any], Any]) -> Any:
     refits(config)  # RecBole's own data sets would pass over it
     _refuse_training_settings(config, cls)
     if config["source"]:
-        prepare_for_run(config)  # for RecBole's own run_recbole; recbole_ext.run has done it before
+        # for RecBole's own run_recbole; recbole_ext.run has done it before
+        prepare_for_run(config, getattr(config, "log_is_told", False))
     check_finished(config["data_path"])
     check_columns(config)
     warn_of_unread(config)

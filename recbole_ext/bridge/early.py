@@ -18,6 +18,7 @@ from recbole_ext.settings.files import load_yaml
 from recbole_ext.settings.of_model import WORKED_OUT
 from recbole_ext.settings.run_settings import read_general
 from recbole_ext.settings.unread import said_of_no_model, written_keys
+from recbole_ext.settings.written import read_of_models
 
 
 def check_checkpoint(file: object) -> None:
@@ -26,6 +27,13 @@ def check_checkpoint(file: object) -> None:
         raise UsageError(
             f"there is no checkpoint {file}: resume_from names a file that a run has left, *.pth"
         )
+
+
+def check_events(files: Iterable[Path]) -> None:
+    """UsageError where one of the new days of an update is not there."""
+    for file in files:
+        if not file.exists():
+            raise UsageError(f"--events names {file}, which does not exist")
 
 
 def check_settings_early(
@@ -40,6 +48,7 @@ def check_settings_early(
     ):  # which may name classes of the user's
         return
     read_general(given)
+    read_of_models(given)
     known = written_keys()
     unknown = [key for key in (*given, *more) if key not in known | WORKED_OUT | {"model", "dataset"}]
     if not unknown:

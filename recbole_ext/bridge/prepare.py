@@ -19,13 +19,14 @@ from recbole_ext.data.columns import given_now
 from recbole_ext.data.manifest import check_finished, manifest
 from recbole_ext.errors import ConvertError, UsageError, did_you_mean
 from recbole_ext.files import UNFINISHED, events_file, sha256
+from recbole_ext.processes import current
 from recbole_ext.progress import progress
 
 
-def prepare_for_run(config: Any) -> None:
+def prepare_for_run(config: Any, told: bool = False) -> None:
     """As `prepare_atomic_files`, for a run: tells what was guessed and left out; errors name `convert_options`."""
     try:
-        made = prepare_atomic_files(config)
+        made = prepare_atomic_files(config, told=told)
     except ConvertError as error:
         raise ConvertError(with_settings(str(error), config["source"])) from error
     if made is not None:
@@ -49,12 +50,13 @@ def with_settings(said: str, source: Any, who: str = "a run", own: Collection[st
     return f"{said.rstrip('.')} ({who} takes these options as convert_options: {options.in_run(named[0])})"
 
 
-def prepare_atomic_files(config: Any, mend: str = "") -> dict[str, Any] | None:
+def prepare_atomic_files(config: Any, mend: str = "", told: bool = False) -> dict[str, Any] | None:
     """Convert the data set's raw logs when its `.inter` file is missing; the manifest, or None where nothing was to do.
 
     Keys: `source` names the converter, `raw_path` the folder of the raw logs (default raw_data/<dataset>),
     `convert_options` the converter's options, `generate` the generator's options for demo data.
-    mend: what an error says to do where the atomic files are of other logs; empty: what a run can do.
+    mend: what an error says to do where the atomic files are of other logs; empty: what a run can do. told: somebody
+    else says what `tell_of_files` would.
 
     Raises:
         UsageError: there are no atomic files and the data set's yaml names no source, or a wrong option.
@@ -66,12 +68,9 @@ def prepare_atomic_files(config: Any, mend: str = "") -> dict[str, Any] | None:
     if not source:
         check_finished(str(out))
     if events_file(out, name) is not None and finished:
-        if "data_path" not in getattr(config, "external_config_dict", {"data_path"}) and out.is_absolute():
-            getLogger().warning(
-                "%s is not in the working directory: its atomic files are those of %s", name, out
-            )
         _compare_raw(config, out, mend)
-        _compare_options(config["convert_options"], out)
+        if not told:
+            tell_of_files(config)
         return None
     if config["benchmark_filename"] or name == "ml-100k":
         return None
@@ -143,6 +142,18 @@ def _sum(file: Path, size: int, changed: int) -> str:
     """SHA-256 of a file of that size and time, in ns."""
     with progress(f"comparing {file.name} with what was converted", size) as advance:
         return sha256(file, advance)
+
+
+def tell_of_files(config: Any) -> None:
+    """Warn where the atomic files lie elsewhere and nobody has said so, and where they were converted otherwise."""
+    out = Path(config["data_path"])
+    if current().number or events_file(out, config["dataset"]) is None:
+        return  # the first of several processes speaks for all
+    if "data_path" not in getattr(config, "external_config_dict", {"data_path"}) and out.is_absolute():
+        getLogger().warning(
+            "%s is not in the working directory: its atomic files are those of %s", config["dataset"], out
+        )
+    _compare_options(config["convert_options"], out)
 
 
 def _compare_options(options: Any, out: Path) -> None:

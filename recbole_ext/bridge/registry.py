@@ -107,6 +107,11 @@ _strangers: dict[str, type] = {}  # classes of `register_model`, by name
 _ASKED = ("calculate_loss", "predict", "full_sort_predict")
 
 
+def strangers() -> dict[str, type]:
+    """Classes of the user's that are registered, by name."""
+    return dict(_strangers)
+
+
 def _kind_of(cls: type) -> str:
     """ "sequential" or "general"; UsageError where RecBole could not use the class."""
     from recbole.model.abstract_recommender import (

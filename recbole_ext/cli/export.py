@@ -7,6 +7,7 @@ from pathlib import Path
 
 from recbole_ext.arguments import Arguments
 from recbole_ext.errors import UsageError
+from recbole_ext.records import check_folder
 
 
 def _parser(prog: str) -> Arguments:
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext export") -> int:
     given = _parser(prog).parse_args(arguments)
     if not given.onnx:
         raise UsageError("say the format: --onnx is the one that there is")
+    check_folder(given.run)
     from recbole_ext.recommend import require_torch
     from recbole_ext.run.model_place import place_of
 

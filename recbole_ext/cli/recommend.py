@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext.arguments import Arguments
+from recbole_ext.cli.own_class import add_option, meet_for_lists
 from recbole_ext.errors import UsageError
 from recbole_ext.records import check_folder
 
@@ -49,6 +50,7 @@ def _parser(prog: str) -> Arguments:
         help="what a session without a known item gets (default start: what the model ranks before a first event)",
     )
     parser.add_argument("--fill", action="store_true", help="fill short lists with popular items")
+    add_option(parser)
     return parser
 
 
@@ -63,6 +65,7 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext recommend") -> int:
     if given.file is None and (given.out is not None or given.history is not None):
         raise UsageError("--out and --history are for the sessions of a FILE: name one, or leave them out")
     check_folder(given.run)
+    meet_for_lists(given.run, given.model)
     from recbole_ext.recommend import load
 
     recommender = load(given.run)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from recbole_ext.arguments import Arguments
+from recbole_ext.cli.own_class import add_option, meet_for_lists
 from recbole_ext.errors import UsageError
 from recbole_ext.records import check_folder
 from recbole_ext.settings.limits import Limits
@@ -66,12 +67,14 @@ def _parser(prog: str) -> Arguments:
         metavar="SECONDS",
         help=f"for what is under way at SIGTERM (default {most.grace:g})",
     )
+    add_option(parser)
     return parser
 
 
 def main(arguments: Sequence[str], prog: str = "recbole-ext serve") -> int:
     """Serve until told to stop; the exit code."""
     given = _parser(prog).parse_args(arguments)
+    check_folder(given.run)
     from recbole_ext.recommend import check
     from recbole_ext.recommend.serve import require_packages
 
@@ -87,8 +90,8 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext serve") -> int:
         grace=given.grace,
     )
     token = _token(given.token, given.token_file)
-    check_folder(given.run)
     check(given.run)
+    meet_for_lists(given.run, given.model)
 
     from recbole_ext.recommend.serve.door import Serving
 

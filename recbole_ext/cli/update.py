@@ -10,8 +10,9 @@ from typing import Any
 
 from recbole_ext import records
 from recbole_ext.arguments import Arguments
-from recbole_ext.bridge.early import check_settings_early
+from recbole_ext.bridge.early import check_events, check_settings_early
 from recbole_ext.bridge.names import known_models
+from recbole_ext.cli.own_class import add_option, meet_for_training
 from recbole_ext.errors import UsageError, are_installed
 from recbole_ext.records import check_finished_run
 from recbole_ext.settings.command_line import parse_command_line
@@ -50,6 +51,7 @@ def _parser(prog: str) -> Arguments:
         action="store_true",
         help="do not ask the old model for its lists of the new test targets, which promote needs",
     )
+    add_option(parser)
     return parser
 
 
@@ -62,7 +64,9 @@ def main(arguments: Sequence[str], prog: str = "recbole-ext update") -> int:
     settings = parse_command_line(keys)
     if are_installed("torch", "recbole"):  # who lacks them hears that first
         check_finished_run(Path(given.run))
+        meet_for_training(given.run, given.model)
         _check_settings(Path(given.run), settings)
+        check_events(given.events)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")  # nothing a user can mend
     from recbole_ext.recommend.update import update
     from recbole_ext.report.text import result_table

@@ -18,6 +18,7 @@ from recbole_ext.experiment import ledger
 from recbole_ext.experiment.grid import Grid
 from recbole_ext.experiment.names import CELLS
 from recbole_ext.experiment.plan import Experiment, from_command_line
+from recbole_ext.experiment.workers import end_where_imported, one_by_one, side_by_side
 from recbole_ext.files import cannot_write, check_writable, cleared
 from recbole_ext.interrupts import reason
 from recbole_ext.settings.base import flag
@@ -32,7 +33,9 @@ def main(
     strangers: there are models of the user's among those of the settings, whose files say what they read.
     """
     experiment = from_command_line(settings, files)
-    if not strangers and not any(".py:" in str(entry.model) for entry in experiment.models):
+    if not strangers and not any(
+        ".py:" in f"{entry.model} {entry.settings.get('blend_models')}" for entry in experiment.models
+    ):
         check_settings_early(experiment.overrides, experiment.settings)
     command = shlex.join(["python", "run.py", *arguments])
     try:
@@ -45,8 +48,9 @@ def run_experiment(experiment: Experiment, command: str = "", tables: bool = Fal
     """Do what is left of an experiment and write its report; 1 where a cell or a comparison has failed, else 0.
 
     `tables` prints each cell's results as a single run does. Raises UsageError, before anything runs, for a setting
-    that is wrong whatever the data are.
+    that is wrong whatever the data are, and where a script without `if __name__ == "__main__":` calls it with workers.
     """
+    end_where_imported()
     with _cluster(experiment) as ray:
         return _conducted(experiment, ray, command, tables)
 
@@ -92,8 +96,6 @@ def _cluster(experiment: Experiment) -> AbstractContextManager[Any]:
 
 def _do_jobs(experiment: Experiment, grid: Grid, ray: Any) -> None:
     """What is left to do: on a Ray cluster, in this process, or in several of this machine."""
-    from recbole_ext.experiment.workers import one_by_one, side_by_side
-
     if ray is not None:
         _on_cluster(experiment, grid, ray)
     elif grid.at_once == 1 and experiment.threads is None:

@@ -69,7 +69,7 @@ def groups_of(experiment: Experiment) -> list[Group]:
         for one in asked:
             config = one.configured({}, None)
             if data is None and unusable is None:
-                data, unusable = _data(config)
+                data, unusable = _data(config, experiment.quiet)
             groups.append(_group(experiment, one, config, data or "", unusable))
         _join_blends(groups[-len(experiment.models) :])
     return groups
@@ -91,12 +91,12 @@ def _join_blends(groups: Sequence[Group]) -> None:
             ]
 
 
-def _data(config: Any) -> tuple[str | None, str | None]:
+def _data(config: Any, told: bool) -> tuple[str | None, str | None]:
     """The identity of the data set's files, which are converted where they are missing, or why there are none."""
     from recbole_ext.bridge.prepare import prepare_for_run
 
     try:
-        prepare_for_run(config)
+        prepare_for_run(config, told)
         return cells.data_identity(config["data_path"], config["dataset"]), None
     except UsageError as error:
         return None, str(error)

@@ -34,6 +34,7 @@ from recbole_ext.experiment.groups import groups_of
 from recbole_ext.experiment.plan import Entry, Experiment, read_experiment
 from recbole_ext.experiment.results import compared, tested
 from recbole_ext.experiment.timed import Chosen, of_models, searched_in_time
+from recbole_ext.experiment.workers import end_where_imported
 from recbole_ext.files import cannot_write, check_writable, events_file, scratch_beside, write_text
 from recbole_ext.kept import Kept
 from recbole_ext.records import RECORD
@@ -104,6 +105,7 @@ def study(wanted: Wanted) -> Study:
             is wrong.
         KeyboardInterrupt: it was stopped; its text says how to go on.
     """
+    end_where_imported()
     said = wanted.settings.get("convert_options")
     wanted = _as_before(wanted)
     experiment = _experiment(wanted)

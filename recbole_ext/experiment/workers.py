@@ -16,13 +16,22 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from recbole_ext.errors import UsageError
 from recbole_ext.experiment.cells import Job, Outcome, do
 from recbole_ext.interrupts import kept_from_children
 
 IMPORTED = "recbole_ext.experiment.imported"
+UNGUARDED = 78  # exit code of a worker in which `end_where_imported` ended
 
 Take = Callable[[], Job | None]
 Ended = Callable[[Job, Outcome], None]
+
+
+def end_where_imported() -> None:
+    """End this process, without a word, where it is a worker that imports the script which started it, and that script
+    is about to start all of it again. The one that waits for it says so."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(UNGUARDED)
 
 
 def one_by_one(take: Take, ended: Ended) -> None:
@@ -35,6 +44,7 @@ def side_by_side(take: Take, ended: Ended, workers: int, threads: int, gpus: Seq
     """The same in `workers` processes of `threads` threads each, which take the `gpus` in turn if any are named.
 
     `take` may have no job now and one after the next has ended. A process that dies fails its job only.
+    Raises UsageError where the script that calls this does so in its workers too.
     """
     turns = itertools.cycle(gpus or [None])
     idle: list[Worker] = []
@@ -53,6 +63,11 @@ def side_by_side(take: Take, ended: Ended, workers: int, threads: int, gpus: Seq
                 if outcome is None:
                     worker.process.join(10)
                     worker.stop()
+                    if worker.process.exitcode == UNGUARDED:
+                        raise UsageError(
+                            "workers import the script that starts them, and this one would start all of it again: put "
+                            'what it does beneath a line if __name__ == "__main__":'
+                        )
                     seconds = time.perf_counter() - began
                     outcome = Outcome(seconds, f"its process ended with exit code {worker.process.exitcode}")
                 else:
@@ -71,8 +86,7 @@ class Worker:
         self.threads, self.gpu = threads, gpu
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, threads, gpu, dict(os.environ)))
-        with kept_from_children():
-            self.process.start()
+        _start(self.process, context.get_start_method())
         theirs.close()
 
     def give(self, job: Job) -> Worker:
@@ -109,6 +123,26 @@ def _context() -> Any:
     if sys.platform == "linux":
         context.set_forkserver_preload([IMPORTED])
     return context
+
+
+def _start(process: Any, method: str) -> None:
+    """Start a process that gets no Ctrl-C. What a server has to import first is waited for, and Ctrl-C ends that."""
+    if method != "forkserver":
+        with kept_from_children():
+            process.start()
+        return
+    from multiprocessing import forkserver
+
+    with kept_from_children():
+        forkserver.ensure_running()  # its copies are as it is
+    signal.siginterrupt(signal.SIGINT, True)  # polars' handler, in front of Python's, has reads go on
+    try:
+        process.start()
+    except KeyboardInterrupt:
+        server = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+        if server is not None:  # it would import all the same, and hold the terminal's pipes till then
+            os.kill(server, signal.SIGTERM)
+        raise
 
 
 def _end_with_parent() -> None:

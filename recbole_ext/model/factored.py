@@ -7,7 +7,6 @@ with noisy weights, as freshly made weights hide differences (biases of zero, sa
 
 from __future__ import annotations
 
-import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.errors import UsageError
+from recbole_ext.model.copies import copied
 from recbole_ext.model.pointer import Read
 from recbole_ext.model.rows import table_rows, unit_rows
 from recbole_ext.scores.terms import RowTerms
@@ -206,7 +206,7 @@ class Examined:
 
 def examine(model: Any, dataset: Any) -> Examined:
     """Compare the ways to compute a model's scores and loss, on rows of a SessionDataset; our own models are taken
-    at their word."""
+    at their word, and of one that cannot be copied nothing is found."""
     if isinstance(model, Factored):
         return model.examine(dataset)
     rows = probed_rows(dataset)
@@ -216,6 +216,8 @@ def examine(model: Any, dataset: Any) -> Examined:
     try:
         with torch.no_grad():
             noisy = _noisy_copy(model)
+            if noisy is None:
+                return Examined()
             return _compare(noisy, *[r.to(next(noisy.parameters()).device) for r in rows])
     finally:
         torch.set_rng_state(random)
@@ -251,7 +253,11 @@ def _of_ranks(ranks: Tensor, length: Tensor, rows_up_to: Tensor) -> list[Tensor]
 
 
 def _noisy_copy(model: Any) -> Any:
-    twin = copy.deepcopy(model)
+    """A copy to compute with; None of a model that holds what cannot be copied."""
+    try:
+        twin = copied(model)
+    except Exception:  # a foreign model can hold anything
+        return None
     noise = torch.Generator().manual_seed(1)
     for parameter in twin.parameters():
         drawn = torch.randn(parameter.shape, generator=noise) * 0.1

@@ -58,6 +58,12 @@ def export(run: str | Path, out: str | Path, int8: bool = False) -> Summary:
     folder, out = read(run), Path(out)
     if out.exists() and not exported.is_one(out):
         raise UsageError(f"{out} is there already and no exported folder: name another one")
+    name = folder.stated["model"]
+    if name not in (*NETWORKS, *COUNTED):  # said before the model is made, whose class may not be known here
+        raise UsageError(
+            f"{name} cannot be exported, only {', '.join((*NETWORKS, *COUNTED))}: load the run itself, or train one of "
+            "these"
+        )
     files = _files(folder, folder.part(folder.catalogue, torch.device("cpu")), int8)
     if CARD in folder.sums:  # folders of before 0.2 have none
         files[CARD] = _copy_of(folder.path / CARD)
@@ -87,11 +93,6 @@ def _files(folder: ModelFolder, part: Part, int8: bool) -> dict[str, _Write]:
             raise UsageError(f"{part.name} has no item vectors, which int8 is about: leave it out")
         told, arrays = described(part.model, part.reads.longest)
         return _with_items(folder, part, "counted", told, arrays, {})
-    if part.name not in NETWORKS:
-        raise UsageError(
-            f"{part.name} cannot be exported, only {', '.join((*NETWORKS, *COUNTED))}: load the run itself, or train "
-            "one of these"
-        )
     missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"export needs {' and '.join(missing)}: pip install recbole-ext[onnx]")

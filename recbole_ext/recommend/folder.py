@@ -16,6 +16,7 @@ from torch import Tensor
 
 from recbole_ext import sealed
 from recbole_ext.bridge.checkpoint import decode, join_tensors
+from recbole_ext.bridge.own_models import require, unknown_class
 from recbole_ext.data.catalogue import Catalogue
 from recbole_ext.data.live import Reads
 from recbole_ext.errors import UsageError
@@ -71,6 +72,7 @@ class ModelFolder:
         Raises UsageError where its class is not known here, or cannot do with more items, and where the folder is read
         again, for a second part, and has changed.
         """
+        require(self.stated, self.path)
         tensors = self._weights.pop() if self._weights else self._read_again()
         with torch.random.fork_rng(devices=[]):  # constructors draw first weights
             return _part(self.stated["node"], "model", catalogue, tensors, device, "")
@@ -168,10 +170,7 @@ def _config(node: Mapping[str, Any], device: torch.device) -> Any:
     config = config_from_plain(node["config"])
     config["device"] = device
     if config.model_class is None:
-        raise UsageError(
-            f"there is no model {node['model']} here: import its class, of module {node['module']}, and call "
-            "recbole_ext.bridge.registry.register_model with it first"
-        )
+        raise UsageError(unknown_class(str(node["model"]), None))
     return config
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from recbole_ext import records
+from recbole_ext.bridge.early import check_events
+from recbole_ext.bridge.own_models import OF_FILE, require
 from recbole_ext.bridge.prepare import with_settings
 from recbole_ext.convert import check_options, converted
 from recbole_ext.convert.join import AtomicLog, Columns, inter_file, join, name_of
@@ -20,7 +22,7 @@ from recbole_ext.errors import ConvertError, UsageError
 from recbole_ext.plain import decode
 from recbole_ext.recommend.folder import read
 from recbole_ext.recommend.parent_ranks import rank_parent
-from recbole_ext.run.parent import WARM, kind_of, read_parent
+from recbole_ext.run.parent import BLEND_STANDS, WARM, kind_of, read_parent
 from recbole_ext.settings.files import merge
 from recbole_ext.settings.of_model import WORKED_OUT
 
@@ -76,6 +78,7 @@ def update(
     keys = dict(keys or {})
     reading = keys.pop("convert_options", None)
     model, dataset = str(record["model"]), str(record["dataset"])
+    _check_model(model, record, folder)
     old = Path(settings["data_path"])
     if inter_file(old) is None:
         raise UsageError(f"the log of {folder} is not in {old}: update where it is, or put it there")
@@ -97,6 +100,18 @@ def update(
             made["notes"].append(f"the parent's lists of the new targets are missing: {error}")
         records.write(child, made)
     return made
+
+
+def _check_model(model: str, record: Mapping[str, Any], folder: Path) -> None:
+    """UsageError for a model that is known to be unable to go on, and for a class that nobody has named: a record that
+    comes from elsewhere has no file run."""
+    if OF_FILE in model:
+        raise UsageError(
+            f"the record of {folder} calls its model {model}, which no run writes: it was changed"
+        )
+    if model == "Blend":
+        raise UsageError(BLEND_STANDS)
+    require(record, folder)
 
 
 def _settings(
@@ -211,8 +226,7 @@ def _atomic(
             if inter_file(path) is not None:
                 found.append(path)
                 continue
-            if not path.exists():
-                raise UsageError(f"--events names {path}, which does not exist")
+            check_events([path])
             if not source:
                 raise UsageError(
                     f"{path} holds no .inter file, and the run's data set names no source that would read it: convert "

@@ -11,7 +11,7 @@ from recbole_ext.report import plots
 from recbole_ext.report.document import Cell, Column, Figure, Prose, Report, Table, section
 from recbole_ext.report.formats import NONE, count, known, score
 from recbole_ext.report.page import render_page
-from recbole_ext.report.pictures import picture
+from recbole_ext.report.pictures import Pictures
 from recbole_ext.report.tables import numbers, value_cell, words
 from recbole_ext.wording import several
 
@@ -116,8 +116,8 @@ def _figure(
     draw: Callable[[Any], None],
 ) -> Figure:
     """The figure that `draw` makes of `inputs` and nothing else: one panel, for any screen."""
-    return picture(
-        kept, inputs, name, title, alt, lambda columns: inches, lambda figure, columns: draw(figure)
+    return Pictures(kept, inputs).figure(
+        name, title, alt, lambda columns: inches, lambda figure, columns: draw(figure)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from recbole_ext.kept import Kept
@@ -14,30 +15,36 @@ PHONE = 4.4  # inches: a little more than a phone shows, whose letters are as la
 Inches = tuple[float, float]
 
 
-def picture(
-    kept: Kept,
-    inputs: Any,
-    name: str,
-    title: str,
-    alt: str,
-    inches: Callable[[int], Inches],
-    draw: Callable[[Any, int], None],
-    columns: int = 1,
-) -> Figure:
-    """The figure that `draw` makes of `inputs` and nothing else, drawn where it is not kept.
+@dataclass(frozen=True)
+class Pictures:
+    """Draws the pictures that are made of `inputs` and nothing else, where they are not kept."""
 
-    inches: width and height of the picture with so many panels side by side. draw: fills an empty figure of
-    matplotlib's, so many panels side by side. columns: of them on the page; on a phone there is one.
-    """
+    kept: Kept
+    inputs: Any
 
-    def made(width: float, height: float, beside: int) -> str:
-        return drawn(alt, (width, height), lambda figure: draw(figure, beside))
+    def figure(
+        self,
+        name: str,
+        title: str,
+        alt: str,
+        inches: Callable[[int], Inches],
+        draw: Callable[[Any, int], None],
+        columns: int = 1,
+    ) -> Figure:
+        """The figure that `draw` makes.
 
-    wide, narrow = inches(columns), (PHONE, inches(1)[1])
-    return Figure(
-        name,
-        title,
-        alt,
-        kept.get(name, [inputs, alt, wide, columns], lambda: made(*wide, columns)),
-        kept.get(f"{name}-phone", [inputs, alt, narrow], lambda: made(*narrow, 1)),
-    )
+        inches: width and height of the picture with so many panels side by side. draw: fills an empty figure of
+        matplotlib's, so many panels side by side. columns: of them on the page; on a phone there is one.
+        """
+
+        def made(width: float, height: float, beside: int) -> str:
+            return drawn(alt, (width, height), lambda figure: draw(figure, beside))
+
+        wide, narrow = inches(columns), (PHONE, inches(1)[1])
+        return Figure(
+            name,
+            title,
+            alt,
+            self.kept.get(name, [self.inputs, alt, wide, columns], lambda: made(*wide, columns)),
+            self.kept.get(f"{name}-phone", [self.inputs, alt, narrow], lambda: made(*narrow, 1)),
+        )

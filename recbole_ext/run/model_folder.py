@@ -64,6 +64,7 @@ def write_model_folder(
             key: record[key] for key in ("model", "dataset", "seed", "started", "versions", "commit", "split")
         },
         "cannot": cannot,
+        **({"own_classes": record["own_classes"]} if "own_classes" in record else {}),
     }
     if cannot is not None:
         sealed.write(folder, {MODEL: _json(stated), CARD: _text(card)})

@@ -25,6 +25,7 @@ from recbole_ext.settings.run_settings import settings_of
 from recbole_ext.settings.training import Training
 
 EXACT, WARM = "exact", "warm"
+BLEND_STANDS = "a Blend is made of finished runs: update those, and blend them anew"
 
 
 def read_parent(folder: Path) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def kind_of(config: Any) -> str:
     if cls is None or not issubclass(cls, SessionDataset):
         raise UsageError(f"{name} cannot go on, as it runs on RecBole's own data set here: train it anew")
     if name == "Blend":
-        raise UsageError("a Blend is made of finished runs: update those, and blend them anew")
+        raise UsageError(BLEND_STANDS)
     return EXACT if path_of(config).one_pass else WARM
 
 

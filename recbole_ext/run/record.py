@@ -17,6 +17,7 @@ import torch
 
 from recbole_ext import records
 from recbole_ext.bridge.description import describe_split, protocol_label
+from recbole_ext.bridge.own_models import class_of, own_classes
 from recbole_ext.data.loaders import worker_note
 from recbole_ext.data.replay import trained_to
 from recbole_ext.data.session_dataset import SessionDataset
@@ -50,6 +51,7 @@ class Run:
         stamp = started.strftime("%Y%m%d-%H%M%S-%f")[:-3]
         self.config = config
         self.watch = watch
+        self.own_classes = own_classes()  # their files as they are now
         for key in ("runs_dir", "checkpoint_dir"):  # found out now, not after training
             try:
                 check_writable(config[key])
@@ -158,6 +160,10 @@ class Run:
         self.record["parameters"] = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         self.record["notes"] += [*getattr(trainer.model, "notes", []), *getattr(trainer, "notes", [])]
         self.record |= getattr(trainer, "for_record", {})  # what else a trainer has found
+        parts = getattr(trainer.model, "parts", ()) if self.config["model"] == "Blend" else ()
+        models = {class_of(config["model"]) for config in (self.config, *(part.config for part in parts))}
+        if own := [each for each in self.own_classes if each["name"] in models]:
+            self.record["own_classes"] = own
 
     def tested(
         self, result: dict[str, float], targets: dict[str, np.ndarray], dataset: Any, seconds: float

@@ -57,7 +57,7 @@ def run(
     from recbole.utils import init_logger, init_seed
 
     from recbole_ext.bridge.patches.logs import end_run
-    from recbole_ext.bridge.prepare import prepare_for_run
+    from recbole_ext.bridge.prepare import prepare_for_run, tell_of_files
     from recbole_ext.files import told
     from recbole_ext.processes import first_before_others, together
 
@@ -66,10 +66,13 @@ def run(
             "ignore", category=FutureWarning, module=r"recbole\."
         )  # nothing a user can mend
         with first_before_others():
-            prepare_for_run(config)
+            prepare_for_run(config, told=True)
+        config.log_is_told = True  # below, or by the experiment that this is a cell of
         init_seed(config["seed"], config["reproducibility"])
         init_logger(config)
         try:
+            if called is None:
+                tell_of_files(config)
             getLogger().info(config)
             return _experiment(config, saved, test, folder, notes, parent, watch, called)
         finally:
@@ -129,7 +132,7 @@ def build_config(
     from recbole.config import Config
 
     from recbole_ext.bridge.names import check_names
-    from recbole_ext.bridge.own_models import named
+    from recbole_ext.bridge.own_models import name_parts, named
     from recbole_ext.errors import UsageError
     from recbole_ext.settings.command_line import command_line
 
@@ -137,10 +140,12 @@ def build_config(
     check_names(name)
     try:
         with command_line([]):
-            return Config(name, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
+            config = Config(name, dataset, list(config_file_list or []) or None, dict(config_dict or {}))
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError, NotImplementedError) as error:
         # all that Config does is read settings, so whatever it cannot read is one
         raise UsageError(f"a setting cannot be used: {error}") from error
+    name_parts(config)
+    return config
 
 
 def _experiment(

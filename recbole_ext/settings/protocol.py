@@ -39,6 +39,7 @@ from recbole_ext.settings.protocol_values import (
     Metrics,
     OffPolicySettings,
     Rewards,
+    ValidMetric,
 )
 
 
@@ -143,7 +144,7 @@ class Protocol(Settings):
         from_ranks=True,
         of="measures",
     )
-    valid_metric: Text = key(
+    valid_metric: ValidMetric = key(
         "MRR@10", "chooses the epoch and stops training; it has to be measured", of="measures"
     )
     valid_metric_bigger: Flag = key(

@@ -39,8 +39,17 @@ OTHER_NAMES = {
 
 
 def _metric(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
+    if isinstance(value, str):
+        _check_metric(value, "metrics")
+    return value
+
+
+def _valid_metric(value: str) -> str:
+    _check_metric(value.partition("@")[0], "valid_metric")
+    return value
+
+
+def _check_metric(value: str, key: str) -> None:
     registered = getattr(
         sys.modules.get("recbole.evaluator.register"), "metric_types", {}
     )  # a user's own too
@@ -49,8 +58,7 @@ def _metric(value: Any) -> Any:
         meant = (
             f": write {same}" if same else did_you_mean(value, METRICS) or f": there are {', '.join(METRICS)}"
         )
-        raise UsageError(f"metrics names {value}, which is no metric{meant}")
-    return value
+        raise UsageError(f"{key} names {value}, which is no metric{meant}")
 
 
 def _limits(value: Any, info: ValidationInfo) -> Any:
@@ -119,6 +127,7 @@ Metrics = Annotated[
     BeforeValidator(as_list),
     AfterValidator(each_once),
 ]
+ValidMetric = Annotated[Text, AfterValidator(_valid_metric)]
 
 
 class ColdItems(Settings):

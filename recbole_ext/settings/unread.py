@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import Any
 from recbole_ext.errors import did_you_mean
 from recbole_ext.files import recbole_folder
 from recbole_ext.settings import training
-from recbole_ext.settings.files import configs_dir
 from recbole_ext.settings.of_model import WORKED_OUT, settings_class
 from recbole_ext.settings.run_settings import GENERAL
+from recbole_ext.settings.written import written
 
 _GONE = {"data_cache": "a log is read about as fast as the cache was"}  # keys of ours, and why
 _OLD_NAMES = {"neg_sampling": "train_neg_sample_args", "training_neg_sample_num": "train_neg_sample_args"}
@@ -164,8 +163,7 @@ def all_model_keys() -> set[str]:
 
 def written_keys() -> set[str]:
     """Keys of any run, as configs/schema.json and RecBole's files have them: no model is imported."""
-    schema = json.loads((configs_dir() / "schema.json").read_text(encoding="utf-8"))
-    return set(schema["properties"]).union(*_recbole_keys().values())
+    return set(written()).union(*_recbole_keys().values())
 
 
 def _recbole_keys() -> dict[str, set[str]]:

@@ -15,12 +15,13 @@ import pytest
 import torch
 import yaml
 
+import recbole_ext
 from recbole_ext.cli import main
 from recbole_ext.errors import UsageError
 from recbole_ext.experiment import ledger
 from recbole_ext.experiment.conduct import alone
 
-from .conftest import SETTINGS
+from .conftest import READERS, SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = Path("runs/experiments")
@@ -294,6 +295,21 @@ def test_what_is_wrong_with_a_log_is_said_once(write_experiment, capsys):
     reason = said[0].partition("failed: ")[2]
     assert found.out.count(reason) == 1 and reason not in found.err
     assert Path("results/try/cells.csv").read_text().count(",failed,") == 4
+
+
+def test_what_is_to_be_known_of_a_log_is_said_once(write_experiment, caplog):
+    """And not once a cell; by a single run once too, as it has one data set."""
+    Path("data/toy/manifest.json").write_text('{"options": {"time": "at"}}')
+    settings = {**SETTINGS, "source": "events", "convert_options": {"time": "when"}}
+    assert run(write_experiment(models=["Pop", "AR"], seeds=[1, 2], settings=settings)) == 0
+    said = "was converted with time at, and convert_options says when"
+    assert caplog.text.count(said) == 1
+    caplog.clear()
+    keys = {
+        key: value for key, value in settings.items() if key not in ("epochs", "train_batch_size", *READERS)
+    }
+    recbole_ext.run("AR", "toy", **keys)
+    assert caplog.text.count(said) == 1
 
 
 WRONG = [

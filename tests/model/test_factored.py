@@ -55,3 +55,32 @@ def test_examined(built, model):
     after = network.state_dict()
     assert all((after[name] == value).all() for name, value in before.items()), "examining changes nothing"
     assert train._dataset.trimmed is False
+
+
+@pytest.mark.parametrize("normed", ["weight_norm", "spectral_norm", "weight_norm of a GRU"])
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+def test_layers_that_keep_what_they_computed_are_examined(built, normed):
+    """torch's old norms put a weight beside the parameters, which `copy.deepcopy` refuses."""
+    from torch.nn.utils import spectral_norm, weight_norm
+
+    from recbole_ext.model.factored import Examined, examine
+
+    _, (train, *_), network, _ = built("GRU4Rec")
+    if normed == "spectral_norm":
+        spectral_norm(network.dense)
+    elif normed == "weight_norm":
+        weight_norm(network.dense)
+    else:
+        weight_norm(network.gru_layers, "weight_hh_l0")
+    network.calculate_loss(train._dataset[:4])
+    assert examine(network, train._dataset) == Examined(*MODELS["GRU4Rec"])
+
+
+def test_of_a_model_that_cannot_be_copied_nothing_is_found(built):
+    import threading
+
+    from recbole_ext.model.factored import Examined, examine
+
+    _, (train, *_), network, _ = built("GRU4Rec")
+    network.lock = threading.Lock()
+    assert examine(network, train._dataset) == Examined()

@@ -125,7 +125,7 @@ def test_another_version_s_folder_is_refused(vstan, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"model": "Nobody"}, "there is no model HRNNFeat here: import its class"),
+        ({"model": "Nobody"}, "the model is the class HRNNFeat of one's own.*--model=FILE.py:HRNNFeat"),
         ({"embedding_size": 16}, "the weights of HRNNFeat are not those of its settings"),
         ({"item_features": ["category"]}, "the weights of HRNNFeat lack"),
         ({"item_features": ["size"]}, "item_features names size"),

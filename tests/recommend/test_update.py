@@ -394,7 +394,7 @@ def test_a_key_of_other_weights_is_named_before_any_work(shop, capsys):
     ],
 )
 def test_any_key_of_other_weights_is_named_before_any_work(shop, capsys, model, given, keys, named):
-    words = ["update", str(shop(model, **given)), "--events", "nowhere", "--log", "nothing", *keys]
+    words = ["update", str(shop(model, **given)), "--events", "new", "--log", "nothing", *keys]
     assert main(words) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {named} ") and "train anew" in said and said.count("\n") == 1
@@ -406,8 +406,8 @@ def test_keys_of_the_same_weights_are_taken(shop, capsys):
         ("HRNNFeat", FEATURES, ["--learning_rate=0.1", "--MAX_ITEM_LIST_LENGTH=9", "--dropout_user=0.3"]),
         ("SASRec", SASREC, ["--hidden_dropout_prob=0.1", "--train_batch_size=64"]),
     ):
-        assert main(["update", str(shop(model, **given)), "--events", "nowhere", *keys]) == 2
-        assert "nowhere, which does not exist" in capsys.readouterr().err
+        assert main(["update", str(shop(model, **given)), "--events", "data", *keys]) == 2
+        assert "no source that would read it" in capsys.readouterr().err
 
 
 def test_bad_rows_of_new_days_are_borne_where_it_is_said(shop, capsys):

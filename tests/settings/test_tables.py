@@ -8,6 +8,7 @@ import recbole_ext
 from recbole_ext.bridge.names import own_models
 from recbole_ext.cli import main
 from recbole_ext.cli.settings import model_classes
+from recbole_ext.errors import UsageError
 from recbole_ext.run.run import build_config
 from recbole_ext.settings import tables
 from recbole_ext.settings.base import Settings
@@ -16,6 +17,7 @@ from recbole_ext.settings.place import Place
 from recbole_ext.settings.run_settings import GENERAL, OF_MODELS_TOO
 from recbole_ext.settings.training import Training
 from recbole_ext.settings.unread import all_model_keys, written_keys
+from recbole_ext.settings.written import read_of_models, written
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +47,30 @@ def test_keys_are_known_before_models_are_imported(models):
     assert all_model_keys() - {"device"} <= written and "hidden_sise" not in written
     own = {key for cls in models.values() for key in cls.model_fields}
     assert {key for group in (Training, Place) for key in group.model_fields if key in own} == OF_MODELS_TOO
+
+
+def test_values_are_refused_before_models_are_imported_as_their_classes_do(models):
+    """And in the same words, whichever model reads the key."""
+    refused = 0
+    for value in ("abc", -(10**9), 10**9, 1.5, None, True, [1], "user"):
+        for key in written():
+            early = said(read_of_models, {key: value})
+            if early:
+                refused += 1
+                asked = [cls for cls in models.values() if key in cls.model_fields]
+                assert asked and {said(cls.read, {key: value}) for cls in asked} == {early}
+    assert refused > 500
+    assert said(read_of_models, {"hidden_size": "abc"}) == (
+        "hidden_size is 'abc': it has to be a whole number of 1 or more"
+    )
+
+
+def said(read, given):
+    try:
+        read(given)
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)

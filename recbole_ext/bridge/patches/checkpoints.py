@@ -243,6 +243,11 @@ def load_data_and_model(model_file: str, trust_pickle: bool = False) -> tuple[An
     stored = checkpoint["config"]
     config = config_from_plain(stored if isinstance(stored, dict) else config_to_plain(stored))
     config["trust_pickle"] = trust_pickle
+    if config.model_class is None:
+        raise UsageError(
+            f"{model_file} is of the class {config['model']}, which is not known here: import it and call "
+            f"recbole_ext.bridge.registry.register_model({config['model']}) first"
+        )
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     logger = getLogger()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +10,7 @@ from recbole.utils import get_model
 from torch import Tensor, nn
 
 from recbole_ext.errors import UsageError
+from recbole_ext.model.copies import copied
 from recbole_ext.model.factored import Examined, Factored, Scoring, Vectors, examine
 from recbole_ext.model.pointer import Read
 from recbole_ext.model.rl.network import Network
@@ -74,7 +74,7 @@ class NetworkPair(SequentialRecommender, Factored):
         generator = torch.Generator().manual_seed(self.training_settings.seed)
         first = self._network(dataset, generator)
         if self.settings.target_network == "lagged":
-            return first, copy.deepcopy(first).requires_grad_(False)
+            return first, copied(first).requires_grad_(False)
         # its own first weights; the global random state stays as the encoder alone would leave it
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))

@@ -95,7 +95,7 @@ def cost_picture(found: Findings) -> Figure | None:
     def inches(columns: int) -> tuple[float, float]:
         return plots.WIDTH, 3.8 * lines(columns)
 
-    return found.figure(found.name("cost"), title, alt, inches, draw, len(shown))
+    return found.pictures.figure(found.name("cost"), title, alt, inches, draw, len(shown))
 
 
 def _draw_costs(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 from recbole_ext.kept import Kept, digest
-from recbole_ext.report.document import Figure
-from recbole_ext.report.pictures import Inches, picture
+from recbole_ext.report.pictures import Pictures
 from recbole_ext.report.plots import Style
 
 Fields = Mapping[str, Any]
@@ -36,22 +35,12 @@ class Findings:
         """The name of a figure's file."""
         return "-".join([self.stem, *map(slug, words)])
 
-    def figure(
-        self,
-        name: str,
-        title: str,
-        alt: str,
-        inches: Callable[[int], Inches],
-        draw: Callable[[Any, int], None],
-        columns: int = 1,
-    ) -> Figure:
-        """The figure that `draw` makes of these findings and nothing else, as `pictures.picture` documents it."""
-        return picture(self.kept, self._sum, name, title, alt, inches, draw, columns)
-
     @cached_property
-    def _sum(self) -> str:
+    def pictures(self) -> Pictures:
+        """Draws what is made of these findings and nothing else."""
         look = {label: asdict(style) for label, style in self.look.items()}
-        return digest([self.comparison, self.records, self.searches, self.baseline, look])
+        told = [self.comparison, self.records, self.searches, self.baseline, look]
+        return Pictures(self.kept, digest(told))
 
 
 def slug(text: str) -> str:

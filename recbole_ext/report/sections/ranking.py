@@ -216,4 +216,4 @@ def forest(findings: Findings) -> Figure | None:
     title += plots.off_scale_note(comparison, metrics)
     first = plots.read_out([(m["model"], plots.metric_of(m, metrics[0])) for m in models])
     alt = f"Dot plot of {metric_name(metrics[0])} with 95 % intervals on {comparison['dataset']}: {first}"
-    return findings.figure(findings.name("ranking"), title, alt, inches, draw, min(3, len(metrics)))
+    return findings.pictures.figure(findings.name("ranking"), title, alt, inches, draw, min(3, len(metrics)))

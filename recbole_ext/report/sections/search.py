@@ -143,7 +143,7 @@ def search_picture(found: Findings) -> Figure | None:
     def inches(columns: int) -> tuple[float, float]:
         return max(7.2, min(plots.WIDTH, 3.0 * columns + 0.6)), 0.7 + 2.1 * lines(columns)
 
-    return found.figure(found.name("search"), title, alt, inches, draw, min(4, len(shown)))
+    return found.pictures.figure(found.name("search"), title, alt, inches, draw, min(4, len(shown)))
 
 
 def _draw_search(panel: Any, search: Fields, style: plots.Style) -> None:

@@ -73,7 +73,7 @@ def slice_dots(found: Findings, number: int, dimension: str) -> Figure | None:
     )
     name = found.name(f"by-{number}", dimension)
     alt = f"Dot plots of {metric_name(metric)} by {spaced(dimension)}. {spoken}"
-    return found.figure(name, title, alt, inches, draw, min(4, len(parts)))
+    return found.pictures.figure(name, title, alt, inches, draw, min(4, len(parts)))
 
 
 SLICE_MARKS = (("o", True), ("s", False), ("^", True), ("D", False), ("v", True), ("P", False))
@@ -120,7 +120,7 @@ def cold_and_warm(found: Findings) -> Figure | None:
     def inches(columns: int) -> tuple[float, float]:
         return 9.0, 0.85 + 0.2 * math.ceil(len(parts) / columns) + 0.31 * len(labels)
 
-    return found.figure(found.name("cold-warm"), title, f"{title}. {spoken}", inches, draw, beside)
+    return found.pictures.figure(found.name("cold-warm"), title, f"{title}. {spoken}", inches, draw, beside)
 
 
 def _within_reach(

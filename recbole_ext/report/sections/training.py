@@ -64,7 +64,7 @@ def learning_curves(found: Findings) -> Figure | None:
     def inches(columns: int) -> tuple[float, float]:
         return min(plots.WIDTH, 3.0 * columns + 0.6), 0.7 + 2.1 * lines(columns)
 
-    return found.figure(found.name("learning"), title, alt, inches, draw, min(4, len(labels)))
+    return found.pictures.figure(found.name("learning"), title, alt, inches, draw, min(4, len(labels)))
 
 
 def _draw_curves(
