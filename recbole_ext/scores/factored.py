@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from recbole_ext.scores.products import by_onednn
 from recbole_ext.scores.ranks import WIDE, ranks_among, ranks_in_products, rows_at_a_time
 from recbole_ext.scores.table import ItemTable
 from recbole_ext.scores.terms import RowTerms, hide_and_add
+from recbole_ext.scores.threads import rows_of_each, side_by_side
 from recbole_ext.scores.top import listed_items
 
 LAID_OUT = 512  # rows whose products make up for a copy of the vectors, column by column, on a CPU
@@ -60,36 +62,73 @@ class FactoredScores:
     def chunks(self) -> Iterator[tuple[slice, Tensor]]:
         """Rows and their scores, some at a time: as many as stay in cache on a CPU; the next ones overwrite them."""
         rows = rows_at_a_time(self.width, self.states.is_cuda)
-        room = self.states.new_empty(min(rows, len(self)), self.width)
+        room = self._room(min(rows, len(self)))
         for first in range(0, len(self), rows):
             piece = slice(first, min(first + rows, len(self)))
-            scores = self.table.product(self.states[piece], room[: piece.stop - first])
-            terms = None if self.terms is None else self.terms[piece]
-            yield piece, hide_and_add(scores, self.hidden, terms)
+            yield piece, self._scores(piece, room)
+
+    def _room(self, rows: int) -> Tensor:
+        return self.states.new_empty(rows, self.width)
+
+    def _scores(self, piece: slice, room: Tensor) -> Tensor:
+        """Of some rows, which lie in the room or elsewhere."""
+        scores = self.table.product(self.states[piece], room[: piece.stop - piece.start])
+        return hide_and_add(scores, self.hidden, None if self.terms is None else self.terms[piece])
+
+    def _each(self, do: Callable[[slice, Tensor], None]) -> None:
+        """Call `do` with the rows and their scores of every chunk; threads of a CPU take turns at chunks."""
+        if self.states.is_cuda:
+            for piece, scores in self.chunks():
+                do(piece, scores)
+            return
+        pieces = rows_of_each(len(self), rows_at_a_time(self.width, False))
+        rooms: SimpleQueue[Tensor] = SimpleQueue()
+
+        def work(piece: slice) -> None:
+            try:
+                room = rooms.get_nowait()
+            except Empty:
+                room = self._room(pieces[0].stop)
+            do(piece, self._scores(piece, room))
+            rooms.put(room)
+
+        side_by_side(work, pieces)
 
     def ranks(self, items: Tensor) -> Tensor:
         """(B,) rank of item `items[b]` in row b, as `target_ranks`."""
         if self.terms is None and self.table.plain and self.width >= WIDE and self.table.fast(self.states):
             return ranks_in_products(self.states, self.vectors, self.hidden, items)
         found = torch.empty(len(self), dtype=torch.int64, device=self.states.device)
-        for piece, scores in self.chunks():
+
+        def rank(piece: slice, scores: Tensor) -> None:
             own = scores.gather(1, items[piece].unsqueeze(1)).squeeze(1)
             found[piece] = ranks_among(scores, own, self.width - 1)
+
+        self._each(rank)
         return found
 
     def ranks_and_top(self, items: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """What `ranks` and `top` say, of scores that are made once."""
         found = torch.empty(len(self), dtype=torch.int64, device=self.states.device)
         best = found.new_empty(len(self), k)
-        for piece, scores in self.chunks():
+
+        def rank_and_list(piece: slice, scores: Tensor) -> None:
             own = scores.gather(1, items[piece].unsqueeze(1)).squeeze(1)
             found[piece] = ranks_among(scores, own, self.width - 1)
             best[piece] = listed_items(scores, k)
+
+        self._each(rank_and_list)
         return found, best
 
     def top(self, k: int) -> Tensor:
         """(B, k) best items of every row, best first; 0 where no candidate is left."""
-        return torch.cat([listed_items(scores, k) for _, scores in self.chunks()])
+        best = torch.empty(len(self), k, dtype=torch.int64, device=self.states.device)
+
+        def list_best(piece: slice, scores: Tensor) -> None:
+            best[piece] = listed_items(scores, k)
+
+        self._each(list_best)
+        return best
 
     def of(self, items: Tensor) -> Tensor:
         """(B, C) scores of the items (B, C)."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recbole_ext.scores.products import product
+from recbole_ext.scores.threads import rows_of_each, side_by_side
 
 TOP = 20
 WIDE = 4096  # scores a row from which they are counted row by row, or in blocks, on a CPU
@@ -65,19 +66,17 @@ def ranks_in_products(states: Tensor, vectors: Tensor, hidden: Tensor, items: Te
     ascending items that are no candidates.
     """
     found = torch.empty(len(states), dtype=torch.int64)
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool:  # which starts none that is not needed
-        counting = _Counting(pool, threads)
-        for first in range(0, len(states), BLOCK_ROWS):
-            start = min(first, len(states) - 2)  # a single row's sums come in another order
-            piece = slice(start, first + BLOCK_ROWS)
-            found[piece] = _ranks_in_blocks(states[piece], vectors, hidden, items[piece], counting)
+
+    def rank(rows: slice) -> None:
+        start = min(rows.start, len(states) - 2)  # a single row's sums come in another order
+        piece = slice(start, rows.stop)
+        found[piece] = _ranks_in_blocks(states[piece], vectors, hidden, items[piece])
+
+    side_by_side(rank, rows_of_each(len(states), BLOCK_ROWS))
     return found
 
 
-def _ranks_in_blocks(
-    states: Tensor, vectors: Tensor, hidden: Tensor, items: Tensor, counting: _Counting
-) -> Tensor:
+def _ranks_in_blocks(states: Tensor, vectors: Tensor, hidden: Tensor, items: Tensor) -> Tensor:
     own = product(states, vectors[items].T).diagonal().masked_fill(torch.isin(items, hidden), -torch.inf)
     nowhere = own.isnan() | (own == -torch.inf)
     column = own.masked_fill(nowhere, 0).unsqueeze(1).numpy()
@@ -89,7 +88,7 @@ def _ranks_in_blocks(
             scores = product(states, vectors[block].T)
             few = hidden[slice(*np.searchsorted(hidden.numpy(), (block.start, block.stop)))]
             scores[:, few - block.start] = -torch.inf
-            counting(scores.numpy(), column, answer, more)
+            _count(scores.numpy(), column, answer, more)
             if number % BLOCKS == 0:
                 lead += more.sum(1, dtype=np.int64)
                 more[:] = 0
@@ -98,25 +97,9 @@ def _ranks_in_blocks(
     return torch.where(nowhere, len(vectors) - 1, better + 1)
 
 
-class _Counting:
-    """Adds to `more` (B, m) int8 one for each of `scores` (B, m) that is higher than its row's `column` (B, 1), and
-    takes one away for each that is lower, with some threads. answer: (B, m) bool, room."""
-
-    def __init__(self, pool: ThreadPoolExecutor, threads: int):
-        self.pool, self.threads = pool, threads
-
-    def __call__(self, *arrays: np.ndarray) -> None:
-        share = -(-len(arrays[0]) // self.threads)
-        parts = [
-            [array[first : first + share] for array in arrays] for first in range(0, len(arrays[0]), share)
-        ]
-        others = [self.pool.submit(_count, *part) for part in parts[1:]]
-        _count(*parts[0])
-        for other in others:
-            other.result()
-
-
 def _count(scores: np.ndarray, column: np.ndarray, answer: np.ndarray, more: np.ndarray) -> None:
+    """Add to `more` (B, m) int8 one for each of `scores` (B, m) that is higher than its row's `column` (B, 1), and take
+    one away for each that is lower; answer: (B, m) bool, room."""
     np.greater(scores, column, out=answer)
     more += answer.view(np.int8)
     np.less(scores, column, out=answer)

@@ -1,4 +1,4 @@
-"""Memory that a training step frees is kept for the next step, on a CPU under glibc.
+"""Memory that a step of training or ranking frees is kept for the next step, on a CPU under glibc.
 
 glibc gives blocks of more than 32 MB back to the kernel when they are freed, and what is free at the heap's end too.
 The next step then gets fresh pages, which the kernel clears one by one: a quarter of the CPU time of a softmax over
@@ -10,12 +10,31 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # of malloc.h
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 # after training: where glibc's own adjustment of its thresholds ends
 MMAP_FROM, TRIM_FROM, MMAPS = 32 << 20, 64 << 20, 65536
+
+_open = 0  # blocks of `kept`
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Within the block, and those within it, what is freed is kept."""
+    global _open
+    _open += 1
+    if _open == 1:
+        keep()
+    try:
+        yield
+    finally:
+        _open -= 1
+        if not _open:
+            give_back()
 
 
 def keep() -> None:

@@ -154,13 +154,11 @@ class SessionTrainer(Trainer):
         self._meet_training(train_data)
         ways.forget()
         self._told = False
-        if self.device.type == "cpu":
-            heap.keep()
-        try:
+        with self._memory_kept():
             return super().fit(train_data, *args, **kwargs)
-        finally:
-            if self.device.type == "cpu":
-                heap.give_back()
+
+    def _memory_kept(self) -> Any:
+        return heap.kept() if self.device.type == "cpu" else nullcontext()
 
     # --- training --------------------------------------------------------------------------------------
 
@@ -347,7 +345,7 @@ class SessionTrainer(Trainer):
                 self._drop_average()  # a checkpoint's weights are averaged ones already
         averaged = nullcontext() if self.average is None else self.average.applied()
         try:
-            with averaged:
+            with averaged, self._memory_kept():
                 return super().evaluate(eval_data, load_best_model, model_file, show_progress)
         finally:
             self._items = None

@@ -70,3 +70,16 @@ def test_training_keeps_memory_for_as_long_as_it_lasts(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         trainer.fit(None)
     assert said == ["keep", "give back"]
+
+
+def test_an_evaluation_within_training_gives_nothing_back(monkeypatch):
+    said = []
+    monkeypatch.setattr(heap, "keep", lambda: said.append("keep"))
+    monkeypatch.setattr(heap, "give_back", lambda: said.append("give back"))
+    with heap.kept():
+        with heap.kept():
+            pass
+        said.append("training")
+    with heap.kept():
+        pass
+    assert said == ["keep", "training", "give back", "keep", "give back"]
