@@ -309,6 +309,19 @@ def _places(target: Tensor, candidates: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield rows, target[rows] - start
 
 
+def probabilities(
+    states: Tensor, vectors: Tensor, target: Tensor, weight: Tensor, mixture: Mixture | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Weighted sum of losses, as `softmax_loss`, the probabilities (N, C), what each row's gradient weighs (N, 1), and
+    the softmax's share (N,) where there is a mixture, all on a CPU and at once."""
+    found = product(states, vectors.T)
+    torch.softmax(found, 1, out=found)  # a row is read before it is written
+    loss = _losses(found, states, vectors, target)
+    share = None if mixture is None else torch.empty_like(loss)
+    total, pull = _weighed(loss, weight, _mixed(mixture, share, slice(None)))
+    return total, found, pull.unsqueeze(1), share
+
+
 def _losses(probability: Tensor, x: Tensor, table: Tensor, target: Tensor) -> Tensor:
     """(n,) minus the log of each target's probability."""
     exact = _at_least_float32(x.dtype)

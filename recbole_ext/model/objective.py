@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.recency import weight_of
+from recbole_ext.model.cosine_softmax import cosine_softmax_loss, takes
 from recbole_ext.model.factored import Factored, Scoring, Vectors, look_up
 from recbole_ext.model.large_softmax import Mixture
 from recbole_ext.model.losses import (
@@ -100,6 +101,8 @@ class Objective(nn.Module):
             return self._sampled(scoring, states, vectors, target, weight, mixture)
         assert isinstance(vectors, Tensor), "a softmax over all items reads them all"
         if self.candidates is not None and vectors.is_cpu and getattr(scoring, "plain_cosine", False):
+            if takes(states, vectors, self.candidates, self.precision):
+                return cosine_softmax_loss(states, vectors, self.candidates, target, weight, mixture)
             scored = chosen_unit_rows(vectors, self.candidates)
             return softmax_loss(states, scored, target, weight, self.precision, mixture=mixture)
         rounded = self.precision == "bf16" and vectors.is_cuda

@@ -25,26 +25,40 @@ def joined(ids: Tensor, features: Tensor, kept: Tensor) -> Tensor:
 
 
 class _Joined(torch.autograd.Function):
+    """Its node, the result's `grad_fn`, holds what comes beside autograd's own gradient: `collected` of rows, and
+    `whole`, functions that say both gradients of all rows."""
+
     @staticmethod
     def forward(ctx: Any, ids: Tensor, features: Tensor, mask: Tensor) -> Tensor:
         ctx.save_for_backward(mask)
-        ctx.collected = []  # which the result's `grad_fn` has
-        ctx.width = width = ids.shape[1]
-        both = ids.new_empty(len(ids), width + features.shape[1])
+        ctx.set_materialize_grads(False)
+        ctx.collected, ctx.whole = [], []
+        ctx.widths = width, wide = ids.shape[1], features.shape[1]
+        both = ids.new_empty(len(ids), width + wide)
         torch.mul(ids, mask, out=both[:, :width])
         both[:, width:] = features
         return both
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, Tensor, None]:
         (mask,) = ctx.saved_tensors
-        d_ids = gradients[0][:, : ctx.width] * mask
-        d_features = gradients[0][:, ctx.width :].clone(memory_format=torch.contiguous_format)
+        width = ctx.widths[0]
+        parts: list[tuple[Tensor, Tensor]] = [made() for made in ctx.whole]
+        if gradients[0] is not None:
+            d_features = gradients[0][:, width:].clone(memory_format=torch.contiguous_format)
+            parts.append((gradients[0][:, :width] * mask, d_features))
+        if not parts:
+            parts.append((mask.new_zeros(len(mask), width), mask.new_zeros(len(mask), ctx.widths[1])))
+        d_ids, d_features = parts[0]
+        for more in parts[1:]:
+            d_ids.add_(more[0])
+            d_features.add_(more[1])
         for items, rows in ctx.collected:
-            d_ids.index_add_(0, items, rows[:, : ctx.width] * mask[items])
-            d_features.index_add_(0, items, rows[:, ctx.width :])
+            d_ids.index_add_(0, items, rows[:, :width] * mask[items])
+            d_features.index_add_(0, items, rows[:, width:])
         ctx.collected.clear()
+        ctx.whole.clear()
         return d_ids, d_features, None
 
 
