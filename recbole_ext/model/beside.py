@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -23,18 +23,19 @@ class _Halves:
     """One more Python thread, with half of torch's threads while it works."""
 
     def __init__(self, threads: int):
-        self.threads, self.running = threads, 0
+        self.threads = threads
+        self.begun: list[Future[Any]] = []
         self.other = ThreadPoolExecutor(1, "beside", torch.set_num_threads, (threads // 2,))
 
     def start(self, work: Callable[[], Result]) -> Callable[[], Result]:
         future = self.other.submit(torch.no_grad()(work))
-        self.running += 1
+        self.begun.append(future)
         torch.set_num_threads(self.threads - self.threads // 2)
 
         def result() -> Result:
             found = future.result()
-            self.running -= 1
-            if not self.running:
+            self.begun = [other for other in self.begun if not other.done()]
+            if not self.begun:
                 torch.set_num_threads(self.threads)
             return found
 
@@ -58,8 +59,8 @@ def beside(wanted: bool) -> Iterator[None]:
 
 
 def start(work: Callable[[], Result]) -> Callable[[], Result]:
-    """Begin work without gradients, and return what waits for its result, to be called once by this thread; outside of
-    `beside` the work is done at once."""
+    """Begin work without gradients, and return what waits for its result, to be called by this thread; outside of
+    `beside` the work is done at once. One is done after the other, in the order they are begun."""
     halves: _Halves | None = getattr(_here, "halves", None)
     if halves is not None:
         return halves.start(work)

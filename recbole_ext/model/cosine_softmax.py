@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from recbole_ext.model import beside
 from recbole_ext.model.large_softmax import CPU_CHUNK_LOGITS, Mixture, probabilities
+from recbole_ext.model.passes import Directions
 from recbole_ext.model.rows import SMALLEST
 from recbole_ext.scores.products import by_onednn, product
 from recbole_ext.scores.ways import ONEDNN, OWN, SOFTMAX, took
@@ -28,13 +29,19 @@ def takes(states: Tensor, vectors: Tensor, rows: Tensor, precision: str) -> bool
 
 
 def cosine_softmax_loss(
-    states: Tensor, vectors: Tensor, rows: Tensor, target: Tensor, weight: Tensor, mixture: Mixture | None
+    states: Tensor,
+    vectors: Tensor,
+    rows: Tensor,
+    made: Directions,
+    target: Tensor,
+    weight: Tensor,
+    mixture: Mixture | None,
 ) -> Tensor:
     """As `softmax_loss` of states (N, d) and the directions of rows (C,) of vectors (n, d), each chosen once;
-    differentiable once."""
+    differentiable once. made: as of `directions`, without gradients."""
     rest, copied = (None, None) if mixture is None else mixture
     loss: Tensor = _CosineSoftmax.apply(
-        states, vectors, rows, target, weight.detach(), rest, copied, vectors.grad_fn
+        states, vectors, rows, *made, target, weight.detach(), rest, copied, vectors.grad_fn
     )
     return loss
 
@@ -46,48 +53,47 @@ class _CosineSoftmax(torch.autograd.Function):
         states: Tensor,
         vectors: Tensor,
         rows: Tensor,
+        unit: Tensor,
+        size: Tensor,
         target: Tensor,
         weight: Tensor,
         log_rest: Tensor | None,
         log_copied: Tensor | None,
         table: Any,
     ) -> Tensor:
-        unit = vectors.index_select(0, rows)
-        size = torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_min_(SMALLEST)
-        unit.div_(size)
         took(SOFTMAX, ONEDNN if by_onednn(states, unit) else OWN)
         mixture = None if log_rest is None or log_copied is None else (log_rest, log_copied)
         loss, found, pull, share = probabilities(states, unit, target, weight, mixture)
         d_mixture = (None, None) if share is None else (-weight * share, -weight * (1 - share))
-        ctx.save_for_backward(states, unit, size, rows, target, found, pull, *d_mixture)
+        # where each item's gradient is among those of the rows; C: nowhere
+        (kept,) = table.saved_tensors
+        place = rows.new_full((len(kept),), len(rows)).index_copy_(0, rows, torch.arange(len(rows)))
+        places = place.where(kept.squeeze(1) != 0, len(rows)), place
+        inverse = torch.where(size > SMALLEST, size.reciprocal(), 0.0)
+        ctx.save_for_backward(states, unit, inverse, target, found, pull, *places, *d_mixture)
         ctx.table = table
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        states, unit, size, rows, target, found, pull, *d_mixture = ctx.saved_tensors
+        states, unit, inverse, target, found, pull, of_ids, of_features, *d_mixture = ctx.saved_tensors
         scale = gradients[0]
         pull = pull * scale
         d_states = product(found, unit)  # by all threads, as autograd goes on from here
-        (kept,) = ctx.table.saved_tensors
+        pulled, of_targets = states * pull, states * (pull * inverse[target])
         width = ctx.table.widths[0]
 
         def of_items() -> tuple[Tensor, Tensor]:
-            """Gradients (n, …) of both parts of all items."""
-            pulled = states * pull
-            inverse = torch.where(size > SMALLEST, size.reciprocal(), 0.0)
-            own = unit.new_empty(len(rows) + 1, unit.shape[1])
+            """Gradients (n, …) of both parts of all items, in few operations, as each takes Python's lock."""
+            own = unit.new_empty(len(unit) + 1, unit.shape[1])
             own[-1] = 0  # of items that are not chosen
-            d = torch.mul(product(pulled.T.contiguous(), found).T, inverse, out=own[:-1])
-            d.index_add_(0, target, pulled * inverse[target], alpha=-1)
-            d.addcmul_(unit, (unit * d).sum(-1, keepdim=True), value=-1)
-            place = rows.new_full((len(kept),), len(rows))
-            place[rows] = torch.arange(len(rows))
-            of_ids = place.where(kept.squeeze(1) != 0, len(rows))
-            return own[:, :width].index_select(0, of_ids), own[:, width:].index_select(0, place)
+            d = torch.mul(product(found.T, pulled), inverse, out=own[:-1])
+            d.index_add_(0, target, of_targets, alpha=-1)
+            d.addcmul_(unit, torch.linalg.vecdot(unit, d).unsqueeze(1), value=-1)
+            return own[:, :width].index_select(0, of_ids), own[:, width:].index_select(0, of_features)
 
         ctx.table.whole.append(beside.start(of_items))
         d_states.sub_(unit[target]).mul_(pull)
         d_rest, d_copied = (None if d is None else d * scale for d in d_mixture)
-        return d_states, None, None, None, None, d_rest, d_copied, None
+        return d_states, None, None, None, None, None, None, d_rest, d_copied, None

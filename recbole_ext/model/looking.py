@@ -204,7 +204,7 @@ class _Look(torch.autograd.Function):
 def _attend(
     states: Tensor, keys: Tensor, weights: Sequence[Tensor], distance: Tensor, hidden: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As `Attention`, the log of the weights (n, L, K), with W_q h (n * L, e) and what keys are multiplied with (n, L, e)."""
+    """As `Attention`, the log of the weights (n, L, K), W_q h (n * L, e), and what meets the keys (n, L, e)."""
     query, key, liked, by_distance = weights
     asked = product(states.view(-1, states.shape[2]), query.T)
     wanted = torch.add(liked, product(asked, key), alpha=len(liked) ** -0.5).view_as(states)
