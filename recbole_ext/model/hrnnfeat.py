@@ -276,10 +276,11 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def read_positions(self, batch: PositionBatch, vectors: Vectors) -> Read:
         """States and pointers after every position of sessions, each an unknown user's but for `pointer: user`."""
-        if self.training and batch.items.is_cpu:
-            self._draw_masks(*batch.items.shape)
+        items = batch.items
+        if self.training and items.is_cpu:
+            self._draw_masks(*items.shape)
             self.objective.begin(self.scoring, vectors)
-        return self._look(batch.items, vectors, self.earlier_with_vectors(batch.past_items, vectors))
+        return self._look(items, vectors, self.earlier_with_vectors(batch.past_items, vectors))
 
     def _draw_masks(self, sessions: int, length: int) -> None:
         """Have dropout draw the masks of a step beside what it does before, in the order it takes them, where it can

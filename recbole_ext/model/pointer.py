@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_ext.errors import UsageError
-from recbole_ext.model.looking import NEVER, Sight, look
+from recbole_ext.model.looking import NEVER, Learnt, Sight, look
 from recbole_ext.model.rows import unit_rows
 from recbole_ext.scores.products import linear
 from recbole_ext.scores.terms import Copied
@@ -187,8 +187,9 @@ class LookBack(nn.Module):
         n, length, width = states.shape
         window = self.window
         if length <= window:
-            way = self._look_by_hand if self._by_hand(states, found) else self._look
-            return self._flat(way(states, states, items, found, past), n, length)
+            if self._by_hand(states, found):
+                return self._flat(self._look_by_hand(states, items, found, past), n, length)
+            return self._flat(self._look(states, states, items, found, past), n, length)
         blocks = -(-length // window)
         room = blocks * window - length
 
@@ -219,28 +220,27 @@ class LookBack(nn.Module):
         return exact and learns and states.is_cpu and not torch.is_autocast_enabled("cpu")
 
     def _look_by_hand(
-        self, states: Tensor, keys: Tensor, items: Tensor, values: Tensor, past: Earlier | None
+        self, states: Tensor, items: Tensor, values: Tensor, past: Earlier | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """As `_looked`, of L states that are the keys (n, L, e), in training on a CPU."""
-        step = torch.arange(keys.shape[1])
+        step = torch.arange(states.shape[1])
         distance = step.unsqueeze(1) - step
-        valid = (distance >= 0) & (items != 0).unsqueeze(1)
-        readout = pointers = dropped = vectors = known = rows = None
+        hidden = (distance < 0) | (items == 0).unsqueeze(1)
+        learnt, dropped, named, vectors, unknown, rows = Learnt(), None, [items], None, None, None
         if self.reads:
-            readout = [*self.readout.weights(), self.mix.weight]
+            learnt = learnt._replace(readout=self.readout.weights(), mix=self.mix.weight)
             dropped = self.dropout(states.new_ones(states.shape)) if self.dropout.p else None
-        named = [items]
         if self.points:
-            pointers = [self.gates.weight, self.gates.bias, *self.session.weights()]
-            if self.past_limit:
-                past = past or Earlier(items[:, :1] * 0, values[:, :1])  # nothing is known of anybody
-                known, vectors, rows = past.items != 0, past.vectors, past.rows
-                pointers += self.user.weights()
-                named.append(past.items)
-        sight = Sight(valid, distance.clamp_min(0), known, rows)
-        read, log_share, log_rest = look(
-            states, values, vectors, sight, readout, pointers, dropped, self.unit
-        )
+            learnt = learnt._replace(
+                gates=(self.gates.weight, self.gates.bias), session=self.session.weights()
+            )
+        if self.past_limit:
+            past = past or Earlier(items[:, :1] * 0, values[:, :1])  # nothing is known of anybody
+            learnt = learnt._replace(user=self.user.weights())
+            vectors, unknown, rows = past.vectors, past.items == 0, past.rows
+            named.append(past.items)
+        sight = Sight(hidden, distance.clamp_min(0), unknown, rows)
+        read, log_share, log_rest = look(states, values, vectors, dropped, sight, learnt, self.unit)
         return read, torch.cat(named, dim=1).unsqueeze(1), log_share, log_rest
 
     def _look(
