@@ -77,10 +77,10 @@ def directions(vectors: Tensor, rows: Tensor) -> Directions:
     return Directions(unit.div_(size), size)
 
 
-def chosen_unit_rows(vectors: Tensor, rows: Tensor, made: Directions) -> Tensor:
+def chosen_unit_rows(vectors: Tensor, rows: Tensor, made: Directions | None = None) -> Tensor:
     """(C, d) rows (C,) of vectors (n, d), each chosen once, divided by their lengths, as `unit_rows`; differentiable
-    once. made: as of `directions`, without gradients."""
-    unit: Tensor = _ChosenUnitRows.apply(vectors, rows, *made)
+    once. made: their directions, without gradients, where they have been made already."""
+    unit: Tensor = _ChosenUnitRows.apply(vectors, rows, *(made or directions(vectors.detach(), rows)))
     return unit
 
 
