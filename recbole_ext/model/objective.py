@@ -105,7 +105,8 @@ class Objective(nn.Module):
             begun = getattr(vectors.grad_fn, "directions", None)
             made = begun() if begun is not None else directions(vectors.detach(), self.candidates)
             if takes(states, vectors, self.candidates, self.precision):
-                return cosine_softmax_loss(states, vectors, self.candidates, made, target, weight, mixture)
+                chosen = self.candidates, made
+                return cosine_softmax_loss(states, vectors, *chosen, target, weight, mixture, self.precision)
             scored = chosen_unit_rows(vectors, self.candidates, made)
             return softmax_loss(states, scored, target, weight, self.precision, mixture=mixture)
         rounded = self.precision == "bf16" and vectors.is_cuda

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from recbole_ext.model import cosine_softmax
 from recbole_ext.model.beside import beside
 from recbole_ext.model.cosine_softmax import cosine_softmax_loss, takes
 from recbole_ext.model.item_features import FeatureEncoder, ItemTokens
@@ -142,6 +143,43 @@ def test_a_softmax_of_directions_has_the_gradients_of_one_step_after_the_other(m
             return gradients(lambda *given: 3 * loss(*given, *leaves[len(given) :], fast=fast), used)
 
     close(both(True), both(False), 1e-12)
+
+
+@pytest.mark.skipif(
+    not products.takes_bf16(torch.device("cpu")), reason="this CPU does not multiply bfloat16, or no oneDNN"
+)
+@pytest.mark.parametrize(
+    "scale, way, mixed",
+    [(4, "exponentials", False), (4, "exponentials", True), (400, "probabilities", False)],
+)
+def test_a_softmax_of_directions_in_bf16_differs_by_its_rounding_only(scale, way, mixed, monkeypatch):
+    """By exponentials, and where a target is too unlikely for them."""
+    draw = torch.Generator().manual_seed(3)
+    ids, features = torch.randn(90, 8, generator=draw), torch.randn(90, 8, generator=draw)
+    kept, rows = torch.arange(90) != 2, torch.arange(1, 80)
+    target, weight = torch.randint(0, 79, (64,), generator=draw), torch.rand(64, generator=draw)
+    maps, mixture = torch.randn(64, 16, generator=draw), torch.rand(2, 64, generator=draw).log()
+    tried = []
+    for name in ("exponentials", "probabilities"):
+        own = getattr(cosine_softmax, name)
+        monkeypatch.setattr(
+            cosine_softmax, name, lambda *given, n=name, own=own: tried.append(n) or own(*given)
+        )
+
+    def loss(ids, features, maps, rest, copied, precision="bf16"):
+        table, both = joined(ids, features, kept), (rest, copied) if mixed else None
+        states = unit_rows(maps) * scale
+        assert takes(states, table, rows, precision)
+        made = directions(table.detach(), rows)
+        found = cosine_softmax_loss(states, table, rows, made, target, weight, both, precision)
+        return found if mixed else found + 0 * (rest + copied).sum()
+
+    leaves = [ids, features, maps, *mixture]
+    low = gradients(loss, leaves)
+    assert tried[0] == "exponentials" and tried[-1] == way
+    exact = gradients(lambda *given: loss(*given, precision="fp32"), leaves)
+    for one, other in zip(low, exact):
+        assert (one - other).norm() <= (2e-2 if scale < 100 else 0.2) * other.norm() + 1e-12
 
 
 def test_joined_parts_are_masked_and_side_by_side():
