@@ -177,6 +177,16 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
+def two_threads():
+    """torch may use two threads, whatever the machine has."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def no_curves(monkeypatch):
     """Drawing a run's learning curve takes longer than the run; tests of a single run look at it."""
     from recbole_ext.run import record

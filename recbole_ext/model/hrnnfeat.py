@@ -233,11 +233,12 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def _encoded(self, found: Tensor) -> Tensor:
         """(n, L, sum(parts)) states of the session GRUs alone, mapped to the space of item vectors, found (n, L, …)."""
-        inputs = self.dropout_input(found.transpose(0, 1))  # (L, n, sum(parts))
-        if self.training and self.user_state != "all" and on_cpu(inputs):
+        if self.training and self.user_state != "all" and on_cpu(found):
+            inputs = self.dropout_input(found).transpose(0, 1)  # (L, n, sum(parts))
             states = side_by_side(self.session_grus, inputs.split(self.items.parts, dim=2))
             mapped = [outputs(self.dropout_session(state)) for outputs, state in zip(self.outputs, states)]
             return torch.cat(mapped, dim=2).transpose(0, 1)
+        inputs = self.dropout_input(found.transpose(0, 1))
         pieces = []
         for part, (gru, piece) in enumerate(zip(self.session_grus, inputs.split(self.items.parts, dim=2))):
             if self.user_state == "all":  # an unknown user's state is zero
@@ -254,8 +255,9 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
         learnt = target != 0
         if self.select or self.loss_type != "CE":
             place = torch.nonzero(learnt).squeeze(1)
-            read, target, learnt = read.only(place), target[place], learnt[place]
-            weight = None if weight is None else weight[place]
+            if len(place) < len(target):
+                read, target, learnt = read.only(place), target[place], learnt[place]
+                weight = None if weight is None else weight[place]
         if self.loss_type == "CE":
             return loss_of(self, self.objective, read, vectors, target, shares(learnt, weight))
         states = self.scoring.states(read.states)
@@ -274,7 +276,24 @@ class HRNNFeat(ItemsRanked, SequentialRecommender):
 
     def read_positions(self, batch: PositionBatch, vectors: Vectors) -> Read:
         """States and pointers after every position of sessions, each an unknown user's but for `pointer: user`."""
-        return self._look(batch.items, vectors, self.earlier_with_vectors(batch.past_items, vectors))
+        items = batch.items
+        if self.training and items.is_cpu:
+            self._draw_masks(*items.shape)
+            self.objective.begin(self.scoring, vectors)
+        return self._look(items, vectors, self.earlier_with_vectors(batch.past_items, vectors))
+
+    def _draw_masks(self, sessions: int, length: int) -> None:
+        """Have dropout draw the masks of a step beside what it does before, in the order it takes them, where it can
+        (trainer/fast_layers.py)."""
+        found = sessions, length, sum(self.items.parts)
+        states = length, sessions, self.hidden
+        layers = [(self.dropout_input, [found]), (self.dropout_session, [states] * len(self.items.parts))]
+        if self.look_back is not None and self.look_back.reads:
+            layers.append((self.look_back.dropout, [found]))
+        for layer, shapes in layers:
+            draw = getattr(layer, "draw", None)
+            if draw is not None:
+                draw(*shapes)
 
     def read_users(self, batch: UserBatch, vectors: Vectors) -> Read:
         """States and pointers after every event of a UserBatch."""

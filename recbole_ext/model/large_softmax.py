@@ -314,6 +314,44 @@ def _places(target: Tensor, candidates: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield rows, target[rows] - start
 
 
+def probabilities(
+    states: Tensor, vectors: Tensor, target: Tensor, weight: Tensor, mixture: Mixture | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Weighted sum of losses, as `softmax_loss`, the probabilities (N, C), what each row's gradient weighs (N, 1), and
+    the softmax's share (N,) where there is a mixture, all on a CPU and at once."""
+    found = product(states, vectors.T)
+    torch.softmax(found, 1, out=found)  # a row is read before it is written
+    loss = _losses(found, states, vectors, target)
+    share = None if mixture is None else torch.empty_like(loss)
+    total, pull = _weighed(loss, weight, _mixed(mixture, share, slice(None)))
+    return total, found, pull.unsqueeze(1), share
+
+
+def exponentials(
+    states: Tensor, vectors: Tensor, target: Tensor, weight: Tensor, mixture: Mixture | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor, Tensor] | None:
+    """As `probabilities`, of bfloat16 states and vectors in the place of the probabilities e (N, C), 0 at the target,
+    with their sum and the target's (N, 1) and the share (N, 1) of e in it, see `_of_exponentials`; None where they are
+    not small enough."""
+    own = (states.float() * vectors[target].float()).sum(1)
+    shift = (own + BELOW_TARGET).to(states.dtype)
+    of_target = (own - shift.float()).exp()
+    if not bool((of_target > LEAST).all()):
+        return None
+    shifted, ones = F.pad(states, (0, 2)), F.pad(vectors, (0, 2))
+    shifted[:, states.shape[1]], ones[:, states.shape[1]] = -shift, 1
+    found = small_exponentials(shifted, ones)
+    found.scatter_(1, target.unsqueeze(1), 0)
+    others = found.sum(1, dtype=torch.float32)
+    z = others + of_target
+    if not bool(z.max() < SMALL):
+        return None
+    loss = (others / of_target).log1p()
+    share = None if mixture is None else torch.empty_like(loss)
+    total, pull = _weighed(loss, weight, _mixed(mixture, share, slice(None)))
+    return total, found, pull.unsqueeze(1), share, z.unsqueeze(1), (others / z).unsqueeze(1)
+
+
 def _losses(probability: Tensor, x: Tensor, table: Tensor, target: Tensor) -> Tensor:
     """(n,) minus the log of each target's probability."""
     exact = _at_least_float32(x.dtype)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from recbole_ext.data.positions import PositionBatch
 from recbole_ext.data.recency import weight_of
+from recbole_ext.model import beside
+from recbole_ext.model.cosine_softmax import cosine_softmax_loss, takes
 from recbole_ext.model.factored import Factored, Scoring, Vectors, look_up
 from recbole_ext.model.large_softmax import Mixture
 from recbole_ext.model.losses import (
@@ -25,7 +27,7 @@ from recbole_ext.model.losses import (
     shared_scores,
     softmax_loss,
 )
-from recbole_ext.model.passes import chosen_unit_rows
+from recbole_ext.model.passes import chosen_unit_rows, directions
 from recbole_ext.model.pointer import Read
 from recbole_ext.settings.training import Training
 
@@ -99,14 +101,30 @@ class Objective(nn.Module):
         if self.kind != "softmax":
             return self._sampled(scoring, states, vectors, target, weight, mixture)
         assert isinstance(vectors, Tensor), "a softmax over all items reads them all"
-        if self.candidates is not None and vectors.is_cpu and getattr(scoring, "plain_cosine", False):
-            scored = chosen_unit_rows(vectors, self.candidates)
+        if self.candidates is not None and self._reads_directions(scoring, vectors):
+            begun = getattr(vectors.grad_fn, "directions", None)
+            made = begun() if begun is not None else directions(vectors.detach(), self.candidates)
+            if takes(states, vectors, self.candidates, self.precision):
+                chosen = self.candidates, made
+                return cosine_softmax_loss(states, vectors, *chosen, target, weight, mixture, self.precision)
+            scored = chosen_unit_rows(vectors, self.candidates, made)
             return softmax_loss(states, scored, target, weight, self.precision, mixture=mixture)
         rounded = self.precision == "bf16" and vectors.is_cuda
         scored = scoring.vectors(vectors, torch.bfloat16 if rounded else None)
         if self.candidates is not None:
             scored = _Chosen.apply(scored, self.candidates)
         return softmax_loss(states, scored, target, weight, self.precision, mixture=mixture)
+
+    def begin(self, scoring: Scoring, vectors: Vectors) -> None:
+        """Begin with what the loss needs of item vectors alone, beside what follows, on a CPU."""
+        node: Any = getattr(vectors, "grad_fn", None)
+        if not hasattr(node, "directions") or self.kind != "softmax" or self.candidates is None:
+            return
+        if isinstance(vectors, Tensor) and self._reads_directions(scoring, vectors):
+            node.directions = beside.start(partial(directions, vectors.detach(), self.candidates))
+
+    def _reads_directions(self, scoring: Scoring, vectors: Tensor) -> bool:
+        return vectors.is_cpu and bool(getattr(scoring, "plain_cosine", False))
 
     def _sampled(
         self,
@@ -175,8 +193,9 @@ def position_loss(factored: Factored, objective: Objective, batch: PositionBatch
     learnt, weight = target != 0, weight_of(batch)
     if select:
         place = torch.nonzero(learnt).squeeze(1)
-        read, target, learnt = read.only(place), target[place], learnt[place]
-        weight = None if weight is None else weight[place]
+        if len(place) < len(target):
+            read, target, learnt = read.only(place), target[place], learnt[place]
+            weight = None if weight is None else weight[place]
     return loss_of(factored, objective, read, raw, target, shares(learnt, weight))
 
 

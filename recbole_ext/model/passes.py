@@ -5,7 +5,7 @@ A training step reads and writes tables of all items, which no cache of a core h
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,49 +25,75 @@ def joined(ids: Tensor, features: Tensor, kept: Tensor) -> Tensor:
 
 
 class _Joined(torch.autograd.Function):
+    """Its node, the result's `grad_fn`, holds what comes beside autograd's own gradient: `collected` of rows, and
+    `whole`, functions that say both gradients of all rows. `directions`: what says those of the rows that the loss
+    reads, where they are being made."""
+
     @staticmethod
     def forward(ctx: Any, ids: Tensor, features: Tensor, mask: Tensor) -> Tensor:
         ctx.save_for_backward(mask)
-        ctx.collected = []  # which the result's `grad_fn` has
-        ctx.width = width = ids.shape[1]
-        both = ids.new_empty(len(ids), width + features.shape[1])
+        ctx.set_materialize_grads(False)
+        ctx.collected, ctx.whole, ctx.directions = [], [], None
+        ctx.widths = width, wide = ids.shape[1], features.shape[1]
+        both = ids.new_empty(len(ids), width + wide)
         torch.mul(ids, mask, out=both[:, :width])
         both[:, width:] = features
         return both
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, Tensor, None]:
         (mask,) = ctx.saved_tensors
-        d_ids = gradients[0][:, : ctx.width] * mask
-        d_features = gradients[0][:, ctx.width :].clone(memory_format=torch.contiguous_format)
+        width = ctx.widths[0]
+        parts: list[tuple[Tensor, Tensor]] = [made() for made in ctx.whole]
+        if gradients[0] is not None:
+            d_features = gradients[0][:, width:].clone(memory_format=torch.contiguous_format)
+            parts.append((gradients[0][:, :width] * mask, d_features))
+        if not parts:
+            parts.append((mask.new_zeros(len(mask), width), mask.new_zeros(len(mask), ctx.widths[1])))
+        d_ids, d_features = parts[0]
+        for more in parts[1:]:
+            d_ids.add_(more[0])
+            d_features.add_(more[1])
         for items, rows in ctx.collected:
-            d_ids.index_add_(0, items, rows[:, : ctx.width] * mask[items])
-            d_features.index_add_(0, items, rows[:, ctx.width :])
+            d_ids.index_add_(0, items, rows[:, :width] * mask[items])
+            d_features.index_add_(0, items, rows[:, width:])
         ctx.collected.clear()
+        ctx.whole.clear()
         return d_ids, d_features, None
 
 
-def chosen_unit_rows(vectors: Tensor, rows: Tensor) -> Tensor:
+class Directions(NamedTuple):
+    """Rows (C, d) divided by their lengths (C, 1)."""
+
+    unit: Tensor
+    size: Tensor
+
+
+def directions(vectors: Tensor, rows: Tensor) -> Directions:
+    """Those of rows (C,) of vectors (n, d)."""
+    unit = vectors.index_select(0, rows)
+    size = torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_min_(SMALLEST)
+    return Directions(unit.div_(size), size)
+
+
+def chosen_unit_rows(vectors: Tensor, rows: Tensor, made: Directions | None = None) -> Tensor:
     """(C, d) rows (C,) of vectors (n, d), each chosen once, divided by their lengths, as `unit_rows`; differentiable
-    once."""
-    unit: Tensor = _ChosenUnitRows.apply(vectors, rows)
+    once. made: their directions, without gradients, where they have been made already."""
+    unit: Tensor = _ChosenUnitRows.apply(vectors, rows, *(made or directions(vectors.detach(), rows)))
     return unit
 
 
 class _ChosenUnitRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, vectors: Tensor, rows: Tensor) -> Tensor:
-        unit = vectors.index_select(0, rows)
-        size = torch.linalg.vector_norm(unit, dim=-1, keepdim=True).clamp_min_(SMALLEST)
-        unit.div_(size)
+    def forward(ctx: Any, vectors: Tensor, rows: Tensor, unit: Tensor, size: Tensor) -> Tensor:
         ctx.save_for_backward(unit, size, rows)
         ctx.count = len(vectors)
-        return unit
+        return unit.view_as(unit)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         unit, size, rows = ctx.saved_tensors
         dy, count = gradients[0], len(rows)
         along = (unit * dy).sum(-1, keepdim=True)
@@ -77,7 +103,7 @@ class _ChosenUnitRows(torch.autograd.Function):
         torch.addcmul(dy, unit, along, value=-1, out=own[:count]).mul_(inverse)
         place = rows.new_full((ctx.count,), count)
         place[rows] = torch.arange(count)
-        return own.index_select(0, place), None  # faster than putting them where they belong
+        return own.index_select(0, place), None, None, None  # faster than putting them where they belong
 
 
 class Sums:

@@ -28,12 +28,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_ext.errors import UsageError
+from recbole_ext.model.looking import NEVER, Learnt, Sight, look
 from recbole_ext.model.rows import unit_rows
 from recbole_ext.scores.products import linear
 from recbole_ext.scores.terms import Copied
 from recbole_ext.settings.base import Flag, ModelSettings, NoneWord, Number, Whole, key
 
-NEVER = -1e30  # a logit of what cannot be; finite, so that gradients are numbers
 GATE_AT_FIRST = -1.0
 
 
@@ -136,6 +136,10 @@ class Attention(nn.Module):
         self.liked = nn.Parameter(torch.zeros(width))
         self.by_distance = nn.Parameter(torch.zeros(farthest))
 
+    def weights(self) -> list[Tensor]:
+        """As looking.py takes them."""
+        return [self.query.weight, self.key.weight, self.liked, self.by_distance]
+
     def forward(self, states: Tensor, keys: Tensor, distance: Tensor, valid: Tensor) -> Tensor:
         """(N, Q, K) log of the weights; distance (Q, K), valid (N, Q, K)."""
         if self.training:
@@ -183,6 +187,8 @@ class LookBack(nn.Module):
         n, length, width = states.shape
         window = self.window
         if length <= window:
+            if self._by_hand(states, found):
+                return self._flat(self._look_by_hand(states, items, found, past), n, length)
             return self._flat(self._look(states, states, items, found, past), n, length)
         blocks = -(-length // window)
         room = blocks * window - length
@@ -206,6 +212,36 @@ class LookBack(nn.Module):
         known, at = at >= 0, at.clamp_min(0)
         look = self._look(states[at[:, -1:]], states[at], items[at] * known, found[at], past)
         return self._flat(look, at.shape[0], 1)  # no `len`, which a tracer takes for a constant
+
+    def _by_hand(self, states: Tensor, found: Tensor) -> bool:
+        """Whether `_look_by_hand` does the same, and is the faster way."""
+        exact = states.dtype == found.dtype in (torch.float32, torch.float64)
+        learns = self.training and states.requires_grad and torch.is_grad_enabled()
+        return exact and learns and states.is_cpu and not torch.is_autocast_enabled("cpu")
+
+    def _look_by_hand(
+        self, states: Tensor, items: Tensor, values: Tensor, past: Earlier | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """As `_looked`, of L states that are the keys (n, L, e), in training on a CPU."""
+        step = torch.arange(states.shape[1])
+        distance = step.unsqueeze(1) - step
+        hidden = (distance < 0) | (items == 0).unsqueeze(1)
+        learnt, dropped, named, vectors, unknown, rows = Learnt(), None, [items], None, None, None
+        if self.reads:
+            learnt = learnt._replace(readout=self.readout.weights(), mix=self.mix.weight)
+            dropped = self.dropout(states.new_ones(states.shape)) if self.dropout.p else None
+        if self.points:
+            learnt = learnt._replace(
+                gates=(self.gates.weight, self.gates.bias), session=self.session.weights()
+            )
+        if self.past_limit:
+            past = past or Earlier(items[:, :1] * 0, values[:, :1])  # nothing is known of anybody
+            learnt = learnt._replace(user=self.user.weights())
+            vectors, unknown, rows = past.vectors, past.items == 0, past.rows
+            named.append(past.items)
+        sight = Sight(hidden, distance.clamp_min(0), unknown, rows)
+        read, log_share, log_rest = look(states, values, vectors, dropped, sight, learnt, self.unit)
+        return read, torch.cat(named, dim=1).unsqueeze(1), log_share, log_rest
 
     def _look(
         self, states: Tensor, keys: Tensor, items: Tensor, values: Tensor, past: Earlier | None

@@ -8,6 +8,8 @@ one kernel each way, in float32 but for what is multiplied; other recurrent laye
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from recbole.model.layers import FeedForward, MultiHeadAttention
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from recbole_ext.model import kernels
+from recbole_ext.model import beside, kernels
 from recbole_ext.model.rows import table_rows
 from recbole_ext.scores.products import linear
 from recbole_ext.scores.ways import GRU, KERNELS, NORMS, took
@@ -54,12 +56,28 @@ class Mapped(nn.Linear):
 class Dropped(nn.Dropout):
     """torch's, whose mask on a CPU is made of the same random numbers in two fifths of the time."""
 
+    drawn: Sequence[Callable[[], Tensor]] = ()  # masks of calls to come
+
+    def draw(self, *shapes: tuple[int, ...]) -> None:
+        """Begin to draw the masks of the next calls, of so many float32 numbers each, beside what comes before them."""
+        if self.training and 0 < self.p < 1:
+            self.drawn = [beside.start(partial(self._mask, torch.empty(shape))) for shape in shapes]
+
+    def _mask(self, like: Tensor) -> Tensor:
+        kept = torch.empty_like(like, dtype=torch.float64).uniform_() < 1 - self.p
+        return kept.to(like.dtype).div_(1 - self.p)
+
     def forward(self, input: Tensor) -> Tensor:
         """As given, a share `p` of the numbers zero and the others divided by what is left of 1, in training."""
         if not self.training or self.inplace or not 0 < self.p < 1 or not input.is_cpu:
             return super().forward(input)
-        kept = torch.empty_like(input, dtype=torch.float64).uniform_() < 1 - self.p
-        return input * kept.to(input.dtype).div_(1 - self.p)
+        mask = None
+        if self.drawn:
+            first, *self.drawn = self.drawn
+            mask = first()
+        if mask is None or mask.shape != input.shape or mask.dtype != input.dtype:
+            mask = self._mask(input)
+        return input * mask
 
 
 ON_CPU: dict[type[nn.Module], Any] = {nn.Linear: Mapped, nn.Dropout: Dropped}

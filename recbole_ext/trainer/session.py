@@ -21,6 +21,7 @@ from tqdm import tqdm
 from recbole_ext.data.positions import PositionBatch, PositionTrainLoader
 from recbole_ext.data.session_dataset import SessionDataset
 from recbole_ext.errors import UsageError
+from recbole_ext.model.beside import beside
 from recbole_ext.model.factored import Examined, Factored, examine, factored_of
 from recbole_ext.model.objective import Objective, position_loss, row_loss
 from recbole_ext.processes import current, draw_apart
@@ -264,13 +265,14 @@ class SessionTrainer(Trainer):
                 train_data, total=len(train_data), ncols=100, desc=set_color(f"Train {epoch_idx:>5}", "pink")
             )
         summed: Any = None
-        for batch in batches:
-            loss = self._step(batch.to(self.device), loss_func)
-            summed = _added(summed, loss)
-            if self.device.type == "cpu":
-                self._check_nan(sum(loss) if isinstance(loss, tuple) else loss)
-            elif show_progress:
-                batches.set_postfix_str(set_color("GPU RAM: " + get_gpu_usage(self.device), "yellow"))
+        with beside(self.device.type == "cpu"):
+            for batch in batches:
+                loss = self._step(batch.to(self.device), loss_func)
+                summed = _added(summed, loss)
+                if self.device.type == "cpu":
+                    self._check_nan(sum(loss) if isinstance(loss, tuple) else loss)
+                elif show_progress:
+                    batches.set_postfix_str(set_color("GPU RAM: " + get_gpu_usage(self.device), "yellow"))
         self._tell_ways()
         if summed is None:
             return 0.0

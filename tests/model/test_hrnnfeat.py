@@ -468,7 +468,8 @@ def test_what_is_fast_on_a_cpu_has_the_slow_way_s_loss_and_gradients(
         "model.hrnnfeat.on_cpu": lambda _: False,
         "model.pointer.known_alone": lambda past: (past, torch.arange(len(past))),
         "model.item_encoder.joined": lambda e, f, kept: torch.cat((e * kept.unsqueeze(1), f), dim=1),
-        "model.objective.chosen_unit_rows": lambda x, rows: unit_rows(x)[rows],
+        "model.objective.chosen_unit_rows": lambda x, rows, made: unit_rows(x)[rows],
+        "model.pointer.LookBack._by_hand": lambda *_: False,
         "model.item_features.FeatureEncoder._multiplies": lambda _: False,
     }
     for name, way in plain.items():
@@ -477,6 +478,25 @@ def test_what_is_fast_on_a_cpu_has_the_slow_way_s_loss_and_gradients(
     assert len(fast) == len(slow)
     for one, other in zip(fast, slow):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()) + 1e-9)
+
+
+@pytest.mark.parametrize("settings", [{}, {"pointer": "none", "readout": False}])
+def test_epochs_are_the_same_with_another_thread(build, random_log, items, settings, two_threads):
+    """Of the trainer, whose masks, directions and gradients of items are made beside: losses, weights and what is drawn
+    next."""
+    from recbole.utils import get_trainer, init_seed
+
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        config, loader, _, _, model = build(random_log(), items, user_state="none", **settings)
+        trainer = get_trainer(config["MODEL_TYPE"], "HRNNFeat")(config, model)
+        init_seed(5, True)
+        losses = [float(trainer._train_epoch(loader, epoch)) for epoch in range(2)]
+        assert torch.get_num_threads() == threads
+        found.append([torch.tensor(losses), *(w.detach().clone() for w in model.parameters()), torch.rand(3)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
 
 
 def log_p(model, history, prefix, past=()):

@@ -162,6 +162,64 @@ def compared(look, lengths, states, items, vectors, past):
     )
 
 
+@pytest.mark.parametrize("past_as", ["none", "all", "rows"])
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize(
+    ("pointer", "readout"),
+    [("none", True), ("session", False), ("session", True), ("user", False), ("user", True)],
+)
+def test_by_hand_are_the_operations_one_by_one(pointer, readout, unit, past_as, monkeypatch):
+    """In training, with dropout, in float64: what is read and every gradient; one session has no event at all."""
+    look = looking(pointer, readout, unit).double().train()
+    for lengths in ((1,), (3, 1), (0, 4, 2, 3)):
+        found = [trained(look, *problem(lengths), past_as)]
+        with monkeypatch.context() as patch:
+            patch.setattr(LookBack, "_by_hand", lambda *_: False)
+            found.append(trained(look, *problem(lengths), past_as))
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+def trained(look, states, items, vectors, past, past_as):
+    """What is read of prefixes that end in an event, and the gradients of a sum of it in all that it is made of."""
+    given = [part.double().requires_grad_() for part in (states, vectors)]
+    known, rows = known_alone(past)
+    earlier = {
+        "none": lambda: None,
+        "all": lambda: Earlier(past, given[1][past]),
+        "rows": lambda: Earlier(known, given[1][known[rows]], rows),
+    }[past_as]()
+    look.zero_grad()
+    torch.manual_seed(3)
+    read = look.positions(given[0], items, given[1][items], earlier)
+    real = (items != 0).flatten()
+    made = [read.states[real]]
+    if read.looks is not None:
+        made += [read.looks.log_share.exp()[real], read.looks.log_rest[real]]
+    weighed = [(part * torch.arange(1.0, part.numel() + 1).view_as(part).sin()).sum() for part in made]
+    sum(weighed).backward()
+    nothing = torch.zeros(0)
+    leaves = [*given, *look.parameters()]
+    return [
+        *(part.detach() for part in made),
+        *(nothing if w.grad is None else w.grad.clone() for w in leaves),
+    ]
+
+
+def test_the_backward_by_hand_is_the_derivative():
+    look = looking(unit=True).double().train()
+    look.dropout.p = 0.0
+    states, items, vectors, past = problem((3, 2))
+    known, rows = known_alone(past)
+
+    def read(states, vectors, *_):
+        found = look.positions(states, items, vectors[items], Earlier(known, vectors[known[rows]], rows))
+        return found.states, found.looks.log_share.exp(), found.looks.log_rest
+
+    leaves = [part.double().requires_grad_() for part in (states, vectors)]
+    assert torch.autograd.gradcheck(read, (*leaves, *look.parameters()))
+
+
 @pytest.mark.parametrize("lengths", [LENGTHS, (3,), (1, 1, 4)])
 def test_a_past_is_read_alike_where_it_is_looked_up_for_those_that_have_one(lengths):
     look = looking()

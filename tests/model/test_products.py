@@ -6,9 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from recbole_ext.model import cosine_softmax
+from recbole_ext.model.beside import beside
+from recbole_ext.model.cosine_softmax import cosine_softmax_loss, takes
 from recbole_ext.model.item_features import FeatureEncoder, ItemTokens
 from recbole_ext.model.large_softmax import softmax_loss
-from recbole_ext.model.passes import Sums, chosen_unit_rows, joined
+from recbole_ext.model.passes import Sums, chosen_unit_rows, directions, joined
 from recbole_ext.model.recurrence import side_by_side
 from recbole_ext.model.rows import table_rows, unit_rows
 from recbole_ext.scores import products
@@ -107,6 +110,76 @@ def test_chosen_unit_rows_are_unit_rows_that_are_chosen():
     close(gradients(lambda x: chosen_unit_rows(x, rows), [vectors]), slow)
     vectors[4] = 1
     assert torch.autograd.gradcheck(lambda x: chosen_unit_rows(x, rows), vectors.requires_grad_())
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("within", [False, True])
+def test_a_softmax_of_directions_has_the_gradients_of_one_step_after_the_other(mixed, within, two_threads):
+    """Of a table whose rows are looked up too, with an item that is dropped, one without direction, ones that are no
+    candidates; by one thread and with another beside."""
+    draw = torch.Generator().manual_seed(3)
+    random = lambda *shape: torch.randn(*shape, generator=draw, dtype=torch.float64)  # noqa: E731
+    ids, features, maps, rest, copied = random(9, 3), random(9, 2), random(5, 5), random(7), random(7)
+    ids[4] = features[4] = 0
+    kept, rows = torch.arange(9) != 2, torch.tensor([7, 1, 4, 2, 3, 8])
+    items, target = torch.tensor([1, 5, 2, 0, 7, 7, 8]), torch.tensor([0, 1, 3, 3, 5, 4, 0])
+    weight = torch.rand(7, generator=draw, dtype=torch.float64)
+
+    def loss(ids, features, maps, rest, copied, fast=True):
+        table = joined(ids, features, kept)
+        states = table_rows(table, items) @ maps
+        mixture = (rest, copied) if mixed else None
+        if not fast:
+            return softmax_loss(states, unit_rows(table)[rows], target, weight, mixture=mixture)
+        assert takes(states, table, rows, "fp32")
+        made = directions(table.detach(), rows)
+        return cosine_softmax_loss(states, table, rows, made, target, weight, mixture)
+
+    leaves = [ids, features, maps, rest, copied]
+    used = leaves if mixed else leaves[:3]
+
+    def both(fast):
+        with beside(within):
+            return gradients(lambda *given: 3 * loss(*given, *leaves[len(given) :], fast=fast), used)
+
+    close(both(True), both(False), 1e-12)
+
+
+@pytest.mark.skipif(
+    not products.takes_bf16(torch.device("cpu")), reason="this CPU does not multiply bfloat16, or no oneDNN"
+)
+@pytest.mark.parametrize(
+    "scale, way, mixed",
+    [(4, "exponentials", False), (4, "exponentials", True), (400, "probabilities", False)],
+)
+def test_a_softmax_of_directions_in_bf16_differs_by_its_rounding_only(scale, way, mixed, monkeypatch):
+    """By exponentials, and where a target is too unlikely for them."""
+    draw = torch.Generator().manual_seed(3)
+    ids, features = torch.randn(90, 8, generator=draw), torch.randn(90, 8, generator=draw)
+    kept, rows = torch.arange(90) != 2, torch.arange(1, 80)
+    target, weight = torch.randint(0, 79, (64,), generator=draw), torch.rand(64, generator=draw)
+    maps, mixture = torch.randn(64, 16, generator=draw), torch.rand(2, 64, generator=draw).log()
+    tried = []
+    for name in ("exponentials", "probabilities"):
+        own = getattr(cosine_softmax, name)
+        monkeypatch.setattr(
+            cosine_softmax, name, lambda *given, n=name, own=own: tried.append(n) or own(*given)
+        )
+
+    def loss(ids, features, maps, rest, copied, precision="bf16"):
+        table, both = joined(ids, features, kept), (rest, copied) if mixed else None
+        states = unit_rows(maps) * scale
+        assert takes(states, table, rows, precision)
+        made = directions(table.detach(), rows)
+        found = cosine_softmax_loss(states, table, rows, made, target, weight, both, precision)
+        return found if mixed else found + 0 * (rest + copied).sum()
+
+    leaves = [ids, features, maps, *mixture]
+    low = gradients(loss, leaves)
+    assert tried[0] == "exponentials" and tried[-1] == way
+    exact = gradients(lambda *given: loss(*given, precision="fp32"), leaves)
+    for one, other in zip(low, exact):
+        assert (one - other).norm() <= (2e-2 if scale < 100 else 0.2) * other.norm() + 1e-12
 
 
 def test_joined_parts_are_masked_and_side_by_side():

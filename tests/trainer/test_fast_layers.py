@@ -9,6 +9,7 @@ from recbole.model.layers import TransformerEncoder
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
+from recbole_ext.model.beside import beside
 from recbole_ext.trainer.fast_layers import MergedAttention, speed_up
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -107,6 +108,27 @@ def test_every_layer_on_a_gpu(low):
     for a, b in zip(fast.parameters(), plain.parameters(), strict=True):
         gap = (a.grad - b.grad).norm() / b.grad.norm()
         assert gap < (2e-2 if low else 1e-4)
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_masks_that_are_drawn_ahead_are_the_same(within, two_threads):
+    """Two of three calls', and another's than was thought of; nothing of them is left for the calls after it."""
+    layer = nn.Sequential(nn.Dropout(0.4))
+    speed_up(layer, gpu=False, low=False)
+    x, y = torch.ones(5, 7), torch.ones(3, 5)
+    found = []
+    for shapes in ((), ((5, 7), (3, 5))):
+        torch.manual_seed(1)
+        with beside(within):
+            if shapes:
+                layer[0].draw(*shapes)
+            found.append([layer(x), layer(y), layer(x)])
+    for one, other in zip(*found):
+        assert torch.equal(one, other) and 0 < int((one == 0).sum()) < one.numel()
+    layer[0].draw((2, 2))
+    assert layer(x).shape == x.shape and pickle.loads(pickle.dumps(layer))(x).shape == x.shape
+    layer.eval()[0].draw((5, 7))
+    assert torch.equal(layer(x), x) and not layer[0].drawn
 
 
 def test_a_model_of_such_layers_can_be_pickled():
