@@ -153,6 +153,42 @@ def test_what_a_file_may_lack(folder, given, sentence):
         named(given)
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("import torchnope.deep", "imports torchnope, which is not found: pip install torchnope"),
+        ("class Broken(", r"broken.py is no Python, line 2: "),
+    ],
+)
+def test_a_file_that_cannot_be_run(folder, line, sentence):
+    (folder / "broken.py").write_text(f"import os\n{line}\n")
+    with pytest.raises(UsageError, match=sentence):
+        named("broken.py:Model")
+    assert "broken" not in sys.modules
+
+
+def test_a_fault_of_the_file_is_shown_as_it_is(folder):
+    (folder / "faulty.py").write_text("1 / 0\n")
+    with pytest.raises(ZeroDivisionError):
+        named("faulty.py:Model")
+
+
+def test_text_for_a_number_of_the_class(folder):
+    file = make(folder, "Sized")
+    file.write_text(
+        file.read_text().replace("{", '{"wide": 4, ', 1)
+        + """
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.more = [0.0] * config["wide"]
+"""
+    )
+    with pytest.raises(
+        UsageError, match="Sized cannot be made with wide=abc: its default is 4, so write a number"
+    ):
+        recbole_ext.run(f"{file}:Sized", "ring", **KEYS, wide="abc")
+
+
 def test_a_grid_takes_a_key_of_the_class(folder, monkeypatch, capsys):
     """Which its file alone knows; a key that nothing reads is still refused early."""
     from recbole_ext.experiment import conduct
@@ -237,8 +273,15 @@ def test_a_file_that_has_changed_is_told(beside, capsys):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("left_file.py:GRU4Rec", r"names the class GRU4Rec, and that of \S+ is Left: name that"),
-        ("Left", "is Left, and says where the class of the run's model is: write FILE.py:Class"),
+        (
+            "left_file.py:GRU4Rec",
+            r"names the class GRU4Rec, and that of \S+ is Left: write \S*left_file.py:Left\n",
+        ),
+        (
+            "Left",
+            r"is Left, and says in which file the class of the run's model is: write \S*left_file.py:Left\n",
+        ),
+        ("", "is empty, and says in which file"),
         ("gone.py:Left", "to come from .*gone.py, which does not exist"),
     ],
 )

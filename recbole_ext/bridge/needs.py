@@ -124,8 +124,20 @@ def made(config: Any, dataset: Any) -> Any:
     except Exception as error:
         refusal = isinstance(error, AssertionError | NotImplementedError | ValueError)
         if not refusal and not cls.__module__.startswith("recbole."):
+            _check_numbers(config)
             raise  # a fault of the class's own
         raise UsageError(f"{config['model']} cannot be made with {_given(config)}: {_said(error)}") from error
+
+
+def _check_numbers(config: Any) -> None:
+    """UsageError where text was set for a key whose default, in the class's own `defaults`, is a number."""
+    for key, default in (getattr(config.model_class, "defaults", None) or {}).items():
+        value = config.external_config_dict.get(key)
+        number = isinstance(default, int | float) and not isinstance(default, bool)
+        if number and isinstance(value, str):
+            raise UsageError(
+                f"{config['model']} cannot be made with {key}={value[:60]}: its default is {default}, so write a number"
+            )
 
 
 @contextmanager

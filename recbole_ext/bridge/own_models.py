@@ -138,10 +138,20 @@ def _module(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, SyntaxError) and Path(error.filename or "").resolve() == path:
+            raise UsageError(f"{path} is no Python, line {error.lineno}: {error.msg}") from error
+        if isinstance(error, ModuleNotFoundError) and (lacks := _top(error)) not in ("", "recbole_ext"):
+            raise UsageError(
+                f"{path} imports {lacks}, which is not found: pip install {lacks}, or start where it lies"
+            ) from error
         raise
     return module
+
+
+def _top(error: ModuleNotFoundError) -> str:
+    return str(error.name or "").partition(".")[0]
 
 
 def _hand_down(entry: str) -> None:

@@ -62,18 +62,18 @@ def _meet(stated: Mapping[str, Any], models: list[str], run: str | Path, given: 
     from recbole_ext.bridge.names import methods
     from recbole_ext.bridge.own_models import OF_FILE, named, require, sum_of
 
+    files = [f"{own['file']}:{name}" for name, own in known.items() if own.get("file")]
+    cure = f"write {','.join(files) or 'FILE.py:Class'}" if known else "leave it out"
     for entry in (given or "").split(",") if given is not None else ():
         file, _, name = entry.strip().rpartition(OF_FILE)
         if not file:
             raise UsageError(
-                f"{OPTION} is {entry}, and says where the class of the run's model is: write FILE.py:Class, or leave "
-                "it out"
+                f"{OPTION} is {entry.strip() or 'empty'}, and says in which file the class of the run's model is: "
+                f"{cure}"
             )
         if not any(model == name or model.removeprefix(name) in methods() for model in models):
             wanted = " and ".join(known) or f"{models[0]}, which needs no file"
-            raise UsageError(
-                f"{OPTION} names the class {name}, and that of {run} is {wanted}: name that, or leave it out"
-            )
+            raise UsageError(f"{OPTION} names the class {name}, and that of {run} is {wanted}: {cure}")
         named(entry.strip())
         before = known.get(name, {}).get("sha256")
         if before is not None and sum_of(Path(f"{file}.py")) != before:

@@ -240,6 +240,10 @@ def guess_time_unit(tables: Sequence[Table], column: str, days: tuple[date, date
     if kind in ("datetime", "date"):
         return TYPED if kind == "datetime" else "date"
     texts = pl.concat([one.excerpt(column).fill_null("") for one in tables])
+    if not len(texts):
+        raise ConvertError(
+            f"{table.path or table.label} has no rows below its header: there is nothing to read."
+        )
     unit = guess_unit(texts, *days)
     known = texts.filter(texts != "") if len(texts.filter(texts != "")) else texts
     shown = f"such as {known[0][:40]!r}" if len(known) else "of which there are none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -113,7 +114,7 @@ def split_arguments(arguments: Iterable[str]) -> tuple[dict[str, str], list[str]
 def parse_value(value: Any) -> Any:
     """A text as number, list, dict, True, False or None where it is written as one, else unchanged.
 
-    Nothing is evaluated: Python literals (`[5,10]`, `1e-3`, `{'LS': 'valid_and_test'}`), the words true,
+    Nothing is evaluated: Python literals (`[5,10]`, `5,10`, `1e-3`, `{'LS': 'valid_and_test'}`), the words true,
     false, none, null in any case, and yaml in braces or brackets (`{LS: valid_and_test}`).
     """
     if not isinstance(value, str):
@@ -125,14 +126,25 @@ def parse_value(value: Any) -> Any:
         parsed = ast.literal_eval(value)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return _parse_yaml_collection(value)
-    return parsed if isinstance(parsed, str | int | float | list | tuple | dict | bool) else value
+    if isinstance(parsed, tuple):
+        return list(parsed)  # 5,10 without brackets
+    return parsed if isinstance(parsed, str | int | float | list | dict | bool) else value
+
+
+class _WithExponents(yaml.SafeLoader):
+    """Reads 1e-3 as a number, as RecBole's files do and Python; to YAML 1.1, which wants 1.0e-3, it is text."""
+
+
+_WithExponents.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 def _parse_yaml_collection(text: str) -> Any:
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:
-        parsed = yaml.safe_load(text)
+        parsed = yaml.load(text, Loader=_WithExponents)
     except (yaml.YAMLError, RecursionError):
         return text  # such as the interval "[0,inf)"
     check_size(parsed, "a value")

@@ -216,7 +216,7 @@ def test_blocks_end_anywhere(convert, tmp_path, monkeypatch):
         ("a.jsonl", b'{"session": 1, "item": 2}\n', "no column looks like --time"),
         ("a.json", b'[{"session": 1}]', "is one JSON list: write an object a line"),
         ("a.parquet", b"PAR1 and no more", "cannot be read"),
-        ("a.csv", b"session,item,ts\n", "column ts, of which there are none"),
+        ("a.csv", b"session,item,ts\n", "a.csv has no rows below its header: there is nothing to read"),
     ],
 )
 def test_tables_that_are_refused_in_one_sentence(convert, tmp_path, name, content, says):

@@ -324,7 +324,7 @@ def test_messages_show_the_row_as_it_is(log, tmp_path):
         (b"item,ts\na,1430622004\n", "no column looks like --session or --user"),
         (b"session,ts\na,1430622004\n", "no column looks like --item"),
         (b"session,item\na,1\n", "no column looks like --time"),
-        (b"session,item,ts\n", "column ts, of which there are none"),
+        (b"session,item,ts\n", "has no rows below its header: there is nothing to read"),
         (b"session,item,ts\n1,a,noon\n", "column ts, such as 'noon', are neither unix times"),
         (b"session,item,ts\n1,a,12:30\n1,a,86400\n", "are neither unix times"),
         (b"session,item,ts,session_id,Session\n1,a,1430622004,1,1\n", "column Session is there twice"),
