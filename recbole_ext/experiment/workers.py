@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -133,16 +134,27 @@ def _start(process: Any, method: str) -> None:
         return
     from multiprocessing import forkserver
 
-    with kept_from_children():
-        forkserver.ensure_running()  # its copies are as it is
-    signal.siginterrupt(signal.SIGINT, True)  # polars' handler, in front of Python's, has reads go on
+    # in a thread, in which Ctrl-C ends nothing half-way: the server would be there, and nobody would know it
+    running = threading.Thread(target=_quietly, args=(forkserver.ensure_running,))
     try:
+        with kept_from_children():
+            running.start()  # its copies are as it is
+        running.join()
+        signal.siginterrupt(signal.SIGINT, True)  # polars' handler, in front of Python's, has reads go on
         process.start()
     except KeyboardInterrupt:
+        if running.ident is not None:
+            running.join()
         server = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
         if server is not None:  # it would import all the same, and hold the terminal's pipes till then
             os.kill(server, signal.SIGTERM)
         raise
+
+
+def _quietly(do: Callable[[], object]) -> None:
+    """What this raises is raised again where the result is wanted."""
+    with suppress(Exception):
+        do()
 
 
 def _end_with_parent() -> None:

@@ -25,11 +25,15 @@ from pathlib import Path
 import polars as pl
 from recbole_ext.experiment import workers
 
+stopped = threading.Event()
+
 
 def stop():
     while not Path("began").exists():
         time.sleep(0.02)
     os.kill(os.getpid(), signal.SIGINT)
+    while not stopped.wait(2):  # Python may look for signals right before it begins to read
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 if __name__ == "__main__":
@@ -39,6 +43,7 @@ if __name__ == "__main__":
     try:
         workers.side_by_side(lambda: "a job", print, workers=1, threads=1)
     except KeyboardInterrupt:
+        stopped.set()
         print("stopped")
 """
 
