@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -333,6 +334,29 @@ def _move_into_place(scratch: Path, out: Path, files: list[str]) -> None:
         synced(path)
     if placed_whole(made, out):
         return
+    with _alone_in(out):
+        _move_files(made, old, out, files)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Within the block no other process is in such a block for this folder; on Windows and file systems without locks
+    it may be."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(place, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(place)
+
+
+def _move_files(made: Path, old: Path, out: Path, files: list[str]) -> None:
     old.mkdir()
     # An .item of an earlier conversion does not describe the items of this one, and its events are others.
     written = {output["name"] for output in (read_manifest(out) or {}).get("outputs", [])}

@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import polars as pl
 import pytest
@@ -258,3 +260,27 @@ def test_events_of_an_earlier_conversion_in_another_form_go(tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["d.inter", "d.item", "manifest.json"]
     write_dataset(out, INTER, ITEM, manifest(), inter_form="parquet")
     assert sorted(path.name for path in out.iterdir()) == ["d.inter.parquet", "d.item", "manifest.json"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
+def test_conversions_that_end_at_once_come_one_after_the_other(tmp_path):
+    """The folder holds the files of one of them, and each ends well."""
+
+    def move(number, place, barrier):
+        made = place / f"scratch-{number}" / "new"
+        made.mkdir(parents=True)
+        for name in ("log.inter", "log.item"):
+            (made / name).write_text(str(number))
+        barrier.wait()
+        atomic._move_into_place(made.parent, place / "log", ["log.inter", "log.item"])
+
+    for round_ in range(15):
+        place = tmp_path / str(round_)
+        (place / "log").mkdir(parents=True)
+        (place / "log" / "kept").touch()
+        with ThreadPoolExecutor(4) as pool:
+            barrier = Barrier(4)
+            for ended in [pool.submit(move, number, place, barrier) for number in range(4)]:
+                ended.result()
+        assert (place / "log" / "log.inter").read_text() == (place / "log" / "log.item").read_text()
+        assert {file.name for file in (place / "log").iterdir()} == {"log.inter", "log.item", "kept"}
