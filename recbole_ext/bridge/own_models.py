@@ -6,7 +6,6 @@ names its classes' files for people to read, and `require` asks for them.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 from recbole_ext.bridge import encoders
 from recbole_ext.bridge.registry import register_model, strangers
 from recbole_ext.errors import UsageError, did_you_mean
+from recbole_ext.files import sha256
 
 # processes that this one starts register the same classes
 FILES = "RECBOLE_EXT_MODEL_FILES"
@@ -69,12 +69,7 @@ def _file_of(cls: type) -> dict[str, str | None]:
         return {"file": None, "sha256": None}
     here = Path.cwd()
     path = file.relative_to(here) if file.is_relative_to(here) else file
-    return {"file": str(path), "sha256": sum_of(file)}
-
-
-def sum_of(file: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return {"file": str(path), "sha256": sha256(file)}
 
 
 def class_of(model: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from recbole_ext import records
 from recbole_ext.arguments import Arguments
 from recbole_ext.errors import UsageError
+from recbole_ext.files import sha256
 from recbole_ext.run.model_place import MODEL, place_of
 
 OPTION = "--model"
@@ -60,7 +61,7 @@ def _meet(stated: Mapping[str, Any], models: list[str], run: str | Path, given: 
     if given is None and not known:
         return  # an exported folder, and most runs, are asked without what is imported here
     from recbole_ext.bridge.names import methods
-    from recbole_ext.bridge.own_models import OF_FILE, named, require, sum_of
+    from recbole_ext.bridge.own_models import OF_FILE, named, require
 
     files = [f"{own['file']}:{name}" for name, own in known.items() if own.get("file")]
     cure = f"write {','.join(files) or 'FILE.py:Class'}" if known else "leave it out"
@@ -76,6 +77,6 @@ def _meet(stated: Mapping[str, Any], models: list[str], run: str | Path, given: 
             raise UsageError(f"{OPTION} names the class {name}, and that of {run} is {wanted}: {cure}")
         named(entry.strip())
         before = known.get(name, {}).get("sha256")
-        if before is not None and sum_of(Path(f"{file}.py")) != before:
+        if before is not None and sha256(Path(f"{file}.py")) != before:
             print(f"note: {file}.py has changed since the run of {name}", file=sys.stderr)
     require(stated, run)

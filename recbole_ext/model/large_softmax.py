@@ -253,13 +253,10 @@ def _of_exponentials(asked: Asked) -> Found:
     states, vectors, target, weight, mixture, dtype, rows, wanted = asked
     x, table = states.to(dtype), vectors.to(dtype)
     candidates, width = table.shape
-    own = (x.float() * table[target].float()).sum(1)  # l of the targets, as the products sum them
-    shift = (own + BELOW_TARGET).to(dtype)
-    of_target = (own - shift.float()).exp()
-    if not bool((of_target > LEAST).all()):  # logits so large that their bfloat16 is far off
+    below = _below_target(x, table, target)
+    if below is None:
         return _of_probabilities(asked)
-    shifted, ones = F.pad(x, (0, 2)), F.pad(table, (0, 2))  # an even number of columns
-    shifted[:, width], ones[:, width] = -shift, 1
+    of_target, shifted, ones = below
     total = torch.zeros(())
     pull, missed = torch.empty(len(x), 1), torch.empty(len(x), 1)  # 1 - p_target
     share = None if mixture is None else torch.empty(len(x))
@@ -304,6 +301,20 @@ def _of_exponentials(asked: Asked) -> Found:
     return total.to(_at_least_float32(states.dtype)), d_states, d_vectors, share
 
 
+def _below_target(x: Tensor, table: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """e (N,) of the targets, and x (N, d + 2) and table (C, d + 2) whose products are logits less the target's and 40;
+    None where logits are so large that their bfloat16 is far off."""
+    width = x.shape[1]
+    own = (x.float() * table[target].float()).sum(1)  # l of the targets, as the products sum them
+    shift = (own + BELOW_TARGET).to(x.dtype)
+    of_target = (own - shift.float()).exp()
+    if not bool((of_target > LEAST).all()):
+        return None
+    shifted, ones = F.pad(x, (0, 2)), F.pad(table, (0, 2))  # an even number of columns
+    shifted[:, width], ones[:, width] = -shift, 1
+    return of_target, shifted, ones
+
+
 def _places(target: Tensor, candidates: int) -> Iterator[tuple[Tensor, Tensor]]:
     """For each tile of items the rows (k,) whose target (n,) it holds, and where in the tile (k,)."""
     order = target.argsort()
@@ -333,13 +344,10 @@ def exponentials(
     """As `probabilities`, of bfloat16 states and vectors in the place of the probabilities e (N, C), 0 at the target,
     with their sum and the target's (N, 1) and the share (N, 1) of e in it, see `_of_exponentials`; None where they are
     not small enough."""
-    own = (states.float() * vectors[target].float()).sum(1)
-    shift = (own + BELOW_TARGET).to(states.dtype)
-    of_target = (own - shift.float()).exp()
-    if not bool((of_target > LEAST).all()):
+    below = _below_target(states, vectors, target)
+    if below is None:
         return None
-    shifted, ones = F.pad(states, (0, 2)), F.pad(vectors, (0, 2))
-    shifted[:, states.shape[1]], ones[:, states.shape[1]] = -shift, 1
+    of_target, shifted, ones = below
     found = small_exponentials(shifted, ones)
     found.scatter_(1, target.unsqueeze(1), 0)
     others = found.sum(1, dtype=torch.float32)

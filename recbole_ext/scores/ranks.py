@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -129,9 +128,5 @@ def _lead(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
             lead[row] = higher - np.count_nonzero(answer)
 
     threads = min(torch.get_num_threads(), len(scores))
-    if threads < 2:
-        count(range(len(scores)))
-        return lead
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(count, [range(first, len(scores), threads) for first in range(threads)]))
+    side_by_side(count, [range(first, len(scores), threads) for first in range(threads)])
     return lead

@@ -71,9 +71,7 @@ class ItemTable:
 
     def product(self, states: Tensor, room: Tensor) -> Tensor:
         """(B, n_items) products of states (B, d) with all vectors; they lie in `room` (B, n_items) or elsewhere."""
-        fast = len(states) > 1 and by_onednn(
-            states, self.columns
-        )  # one row reads memory, which MKL does faster
+        fast = self.fast(states)
         if self._groups is None:
             return product(states, self.columns) if fast else torch.mm(states, self.columns, out=room)
         shared, group, factor = self._groups
